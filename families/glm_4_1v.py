@@ -1,0 +1,39 @@
+"""GLM-4.1V-Thinking, and the pocket model that shares its format at a size that a laptop serves."""
+
+from dataclasses import replace
+
+from families.family import Family, ImageBounds, Marks, SamplingDefaults
+
+GLM_4_1V = Family(
+    name="glm-4.1v-thinking",
+    model_type="glm4v",
+    context_tokens=65_536,
+    marks=Marks(
+        think_open="<think>",
+        think_close="</think>",
+        answer_open="<answer>",
+        answer_close="</answer>",
+        box_open="<|begin_of_box|>",
+        box_close="<|end_of_box|>",
+    ),
+    # The newline is the model's own training format; the reference script leaves it out.
+    closing_text="</think>\n<answer>",
+    # The processor counts a picture as two frames (9,633,792 pixels); here one counts: 6,144 tokens.
+    images=ImageBounds(factor=28, min_pixels=112 * 112 // 2, max_pixels=14 * 14 * 2 * 2 * 6144),
+    max_images=32,
+    # Runs that end by themselves were seen to stay under 4,371 tokens while runaways hit any limit;
+    # 8,192 parts the two and is the reference script's default.
+    thinking_budget=8_192,
+    max_answer_tokens=2_048,
+    sampling=SamplingDefaults(temperature=0.8, top_p=0.6, top_k=2, repetition_penalty=1.1),
+)
+
+POCKET = replace(
+    GLM_4_1V,
+    name="pocket",
+    context_tokens=2_048,
+    images=ImageBounds(factor=28, min_pixels=56 * 56, max_pixels=336 * 336),
+    max_images=8,
+    thinking_budget=256,
+    max_answer_tokens=128,
+)
