@@ -1,0 +1,68 @@
+"""The doorbells: the Celery app, and the one message that it carries.
+
+A bell says "jobs wait in this stage", never which: lost, late and doubled bells do no harm.
+"""
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from jobs.errors import StoreUnavailable
+from jobs.record import Stage
+from jobs.settings import Settings
+from jobs.store import JobStore
+
+BELL_VERSION = 1
+
+TASKS = {Stage.PREPARE: "prepare.serve", Stage.GPU: "gpu.serve"}
+"""The queue of a stage has the stage's name."""
+
+app = Celery("thinkqueue", set_as_current=False)
+
+
+def configure(settings: Settings) -> Celery:
+    """Point the app at its broker; once in each process."""
+    app.conf.update(
+        broker_url=settings.redis_url.get_secret_value(),
+        result_backend=None,
+        task_ignore_result=True,
+        # Acknowledged early, never prefetched: a job behind a lost bell is found by the next claim.
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_send_task_events=False,
+        worker_enable_remote_control=False,
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_pool_acquire_timeout=5,
+        # A frozen Redis would block a publish for ever at the defaults.
+        task_publish_retry=False,
+        broker_transport_options={
+            "socket_timeout": 5,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+            "queue_order_strategy": "priority",
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0.1,
+            "interval_max": 0.2,
+        },
+    )
+    return app
+
+
+def ring(store: JobStore, stage: Stage) -> bool:
+    """Ring if a bell is wanted. True: one was sent.
+
+    Raises:
+        StoreUnavailable: the bell may be missing; the keeper rings it.
+    """
+    if not store.wants_bell(stage):
+        return False
+    try:
+        app.send_task(TASKS[stage], args=(BELL_VERSION,), queue=stage.value, ignore_result=True)
+    except OperationalError as error:
+        raise StoreUnavailable from error
+    return True

@@ -1,0 +1,172 @@
+"""The object store: requests, media, results, links, and the conditional PUT that keeps a result final."""
+
+import io
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import urllib3
+from minio import Minio
+from minio.commonconfig import ENABLED, Filter
+from minio.error import MinioException, S3Error
+from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
+
+from jobs.errors import BlobsUnavailable
+from jobs.settings import Settings
+
+LINK_LIFETIME = timedelta(hours=24)
+TRIES = 3
+"""Of a conditional PUT whose outcome is not known (time-out, 409, 5xx)."""
+
+
+class BlobMissing(LookupError):
+    """There is no such object."""
+
+
+def request_key(job_id: str) -> str:
+    return f"requests/{job_id}.json"
+
+
+def result_key(job_id: str) -> str:
+    return f"results/{job_id}.json"
+
+
+def job_folder(job_id: str) -> str:
+    return f"jobs/{job_id}"
+
+
+@contextmanager
+def _answers() -> Iterator[None]:
+    try:
+        yield
+    except S3Error as error:
+        if error.code in ("NoSuchKey", "NoSuchObject"):
+            raise BlobMissing(error.code) from None
+        raise BlobsUnavailable(f"The object store refused: {error.code}.") from error
+    except (MinioException, urllib3.exceptions.HTTPError) as error:
+        raise BlobsUnavailable from error
+
+
+def _client(settings: Settings, endpoint: str, http: urllib3.PoolManager) -> Minio:
+    parts = urlsplit(endpoint)
+    return Minio(
+        parts.netloc,
+        access_key=settings.s3_access_key.get_secret_value(),
+        secret_key=settings.s3_secret_key.get_secret_value(),
+        secure=parts.scheme == "https",
+        region=settings.s3_region,  # without it, making a link would ask the server
+        http_client=http,
+    )
+
+
+class Blobs:
+    """One bucket, safe to share between threads; every method raises BlobsUnavailable."""
+
+    def __init__(self, settings: Settings) -> None:
+        # minio's own pool waits 300 s and tries five times.
+        self._http = urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=2, read=10),
+            retries=urllib3.Retry(total=1, backoff_factor=0.1),
+            maxsize=16,
+        )
+        self._bucket = settings.s3_bucket
+        self._minio = _client(settings, settings.s3_endpoint, self._http)
+        # The host is part of a link's signature: links for clients are signed for the host that they see.
+        self._public = _client(settings, settings.s3_public_endpoint or settings.s3_endpoint, self._http)
+
+    # ── set-up ──
+
+    def create_bucket(self, *, retention_days: int) -> None:
+        """Create the bucket if need be, and let objects outlive their job's record by two days."""
+        with _answers():
+            if not self._minio.bucket_exists(self._bucket):
+                self._minio.make_bucket(self._bucket)
+            rules = [
+                Rule(
+                    ENABLED,
+                    rule_filter=Filter(prefix=prefix),
+                    rule_id=prefix.strip("/"),
+                    expiration=Expiration(days=retention_days + 2),
+                )
+                for prefix in ("requests/", "results/", "jobs/")
+            ]
+            self._minio.set_bucket_lifecycle(self._bucket, LifecycleConfig(rules))
+
+    def probe_conditional_put(self) -> None:
+        """Refuse a store that lets a second writer overwrite: results would not be final there."""
+        key = f"probes/{uuid.uuid4().hex}"
+        try:
+            if not self.put_if_absent(key, b"first") or self.put_if_absent(key, b"second"):
+                raise BlobsUnavailable(
+                    "The object store ignores If-None-Match on PUT, so it cannot keep results final. "
+                    "SeaweedFS, AWS S3, MinIO and Ceph RGW honour it."
+                )
+        finally:
+            self.remove(key)
+
+    def ping(self) -> None:
+        with _answers():
+            if not self._minio.bucket_exists(self._bucket):
+                raise BlobsUnavailable(f"Bucket {self._bucket!r} does not exist: run `thinkqueue init`.")
+
+    def is_empty(self, prefix: str) -> bool:
+        with _answers():
+            return next(iter(self._minio.list_objects(self._bucket, prefix)), None) is None
+
+    # ── objects ──
+
+    def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
+        with _answers():
+            self._minio.put_object(self._bucket, key, io.BytesIO(data), len(data), content_type)
+
+    def put_if_absent(self, key: str, data: bytes, content_type: str = "application/json") -> bool:
+        """True: written, by this call. False: there was an object already, and it stays as it is.
+
+        minio's ``put_object`` drops the header that this needs; a presigned PUT carries it.
+        """
+        with _answers():
+            url = self._minio.presigned_put_object(self._bucket, key, expires=timedelta(minutes=10))
+        for _ in range(TRIES):
+            try:
+                reply = self._http.request(
+                    "PUT",
+                    url,
+                    body=data,
+                    headers={"If-None-Match": "*", "Content-Type": content_type},
+                    retries=False,
+                )
+            except urllib3.exceptions.HTTPError:
+                continue
+            if reply.status == 200:
+                return True
+            if reply.status == 412:
+                return False
+            if reply.status not in (409, 429) and reply.status < 500:
+                raise BlobsUnavailable(f"The object store refused a conditional PUT: {reply.status}.")
+        raise BlobsUnavailable
+
+    def get(self, key: str) -> bytes:
+        """Raises BlobMissing."""
+        with _answers():
+            reply = self._minio.get_object(self._bucket, key)
+            try:
+                return reply.read()
+            finally:
+                reply.close()
+                reply.release_conn()
+
+    def get_json(self, key: str) -> dict[str, Any]:
+        """Raises BlobMissing."""
+        return cast("dict[str, Any]", json.loads(self.get(key)))
+
+    def remove(self, key: str) -> None:
+        with _answers():
+            self._minio.remove_object(self._bucket, key)
+
+    def link(self, key: str) -> str:
+        """A GET link for a client, good for a day."""
+        return self._public.presigned_get_object(self._bucket, key, expires=LINK_LIFETIME)

@@ -1,0 +1,57 @@
+"""The first start of an installation: bucket, a probe of what the store promises, and the epoch."""
+
+import secrets
+import time
+from collections.abc import Callable
+
+import structlog
+
+from jobs.blobs import Blobs
+from jobs.errors import NotInitialised, RecoveryNeeded, Unavailable
+from jobs.settings import Settings
+from jobs.store import JobStore, connect
+
+log = structlog.get_logger(__name__)
+
+START_LIMIT_S = 60.0
+"""How long a process waits for its servers before it gives up and lets its supervisor start it anew."""
+
+
+def initialise(settings: Settings) -> str:
+    """Make an installation ready for jobs; does nothing to one that is. Returns the epoch.
+
+    Raises:
+        RecoveryNeeded: jobs lie in the object store, but Redis has no epoch: it has lost its data.
+        Unavailable: a server does not answer, or the object store cannot keep results final.
+    """
+    store, blobs = JobStore(connect(settings)), Blobs(settings)
+    store.ping()
+    blobs.create_bucket(retention_days=settings.retention_days)
+    blobs.probe_conditional_put()
+    if epoch := store.epoch():
+        return epoch
+    if not blobs.is_empty("requests/"):
+        raise RecoveryNeeded
+    return store.begin_epoch(secrets.token_hex(8))
+
+
+def wait_until_ready(
+    store: JobStore, blobs: Blobs, *, limit_s: float = START_LIMIT_S, stop: Callable[[], bool] = lambda: False
+) -> None:
+    """Wait for Redis, the object store and the epoch, which may start after this process.
+
+    Raises:
+        Unavailable, NotInitialised: still missing after ``limit_s``.
+    """
+    give_up = time.monotonic() + limit_s
+    while True:
+        try:
+            store.require_epoch()
+            blobs.ping()
+        except (Unavailable, NotInitialised) as error:
+            if time.monotonic() >= give_up or stop():
+                raise
+            log.info("start.waiting", code=error.code)
+            time.sleep(0.5)
+        else:
+            return

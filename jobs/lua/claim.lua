@@ -1,0 +1,82 @@
+#!lua flags=allow-oom
+-- Give the best waiting job of a stage to a worker, under a lease.
+-- queue:{stage}:{lane}    - id
+-- vtime:{stage}:{lane}    the lane's clock and pass move on
+-- job:{id}                attempt + 1, claim, started
+-- leases:{stage}          + id
+-- deadlines               - id: it started in time
+-- claim:{claim}           id, so that a repeated call gets the same job; expires
+--
+-- ARGV: stage, claim, worker, free KV tokens, lease in ms, newest record version known
+-- Replies: ok, id, seq of the last event, field, value … · empty · full (the head does not fit) · newer
+local stage, claim, worker = ARGV[1], ARGV[2], ARGV[3]
+local room, lease, version = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+
+local function reply(id)
+  local answer = {'ok', id, last_sequence(id)}
+  for _, item in ipairs(redis.call('HGETALL', 'job:' .. id)) do answer[#answer + 1] = item end
+  return answer
+end
+
+local had = redis.call('GET', 'claim:' .. claim)
+if had then
+  if refusal(had, claim) then return {'empty'} end
+  return reply(had)
+end
+
+-- Waiting, wanted, and in time? What is not leaves the line; the keeper ends the expired.
+local function is_claimable(id)
+  local job = redis.call('HMGET', 'job:' .. id, 'stage', 'status', 'claim', 'sealed', 'cancel', 'deadline', 'started')
+  if job[1] ~= stage or job[3] ~= '' or (job[4] or '') ~= '' or job[5] == '1' then return false end
+  if job[2] ~= 'preparing' and job[2] ~= 'queued' then return false end
+  return job[7] or now < tonumber(job[6])
+end
+
+local function head(lane)
+  for _ = 1, 100 do
+    local first = redis.call('ZRANGE', 'queue:' .. stage .. ':' .. lane, 0, 0, 'WITHSCORES')
+    if #first == 0 then return nil end
+    if is_claimable(first[1]) then return first[1], tonumber(first[2]) end
+    leave_line(first[1], stage, lane)
+  end
+end
+
+-- The lane that had least for its weight. One that was empty starts level with those that were not.
+local best
+for _, lane in ipairs(LANES) do
+  local id, tag = head(lane)
+  if id then
+    local pass = tonumber(redis.call('HGET', 'vtime:' .. stage .. ':' .. lane, 'pass')) or 0
+    if not best or pass < best.pass then best = {lane = lane, id = id, tag = tag, pass = pass} end
+  end
+end
+if not best then return {'empty'} end
+
+local id, lane = best.id, best.lane
+local key = 'job:' .. id
+if (tonumber(get(id, 'v')) or 0) > version then return {'newer'} end
+if (tonumber(get(id, 'need')) or 0) > room then return {'full'} end
+
+leave_line(id, stage, lane)
+local clock = 'vtime:' .. stage .. ':' .. lane
+redis.call('HSET', clock,
+  'v', string.format('%.6f', math.max(tonumber(redis.call('HGET', clock, 'v')) or 0, best.tag)),
+  'pass', string.format('%.6f', best.pass + 1 / WEIGHTS[lane]))
+for _, other in ipairs(LANES) do
+  if redis.call('ZCARD', 'queue:' .. stage .. ':' .. other) == 0 then
+    local idle = 'vtime:' .. stage .. ':' .. other
+    local pass = tonumber(redis.call('HGET', idle, 'pass')) or 0
+    if pass < best.pass then redis.call('HSET', idle, 'pass', string.format('%.6f', best.pass)) end
+  end
+end
+
+redis.call('HINCRBY', key, 'attempt', 1)
+redis.call('HSET', key, 'claim', claim, 'worker', worker)
+if stage == 'gpu' then
+  redis.call('HSET', key, 'status', 'running')
+  redis.call('HSETNX', key, 'started', whole(now))
+  redis.call('ZREM', 'deadlines', id)
+end
+redis.call('ZADD', 'leases:' .. stage, now + lease, id)
+redis.call('SET', 'claim:' .. claim, id, 'PX', 4 * lease)
+return reply(id)

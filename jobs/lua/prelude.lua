@@ -1,0 +1,65 @@
+-- Stands before every script. Replies are lists whose first item is a word: ok, or why not.
+--
+-- epoch                      set by a first start or by `recover`; without it nothing may be written
+-- job:{id}                   the record
+-- queue:{stage}:{lane}       waiting jobs by virtual start tag
+-- vtime:{stage}:{lane}       v: the lane's clock · pass: what the lane has had, over its weight
+-- tenant:{t}                 last:{stage}:{lane}: the tenant's next free tag
+-- leases:{stage}             claimed and sealed jobs by the end of their lease
+-- stream:{id}                journal and events
+
+if redis.call('EXISTS', 'epoch') == 0 then
+  return {'recovery_needed'}
+end
+
+local WEIGHTS = {high = 8, default = 4, low = 1}
+local LANES = {'high', 'default', 'low'}
+local TERMINAL = {completed = true, failed = true, cancelled = true, expired = true}
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function whole(number)
+  -- Lua prints 1.7e+12 for large numbers; Redis wants digits.
+  return string.format('%.0f', number)
+end
+
+local function get(id, field)
+  local value = redis.call('HGET', 'job:' .. id, field)
+  return value or ''
+end
+
+local function put_in_line(id, stage, lane, tag)
+  redis.call('ZADD', 'queue:' .. stage .. ':' .. lane, tag, id)
+end
+
+-- A new job of a tenant starts where the tenant's last one will have been served, but never in the past:
+-- tenants that wait share evenly, and idleness earns no credit.
+local function enqueue(id, tenant, stage, lane, cost)
+  local clock = tonumber(redis.call('HGET', 'vtime:' .. stage .. ':' .. lane, 'v')) or 0
+  local field = 'last:' .. stage .. ':' .. lane
+  local last = tonumber(redis.call('HGET', 'tenant:' .. tenant, field)) or 0
+  local tag = math.max(clock, last)
+  redis.call('HSET', 'tenant:' .. tenant, field, string.format('%.6f', tag + cost))
+  redis.call('HSET', 'job:' .. id, 'tag', string.format('%.6f', tag), 'cost', cost)
+  put_in_line(id, stage, lane, tag)
+end
+
+local function leave_line(id, stage, lane)
+  redis.call('ZREM', 'queue:' .. stage .. ':' .. lane, id)
+end
+
+local function last_sequence(id)
+  local newest = redis.call('XREVRANGE', 'stream:' .. id, '+', '-', 'COUNT', 1)
+  if #newest == 0 then return 0 end
+  return tonumber(string.match(newest[1][1], '^(%d+)'))
+end
+
+-- nil when the claim owns the job, otherwise the reason for the refusal.
+local function refusal(id, claim)
+  local fields = redis.call('HMGET', 'job:' .. id, 'status', 'claim')
+  if not fields[1] then return 'unknown' end
+  if TERMINAL[fields[1]] then return 'lost' end
+  if fields[2] ~= claim then return 'lost' end
+  return nil
+end

@@ -1,0 +1,20 @@
+#!lua flags=allow-oom
+-- A job's inputs are ready: from the prepare stage into the line of the gpu stage.
+-- job:{id}             status queued, stage gpu, no owner
+-- leases:prepare       - id
+-- queue:gpu:{lane}     + id
+-- tenant:{t}           its tag moves on
+--
+-- ARGV: id, claim, folder of prepared.json, KV tokens that it needs
+local id, claim, folder, need = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+if get(id, 'prepared') == folder then return {'ok'} end
+local refused = refusal(id, claim)
+if refused then return {refused} end
+if get(id, 'stage') ~= 'prepare' or get(id, 'sealed') ~= '' then return {'lost'} end
+
+redis.call('HSET', 'job:' .. id,
+  'status', 'queued', 'stage', 'gpu', 'claim', '', 'attempt', 0,
+  'prepared', folder, 'need', need, 'prepared_at', whole(now))
+redis.call('ZREM', 'leases:prepare', id)
+enqueue(id, get(id, 'tenant'), 'gpu', get(id, 'lane'), need)
+return {'ok'}

@@ -1,0 +1,18 @@
+#!lua flags=allow-oom
+-- An owner hands its job back: in line again at its old place, no loss counted.
+-- job:{id}                no owner
+-- leases:{stage}          - id
+-- queue:{stage}:{lane}    + id under its old tag
+--
+-- ARGV: id, claim
+local id, claim = ARGV[1], ARGV[2]
+local refused = refusal(id, claim)
+if refused then return {refused} end
+if get(id, 'sealed') ~= '' then return {'lost'} end
+
+local stage = get(id, 'stage')
+redis.call('HSET', 'job:' .. id, 'claim', '')
+if stage == 'gpu' then redis.call('HSET', 'job:' .. id, 'status', 'queued') end
+redis.call('ZREM', 'leases:' .. stage, id)
+put_in_line(id, stage, get(id, 'lane'), get(id, 'tag'))
+return {'ok'}

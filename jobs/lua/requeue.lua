@@ -1,0 +1,21 @@
+#!lua flags=allow-oom
+-- The keeper takes a job from an owner whose lease ran out: a loss is counted.
+-- job:{id}                no owner, no seal, losses + 1
+-- leases:{stage}          - id
+-- queue:{stage}:{lane}    + id under its old tag
+--
+-- ARGV: id, the claim that was seen to be late, losses allowed
+-- Replies: ok | exhausted (too many losses: nothing written, the keeper ends it) | held (somebody has it again)
+local id, claim = ARGV[1], ARGV[2]
+if refusal(id, claim) then return {'held'} end
+local stage = get(id, 'stage')
+local lease = tonumber(redis.call('ZSCORE', 'leases:' .. stage, id))
+if not lease or lease > now then return {'held'} end
+if tonumber(get(id, 'losses')) + 1 >= tonumber(ARGV[3]) then return {'exhausted'} end
+
+redis.call('HSET', 'job:' .. id, 'claim', '', 'sealed', '')
+redis.call('HINCRBY', 'job:' .. id, 'losses', 1)
+if stage == 'gpu' then redis.call('HSET', 'job:' .. id, 'status', 'queued') end
+redis.call('ZREM', 'leases:' .. stage, id)
+put_in_line(id, stage, get(id, 'lane'), get(id, 'tag'))
+return {'ok'}

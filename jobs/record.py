@@ -1,0 +1,125 @@
+"""A job's record: its states, the moves between them, and the fields of its hash in Redis."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+RECORD_VERSION = 1
+"""Rises when a record's meaning changes; a worker never claims a record newer than it knows."""
+
+MAX_LOSSES = 4
+"""A job whose lease ran out this often ends as ``failed``, code ``worker_lost``."""
+
+LEASE_MS = 15_000
+HEARTBEAT_S = 3.0
+"""Five beats fit into a lease, so that a slow server costs nobody a job."""
+
+
+class JobStatus(StrEnum):
+    PREPARING = "preparing"
+    """Accepted; its media is fetched, checked and converted, or waits for that."""
+    QUEUED = "queued"
+    """Waits for a GPU worker."""
+    RUNNING = "running"
+    """A GPU worker has it."""
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    """No worker started it before its deadline."""
+
+    @property
+    def is_terminal(self) -> bool:
+        return not MOVES[self]
+
+
+MOVES: dict[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.PREPARING: frozenset({JobStatus.QUEUED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED}),
+    JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED}),
+    # Back to queued when its worker hands it back or is lost.
+    JobStatus.RUNNING: frozenset({JobStatus.QUEUED, JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED}),
+    JobStatus.COMPLETED: frozenset(),
+    JobStatus.FAILED: frozenset(),
+    JobStatus.CANCELLED: frozenset(),
+    JobStatus.EXPIRED: frozenset(),
+}
+"""What jobs/lua/*.lua allows; a test drives every script against this table."""
+
+TERMINAL = frozenset(status for status in JobStatus if status.is_terminal)
+
+
+class Stage(StrEnum):
+    """The kinds of work that a worker claims."""
+
+    PREPARE = "prepare"
+    GPU = "gpu"
+
+
+LANES = ("high", "default", "low")
+"""They share the workers 8:4:1 (see lua/claim.lua)."""
+
+
+def new_claim() -> str:
+    """A claim id: random, because a counter could be issued twice by a store that lost its last second."""
+    return secrets.token_hex(12)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of the job table. Times are Redis' clock, milliseconds since 1970; 0: not yet."""
+
+    id: str
+    tenant: str
+    status: JobStatus
+    stage: Stage
+    lane: str
+    attempt: int
+    """How often its present stage was claimed."""
+    claim: str
+    """The present owner's fence; empty: nobody has it."""
+    losses: int
+    """Leases that ran out."""
+    cancel: bool
+    need_tokens: int
+    """KV room that it asks for: prompt, thinking, answer. Known once it is prepared."""
+    prepared: str
+    """Folder under ``jobs/<id>/`` with ``prepared.json``; empty before."""
+    sealed: str
+    """The terminal status that its end is being written with."""
+    error: str
+    """Short code; the text is in the result object."""
+    tokens: int
+    """Generated so far."""
+    created_ms: int
+    deadline_ms: int
+    prepared_ms: int
+    started_ms: int
+    ended_ms: int
+
+    @classmethod
+    def from_hash(cls, job_id: str, fields: Mapping[str, str]) -> "Job":
+        def number(name: str) -> int:
+            return int(float(fields.get(name) or 0))
+
+        return cls(
+            id=job_id,
+            tenant=fields["tenant"],
+            status=JobStatus(fields["status"]),
+            stage=Stage(fields["stage"]),
+            lane=fields["lane"],
+            attempt=number("attempt"),
+            claim=fields.get("claim", ""),
+            losses=number("losses"),
+            cancel=fields.get("cancel") == "1",
+            need_tokens=number("need"),
+            prepared=fields.get("prepared", ""),
+            sealed=fields.get("sealed", ""),
+            error=fields.get("error", ""),
+            tokens=number("tokens"),
+            created_ms=number("created"),
+            deadline_ms=number("deadline"),
+            prepared_ms=number("prepared_at"),
+            started_ms=number("started"),
+            ended_ms=number("ended"),
+        )

@@ -1,0 +1,47 @@
+"""What a client asked for, as it lies in ``requests/<id>.json``: all that is needed to rebuild the job."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    url: str
+    events: tuple[str, ...]
+    """Terminal statuses to be told about."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    id: str
+    tenant: str
+    lane: str
+    created_ms: int
+    expires_ms: int
+    """Milliseconds after its creation."""
+    fingerprint: str
+    """SHA-256 of the body, so that a repeated Idempotency-Key can be held against it."""
+    messages: list[dict[str, Any]]
+    """Role and content parts: ``{"type": "text", "text"}`` or ``{"type": "image", "url" | "key"}``."""
+    thinking_budget: int
+    """Tokens; -1: no budget, 0: answer at once."""
+    max_answer_tokens: int
+    sampling: dict[str, float]
+    """Only what the client set; the model's own defaults fill the rest."""
+    seed: int
+    """Always set, so that a job that changes its worker goes on as it would have."""
+    callback: Callback | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        return json.dumps({"v": 1, **asdict(self)}, ensure_ascii=False).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "JobRequest":
+        fields = json.loads(data)
+        del fields["v"]
+        callback = fields.pop("callback")
+        if callback:
+            callback = Callback(callback["url"], tuple(callback["events"]))
+        return cls(callback=callback, **fields)

@@ -1,0 +1,125 @@
+"""Every setting of every process: read once at start from the environment; a wrong value refuses to start."""
+
+import base64
+import binascii
+from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from families import FAMILIES, Family
+
+Network = IPv4Network | IPv6Network
+
+
+class Settings(BaseSettings):
+    """The names of the fields, in capitals, are the names of the environment variables."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
+
+    # ── servers ──
+    redis_url: SecretStr
+    """``redis://[:password@]host:port/db``. Valkey speaks the same protocol under the same scheme."""
+    s3_endpoint: str
+    """``http(s)://host:port`` of the object store, as the processes reach it."""
+    s3_public_endpoint: str | None = None
+    """The same store as clients reach it; presigned links carry this host. Default: ``S3_ENDPOINT``."""
+    s3_access_key: SecretStr
+    s3_secret_key: SecretStr
+    s3_bucket: str = Field(default="thinkqueue", min_length=3, max_length=63)
+    s3_region: str = "us-east-1"
+
+    # ── api ──
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=8800, ge=1, le=65_535)
+    max_body_bytes: int = Field(default=32 * 2**20, ge=1_024)
+    """The largest request body. Pictures in ``data:`` URLs count, a third larger than their files."""
+    max_waiting_jobs: int = Field(default=100_000, ge=1)
+    """Jobs that wait in all stages together; the next one gets a 429."""
+
+    # ── jobs ──
+    job_expires_s: int = Field(default=24 * 3600, ge=1)
+    """A job that no worker has started by then ends as ``expired``."""
+    retention_days: int = Field(default=7, ge=1)
+    """How long an ended job can be read; its objects go two days later."""
+
+    # ── inputs ──
+    max_image_bytes: int = Field(default=20 * 2**20, ge=1_024)
+    max_image_pixels: int = Field(default=100_000_000, ge=1)
+    """A picture that claims more pixels is refused before it is decoded."""
+    fetch_timeout_s: float = Field(default=30, gt=0)
+    """For one medium, redirects included."""
+    egress_allow: Annotated[tuple[Network, ...], NoDecode] = ()
+    """Networks, comma-separated, that media URLs and webhooks may reach although they are not public."""
+
+    # ── model ──
+    model: str = "pocket"
+    """``pocket`` (embedded), a folder, or a hub id such as ``zai-org/GLM-4.1V-9B-Thinking``."""
+    model_family: str | None = None
+    """Default: ``pocket`` for the pocket model, ``glm-4.1v-thinking`` for all others."""
+    model_revision: str = "main"
+    model_device: Literal["auto", "cpu", "cuda"] = "auto"
+    model_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """``auto``: bfloat16 on a GPU, float32 on a CPU."""
+
+    # ── webhooks ──
+    webhook_secret: SecretStr
+    """``whsec_`` and the padded base64 of 24 to 64 bytes; signs every webhook (HMAC-SHA256)."""
+    webhook_timeout_s: float = Field(default=15, gt=0)
+    webhook_schedule_scale: float = Field(default=1.0, ge=0)
+    """Multiplies the waits between attempts, so that tests need not wait a day."""
+
+    # ── logs ──
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """``auto``: pretty on a terminal, JSON elsewhere."""
+
+    @field_validator("egress_allow", mode="before")
+    @classmethod
+    def _split_networks(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _check_webhook_secret(cls, value: SecretStr) -> SecretStr:
+        # An unpadded secret passes standardwebhooks but breaks the openai package's verifier.
+        prefix, encoded = value.get_secret_value()[:6], value.get_secret_value()[6:]
+        try:
+            key = base64.b64decode(encoded, validate=True)
+        except binascii.Error as error:
+            raise ValueError("must be whsec_ and padded base64") from error
+        if prefix != "whsec_" or not 24 <= len(key) <= 64:
+            raise ValueError("must be whsec_ and the padded base64 of 24 to 64 random bytes")
+        return value
+
+    @model_validator(mode="after")
+    def _check_family(self) -> Self:
+        if self.family_name not in FAMILIES:
+            raise ValueError(f"MODEL_FAMILY={self.model_family!r} is unknown; known: {', '.join(FAMILIES)}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_api_host(self) -> Self:
+        # Until the service has API keys, whoever reaches it may use it.
+        try:
+            loopback = self.api_host == "localhost" or ip_address(self.api_host).is_loopback
+        except ValueError:
+            loopback = False
+        if not loopback:
+            raise ValueError(
+                f"API_HOST={self.api_host!r} is not a loopback address, and this version has no API keys: "
+                "put a proxy that authenticates in front of 127.0.0.1"
+            )
+        return self
+
+    @property
+    def family_name(self) -> str:
+        return self.model_family or ("pocket" if self.model == "pocket" else "glm-4.1v-thinking")
+
+    @cached_property
+    def family(self) -> Family:
+        return FAMILIES[self.family_name]
