@@ -1,0 +1,153 @@
+"""The one table from errors to HTTP, and the body that they all share.
+
+RFC 9457 ``application/problem+json`` with OpenAI's ``error`` object in it, so that both kinds of client find theirs.
+"""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from jobs.errors import (
+    BlobsUnavailable,
+    IdempotencyConflict,
+    Invalid,
+    NotFound,
+    NotInitialised,
+    Overloaded,
+    Problem,
+    RecoveryNeeded,
+    StoreUnavailable,
+    ThinkqueueError,
+)
+
+log = structlog.get_logger(__name__)
+
+STATUSES: dict[type[ThinkqueueError], HTTPStatus] = {
+    Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    IdempotencyConflict: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NotFound: HTTPStatus.NOT_FOUND,
+    Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
+    StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    BlobsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    NotInitialised: HTTPStatus.SERVICE_UNAVAILABLE,
+    RecoveryNeeded: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+RETRY_AFTER_S = 5
+"""For a server that does not answer; OpenAI's SDK ignores waits over 60 s."""
+
+ADVICE = {
+    "missing": "is missing; add it",
+    "extra_forbidden": "is not a field that this service knows; remove it",
+}
+"""Where pydantic's wording does not say what to do."""
+
+
+class BodyTooLarge(HTTPException):
+    """An HTTPException, because FastAPI turns every other error of a body's reading into a 400."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"The body is larger than {limit} bytes; send large pictures as URLs.",
+        )
+
+
+def problem_response(
+    status: HTTPStatus,
+    code: str,
+    message: str,
+    *,
+    problems: Sequence[Problem] = (),
+    headers: dict[str, str] | None = None,
+) -> JSONResponse:
+    """``error.param`` is the first fault's field, as a JSON pointer; ``errors`` lists them all."""
+    kind = "invalid_request_error" if status < 500 and status != 429 else "server_error"
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": int(status),
+        "code": code,
+        "detail": message,
+        "error": {
+            "message": message,
+            "type": "rate_limit_error" if status == 429 else kind,
+            "code": code,
+            "param": problems[0].pointer if problems else None,
+        },
+    }
+    if problems:
+        body["errors"] = [
+            {"pointer": fault.pointer, "code": fault.code, "message": fault.message} for fault in problems
+        ]
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def pointer(location: Sequence[str | int]) -> str:
+    """A pydantic location as a JSON pointer; union tags, written ``<tag>``, are no part of the body."""
+    steps = (str(step) for step in location if not (isinstance(step, str) and step.startswith("<")))
+    return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
+
+
+def problems_of(error: RequestValidationError) -> list[Problem]:
+    """At most 20 faults, in the order of the body."""
+    faults = []
+    for fault in list(error.errors())[:20]:
+        where, kind = fault["loc"], fault["type"]
+        if kind == "json_invalid":
+            reason = fault.get("ctx", {}).get("error", "")
+            faults.append(Problem("", f"The body is not JSON: {reason} at character {where[-1]}.", "invalid_json"))
+            continue
+        text = ADVICE.get(kind) or str(fault["msg"]).removeprefix("Value error, ")
+        code = "unknown_field" if kind == "extra_forbidden" else "missing" if kind == "missing" else "invalid_value"
+        faults.append(Problem(pointer(where[1:]) if where[0] == "body" else f"{where[0]}:{where[-1]}", text, code))
+    return faults
+
+
+def install_handlers(app: FastAPI) -> None:
+    @app.exception_handler(ThinkqueueError)
+    def known(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, ThinkqueueError)
+        status = STATUSES.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+        headers = {}
+        if isinstance(error, Overloaded):
+            headers["Retry-After"] = str(error.retry_after_s)
+        elif status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers["Retry-After"] = str(RETRY_AFTER_S)
+            log.warning("request.unavailable", code=error.code, detail=error.message)
+        problems = error.problems if isinstance(error, Invalid) else []
+        return problem_response(status, error.code, error.message, problems=problems, headers=headers)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        problems = problems_of(error)
+        if problems[0].code == "invalid_json":
+            return problem_response(HTTPStatus.BAD_REQUEST, "invalid_json", problems[0].message, problems=problems)
+        return problem_response(
+            HTTPStatus.UNPROCESSABLE_ENTITY, Invalid.code, Invalid(problems).message, problems=problems
+        )
+
+    @app.exception_handler(HTTPException)
+    def plain(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        status = HTTPStatus(error.status_code)
+        return problem_response(
+            status,
+            status.name.lower(),
+            error.detail,
+            headers=dict(error.headers) if error.headers else None,
+        )
+
+    @app.exception_handler(Exception)
+    def unknown(request: Request, error: Exception) -> JSONResponse:
+        log.error("request.crashed", path=request.url.path, exc_info=error)
+        return problem_response(
+            HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong here; it was logged."
+        )

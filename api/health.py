@@ -1,0 +1,43 @@
+"""``/livez``: the process runs. ``/readyz``: it can take jobs."""
+
+from collections import Counter
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from jobs.blobs import Blobs
+from jobs.errors import ThinkqueueError
+from jobs.store import JobStore
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/livez")
+async def live() -> dict[str, str]:
+    return {"status": "live"}
+
+
+@router.get("/readyz")
+def ready(request: Request) -> JSONResponse:
+    """200 when Redis, the epoch and the object store are there. Workers are told of, but not needed for intake."""
+    store: JobStore = request.app.state.store
+    blobs: Blobs = request.app.state.blobs
+    checks: dict[str, str] = {}
+    workers: dict[str, int] = {}
+    for name, check in (("store", store.require_epoch), ("object_store", blobs.ping)):
+        try:
+            check()
+            checks[name] = "ok"
+        except ThinkqueueError as error:
+            checks[name] = f"{error.code}: {error.message}"
+    is_ready = all(check == "ok" for check in checks.values())
+    if is_ready:
+        workers = dict(Counter(worker.stage for worker in store.workers() if worker.state == "ready"))
+    body: dict[str, Any] = {
+        "status": "ready" if is_ready else "not_ready",
+        "checks": checks,
+        "workers": workers,
+    }
+    return JSONResponse(body, HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE)

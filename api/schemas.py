@@ -1,0 +1,192 @@
+"""The bodies that clients send. Only fields that are honoured exist; all others are refused by name."""
+
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
+
+MAX_URL = 4_096
+MAX_SEED = 2**53 - 1
+"""The largest whole number that every JSON parser keeps."""
+
+TerminalEvent = Literal["job.completed", "job.failed", "job.cancelled", "job.expired"]
+
+
+def _check_web_url(url: str) -> str:
+    """Only the form; whether the address may be reached is decided where it is reached (worker/egress.py)."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError("must be an absolute http:// or https:// URL")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not carry a user name or password: it would be stored and logged")
+    if len(url) > MAX_URL:
+        raise ValueError(f"must not be longer than {MAX_URL} characters")
+    return url
+
+
+def _check_media_url(url: str) -> str:
+    return url if url[:5].lower() == "data:" else _check_web_url(url)
+
+
+def _listed(content: Any) -> Any:
+    """A plain string is one text part, as in OpenAI's API."""
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class TextPart(Body):
+    type: Literal["text"]
+    text: Annotated[str, StringConstraints(min_length=1)]
+
+
+class ImageUrl(Body):
+    url: Annotated[str, AfterValidator(_check_media_url)]
+    """``http(s)://…`` or ``data:image/…;base64,…``."""
+
+
+class ImagePart(Body):
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+def _part_tag(part: Any) -> str | None:
+    kind = part.get("type") if isinstance(part, dict) else getattr(part, "type", None)
+    # In angle brackets, so that api/errors.py can tell a tag from a field in an error's location.
+    return f"<{kind}>" if isinstance(kind, str) else None
+
+
+Part = Annotated[
+    Annotated[TextPart, Tag("<text>")] | Annotated[ImagePart, Tag("<image_url>")],
+    Discriminator(
+        _part_tag,
+        custom_error_type="unknown_part",
+        custom_error_message="type must be 'text' or 'image_url'",
+    ),
+]
+
+
+class Message(Body):
+    role: Literal["system", "user"]
+    content: Annotated[list[Part], BeforeValidator(_listed), Field(min_length=1, max_length=256)]
+
+    @model_validator(mode="after")
+    def _system_is_text(self) -> Self:
+        if self.role == "system" and any(isinstance(part, ImagePart) for part in self.content):
+            raise ValueError("a system message takes text only; move the picture to the user message")
+        return self
+
+
+class Thinking(Body):
+    budget_tokens: Annotated[int, Field(ge=-1)]
+    """-1: no budget. 0: answer at once. N: thinking is closed at N tokens."""
+
+
+class Sampling(Body):
+    """What is left out is taken from the model's own generation config."""
+
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
+    """0: the most likely token, always."""
+    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=1_000)] | None = None
+    """0: no limit."""
+    repetition_penalty: Annotated[float, Field(ge=0.5, le=2, allow_inf_nan=False)] | None = None
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
+
+
+class CallbackBody(Body):
+    url: Annotated[str, AfterValidator(_check_web_url)]
+    events: Annotated[
+        list[TerminalEvent],
+        Field(
+            min_length=1,
+            default_factory=lambda: ["job.completed", "job.failed", "job.cancelled", "job.expired"],
+        ),
+    ]
+
+
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+
+
+class JobBody(Body):
+    """One job: a prompt with its pictures, and how to think about it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "messages": [
+                        {
+                            "role": "user",
+                            "content": [
+                                {"type": "image_url", "image_url": {"url": "https://example.com/chart.png"}},
+                                {"type": "text", "text": "Which quarter fell, and by how much?"},
+                            ],
+                        }
+                    ],
+                    "thinking": {"budget_tokens": 2048},
+                    "max_answer_tokens": 1024,
+                    "callback": {
+                        "url": "https://example.com/hook",
+                        "events": ["job.completed", "job.failed"],
+                    },
+                    "metadata": {"order": "A-17"},
+                }
+            ]
+        }
+    )
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=2)]
+    thinking: Thinking | None = None
+    max_answer_tokens: Annotated[int, Field(ge=1)] | None = None
+    sampling: Sampling = Sampling()
+    callback: CallbackBody | None = None
+    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16, default_factory=dict)]
+
+    @model_validator(mode="after")
+    def _one_user_turn(self) -> Self:
+        roles = [message.role for message in self.messages]
+        if roles not in (["user"], ["system", "user"]):
+            raise ValueError("messages must be one user message, or a system and then a user message")
+        return self
+
+
+class JobReply(BaseModel):
+    """A job as clients see it; what is not known yet is null."""
+
+    id: str
+    object: Literal["job"]
+    status: Literal["preparing", "queued", "running", "completed", "failed", "cancelled", "expired"]
+    attempt: int
+    created_at: int
+    """Seconds since 1970, as all times here."""
+    started_at: int | None
+    ended_at: int | None
+    tokens: int
+    """Generated so far, thinking included."""
+    metadata: dict[str, str]
+    error: dict[str, str] | None
+    output: dict[str, Any] | None
+    finish_reason: str | None
+    thinking_truncated: bool | None
+    truncation_reason: str | None
+    usage: dict[str, float] | None
+    timings: dict[str, float] | None
+    media: list[dict[str, str]]
