@@ -1,0 +1,3 @@
+"""Fixtures of all rings: real servers, the real pocket model."""
+
+pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.pocket", "tests.fixtures.table"]

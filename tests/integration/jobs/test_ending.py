@@ -1,0 +1,192 @@
+"""The three steps of an end: each death between two of them, and races for the one result."""
+
+import json
+import threading
+
+import pytest
+
+from jobs import bells
+from jobs.blobs import result_key
+from jobs.errors import ClaimLost
+from jobs.record import JobStatus, Stage, new_claim
+from jobs.result import JobResult
+from jobs.store import connect
+from tests.fixtures.table import Table, completed
+from worker.housekeeping import Housekeeper
+
+
+def failed(job_id: str, claim: str) -> JobResult:
+    return JobResult(job_id, JobStatus.FAILED, 1, claim, error={"code": "x", "message": "y"})
+
+
+def result_of(table: Table, job_id: str) -> JobResult:
+    return JobResult.from_json(table.blobs.get(result_key(job_id)))
+
+
+def test_ending_twice_gives_one_event_and_one_delivery(table: Table) -> None:
+    job = table.running("job_a", events=("completed", "failed"))
+    for _ in range(2):
+        assert table.ending.end(completed(job), expect="owner") == JobStatus.COMPLETED
+    assert [event.type for event in table.store.events("job_a")] == ["ended"]
+    due = table.store.take_deliveries(claim="k", limit=10)
+    assert [(row.id, row.event) for row in due] == [("evt_job_a_job.completed", "job.completed")]
+
+
+def test_no_delivery_for_an_event_that_was_not_asked_for(table: Table) -> None:
+    job = table.running("job_a", events=("failed",))
+    table.ending.end(completed(job), expect="owner")
+    assert table.store.take_deliveries(claim="k", limit=10) == []
+
+
+def test_after_the_seal_neither_a_claim_nor_a_hand_back_succeeds(table: Table) -> None:
+    job = table.running("job_a")
+    table.store.seal("job_a", sealer=job.claim, status=JobStatus.COMPLETED, error="", expect="owner")
+    with pytest.raises(ClaimLost):
+        table.store.release("job_a", job.claim)
+    assert table.claim(Stage.GPU) is None
+    with pytest.raises(ClaimLost):
+        table.ending.end(failed("job_a", new_claim()), expect="waiting")
+
+
+def test_whoever_finds_a_result_finishes_as_it_says(table: Table) -> None:
+    job = table.running("job_a")
+    table.blobs.put_if_absent(result_key("job_a"), completed(job, "the first").to_json())
+    late = JobResult("job_a", JobStatus.FAILED, 1, job.claim, error={"code": "x", "message": "y"})
+    assert table.ending.end(late, expect="owner") == JobStatus.COMPLETED
+    assert table.status("job_a") == JobStatus.COMPLETED
+    assert result_of(table, "job_a").output == {"thinking": "", "answer": "the first"}
+
+
+def test_a_frozen_worker_that_thaws_behind_its_put_changes_nothing(table: Table) -> None:
+    """It sealed, froze, lost its lease; another worker ran the job and ended it; now it goes on with its PUT."""
+    frozen = table.running("job_a", events=("completed",))
+    table.store.seal("job_a", sealer=frozen.claim, status=JobStatus.COMPLETED, error="", expect="owner")
+    table.let_lease_run_out("job_a")
+    assert table.store.requeue(table.store.get("job_a")) == "ok"  # type: ignore[arg-type]
+    other = table.claim(Stage.GPU)
+    assert other is not None
+    table.ending.end(completed(other.job, "from the other"), expect="owner")
+
+    assert not table.blobs.put_if_absent(result_key("job_a"), completed(frozen, "from the frozen").to_json())
+    assert table.ending.adopt("job_a") == JobStatus.COMPLETED
+    assert result_of(table, "job_a").output == {"thinking": "", "answer": "from the other"}
+    assert [event.type for event in table.store.events("job_a")] == ["ended"]
+    assert len(table.store.take_deliveries(claim="k", limit=10)) == 1
+
+
+def test_racing_enders_write_one_result(table: Table) -> None:
+    """A worker that ends its job, and keepers that believe it dead, all at once, many times."""
+    for number in range(12):
+        job = table.running(f"job_{number}", events=("completed", "failed"))
+        table.let_lease_run_out(job.id)
+        outcomes: list[JobStatus] = []
+
+        def end(result: JobResult, expect: str, outcomes: list[JobStatus] = outcomes) -> None:
+            try:
+                outcomes.append(table.ending.end(result, expect=expect))  # type: ignore[arg-type]
+            except ClaimLost:
+                return
+
+        threads = [threading.Thread(target=end, args=(completed(job), "owner"))]
+        threads += [threading.Thread(target=end, args=(failed(job.id, new_claim()), "late")) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=20)
+        assert len(set(outcomes)) == 1
+        assert outcomes[0] == table.status(job.id) == result_of(table, job.id).status
+        assert [event.type for event in table.store.events(job.id)] == ["ended"]
+    assert len(table.store.take_deliveries(claim="k", limit=100)) == 12
+
+
+def keeper(table: Table) -> Housekeeper:
+    return Housekeeper(table.store, table.ending)
+
+
+def test_the_keeper_gives_a_lost_job_to_the_next_worker(table: Table) -> None:
+    job = table.running("job_a")
+    table.let_lease_run_out("job_a")
+    keeper(table).round()
+    again = table.claim(Stage.GPU)
+    assert again is not None
+    assert (again.job.id, again.job.attempt, again.job.losses) == ("job_a", 2, 1)
+    assert again.job.claim != job.claim
+
+
+def test_the_keeper_adopts_the_result_of_a_worker_that_died_before_finish(table: Table) -> None:
+    job = table.running("job_a", events=("completed",))
+    table.store.seal("job_a", sealer=job.claim, status=JobStatus.COMPLETED, error="", expect="owner")
+    table.blobs.put_if_absent(result_key("job_a"), completed(job).to_json())
+    table.let_lease_run_out("job_a")
+    keeper(table).round()
+    assert table.status("job_a") == JobStatus.COMPLETED
+    assert len(table.store.take_deliveries(claim="k", limit=10)) == 1
+
+
+def test_the_keeper_runs_a_job_again_whose_worker_died_before_the_put(table: Table) -> None:
+    job = table.running("job_a")
+    table.store.seal("job_a", sealer=job.claim, status=JobStatus.COMPLETED, error="", expect="owner")
+    table.let_lease_run_out("job_a")
+    keeper(table).round()
+    assert table.status("job_a") == JobStatus.QUEUED
+    assert table.claim(Stage.GPU) is not None
+
+
+def test_the_keeper_completes_a_failure_whose_writer_died(table: Table) -> None:
+    job = table.running("job_a", events=("failed",))
+    table.store.seal("job_a", sealer=job.claim, status=JobStatus.FAILED, error="image_unreadable", expect="owner")
+    table.let_lease_run_out("job_a")
+    keeper(table).round()
+    assert table.status("job_a") == JobStatus.FAILED
+    assert result_of(table, "job_a").error_code == "image_unreadable"
+    assert len(table.store.take_deliveries(claim="k", limit=10)) == 1
+
+
+def test_the_keeper_ends_a_job_that_kills_its_workers(table: Table) -> None:
+    table.queued("job_a", events=("failed",))
+    for _ in range(4):
+        assert table.claim(Stage.GPU) is not None
+        table.let_lease_run_out("job_a")
+        keeper(table).round()
+    assert table.status("job_a") == JobStatus.FAILED
+    assert result_of(table, "job_a").error_code == "worker_lost"
+
+
+def test_the_keeper_ends_what_nobody_started_in_time(table: Table) -> None:
+    table.store.accept("job_a", tenant="default", lane="default", expires_ms=-1, events=["expired"])
+    keeper(table).round()
+    assert table.status("job_a") == JobStatus.EXPIRED
+    assert [row.event for row in table.store.take_deliveries(claim="k", limit=10)] == ["job.expired"]
+
+
+def test_two_keepers_do_not_get_in_each_others_way(table: Table) -> None:
+    for number in range(10):
+        table.running(f"job_{number}")
+        table.let_lease_run_out(f"job_{number}")
+    threads = [threading.Thread(target=keeper(table).round) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+    losses = []
+    while claimed := table.claim(Stage.GPU):
+        losses.append(claimed.job.losses)
+    assert losses == [1] * 10
+
+
+def test_the_keeper_waits_after_redis_came_back_as_another(table: Table) -> None:
+    table.running("job_a")
+    housekeeper = keeper(table)
+    housekeeper.round()
+    housekeeper._run_id = "the one before"  # as if Redis had restarted between two rounds
+    table.let_lease_run_out("job_a")
+    housekeeper.round()
+    assert table.status("job_a") == JobStatus.RUNNING
+
+
+def test_the_keeper_rings_a_missing_bell(table: Table) -> None:
+    table.queued("job_a")
+    keeper(table).round()
+    messages = connect(table.settings).lrange("gpu", 0, -1)
+    assert len(messages) == 1
+    assert json.loads(messages[0])["headers"]["task"] == bells.TASKS[Stage.GPU]

@@ -1,0 +1,260 @@
+"""The scripts of the job table, against a real Valkey: moves, fences, and what a repeated call does."""
+
+import threading
+
+import pytest
+
+from jobs.errors import ClaimLost, Overloaded, RecoveryNeeded
+from jobs.events import Event, JournalToken, tokens_data
+from jobs.record import MAX_LOSSES, JobStatus, Stage, new_claim
+from jobs.store import Worker, connect
+from tests.fixtures.table import Table, completed
+
+
+def sampled(seq: int, *ids: int) -> Event:
+    return Event(seq, "tokens", tokens_data([JournalToken(i, False) for i in ids], "thinking", "x"))
+
+
+def test_a_job_goes_from_preparing_to_completed(table: Table) -> None:
+    table.accept("job_a")
+    assert table.status("job_a") == JobStatus.PREPARING
+    claimed = table.claim(Stage.PREPARE)
+    assert claimed is not None
+    assert table.status("job_a") == JobStatus.PREPARING
+    table.store.prepared("job_a", claimed.job.claim, folder="a1-x", need_tokens=10)
+    assert table.status("job_a") == JobStatus.QUEUED
+    running = table.claim(Stage.GPU)
+    assert running is not None
+    assert table.status("job_a") == JobStatus.RUNNING
+    assert table.ending.end(completed(running.job), expect="owner") == JobStatus.COMPLETED
+    assert table.status("job_a") == JobStatus.COMPLETED
+
+
+def test_accepting_twice_makes_one_job(table: Table) -> None:
+    assert table.store.accept("job_a", tenant="t", lane="default", expires_ms=1000, events=[])
+    assert not table.store.accept("job_a", tenant="t", lane="default", expires_ms=1000, events=[])
+    assert table.claim(Stage.PREPARE) is not None
+    assert table.claim(Stage.PREPARE) is None
+
+
+def test_a_repeated_claim_gets_the_same_job(table: Table) -> None:
+    table.accept("job_a")
+    table.accept("job_b")
+    first = table.claim(Stage.PREPARE, "claim-1")
+    assert first is not None
+    assert table.claim(Stage.PREPARE, "claim-1") == first
+    other = table.claim(Stage.PREPARE, "claim-2")
+    assert other is not None
+    assert other.job.id != first.job.id
+
+
+def test_a_claim_that_lost_its_job_is_not_given_it_again(table: Table) -> None:
+    job = table.running("job_a")
+    table.store.release("job_a", job.claim)
+    assert table.claim(Stage.GPU, job.claim) is None
+
+
+def test_racing_claims_share_the_jobs_without_a_double(table: Table) -> None:
+    ids = {table.queued(f"job_{number:02}") for number in range(40)}
+    got: list[str] = []
+
+    def take() -> None:
+        while claimed := table.claim(Stage.GPU):
+            got.append(claimed.job.id)
+
+    threads = [threading.Thread(target=take) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+    assert len(got) == 40
+    assert set(got) == ids
+
+
+def test_the_head_of_the_line_is_never_bypassed(table: Table) -> None:
+    table.queued("job_big", need_tokens=5_000)
+    table.queued("job_small", need_tokens=10)
+    assert table.claim(Stage.GPU, room_tokens=1_000) is None
+    claimed = table.claim(Stage.GPU, room_tokens=5_000)
+    assert claimed is not None
+    assert claimed.job.id == "job_big"
+
+
+def test_tenants_that_wait_share_evenly(table: Table) -> None:
+    for number in range(6):
+        table.queued(f"job_a{number}", tenant="a")
+    for number in range(3):
+        table.queued(f"job_b{number}", tenant="b")
+    order = [claimed.job.tenant for _ in range(6) if (claimed := table.claim(Stage.GPU))]
+    assert sorted(order[:2]) == ["a", "b"]
+    assert order.count("a") == order.count("b") == 3
+
+
+def test_lanes_share_eight_to_four_to_one(table: Table) -> None:
+    for lane in ("high", "default", "low"):
+        for number in range(20):
+            table.accept(f"job_{lane}{number:02}", lane=lane)
+    lanes = [claimed.job.lane for _ in range(26) if (claimed := table.claim(Stage.PREPARE))]
+    assert [lanes.count(lane) for lane in ("high", "default", "low")] == [16, 8, 2]
+
+
+def test_a_lane_that_was_empty_earns_no_credit(table: Table) -> None:
+    for number in range(30):
+        table.accept(f"job_d{number:02}")
+    for _ in range(20):
+        assert table.claim(Stage.PREPARE)
+    for number in range(10):
+        table.accept(f"job_l{number}", lane="low")
+    lanes = [claimed.job.lane for _ in range(10) if (claimed := table.claim(Stage.PREPARE))]
+    assert lanes.count("low") <= 3
+
+
+def test_a_job_past_its_deadline_is_passed_over(table: Table) -> None:
+    table.store.accept("job_old", tenant="t", lane="default", expires_ms=-1, events=[])
+    table.accept("job_new")
+    claimed = table.claim(Stage.PREPARE)
+    assert claimed is not None
+    assert claimed.job.id == "job_new"
+    assert [job.id for job in table.store.missed_deadlines()] == ["job_old"]
+
+
+def test_a_job_that_started_in_time_has_no_deadline_any_more(table: Table) -> None:
+    table.running("job_a")
+    assert connect(table.settings).zscore("deadlines", "job_a") is None
+
+
+@pytest.mark.parametrize("version", ["2", "17"])
+def test_a_record_from_a_newer_release_is_left_to_newer_workers(table: Table, version: str) -> None:
+    table.accept("job_a")
+    connect(table.settings).hset("job:job_a", "v", version)
+    assert table.claim(Stage.PREPARE) is None
+
+
+def test_a_handed_back_job_keeps_its_place_and_counts_no_loss(table: Table) -> None:
+    job = table.running("job_a")
+    table.queued("job_b")
+    table.store.release("job_a", job.claim)
+    assert table.status("job_a") == JobStatus.QUEUED
+    again = table.claim(Stage.GPU)
+    assert again is not None
+    assert again.job.id == "job_a"
+    assert (again.job.attempt, again.job.losses) == (2, 0)
+
+
+def test_every_write_of_a_stale_claim_is_refused(table: Table) -> None:
+    job = table.running("job_a")
+    table.let_lease_run_out("job_a")
+    assert table.store.requeue(job) == "ok"
+    new_owner = table.claim(Stage.GPU)
+    assert new_owner is not None
+
+    assert table.store.append("job_a", job.claim, [sampled(1, 5)], tokens=1) == "lost"
+    with pytest.raises(ClaimLost):
+        table.store.release("job_a", job.claim)
+    with pytest.raises(ClaimLost):
+        table.store.prepared("job_a", job.claim, folder="a9-z", need_tokens=1)
+    with pytest.raises(ClaimLost):
+        table.ending.end(completed(job), expect="owner")
+    assert table.store.events("job_a") == []
+    assert table.blobs.is_empty("results/job_a.json")
+    beat = table.store.heartbeat(Worker("w", "gpu", "ready", 1, 0), {"job_a": job.claim})
+    assert beat == {"job_a": "lost"}
+
+
+def test_an_owner_may_renew_a_lease_that_ran_out_but_was_not_taken(table: Table) -> None:
+    job = table.running("job_a")
+    table.let_lease_run_out("job_a")
+    assert [late.id for late in table.store.late_leases(Stage.GPU)] == ["job_a"]
+    assert table.store.heartbeat(Worker("w", "gpu", "ready", 1, 0), {"job_a": job.claim}) == {"job_a": "ok"}
+    assert table.store.late_leases(Stage.GPU) == []
+    assert table.store.requeue(job) == "held"
+
+
+def test_events_that_are_there_already_are_not_doubled(table: Table) -> None:
+    job = table.running("job_a")
+    events = [sampled(1, 5), sampled(2, 6, 7)]
+    for _ in range(2):
+        assert table.store.append("job_a", job.claim, events, tokens=3) == "ok"
+    table.store.append("job_a", job.claim, [sampled(2, 9), sampled(3, 8)], tokens=4)
+    assert table.store.events("job_a") == [*events, sampled(3, 8)]
+
+
+def test_append_tells_of_a_cancel(table: Table) -> None:
+    job = table.running("job_a")
+    connect(table.settings).hset("job:job_a", "cancel", "1")
+    assert table.store.append("job_a", job.claim, [], tokens=0) == "cancel"
+
+
+def test_a_job_the_store_forgot_is_unknown_and_not_lost(table: Table) -> None:
+    job = table.running("job_a")
+    connect(table.settings).delete("job:job_a")
+    assert table.store.append("job_a", job.claim, [], tokens=0) == "unknown"
+    assert table.store.heartbeat(Worker("w", "gpu", "ready", 1, 0), {"job_a": job.claim}) == {"job_a": "unknown"}
+
+
+def test_the_last_allowed_loss_is_left_to_the_keeper_to_end(table: Table) -> None:
+    job = table.running("job_a")
+    for loss in range(MAX_LOSSES - 1):
+        table.let_lease_run_out("job_a")
+        assert table.store.requeue(job) == "ok"
+        claimed = table.claim(Stage.GPU)
+        assert claimed is not None
+        job = claimed.job
+        assert job.losses == loss + 1
+    table.let_lease_run_out("job_a")
+    assert table.store.requeue(job) == "exhausted"
+    assert table.status("job_a") == JobStatus.RUNNING
+
+
+def test_a_bell_is_wanted_for_waiting_jobs_only_and_not_one_for_each(table: Table) -> None:
+    assert not table.store.wants_bell(Stage.PREPARE)
+    table.accept("job_a")
+    table.accept("job_b")
+    assert table.store.wants_bell(Stage.PREPARE)
+    redis = connect(table.settings)
+    redis.lpush("prepare", "a bell")
+    assert not table.store.wants_bell(Stage.PREPARE)
+    table.store.heartbeat(Worker("w1", "prepare", "ready", 8, 8), {})
+    assert table.store.wants_bell(Stage.PREPARE)
+    redis.lpush("prepare", "another bell")
+    assert not table.store.wants_bell(Stage.PREPARE), "two jobs wait: a third bell would find nothing"
+
+
+def test_a_worker_that_leaves_is_off_the_list_at_once(table: Table) -> None:
+    table.store.heartbeat(Worker("w", "gpu", "ready", 4, 4), {})
+    assert [worker.id for worker in table.store.workers()] == ["w"]
+    table.store.heartbeat(Worker("w", "gpu", "gone", 4, 4), {})
+    assert table.store.workers() == []
+
+
+def test_intake_is_refused_when_too_many_jobs_wait(table: Table) -> None:
+    table.accept("job_a")
+    table.store.check(max_waiting=2)
+    table.accept("job_b")
+    with pytest.raises(Overloaded, match="2 jobs wait"):
+        table.store.check(max_waiting=2)
+
+
+def test_intake_is_refused_at_four_fifths_of_the_memory_while_jobs_can_end(table: Table) -> None:
+    redis = connect(table.settings)
+    job = table.running("job_a", events=("completed",))
+    limit = redis.config_get("maxmemory")["maxmemory"]
+    try:
+        redis.config_set("maxmemory", int(redis.info("memory")["used_memory"]) // 2)
+        with pytest.raises(Overloaded, match="bytes"):
+            table.store.check(max_waiting=1000)
+        with pytest.raises(Overloaded):
+            table.accept("job_b")
+        assert table.store.append("job_a", job.claim, [sampled(1, 5)], tokens=1) == "ok"
+        assert table.ending.end(completed(job), expect="owner") == JobStatus.COMPLETED
+    finally:
+        redis.config_set("maxmemory", limit)
+
+
+def test_without_an_epoch_nothing_is_written(table: Table) -> None:
+    connect(table.settings).flushall()
+    with pytest.raises(RecoveryNeeded):
+        table.accept("job_a")
+    with pytest.raises(RecoveryNeeded):
+        table.store.claim(Stage.GPU, claim=new_claim(), worker="w")
+    assert connect(table.settings).keys("*") == []

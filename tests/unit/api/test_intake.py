@@ -1,0 +1,36 @@
+import re
+
+import pytest
+
+from api.intake import decode_data_url, keyed_job_id
+from jobs.errors import Invalid
+
+
+def test_a_key_gives_the_same_id_for_its_tenant_only() -> None:
+    one = keyed_job_id("a", "order-17")
+    assert one == keyed_job_id("a", "order-17")
+    assert len({one, keyed_job_id("b", "order-17"), keyed_job_id("a", "order-18")}) == 3
+    assert re.fullmatch(r"job_[0-7][0-9A-HJKMNP-TV-Z]{25}", one)
+
+
+@pytest.mark.parametrize(
+    ("url", "data"),
+    [
+        ("data:image/png;base64,aGk=", b"hi"),
+        ("DATA:;BASE64,aGk=", b"hi"),
+        ("data:text/plain,a%20b", b"a b"),
+        ("data:image/png;base64,aGk%3D", b"hi"),
+    ],
+)
+def test_data_urls_are_read(url: str, data: bytes) -> None:
+    assert decode_data_url(url, "/x") == data
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [("data:image/png;base64", "comma"), ("data:;base64,a*k=", "base64"), ("data:;base64,aGk", "padding")],
+)
+def test_broken_data_urls_are_refused_with_their_place(url: str, says: str) -> None:
+    with pytest.raises(Invalid, match=says) as refusal:
+        decode_data_url(url, "/messages/0/content/1/image_url/url")
+    assert refusal.value.problems[0].pointer == "/messages/0/content/1/image_url/url"

@@ -1,0 +1,44 @@
+"""What is written to the object store by one process is read by another."""
+
+from jobs.prepared import PreparedImage, PreparedInputs
+from jobs.record import JobStatus
+from jobs.request import Callback, JobRequest
+from jobs.result import JobResult, StoredMedia
+
+
+def test_a_request_is_read_as_it_was_written() -> None:
+    request = JobRequest(
+        id="job_a",
+        tenant="t",
+        lane="default",
+        created_ms=1,
+        expires_ms=2,
+        fingerprint="f",
+        messages=[{"role": "user", "content": [{"type": "text", "text": "Wie viele? 多少?"}]}],
+        thinking_budget=-1,
+        max_answer_tokens=8,
+        sampling={"temperature": 0.5},
+        seed=7,
+        callback=Callback("https://example.com/hook", ("completed",)),
+        metadata={"order": "A-17"},
+    )
+    assert JobRequest.from_json(request.to_json()) == request
+
+
+def test_prepared_inputs_are_read_as_they_were_written() -> None:
+    inputs = PreparedInputs([{"role": "user", "content": [{"type": "image"}]}], (PreparedImage("k", 1, 2, 3, 4),))
+    assert PreparedInputs.from_json(inputs.to_json()) == inputs
+
+
+def test_a_result_is_read_as_it_was_written() -> None:
+    result = JobResult(
+        "job_a",
+        JobStatus.COMPLETED,
+        2,
+        "claim",
+        output={"thinking": "…", "answer": "4"},
+        usage={"input_tokens": 3, "thinking_tokens": 2, "answer_tokens": 1, "gpu_seconds": 0.5},
+        media=(StoredMedia("input", "0.png", "jobs/job_a/0.png"),),
+    )
+    assert JobResult.from_json(result.to_json()) == result
+    assert result.total_tokens == 6

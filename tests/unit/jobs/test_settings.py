@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from jobs.settings import Settings
+
+SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
+GIVEN = {
+    "redis_url": "redis://127.0.0.1:6379/0",
+    "s3_endpoint": "http://127.0.0.1:8333",
+    "s3_access_key": "key",
+    "s3_secret_key": "very-secret",
+    "webhook_secret": SECRET,
+}
+
+
+def test_the_pocket_model_brings_its_family_and_others_are_glm() -> None:
+    assert Settings(**GIVEN).family.name == "pocket"
+    assert Settings(**GIVEN, model="/models/glm").family.name == "glm-4.1v-thinking"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("webhook_secret", "whsec_not base64", "padded base64"),
+        ("webhook_secret", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz", "whsec_"),
+        ("webhook_secret", "whsec_c2hvcnQ=", "24 to 64"),
+        ("model_family", "llava", "known: glm-4.1v-thinking, pocket"),
+        ("api_host", "0.0.0.0", "no API keys"),
+        ("egress_allow", "10.0.0.0/8,nonsense", "not a valid IPv4"),
+        ("api_port", "70000", "65535"),
+    ],
+)
+def test_a_wrong_setting_refuses_to_start_and_says_why(field: str, value: str, says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        Settings(**{**GIVEN, field: value})
+
+
+def test_networks_are_a_comma_separated_list() -> None:
+    settings = Settings(**GIVEN, egress_allow="127.0.0.0/8, ::1/128")
+    assert [str(network) for network in settings.egress_allow] == ["127.0.0.0/8", "::1/128"]
+
+
+def test_secrets_do_not_show() -> None:
+    assert "very-secret" not in repr(Settings(**GIVEN))
+    assert SECRET not in repr(Settings(**GIVEN))
+
+
+def test_every_setting_is_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text("utf-8")
+    missing = [name for name in Settings.model_fields if f"`{name.upper()}`" not in page]
+    assert missing == []
