@@ -115,7 +115,8 @@ class Blobs:
 
     def is_empty(self, prefix: str) -> bool:
         with _answers():
-            return next(iter(self._minio.list_objects(self._bucket, prefix)), None) is None
+            # Recursive, because SeaweedFS goes on listing a folder whose objects are gone.
+            return next(iter(self._minio.list_objects(self._bucket, prefix, recursive=True)), None) is None
 
     # ── objects ──
 
