@@ -1,0 +1,23 @@
+"""The engine's errors.
+
+EngineError
+├── ModelUnusable     the model cannot be loaded or does not belong to its family; refuses to start
+└── SequenceError     one request cannot be done; has a code for the one who asked
+"""
+
+
+class EngineError(Exception):
+    """Something is wrong with the engine or what it was given."""
+
+
+class ModelUnusable(EngineError):
+    """The model cannot be used."""
+
+
+class SequenceError(EngineError):
+    """The request cannot be done."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message

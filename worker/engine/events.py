@@ -1,0 +1,63 @@
+"""What a sequence tells its submitter: any number of Deltas, then Ended or Failed."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+
+class Stage(StrEnum):
+    THINKING = "thinking"
+    ANSWER = "answer"
+
+
+FinishReason = Literal["stop", "length", "repetition", "aborted"]
+TruncationReason = Literal["budget", "eos", "repetition", "context"]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    id: int
+    forced: bool
+    """Fed by the engine, not sampled from the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What one step added."""
+
+    tokens: tuple[Token, ...]
+    stage: Stage
+    text: str
+    """Without marks; held back while it ends inside a character."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Texts and counts are of the whole generation, an earlier run's part included; times are of this run."""
+
+    finish_reason: FinishReason
+    thinking: str
+    answer: str
+    truncation_reason: TruncationReason | None
+    """Why the thinking was closed for the model; None: it closed it itself."""
+    input_tokens: int
+    thinking_tokens: int
+    answer_tokens: int
+    prefills: int
+    prefill_ms: float
+    decode_ms: float
+
+    @property
+    def thinking_truncated(self) -> bool:
+        return self.truncation_reason is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The sequence cannot go on; the others can."""
+
+    code: str
+    message: str
+
+
+Event = Delta | Ended | Failed

@@ -1,0 +1,62 @@
+"""The prompt's ids: the model's own chat template, with a client's text that can never become a special token."""
+
+import re
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+PLACE = re.compile("\ue000(\\d+)\ue001")
+"""Two code points of private use round a number: where a client's text goes in the rendered template."""
+
+
+class PromptWriter:
+    """Renders and tokenizes; safe to share between threads."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        specials = sorted(tokenizer.get_added_vocab(), key=len, reverse=True)
+        self._specials = re.compile("(" + "|".join(map(re.escape, specials)) + ")")
+        self._special_ids: dict[str, int] = tokenizer.get_added_vocab()
+        # A fast tokenizer keeps split_special_tokens as state and refuses a second thread meanwhile.
+        self._lock = threading.Lock()
+
+    def ids(self, messages: Sequence[dict[str, Any]], image_mark: str) -> list[int]:
+        """The ids of a conversation, ready to be answered; each picture is one ``image_mark``.
+
+        The template is rendered with places instead of texts, then split at its special tokens. What stands between
+        two of them is tokenized as one piece, so that ordinary text gives the ids that a plain tokenizer run gives.
+        """
+        texts: list[str] = []
+        hidden = [_with_places(message, texts) for message in messages]
+        rendered = self._tokenizer.apply_chat_template(hidden, tokenize=False, add_generation_prompt=True)
+        ids: list[int] = []
+        for piece in self._specials.split(rendered):
+            if piece in self._special_ids:
+                ids.append(self._special_ids[piece])
+            elif piece:
+                ids.extend(self._plain_ids(PLACE.sub(lambda place: texts[int(place[1])], piece)))
+        pictures = sum(part["type"] == "image" for message in messages for part in message["content"])
+        if ids.count(self._special_ids[image_mark]) != pictures:
+            raise ValueError("the chat template does not print each picture once")
+        return ids
+
+    def _plain_ids(self, text: str) -> list[int]:
+        with self._lock:
+            return list(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+
+
+def _with_places(message: dict[str, Any], texts: list[str]) -> dict[str, Any]:
+    """The message with each text put aside.
+
+    Only a user's content may be a list: GLM's template prints a system or assistant list as Python would.
+    """
+    parts = []
+    for part in message["content"]:
+        if part["type"] == "text":
+            texts.append(part["text"])
+            parts.append({"type": "text", "text": f"\ue000{len(texts) - 1}\ue001"})
+        else:
+            parts.append(part)
+    if message["role"] == "user":
+        return {"role": "user", "content": parts}
+    return {"role": message["role"], "content": "".join(part["text"] for part in parts)}

@@ -1,0 +1,37 @@
+"""What a caller asks of the engine: plain data."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from worker.engine.events import Event, Token
+
+if TYPE_CHECKING:
+    from worker.engine.inputs import ModelInputs
+
+OnEvent = Callable[[Event], None]
+"""Called from the engine's thread: it must be quick and must not raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    temperature: float
+    """0: the most likely token, always."""
+    top_p: float
+    top_k: int
+    """0: no limit."""
+    repetition_penalty: float
+    """1: none. Divides the scores of all tokens of prompt and output, as transformers does."""
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    id: str
+    inputs: "ModelInputs"
+    thinking_budget: int
+    """Tokens; -1: no budget, 0: the answer at once."""
+    max_answer_tokens: int
+    sampling: Sampling
+    journal: tuple[Token, ...] = ()
+    """What an earlier run of the same request has made: generation goes on behind it."""

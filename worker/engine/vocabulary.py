@@ -1,0 +1,74 @@
+"""What the engine needs to know of a tokenizer. Ids always come from the model's own one."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from families import Family
+from worker.engine.errors import ModelUnusable
+
+REPLACEMENT = "\ufffd"
+"""What a decoder puts where bytes make no character: at the end of a text it means that more are to come."""
+LONGEST_CHARACTER = 4
+"""Bytes of a UTF-8 character, so at most as many tokens."""
+
+
+@dataclass(frozen=True)
+class MarkIds:
+    think_open: int
+    think_close: int
+    answer_open: int | None
+    ends: frozenset[int]
+    """All that end a generation, the family's closing answer mark among them."""
+    closing: tuple[int, ...]
+    """The family's closing text; its first token is ``think_close``."""
+
+
+class Vocabulary:
+    def __init__(self, tokenizer: Any, family: Family, eos_ids: Iterable[int]) -> None:
+        self._tokenizer = tokenizer
+        boxes = {family.marks.box_open, family.marks.box_close}
+        self._specials = frozenset(token for mark, token in tokenizer.get_added_vocab().items() if mark not in boxes)
+        self._token_text = lru_cache(maxsize=4_096)(lambda token: self.decode([token]))
+        marks = family.marks
+        closing = tuple(tokenizer.encode(family.closing_text, add_special_tokens=False))
+        ends = set(eos_ids)
+        if marks.answer_close is not None:
+            ends.add(self.id_of(marks.answer_close))
+        self.marks = MarkIds(
+            think_open=self.id_of(marks.think_open),
+            think_close=self.id_of(marks.think_close),
+            answer_open=None if marks.answer_open is None else self.id_of(marks.answer_open),
+            ends=frozenset(ends),
+            closing=closing,
+        )
+        if closing[0] != self.marks.think_close:
+            raise ModelUnusable(f"The tokenizer does not read {family.closing_text!r} as {marks.think_close} and more.")
+
+    def id_of(self, mark: str) -> int:
+        """The one id of a special token."""
+        token = self._tokenizer.convert_tokens_to_ids(mark)
+        if token is None or token == self._tokenizer.unk_token_id:
+            raise ModelUnusable(
+                f"The tokenizer has no {mark!r} token, which this family needs; "
+                "check MODEL, and set MODEL_FAMILY to the family that it belongs to."
+            )
+        return int(token)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def is_special(self, token: int) -> bool:
+        """A token that is no text. Box marks are: they say which part of an answer is the value."""
+        return token in self._specials
+
+    def ends_line(self, token: int) -> bool:
+        return self._token_text(token).endswith("\n")
+
+    def is_blank(self, token: int) -> bool:
+        return self._token_text(token).isspace()
+
+    def splits_character(self, tail: Sequence[int]) -> bool:
+        """Do these last tokens end inside a character?"""
+        return self.decode(tail[-LONGEST_CHARACTER:]).endswith(REPLACEMENT)
