@@ -14,8 +14,18 @@ from structlog.typing import EventDict, Processor
 from jobs.record import Job
 from jobs.settings import Settings
 
-QUIET = ("httpx", "httpcore", "urllib3", "kombu", "amqp", "asyncio", "PIL")
-"""Libraries that tell of every connection; URLs among them, which may be secrets."""
+QUIET = (
+    "httpx",
+    "httpcore",
+    "urllib3",
+    "kombu",
+    "amqp",
+    "asyncio",
+    "PIL",
+    "celery.worker.strategy",
+    "celery.app.trace",
+)
+"""Libraries that tell of every connection, URLs among them, which may be secrets; and Celery of every bell."""
 
 
 def configure_logs(settings: Settings, *, process: str) -> None:

@@ -1,0 +1,70 @@
+"""PROCESS: the cpu worker (Celery, prefork). ``python -m worker.cpu``.
+
+Each child is a worker of its own, with its own heart: a picture that kills one costs that job a lease.
+"""
+
+import os
+from typing import Any
+
+import structlog
+from celery.signals import worker_process_init, worker_process_shutdown
+
+from jobs import bells
+from jobs.blobs import Blobs
+from jobs.epoch import wait_until_ready
+from jobs.errors import Unavailable
+from jobs.logs import configure_logs
+from jobs.record import Stage
+from jobs.settings import Settings
+from jobs.store import JobStore, connect
+from worker.prepare import SERVE_LIMIT_S, Preparer
+
+log = structlog.get_logger(__name__)
+
+TASK_LIMIT_S = SERVE_LIMIT_S + 300
+"""Then Celery kills the child. Longer than one job's own limits, which cut first."""
+
+
+def main() -> None:
+    settings = Settings()
+    configure_logs(settings, process="cpu")
+    wait_until_ready(JobStore(connect(settings)), Blobs(settings))
+    app = bells.configure(settings)
+    child: list[Preparer] = []
+
+    @worker_process_init.connect(weak=False)
+    def open_clients(**_: Any) -> None:
+        # After the fork: a connection shared by two processes would mix their replies.
+        preparer = Preparer(JobStore(connect(settings)), Blobs(settings), settings)
+        preparer.heart.start()
+        preparer.heart.tell("ready")
+        child.append(preparer)
+
+    @worker_process_shutdown.connect(weak=False)
+    def leave(**_: Any) -> None:
+        child[0].heart.stop()
+
+    @app.task(name=bells.TASKS[Stage.PREPARE], time_limit=TASK_LIMIT_S)
+    def serve(_version: int) -> None:
+        try:
+            child[0].serve()
+        except Unavailable as error:
+            log.warning("bell.unanswered", stage=Stage.PREPARE, code=error.code)
+
+    app.worker_main(
+        [
+            "--quiet",
+            "worker",
+            "--pool=prefork",
+            f"--concurrency={max(2, os.cpu_count() or 2)}",
+            f"--queues={Stage.PREPARE}",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+            f"--loglevel={settings.log_level}",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""PROCESS: the gpu worker (Celery, threads). ``python -m worker.gpu``.
+
+One process, one resident model. Celery's threads only wait; the engine steps in a thread of its own.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import structlog
+from celery import bootsteps
+
+from jobs import bells
+from jobs.blobs import Blobs
+from jobs.epoch import wait_until_ready
+from jobs.errors import Unavailable
+from jobs.logs import configure_logs
+from jobs.record import Stage
+from jobs.settings import Settings
+from jobs.store import JobStore, connect
+from worker.engine import Engine, EngineLoop
+from worker.inference import Inference
+
+log = structlog.get_logger(__name__)
+
+DRAIN_S = 15.0
+"""What a running job has to end by itself after TERM; then it goes on elsewhere, from its journal."""
+
+POCKET = Path(__file__).parent.parent / "pocket" / "weights"
+
+
+class Residence(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Loads the model before the first bell is heard, and drains before Celery waits for its threads.
+
+    An error in ``start`` ends the process; one in Celery's ``worker_init`` signal would be swallowed,
+    and the worker would take jobs without a model.
+    """
+
+    requires = frozenset({"celery.worker.components:Pool"})
+    inference: Inference | None = None
+    loop: EngineLoop | None = None
+
+    def start(self, parent: Any) -> None:
+        settings: Settings = parent.app.settings
+        model = str(POCKET) if settings.model == "pocket" else settings.model
+        log.info("model.loading", model=settings.model, family=settings.family_name)
+        engine = Engine.load(
+            model,
+            revision=settings.model_revision,
+            device=settings.model_device,
+            dtype=settings.model_dtype,
+            family=settings.family,
+        )
+        loop = EngineLoop(engine)
+        loop.start()
+        inference = Inference(JobStore(connect(settings)), Blobs(settings), settings, engine, loop)
+        inference.heart.start()
+        inference.heart.tell("ready")
+        Residence.loop, Residence.inference = loop, inference
+        log.info("worker.ready", model=settings.model, revision=engine.revision, context=engine.context_tokens)
+
+    def stop(self, _parent: Any) -> None:
+        if self.inference:
+            self.inference.drain(grace_s=DRAIN_S)
+
+    def terminate(self, parent: Any) -> None:
+        self.stop(parent)
+
+
+def main() -> None:
+    settings = Settings()
+    configure_logs(settings, process="gpu")
+    wait_until_ready(JobStore(connect(settings)), Blobs(settings))
+    app = bells.configure(settings)
+    app.settings = settings
+    app.steps["worker"].add(Residence)
+
+    @app.task(name=bells.TASKS[Stage.GPU])
+    def serve(_version: int) -> None:
+        assert Residence.inference is not None
+        try:
+            Residence.inference.serve()
+        except Unavailable as error:
+            log.warning("bell.unanswered", stage=Stage.GPU, code=error.code)
+
+    try:
+        app.worker_main(
+            [
+                "--quiet",
+                "worker",
+                "--pool=threads",
+                "--concurrency=1",
+                f"--queues={Stage.GPU}",
+                "--without-gossip",
+                "--without-mingle",
+                "--without-heartbeat",
+                f"--loglevel={settings.log_level}",
+            ]
+        )
+    finally:
+        if Residence.inference and Residence.loop:
+            Residence.inference.heart.stop()
+            Residence.loop.stop(timeout_s=5)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""A worker's heart: one thread, one call every three seconds, that renews the leases of all its jobs.
+
+It does no engine work, so a long prefill does not stop it; and it stops by itself when the worker makes no
+progress, so that a hung GPU loses its jobs to others.
+"""
+
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from jobs.errors import ThinkqueueError
+from jobs.record import HEARTBEAT_S, Job
+from jobs.store import JobStore, Worker
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """One claimed job, as its worker sees it."""
+
+    job_id: str
+    claim: str
+    lost: threading.Event = field(default_factory=threading.Event)
+    """Another owner has it, or it has ended: drop it, write nothing."""
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+class Heart:
+    def __init__(
+        self, store: JobStore, *, stage: str, slots: int, is_progressing: Callable[[], bool] = lambda: True
+    ) -> None:
+        # A restarted pod may have the same name and pid as the one before it.
+        name = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(3)}"
+        self.worker = Worker(id=name, stage=stage, state="starting", slots=slots, free=slots)
+        self._store = store
+        self._is_progressing = is_progressing
+        self._leases: dict[str, Lease] = {}
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def tell(self, state: str) -> None:
+        """Say at once that the worker is ``ready``, or ``draining``."""
+        self.worker = replace(self.worker, state=state)
+        self._beat()
+
+    def stop(self) -> None:
+        """Leave the list of workers."""
+        self._stopped.set()
+        self._thread.join(timeout=5)
+        self.tell("gone")
+
+    @contextmanager
+    def hold(self, job: Job) -> Iterator[Lease]:
+        """Keep a claimed job's lease alive inside the block."""
+        lease = Lease(job.id, job.claim)
+        with self._lock:
+            self._leases[job.id] = lease
+        try:
+            yield lease
+        finally:
+            with self._lock:
+                del self._leases[job.id]
+
+    def _run(self) -> None:
+        while not self._stopped.wait(HEARTBEAT_S):
+            if self._is_progressing():
+                self._beat()
+            else:
+                log.error("worker.stuck", worker=self.worker.id, jobs=len(self._leases))
+
+    def _beat(self) -> None:
+        with self._lock:
+            leases = dict(self._leases)
+        present = replace(self.worker, free=max(0, self.worker.slots - len(leases)))
+        try:
+            signals = self._store.heartbeat(present, {lease.job_id: lease.claim for lease in leases.values()})
+        except ThinkqueueError as error:
+            # Not a reason to stop: an expired lease that nobody took can still be renewed.
+            log.warning("worker.beat_missed", worker=self.worker.id, code=error.code)
+            return
+        for job_id, signal in signals.items():
+            # `unknown` is not `lost`: the store has lost its memory, and the result object will decide.
+            if signal == "lost":
+                leases[job_id].lost.set()
+            elif signal == "cancel":
+                leases[job_id].cancelled.set()

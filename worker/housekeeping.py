@@ -1,0 +1,104 @@
+"""What the keeper does for jobs that nobody does anything for: late leases, missed deadlines, missing bells."""
+
+import time
+
+import structlog
+
+from jobs.bells import ring
+from jobs.ending import Ending
+from jobs.errors import ClaimLost, ThinkqueueError, Unavailable
+from jobs.logs import job_logger
+from jobs.record import LEASE_MS, MAX_LOSSES, Job, JobStatus, Stage, new_claim
+from jobs.result import JobResult
+from jobs.store import JobStore
+
+log = structlog.get_logger(__name__)
+
+GRACE_S = 2 * LEASE_MS / 1000
+"""After trouble with Redis: owners that could not renew their leases get the time to do so."""
+
+LOST = (
+    "worker_lost",
+    f"The worker was lost {MAX_LOSSES} times while it had this job; the job may be what kills it.",
+)
+EXPIRED = ("expired", "No worker started the job before its deadline.")
+
+
+class Housekeeper:
+    """Two may run at once: each action is one script that checks what it changes."""
+
+    def __init__(self, store: JobStore, ending: Ending) -> None:
+        self._store = store
+        self._ending = ending
+        self._run_id = ""
+        self._clock_skew_s = 0.0
+        self._quiet_until = 0.0
+
+    def round(self) -> None:
+        """One look at everything; call it about once a second."""
+        try:
+            self._notice_trouble()
+            if time.monotonic() >= self._quiet_until:
+                for stage in Stage:
+                    self._reap(stage)
+                self._expire()
+            for stage in Stage:
+                ring(self._store, stage)
+            self._store.forget_workers()
+        except Unavailable as error:
+            self._be_quiet(error.code)
+        except ThinkqueueError as error:
+            log.error("keeper.round_failed", code=error.code, detail=error.message)
+
+    def _notice_trouble(self) -> None:
+        run_id, seconds = self._store.server_clock()
+        skew = seconds - time.monotonic()
+        if self._run_id and run_id != self._run_id:
+            self._be_quiet("store_restarted")
+        elif self._run_id and abs(skew - self._clock_skew_s) > 2:
+            self._be_quiet("clock_moved")
+        self._run_id, self._clock_skew_s = run_id, skew
+
+    def _be_quiet(self, reason: str) -> None:
+        log.warning("keeper.waits", reason=reason, seconds=GRACE_S)
+        self._quiet_until = time.monotonic() + GRACE_S
+
+    def _reap(self, stage: Stage) -> None:
+        for job in self._store.late_leases(stage):
+            try:
+                self._take_back(job)
+            except ClaimLost:
+                continue  # its owner, or the other keeper, was faster
+
+    def _take_back(self, job: Job) -> None:
+        job_log = job_logger(job)
+        # Its owner may have died behind the second step of an end: then the object is the truth.
+        if status := self._ending.adopt(job.id):
+            job_log.info("job.adopted", status=status)
+        elif job.sealed and job.sealed != JobStatus.COMPLETED:
+            # Its end needs no output, so it is written anew instead of run anew.
+            self._end(job, JobStatus(job.sealed), (job.error or job.sealed, "The job ended; details were lost."))
+        elif (outcome := self._store.requeue(job)) == "exhausted":
+            self._end(job, JobStatus.FAILED, LOST)
+        elif outcome == "ok":
+            job_log.warning("job.lost_worker", stage=job.stage, losses=job.losses + 1)
+
+    def _end(self, job: Job, status: JobStatus, error: tuple[str, str]) -> None:
+        result = JobResult(
+            id=job.id,
+            status=status,
+            attempt=job.attempt,
+            claim=new_claim(),
+            error={"code": error[0], "message": error[1]},
+        )
+        ended = self._ending.end(result, expect="late" if job.claim else "waiting")
+        job_logger(job).info("job.ended", status=ended, code=error[0])
+
+    def _expire(self) -> None:
+        for job in self._store.missed_deadlines():
+            if job.claim:
+                continue  # being prepared: looked at again when that is done
+            try:
+                self._end(job, JobStatus.EXPIRED, EXPIRED)
+            except ClaimLost:
+                continue

@@ -1,0 +1,101 @@
+"""A client's picture, checked and made plain: RGB, upright, within the family's bounds, without metadata.
+
+Runs in the cpu worker's children only: nothing else opens a client's file.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from families import ImageBounds
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+
+
+class MediaError(Exception):
+    """The file cannot be used; the message says why and what would do."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class NormalisedImage:
+    png: bytes
+    width: int
+    height: int
+    source_width: int
+    """Of the client's picture, upright."""
+    source_height: int
+
+
+def normalise(data: bytes, *, bounds: ImageBounds, max_pixels: int) -> NormalisedImage:
+    """Decode, check and convert one picture; of an animation, its first frame.
+
+    Raises:
+        MediaError
+    """
+    with warnings.catch_warnings():
+        # Pillow warns of oddities in files; whether the pixels are there is all that counts here.
+        warnings.simplefilter("ignore")
+        picture = _upright_rgb(_open(data, max_pixels))
+    source = picture.size
+    try:
+        fitted = bounds.fit(*source)
+    except ValueError as error:
+        raise MediaError("image_aspect", f"{error}; crop it.") from error
+    if source[0] * source[1] > bounds.max_pixels:
+        # To the very size and with the filter of the model's own processor, whose resize then changes nothing.
+        picture = picture.resize(fitted, Image.Resampling.BICUBIC)
+    encoded = io.BytesIO()
+    picture.save(encoded, "PNG", compress_level=1)
+    return NormalisedImage(encoded.getvalue(), *picture.size, *source)
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    if not data:
+        raise MediaError("image_unreadable", "the file is empty.")
+    try:
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise MediaError(
+            "image_unsupported", f"the file is not a picture of a known kind; send one of {', '.join(FORMATS)}."
+        ) from None
+    except Image.DecompressionBombError as error:
+        raise MediaError("image_too_many_pixels", f"the picture is too large: {error}") from error
+    except Exception as error:  # parsers of broken files raise anything
+        raise MediaError("image_unreadable", f"the picture's header is broken ({type(error).__name__}).") from error
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise MediaError(
+            "image_too_many_pixels",
+            f"the picture has {width}×{height} = {width * height} pixels; the limit is {max_pixels}. Scale it down.",
+        )
+    try:
+        picture.load()
+    except Exception as error:  # decoders of broken files raise anything
+        code = "image_truncated" if "truncated" in str(error) else "image_unreadable"
+        raise MediaError(code, f"the picture's data is broken or incomplete ({error}).") from error
+    return picture
+
+
+def _upright_rgb(picture: Image.Image) -> Image.Image:
+    try:
+        picture = ImageOps.exif_transpose(picture)
+    except Exception:  # noqa: BLE001 - broken EXIF data says nothing about the pixels
+        picture = picture.copy()
+    if picture.mode in SIXTEEN_BIT:
+        # Pillow would cut 16 bits off at 255, and turn a medical picture white.
+        picture = picture.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    elif picture.mode == "F":
+        picture = picture.convert("L")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")
