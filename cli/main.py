@@ -1,0 +1,61 @@
+"""The ``thinkqueue`` command."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from cli import demo as demo_command
+from cli import up as up_command
+from cli.installation import Installation
+from jobs.epoch import initialise
+from jobs.errors import ThinkqueueError
+from jobs.settings import Settings
+
+app = typer.Typer(
+    help="Asynchronous jobs for vision-language models that think.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+State = Annotated[
+    Path, typer.Option("--state", envvar="THINKQUEUE_STATE", help="Where secrets, data and logs are kept.")
+]
+DEFAULT_STATE = Path(".thinkqueue")
+
+
+@app.command()
+def up(state: State = DEFAULT_STATE) -> None:
+    """Run everything on this machine, until Ctrl-C."""
+    raise typer.Exit(up_command.up(Installation(state.resolve()), console))
+
+
+@app.command()
+def demo(state: State = DEFAULT_STATE) -> None:
+    """Hand in a picture, wait for its webhook, verify it, and explain."""
+    raise typer.Exit(demo_command.demo(Installation(state.resolve()), console))
+
+
+@app.command()
+def init() -> None:
+    """Make REDIS_URL and S3_* ready for jobs: bucket, a probe of the store, the first epoch. Once per installation."""
+    try:
+        epoch = initialise(Settings())
+    except ValidationError as error:
+        missing = ", ".join(str(fault["loc"][0]).upper() for fault in error.errors())
+        console.print(f"These settings are missing or wrong: {missing}", style="red")
+        raise typer.Exit(1) from error
+    except ThinkqueueError as error:
+        console.print(f"{error.code}: {error.message}", style="red", markup=False)
+        raise typer.Exit(1) from error
+    console.print(f"ready, epoch {epoch}")
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    app()
