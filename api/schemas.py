@@ -187,6 +187,6 @@ class JobReply(BaseModel):
     finish_reason: str | None
     thinking_truncated: bool | None
     truncation_reason: str | None
-    usage: dict[str, float] | None
-    timings: dict[str, float] | None
+    usage: dict[str, int | float] | None
+    timings: dict[str, int | float] | None
     media: list[dict[str, str]]

@@ -3,7 +3,7 @@ from jobs.record import MOVES, TERMINAL, Job, JobStatus
 
 def test_every_status_has_its_moves_and_terminal_ones_have_none() -> None:
     assert set(MOVES) == set(JobStatus)
-    assert TERMINAL == {JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED}
+    assert {JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED} == TERMINAL
 
 
 def test_every_status_can_be_reached_and_left_for_an_end() -> None:
