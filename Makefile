@@ -1,0 +1,67 @@
+# Each target does all that it needs, from a clean clone. Later runs need no network.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+# On a machine without a GPU:  make demo TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-config \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+.PHONY: help demo up test lint format lock clean
+
+help:
+	@echo "make demo    a picture goes in, a signed webhook comes out"
+	@echo "make up      everything on this machine, until Ctrl-C"
+	@echo "make test    all rings against real servers"
+	@echo "make lint    ruff, mypy, import-linter"
+	@echo "make format  ruff's formatter and its safe fixes"
+	@echo "make lock    resolve the lock files anew (needs uv)"
+	@echo "make clean   remove .venv and the built model; .thinkqueue stays"
+
+demo: .venv/runtime.done
+	$(BIN)/thinkqueue demo
+
+up: .venv/runtime.done
+	$(BIN)/thinkqueue up
+
+test: .venv/dev.done
+	$(BIN)/python -m pytest
+
+lint: .venv/dev.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/dev.done
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock:
+	$(LOCK) -o requirements.lock pyproject.toml requirements-torch.in
+	$(LOCK) -o requirements-dev.lock --extra dev -c requirements.lock pyproject.toml requirements-torch.in
+
+clean:
+	rm -rf .venv pocket/weights
+
+.venv/made.done:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "thinkqueue needs Python 3.11 or newer; name one with make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+		|| { echo "Python's venv module is missing: apt install python3-venv"; exit 1; }
+	@echo "creating .venv; this needs the network once"
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+# torch in a step of its own: its builds differ by machine, so one hash cannot serve all.
+.venv/runtime.done: .venv/made.done requirements.lock pyproject.toml
+	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install $(TORCH)
+	$(PIP) install --no-deps --no-build-isolation -e .
+	$(PIP) check
+	@touch $@
+
+.venv/dev.done: .venv/runtime.done requirements-dev.lock
+	$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
