@@ -4,6 +4,7 @@ Each child is a worker of its own, with its own heart: a picture that kills one 
 """
 
 import os
+import sys
 from typing import Any
 
 import structlog
@@ -17,6 +18,7 @@ from jobs.logs import configure_logs
 from jobs.record import Stage
 from jobs.settings import Settings
 from jobs.store import JobStore, connect
+from worker.consumer import consume
 from worker.prepare import SERVE_LIMIT_S, Preparer
 
 log = structlog.get_logger(__name__)
@@ -51,19 +53,7 @@ def main() -> None:
         except Unavailable as error:
             log.warning("bell.unanswered", stage=Stage.PREPARE, code=error.code)
 
-    app.worker_main(
-        [
-            "--quiet",
-            "worker",
-            "--pool=prefork",
-            f"--concurrency={max(2, os.cpu_count() or 2)}",
-            f"--queues={Stage.PREPARE}",
-            "--without-gossip",
-            "--without-mingle",
-            "--without-heartbeat",
-            f"--loglevel={settings.log_level}",
-        ]
-    )
+    sys.exit(consume(app, Stage.PREPARE, settings, pool="prefork", concurrency=max(2, os.cpu_count() or 2)))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 One process, one resident model. Celery's threads only wait; the engine steps in a thread of its own.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from jobs.logs import configure_logs
 from jobs.record import Stage
 from jobs.settings import Settings
 from jobs.store import JobStore, connect
+from worker.consumer import consume
 from worker.engine import Engine, EngineLoop
 from worker.inference import Inference
 
@@ -83,23 +85,12 @@ def main() -> None:
             log.warning("bell.unanswered", stage=Stage.GPU, code=error.code)
 
     try:
-        app.worker_main(
-            [
-                "--quiet",
-                "worker",
-                "--pool=threads",
-                "--concurrency=1",
-                f"--queues={Stage.GPU}",
-                "--without-gossip",
-                "--without-mingle",
-                "--without-heartbeat",
-                f"--loglevel={settings.log_level}",
-            ]
-        )
+        status = consume(app, Stage.GPU, settings, pool="threads", concurrency=1)
     finally:
         if Residence.inference and Residence.loop:
             Residence.inference.heart.stop()
             Residence.loop.stop(timeout_s=5)
+    sys.exit(status)
 
 
 if __name__ == "__main__":
