@@ -1,0 +1,285 @@
+"""The way out, against real servers on loopback; public names are played by the resolver, which is an argument."""
+
+import asyncio
+import gzip
+import ssl
+import subprocess
+import time
+from collections.abc import Coroutine, Sequence
+from http.server import BaseHTTPRequestHandler
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.fixtures.http_server import HttpServer
+from worker.egress import (
+    BadStatus,
+    Egress,
+    ForbiddenUrl,
+    InvalidUrl,
+    Reply,
+    TimedOut,
+    TooLarge,
+    TooManyRedirects,
+    Unreachable,
+)
+
+LOOPBACK = (ip_network("127.0.0.0/8"),)
+T = TypeVar("T")
+
+
+def run(action: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(action)
+
+
+async def fetch(url: str, *, allow: Sequence[Any] = LOOPBACK, max_bytes: int = 1_000, timeout_s: float = 5) -> bytes:
+    async with Egress(allow) as egress:
+        return (await egress.fetch(url, max_bytes=max_bytes, timeout_s=timeout_s)).body
+
+
+async def post(url: str, *, allow: Sequence[Any] = LOOPBACK) -> Reply:
+    async with Egress(allow) as egress:
+        return await egress.post(url, body=b"{}", headers={"webhook-id": "evt_1"}, timeout_s=5)
+
+
+async def resolve_as(*addresses: str) -> Any:
+    async def resolve(_host: str, _port: int) -> Sequence[str]:
+        return addresses
+
+    return resolve
+
+
+def test_a_body_is_fetched(http_server: HttpServer) -> None:
+    assert run(fetch(http_server.answer("/a.png", body=b"picture"))) == b"picture"
+    headers = {name.lower(): value for name, value in http_server.received[0].headers.items()}
+    assert headers["user-agent"].startswith("thinkqueue/")
+    assert headers["host"] == f"127.0.0.1:{http_server.port}"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "0.0.0.0",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "[fd00::1]",
+        "[fe80::1]",
+        "[64:ff9b::7f00:1]",
+        "[2002:7f00:1::]",
+        "224.0.0.1",
+        "255.255.255.255",
+        "localhost.",
+    ],
+)
+def test_an_address_that_is_not_public_is_not_reached(http_server: HttpServer, host: str) -> None:
+    http_server.answer("/", body=b"secret")
+    with pytest.raises((ForbiddenUrl, InvalidUrl, Unreachable)):
+        run(fetch(f"http://{host}:{http_server.port}/", allow=()))
+    assert http_server.received == []
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://example.com/a", "file:///etc/passwd", "gopher://x/", "http://", "//host/a", "http://u:p@127.0.0.1/"]
+)
+def test_what_is_no_plain_web_url_is_refused(url: str) -> None:
+    with pytest.raises(InvalidUrl):
+        run(fetch(url))
+
+
+def test_one_private_address_among_public_ones_is_enough() -> None:
+    async def attempt() -> None:
+        resolve = await resolve_as("93.184.216.34", "10.0.0.1")
+        async with Egress((), resolve=resolve) as egress:
+            await egress.fetch("http://example.com/", max_bytes=1, timeout_s=5)
+
+    with pytest.raises(ForbiddenUrl, match="EGRESS_ALLOW"):
+        run(attempt())
+
+
+def test_the_checked_address_is_the_one_that_is_reached(http_server: HttpServer) -> None:
+    """DNS rebinding: asked a second time, the name would lead elsewhere. It is asked once for each request."""
+    http_server.answer("/", body=b"public")
+    asked: list[str] = []
+
+    async def resolve(host: str, _port: int) -> Sequence[str]:
+        asked.append(host)
+        return ["127.0.0.1"] if len(asked) == 1 else ["10.0.0.1"]
+
+    async def attempt() -> bytes:
+        async with Egress(LOOPBACK, resolve=resolve) as egress:
+            url = f"http://pictures.example:{http_server.port}/"
+            return (await egress.fetch(url, max_bytes=100, timeout_s=5)).body
+
+    assert run(attempt()) == b"public"
+    assert asked == ["pictures.example"]
+    assert http_server.received[0].headers["Host"] == f"pictures.example:{http_server.port}"
+
+
+def test_a_redirect_to_a_private_address_is_not_followed(http_server: HttpServer) -> None:
+    url = http_server.answer("/", 302, location="http://10.0.0.1/latest/meta-data")
+    with pytest.raises(ForbiddenUrl, match=r"10\.0\.0\.1"):
+        run(fetch(url))
+
+
+def test_a_redirect_to_another_scheme_is_not_followed(http_server: HttpServer) -> None:
+    with pytest.raises(InvalidUrl):
+        run(fetch(http_server.answer("/", 302, location="file:///etc/passwd")))
+
+
+def test_redirects_are_followed_up_to_five(http_server: HttpServer) -> None:
+    http_server.answer("/end", body=b"there")
+    for step in range(7):
+        http_server.answer(f"/{step}", 302, location=f"/{step - 1}" if step else "/end")
+    assert run(fetch(http_server.url("/4"))) == b"there"
+    with pytest.raises(TooManyRedirects):
+        run(fetch(http_server.url("/6")))
+
+
+def test_more_bytes_than_allowed_are_not_read(http_server: HttpServer) -> None:
+    sent = 0
+
+    def endless(request: BaseHTTPRequestHandler) -> None:
+        nonlocal sent
+        request.send_response(200)
+        request.end_headers()
+        for _ in range(2_000):
+            request.wfile.write(b"x" * 65_536)
+            sent += 65_536
+
+    http_server.answers["/endless"] = endless
+    with pytest.raises(TooLarge, match="1000 bytes"):
+        run(fetch(http_server.url("/endless")))
+    assert sent < 2_000 * 65_536
+
+
+def test_a_compressed_body_does_not_unfold_here(http_server: HttpServer) -> None:
+    bomb = gzip.compress(b"\0" * 10_000_000)
+    url = http_server.answer("/bomb", body=bomb, content_encoding="gzip")
+    with pytest.raises(BadStatus, match="compressed"):
+        run(fetch(url, max_bytes=100_000))
+
+
+def test_a_slow_body_meets_the_time_limit(http_server: HttpServer) -> None:
+    def slow(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.end_headers()
+        for _ in range(50):
+            request.wfile.write(b".")
+            request.wfile.flush()
+            time.sleep(0.1)
+
+    http_server.answers["/slow"] = slow
+    with pytest.raises(TimedOut) as error:
+        run(fetch(http_server.url("/slow"), timeout_s=0.5))
+    assert error.value.retryable
+
+
+@pytest.mark.parametrize(("status", "retryable"), [(404, False), (403, False), (429, True), (500, True), (503, True)])
+def test_a_bad_status_says_whether_trying_again_helps(http_server: HttpServer, status: int, retryable: bool) -> None:
+    with pytest.raises(BadStatus, match=str(status)) as error:
+        run(fetch(http_server.answer("/x", status)))
+    assert error.value.retryable is retryable
+
+
+def test_a_refused_connection_may_pass() -> None:
+    with pytest.raises(Unreachable) as error:
+        run(fetch("http://127.0.0.1:9/"))
+    assert error.value.retryable
+
+
+def test_a_connection_that_breaks_inside_the_body_is_no_body(http_server: HttpServer) -> None:
+    def lie(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("content-length", "500")
+        request.end_headers()
+        request.wfile.write(b"half")
+
+    http_server.answers["/lie"] = lie
+    with pytest.raises(Unreachable):
+        run(fetch(http_server.url("/lie")))
+
+
+def test_messages_do_not_tell_the_query_which_may_be_a_signature(http_server: HttpServer) -> None:
+    with pytest.raises(BadStatus) as error:
+        run(fetch(http_server.answer("/x", 404) + "?X-Amz-Signature=secret"))
+    assert "secret" not in error.value.message
+    assert "/x" in error.value.message
+
+
+def test_a_post_takes_any_status_for_an_answer_and_follows_nothing(http_server: HttpServer) -> None:
+    http_server.answer("/elsewhere")
+    reply = run(post(http_server.answer("/hook", 307, body=b"moved " * 500, location="/elsewhere")))
+    assert reply.status == 307
+    assert len(reply.body_prefix) == 512
+    assert [received.path for received in http_server.received] == ["/hook"]
+    assert http_server.received[0].body == b"{}"
+
+
+def test_a_post_to_a_private_address_is_not_made(http_server: HttpServer) -> None:
+    with pytest.raises(ForbiddenUrl):
+        run(post(http_server.url("/hook"), allow=()))
+    assert http_server.received == []
+
+
+def test_no_cookie_is_brought_from_one_request_to_the_next(http_server: HttpServer) -> None:
+    http_server.answer("/set", set_cookie="who=tenant-a; Path=/")
+    http_server.answer("/get")
+
+    async def attempt() -> None:
+        async with Egress(LOOPBACK) as egress:
+            await egress.fetch(http_server.url("/set"), max_bytes=10, timeout_s=5)
+            await egress.fetch(http_server.url("/get"), max_bytes=10, timeout_s=5)
+
+    run(attempt())
+    assert "cookie" not in {name.lower() for name in http_server.received[1].headers}
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("tls")
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=pictures.example "
+        f"-addext subjectAltName=DNS:pictures.example -keyout {key} -out {cert}"
+    )
+    subprocess.run(command.split(), check=True, capture_output=True, timeout=30)
+    return key, cert
+
+
+def test_tls_verifies_the_name_although_an_address_is_dialled(certificate: tuple[Path, Path]) -> None:
+    key, cert = certificate
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")
+        await writer.drain()
+        writer.close()
+
+    async def attempt(host: str) -> bytes:
+        theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        theirs.load_cert_chain(cert, key)
+        server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=theirs)
+        port = server.sockets[0].getsockname()[1]
+        ours = ssl.create_default_context(cafile=str(cert))
+        try:
+            async with Egress(LOOPBACK, resolve=await resolve_as("127.0.0.1"), verify=ours) as egress:
+                return (await egress.fetch(f"https://{host}:{port}/", max_bytes=10, timeout_s=5)).body
+        finally:
+            server.close()
+
+    assert run(attempt("pictures.example")) == b"hi"
+    with pytest.raises(Unreachable):
+        run(attempt("another.example"))

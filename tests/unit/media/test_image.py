@@ -1,0 +1,178 @@
+"""Pictures as the world has them: each gives a plain picture or a clear refusal."""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
+
+from families import FAMILIES
+from worker.media.image import MediaError, NormalisedImage, normalise
+
+BOUNDS = FAMILIES["pocket"].images
+RED, BLUE = (220, 20, 30), (20, 30, 220)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def plain(data: bytes, *, max_pixels: int = 10**8) -> NormalisedImage:
+    return normalise(data, bounds=BOUNDS, max_pixels=max_pixels)
+
+
+def pixels(image: NormalisedImage) -> np.ndarray:
+    opened = Image.open(io.BytesIO(image.png))
+    assert opened.mode == "RGB"
+    assert opened.info.get("exif") is None
+    return np.asarray(opened)
+
+
+def two_colored(size: tuple[int, int] = (80, 60)) -> Image.Image:
+    """Left red, right blue."""
+    image = Image.new("RGB", size, RED)
+    image.paste(BLUE, (size[0] // 2, 0, *size))
+    return image
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "tolerance"),
+    [
+        ("PNG", {}, 0),
+        ("BMP", {}, 0),
+        ("TIFF", {}, 0),
+        ("TIFF", {"compression": "tiff_lzw"}, 0),
+        ("WEBP", {"lossless": True}, 0),
+        ("JPEG", {"quality": 95}, 12),
+        ("JPEG", {"progressive": True}, 12),
+        ("GIF", {}, 4),
+    ],
+)
+def test_every_kind_is_read(kind: str, options: dict[str, Any], tolerance: int) -> None:
+    found = pixels(plain(encoded(two_colored(), kind, **options)))
+    assert found.shape == (60, 80, 3)
+    assert np.abs(found[30, 10].astype(int) - RED).max() <= tolerance
+    assert np.abs(found[30, 70].astype(int) - BLUE).max() <= tolerance
+
+
+CONVERSIONS: dict[str, tuple[Callable[[], bytes], tuple[int, int, int]]] = {
+    "CMYK": (lambda: encoded(Image.new("CMYK", (60, 60), (0, 255, 255, 0)), "JPEG", quality=95), (255, 0, 0)),
+    "grey": (lambda: encoded(Image.new("L", (60, 60), 77)), (77, 77, 77)),
+    "grey and alpha": (lambda: encoded(Image.new("LA", (60, 60), (0, 0))), (255, 255, 255)),
+    "one bit": (lambda: encoded(Image.new("1", (60, 60), 1)), (255, 255, 255)),
+    "palette": (lambda: encoded(Image.new("RGB", (60, 60), RED).quantize(4)), RED),
+    "transparent": (lambda: encoded(Image.new("RGBA", (60, 60), (0, 0, 0, 0))), (255, 255, 255)),
+    "half transparent": (lambda: encoded(Image.new("RGBA", (60, 60), (0, 0, 0, 128))), (127, 127, 127)),
+    "16 bits": (lambda: encoded(Image.fromarray(np.full((60, 60), 32_896, np.uint16))), (128, 128, 128)),
+    "float": (lambda: encoded(Image.fromarray(np.full((60, 60), 90.0, np.float32)), "TIFF"), (90, 90, 90)),
+}
+
+
+@pytest.mark.parametrize("name", CONVERSIONS)
+def test_every_mode_becomes_the_colours_that_one_sees(name: str) -> None:
+    make, expected = CONVERSIONS[name]
+    assert np.abs(pixels(plain(make()))[30, 30].astype(int) - expected).max() <= 3
+
+
+def test_the_first_frame_of_an_animation_counts() -> None:
+    frames = [Image.new("RGB", (60, 60), color) for color in (RED, BLUE)]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert np.abs(pixels(plain(data))[30, 30].astype(int) - RED).max() <= 4
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_phones_picture_stands_upright(orientation: int) -> None:
+    upright = two_colored()
+    turn = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = upright.transpose(turn[orientation]) if orientation in turn else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = plain(encoded(stored, "PNG", exif=exif))
+    assert (image.width, image.height) == (image.source_width, image.source_height) == (80, 60)
+    assert np.array_equal(pixels(image), np.asarray(upright))
+
+
+def noise(width: int, height: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(7).integers(0, 255, (height, width, 3), np.uint8))
+
+
+@pytest.mark.parametrize("size", [(60, 60), (30, 200), (336, 336), (900, 700), (2_000, 60)])
+def test_the_model_sees_the_same_as_without_us(size: tuple[int, int]) -> None:
+    processor = Glm4vImageProcessorPil(
+        size={"shortest_edge": 2 * BOUNDS.min_pixels, "longest_edge": 2 * BOUNDS.max_pixels}
+    )
+    source = noise(*size)
+    image = plain(encoded(source))
+    assert (image.source_width, image.source_height) == size
+    ours = processor(images=[Image.open(io.BytesIO(image.png))], return_tensors="np")
+    theirs = processor(images=[source], return_tensors="np")
+    assert np.array_equal(ours["image_grid_thw"], theirs["image_grid_thw"])
+    assert np.abs(ours["pixel_values"] - theirs["pixel_values"]).max() < 1e-6
+
+
+def test_a_picture_over_the_bounds_is_stored_at_the_models_size() -> None:
+    image = plain(encoded(noise(900, 700)))
+    assert (image.width, image.height) == BOUNDS.fit(900, 700)
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def bomb() -> bytes:
+    """A few bytes that promise 50,000 × 50,000 pixels."""
+    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(bytes(1_000)))
+
+
+REFUSED: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "image_unreadable"),
+    "text": (b"not a picture at all", "image_unsupported"),
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image_unsupported"),
+    "html": (b"<!doctype html><title>404</title>", "image_unsupported"),
+    "pdf": (b"%PDF-1.7\n%", "image_unsupported"),
+    "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "image_unsupported"),
+    "truncated png": (encoded(noise(200, 200))[:5_000], "image_truncated"),
+    "truncated jpeg": (encoded(noise(200, 200), "JPEG")[:5_000], "image_truncated"),
+    "bomb": (bomb(), "image_too_many_pixels"),
+    "a line": (encoded(Image.new("RGB", (2_000, 2))), "image_aspect"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_picture_is_refused_with_a_code(name: str) -> None:
+    data, code = REFUSED[name]
+    with pytest.raises(MediaError) as error:
+        plain(data)
+    assert error.value.code == code, error.value.message
+
+
+def test_the_pixel_limit_is_read_from_the_header() -> None:
+    with pytest.raises(MediaError, match="100×100 = 10000 pixels; the limit is 9999"):
+        plain(encoded(noise(100, 100)), max_pixels=9_999)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_damaged_pictures_never_raise_anything_else(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    data = bytearray(encoded(noise(64, 64), ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP"][seed % 6]))
+    for position in random.integers(0, len(data), 12):
+        data[position] = random.integers(0, 256)
+    with suppress(MediaError):
+        plain(bytes(data))
