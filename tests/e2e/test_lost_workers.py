@@ -1,0 +1,130 @@
+"""Workers that die, freeze, leave or never come up, by real processes: no job notices."""
+
+import base64
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.record import JobStatus
+from tests.fixtures.http_server import HttpServer
+from tests.fixtures.service import Service, image_part, question
+
+PICTURE = (Path(__file__).parents[2] / "cli" / "shapes.png").read_bytes()
+DATA_URL = "data:image/png;base64," + base64.b64encode(PICTURE).decode()
+
+
+def long_job(service: Service, **more: object) -> str:
+    """A job of some seconds: over 1,000 tokens of thinking. fp32 and a seed: always the same."""
+    return service.post(
+        messages=question("Describe the picture.", image_part(DATA_URL)),
+        thinking={"budget_tokens": 1_500},
+        max_answer_tokens=64,
+        sampling={"temperature": 0.9, "top_k": 40, "repetition_penalty": 1.1, "seed": 1},
+        **more,
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(service: Service) -> dict[str, Any]:
+    job = service.await_end(long_job(service))
+    assert job["tokens"] > 1_000, "too short to be disturbed: choose another seed"
+    return job
+
+
+@pytest.fixture
+def own_service(bare_service: Service) -> Service:
+    """One of each process, ready, to be harmed."""
+    bare_service.start("api", "cpu", "gpu", "keeper")
+    bare_service.await_workers(prepare=2, gpu=1, keeper=1)
+    return bare_service
+
+
+def await_tokens(service: Service, job_id: str, count: int) -> None:
+    service.wait(lambda: service.job(job_id)["tokens"] >= count, f"{count} tokens of {job_id}")
+
+
+def streamed_tokens(service: Service, job_id: str) -> int:
+    events = service.table.store.events(job_id)
+    return sum(len(event.data["ids"]) for event in events if event.type == "tokens")
+
+
+def test_a_generation_survives_the_death_of_its_worker(own_service: Service, undisturbed: dict[str, Any]) -> None:
+    job_id = long_job(own_service)
+    await_tokens(own_service, job_id, 60)
+    own_service.kill("gpu")
+    own_service.start("gpu2")
+    job = own_service.await_end(job_id, limit_s=90)
+    assert job["status"] == "completed"
+    assert job["attempt"] == 2
+    assert job["output"] == undisturbed["output"]
+    assert job["usage"]["thinking_tokens"] == undisturbed["usage"]["thinking_tokens"]
+    assert '"event": "job.lost_worker"' in own_service.log("keeper")
+    resumed = [json.loads(line) for line in own_service.log("gpu2").splitlines() if '"job.started"' in line]
+    assert resumed[0]["resumed_tokens"] >= 60
+    assert streamed_tokens(own_service, job_id) == undisturbed["tokens"], "its stream neither repeats nor skips"
+
+
+def test_a_frozen_worker_that_thaws_after_its_lease_changes_nothing(
+    own_service: Service, undisturbed: dict[str, Any], http_server: HttpServer
+) -> None:
+    job_id = long_job(own_service, callback={"url": http_server.answer("/hook")})
+    await_tokens(own_service, job_id, 60)
+    own_service.freeze("gpu")
+    own_service.start("gpu2")
+    job = own_service.await_end(job_id, limit_s=90)
+    assert job["output"] == undisturbed["output"]
+    before = own_service.table.store.events(job_id)
+    own_service.thaw("gpu")
+    own_service.wait(lambda: "job.claim_lost" in own_service.log("gpu"), "the thawed worker's notice")
+    assert own_service.table.store.events(job_id) == before
+    assert own_service.job(job_id)["output"] == job["output"]
+    own_service.wait(lambda: http_server.received, "webhook")
+    time.sleep(0.5)
+    assert len(http_server.received) == 1
+
+
+def test_two_gpu_workers_end_each_job_of_a_burst_once(own_service: Service, http_server: HttpServer) -> None:
+    own_service.start("gpu2")
+    own_service.await_workers(gpu=2)
+    hook = http_server.answer("/hook")
+    asked = {"thinking": {"budget_tokens": 8}, "max_answer_tokens": 8, "callback": {"url": hook}}
+    ids = [own_service.post(messages=question(f"Number {number}?"), **asked) for number in range(12)]
+    for job_id in ids:
+        assert own_service.await_end(job_id)["status"] == "completed"
+        kinds = [event.type for event in own_service.table.store.events(job_id)]
+        assert kinds.count("started") == kinds.count("ended") == 1
+    own_service.wait(lambda: len(http_server.received) >= len(ids), "webhook of each")
+    time.sleep(0.5)
+    told = [json.loads(received.body)["data"]["id"] for received in http_server.received]
+    assert sorted(told) == sorted(ids)
+
+
+def test_term_ends_a_gpu_worker_in_order_and_its_job_goes_on(own_service: Service) -> None:
+    """Whether the job ends within the grace or is handed back depends on the machine: no loss is counted in either."""
+    job_id = long_job(own_service)
+    await_tokens(own_service, job_id, 20)
+    process = own_service.processes.pop("gpu")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(40) == 0
+    record = own_service.table.store.get(job_id)
+    assert record is not None
+    assert record.losses == 0
+    assert record.status in (JobStatus.COMPLETED, JobStatus.QUEUED)
+    own_service.start("gpu2")
+    assert own_service.await_end(job_id, limit_s=60)["status"] == "completed"
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_worker_and_leaves_the_job(bare_service: Service) -> None:
+    bare_service.start("api", "cpu", "keeper")
+    bare_service.start("gpu", MODEL="/nowhere/model")
+    bare_service.await_workers(prepare=1)
+    job_id = bare_service.post(messages=question("Hi."), thinking={"budget_tokens": 0}, max_answer_tokens=2)
+    assert bare_service.processes["gpu"].wait(60) != 0
+    assert "/nowhere/model" in bare_service.log("gpu")
+    assert bare_service.job(job_id)["status"] == "queued"
+    bare_service.start("gpu2")
+    assert bare_service.await_end(job_id)["status"] == "completed"
