@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from cli.errors import AlreadyRunning, Broken, CannotStart
 from cli.installation import Installation
 from cli.receiver import Delivery, Receiver
-from cli.supervise import Broken
-from cli.up import CannotStart, read_settings, running
+from cli.up import read_settings, running
 from jobs.record import JobStatus
 from jobs.settings import Settings
 
@@ -38,7 +38,7 @@ def demo(installation: Installation, console: Console) -> int:
     try:
         with service(installation, console) as (url, settings), Receiver() as receiver:
             tell_story(url, settings, receiver, console)
-    except (CannotStart, Broken, DemoFailed, httpx.HTTPError) as error:
+    except (AlreadyRunning, CannotStart, Broken, DemoFailed, httpx.HTTPError) as error:
         console.print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False)
         return 1
     return 0

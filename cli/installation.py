@@ -12,19 +12,11 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from cli.servers import SeaweedFS, Server, Valkey
+from cli.errors import AlreadyRunning, CannotStart
+from cli.servers import HIGHEST_S3_PORT, SeaweedFS, Server, Valkey
 
 LOOPBACK = "127.0.0.0/8,::1/128"
 JWT_NAMES = ("S3_JWT_KEY_1", "S3_JWT_KEY_2", "S3_JWT_KEY_3", "S3_JWT_KEY_4")
-
-
-class AlreadyRunning(Exception):
-    """Another `thinkqueue up` has this folder."""
-
-    def __init__(self, pid: int, url: str) -> None:
-        super().__init__(f"thinkqueue is running already: {url} (pid {pid})")
-        self.pid = pid
-        self.url = url
 
 
 @dataclass(frozen=True)
@@ -54,17 +46,21 @@ class Installation:
         return {**own, **environment}
 
     def servers(self, values: Mapping[str, str]) -> list[Server]:
-        """Those that have to be started: none in whose place a real one was named."""
+        """Those that have to be started: none in whose place a real one was named.
+
+        Raises:
+            CannotStart: a port is not one.
+        """
         found: list[Server] = []
         if "REDIS_URL" not in values:
-            port = int(values.get("EMBEDDED_REDIS_PORT", "8801"))
+            port = _port(values, "EMBEDDED_REDIS_PORT", 8801, highest=65_535)
             found.append(Valkey(self.folder / "valkey", port, values["REDIS_PASSWORD"]))
         if "S3_ENDPOINT" not in values:
             keys = tuple(values[name] for name in JWT_NAMES)
             found.append(
                 SeaweedFS(
                     self.folder / "seaweedfs",
-                    int(values.get("EMBEDDED_S3_PORT", "8802")),
+                    _port(values, "EMBEDDED_S3_PORT", 8802, highest=HIGHEST_S3_PORT),
                     values["S3_ACCESS_KEY"],
                     values["S3_SECRET_KEY"],
                     (keys[0], keys[1], keys[2], keys[3]),
@@ -114,6 +110,13 @@ class Installation:
                 holder = json.loads(file.read() or "{}")
                 return AlreadyRunning(holder.get("pid", 0), holder.get("url", ""))
             return None
+
+
+def _port(values: Mapping[str, str], name: str, default: int, *, highest: int) -> int:
+    given = values.get(name) or str(default)
+    if not given.isdecimal() or not 1 <= int(given) <= highest:
+        raise CannotStart(f"{name}={given!r} is not a port from 1 to {highest:,}.")
+    return int(given)
 
 
 def _new_secrets() -> dict[str, str]:

@@ -13,10 +13,15 @@ from typing import Protocol
 import redis
 from minio import Minio
 from minio.error import MinioException
+from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
+
+from cli.errors import CannotStart
 
 GRPC_OFFSET = 10_000
 """SeaweedFS opens a second port so far above each of its ports."""
+HIGHEST_S3_PORT = 65_535 - GRPC_OFFSET - 4
+"""It takes five ports in a row."""
 MEMORY = "1gb"
 """Of Valkey: about 300,000 jobs. Full, it refuses intake at four fifths, and never evicts."""
 
@@ -124,7 +129,9 @@ class SeaweedFS:
         }
 
     def is_ready(self) -> bool:
-        client = Minio(f"127.0.0.1:{self.port}", self.access_key, self.secret_key, secure=False, region="us-east-1")
+        http = PoolManager(timeout=2, retries=False)  # minio's own waits 300 s, five times
+        where = f"127.0.0.1:{self.port}"
+        client = Minio(where, self.access_key, self.secret_key, secure=False, region="us-east-1", http_client=http)
         try:
             client.list_buckets()
         except (MinioException, HTTPError):
@@ -135,28 +142,22 @@ class SeaweedFS:
         """Let requests and results be on the disk before they are acknowledged; by default nothing is.
 
         Raises:
-            RuntimeError: it did not take.
+            CannotStart: it did not take.
         """
         roles = self._roles()
         lines = [
             f"fs.configure -locationPrefix=/buckets/{bucket}/{folder}/ -fsync -apply"
             for folder in ("requests", "results")
         ]
-        done = subprocess.run(
-            [
-                str(weed_binary()),
-                "shell",
-                f"-master=127.0.0.1:{roles['master']}",
-                f"-filer=127.0.0.1:{roles['filer']}",
-            ],
-            input="\n".join([*lines, "fs.configure", ""]),
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        shell = [str(weed_binary()), "shell"]
+        shell += [f"-{role}=127.0.0.1:{roles[role]}" for role in ("master", "filer")]
+        script = "\n".join([*lines, "fs.configure", ""])
+        try:
+            done = subprocess.run(shell, input=script, capture_output=True, text=True, timeout=30, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise CannotStart("SeaweedFS does not answer its shell.") from error
         if len(re.findall(r'"fsync":\s*true', done.stdout)) < len(lines):
-            raise RuntimeError(f"SeaweedFS did not take the fsync setting: {done.stderr[-500:]}")
+            raise CannotStart(f"SeaweedFS did not take the fsync setting: {done.stderr[-500:]}")
 
     def remove_sockets(self) -> None:
         """What it leaves in the temp folder when it ends."""
@@ -179,7 +180,7 @@ def weed_binary() -> Path:
 
 def _existing(path: Path | None, package: str, setting: str) -> Path:
     if path is None:
-        raise FileNotFoundError(
+        raise CannotStart(
             f"The package {package} has no server for this machine ({sys.platform}); "
             f"install it, or point {setting} at a server of your own."
         )

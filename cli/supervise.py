@@ -14,6 +14,8 @@ from typing import Any, Self
 
 from supervisor.xmlrpc import SupervisorTransport
 
+from cli.errors import Broken, CannotStart
+
 MAX_SOCKET_PATH = 100
 """The kernel takes 107 bytes."""
 STOP_LIMIT_S = 60.0
@@ -59,10 +61,6 @@ class Program:
     """Started in this order, stopped in the opposite one."""
     stop_s: int
     """What it has to end in order."""
-
-
-class Broken(RuntimeError):
-    """A program does not run; the message has the end of its log."""
 
 
 class Supervisor:
@@ -154,7 +152,7 @@ class Supervisor:
 
 def require_setpriv() -> None:
     if shutil.which("setpriv") is None:
-        raise Broken("setpriv is missing; it is part of util-linux: apt install util-linux")
+        raise CannotStart("setpriv is missing; it is part of util-linux: apt install util-linux")
 
 
 def _escaped(value: object) -> str:

@@ -15,9 +15,10 @@ import httpx
 from pydantic import ValidationError
 from rich.console import Console
 
-from cli.installation import AlreadyRunning, Installation
+from cli.errors import AlreadyRunning, Broken, CannotStart
+from cli.installation import Installation
 from cli.servers import SeaweedFS, Server
-from cli.supervise import Broken, Program, Supervisor, require_setpriv
+from cli.supervise import Program, Supervisor, require_setpriv
 from jobs.epoch import initialise
 from jobs.errors import ThinkqueueError
 from jobs.settings import Settings
@@ -27,10 +28,6 @@ READY_LIMIT_S = 120.0
 MODEL_LIMIT_S = 1_800.0
 """20 GB of weights take minutes from a slow disk, and longer from a hub."""
 WEIGHTS = Path(__file__).parent.parent / "pocket" / "weights"
-
-
-class CannotStart(Exception):
-    """Says what is wrong and what to do."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,201 @@
+"""The intake over HTTP: the real application on real servers; no worker takes the jobs away."""
+
+import base64
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from api.app import create_app
+from jobs.blobs import request_key
+from jobs.record import JobStatus, Stage
+from jobs.request import JobRequest
+from jobs.settings import Settings
+from jobs.store import connect
+from tests.fixtures.servers import free_ports
+from tests.fixtures.table import Table, completed
+
+HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello."}]}
+
+
+def inline_picture() -> str:
+    buffer = io.BytesIO()
+    Image.new("RGB", (30, 20), "red").save(buffer, "png")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def client_of(settings: Settings) -> TestClient:
+    app: FastAPI = create_app(settings)
+    return TestClient(app, raise_server_exceptions=False)
+
+
+@pytest.fixture
+def client(table: Table) -> Iterator[TestClient]:
+    with client_of(table.settings) as client:
+        yield client
+
+
+def test_202_says_where_the_job_is_and_all_of_it_is_durable(client: TestClient, table: Table) -> None:
+    body = {
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "image_url", "image_url": {"url": inline_picture()}},
+                    {"type": "text", "text": "What is it?"},
+                ],
+            },
+        ],
+        "thinking": {"budget_tokens": 7},
+        "max_answer_tokens": 9,
+        "sampling": {"temperature": 0, "seed": 5},
+        "metadata": {"order": "A-17"},
+    }
+    reply = client.post("/v1/jobs", json=body)
+    assert reply.status_code == 202
+    job = reply.json()
+    assert reply.headers["location"] == f"/v1/jobs/{job['id']}"
+    assert (job["status"], job["metadata"]) == ("preparing", {"order": "A-17"})
+    assert client.get(reply.headers["location"]).json() == job
+
+    request = JobRequest.from_json(table.blobs.get(request_key(job["id"])))
+    assert (request.thinking_budget, request.max_answer_tokens, request.seed) == (7, 9, 5)
+    picture = request.messages[1]["content"][0]
+    with Image.open(io.BytesIO(table.blobs.get(picture["key"]))) as image:
+        assert image.size == (30, 20)
+    assert table.status(job["id"]) is JobStatus.PREPARING
+
+
+def test_an_ended_job_has_its_output_and_an_unknown_one_is_a_404(client: TestClient, table: Table) -> None:
+    job_id = client.post("/v1/jobs", json=HELLO).json()["id"]
+    claimed = table.claim(Stage.PREPARE)
+    assert claimed is not None
+    table.ending.end(completed(claimed.job), expect=JobStatus.PREPARING)
+    job = client.get(f"/v1/jobs/{job_id}").json()
+    assert job["status"] == "completed"
+    assert job["output"]["answer"] == "four"
+
+    reply = client.get("/v1/jobs/job_unknown")
+    assert (reply.status_code, reply.json()["code"]) == (404, "job_not_found")
+    assert reply.headers["content-type"] == "application/problem+json"
+
+
+MESSAGE = {"role": "user", "content": "Hello."}
+
+
+def picture(url: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]}
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "says"),
+    [
+        ({}, "/messages", "is missing"),
+        ({"messages": []}, "/messages", "at least 1"),
+        ({**HELLO, "stream": True}, "/stream", "not a field that this service knows"),
+        ({**HELLO, "sampling": {"temprature": 1}}, "/sampling/temprature", "not a field"),
+        ({**HELLO, "sampling": {"temperature": -1}}, "/sampling/temperature", "greater than or equal to 0"),
+        ({**HELLO, "thinking": {"budget_tokens": -2}}, "/thinking/budget_tokens", "-1"),
+        ({**HELLO, "thinking": {"budget_tokens": 10**9}}, "/thinking/budget_tokens", "leave no room"),
+        ({**HELLO, "max_answer_tokens": 0}, "/max_answer_tokens", "greater than or equal to 1"),
+        ({**HELLO, "callback": {"url": "ftp://example.com/"}}, "/callback/url", "http"),
+        ({**HELLO, "callback": {"url": "https://example.com/", "events": []}}, "/callback/events", "at least 1"),
+        ({**HELLO, "metadata": {"a": 1}}, "/metadata/a", "string"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "/messages/0/role", "user"),
+        ({"messages": [MESSAGE, MESSAGE]}, "", "one user message"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "audio", "url": "x"}]}]},
+            "/messages/0/content/0",
+            "type",
+        ),
+        (
+            picture("file:///etc"),
+            "/messages/0/content/0/image_url/url",
+            "http",
+        ),
+        (
+            picture("data:;base64,%"),
+            "/messages/0/content/0/image_url/url",
+            "base64",
+        ),
+    ],
+)
+def test_a_bad_body_names_the_field(client: TestClient, body: dict[str, Any], pointer: str, says: str) -> None:
+    reply = client.post("/v1/jobs", json=body)
+    assert reply.status_code == 422, reply.text
+    assert reply.headers["content-type"] == "application/problem+json"
+    faults = reply.json()["errors"]
+    assert any(fault["pointer"] == pointer and says in fault["message"] for fault in faults), faults
+    assert reply.json()["error"]["param"] == faults[0]["pointer"]
+
+
+def test_what_is_no_json_is_said(client: TestClient) -> None:
+    reply = client.post("/v1/jobs", content=b'{"messages": ', headers={"content-type": "application/json"})
+    assert reply.status_code in (400, 422)
+    assert reply.json()["errors"][0]["code"] == "invalid_json"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_over_the_limit_is_a_413(table: Table, chunked: bool) -> None:
+    settings = table.settings.model_copy(update={"max_body_bytes": 2_000})
+    with client_of(settings) as client:
+        body = b'{"messages": "' + b"x" * 5_000 + b'"}'
+        reply = client.post("/v1/jobs", content=iter([body[:1_000], body[1_000:]]) if chunked else body)
+    assert reply.status_code == 413
+    assert "2000 bytes" in reply.json()["detail"]
+
+
+def test_an_idempotency_key_makes_one_job(client: TestClient) -> None:
+    headers = {"Idempotency-Key": "order-17"}
+    first = client.post("/v1/jobs", json=HELLO, headers=headers)
+    again = client.post("/v1/jobs", json=HELLO, headers=headers)
+    assert first.json()["id"] == again.json()["id"]
+    assert "idempotent-replayed" not in first.headers
+    assert again.headers["idempotent-replayed"] == "true"
+    other = client.post("/v1/jobs", json={**HELLO, "max_answer_tokens": 3}, headers=headers)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_conflict")
+
+
+def test_a_full_queue_is_a_429_that_says_when(table: Table) -> None:
+    with client_of(table.settings.model_copy(update={"max_waiting_jobs": 1})) as client:
+        assert client.post("/v1/jobs", json=HELLO).status_code == 202
+        reply = client.post("/v1/jobs", json=HELLO)
+    assert (reply.status_code, reply.json()["code"]) == (429, "queue_full")
+    assert 0 < int(reply.headers["retry-after"]) <= 60
+
+
+@pytest.mark.parametrize(
+    ("server", "code"), [("redis_url", "store_unavailable"), ("s3_endpoint", "object_store_unavailable")]
+)
+def test_a_server_that_is_gone_is_a_503_and_nothing_was_accepted(table: Table, server: str, code: str) -> None:
+    scheme = "redis" if server == "redis_url" else "http"
+    gone = {**table.settings.model_dump(), server: f"{scheme}://127.0.0.1:{free_ports()}"}
+    with client_of(Settings(**gone)) as client:
+        reply = client.post("/v1/jobs", json=HELLO, headers={"Idempotency-Key": "gone"})
+        assert (reply.status_code, reply.json()["code"]) == (503, code)
+        assert int(reply.headers["retry-after"]) <= 60
+        health = client.get("/readyz")
+        assert (health.status_code, health.json()["status"]) == (503, "not_ready")
+        assert client.get("/livez").status_code == 200
+    assert connect(table.settings).keys("job:*") == []
+    assert table.blobs.is_empty("requests/")
+
+
+def test_a_service_without_an_epoch_takes_nothing(table: Table) -> None:
+    """As after a Redis that has lost its data: its jobs must not be mixed with new ones."""
+    connect(table.settings).delete("epoch")
+    with client_of(table.settings) as client:
+        reply = client.post("/v1/jobs", json=HELLO, headers={"Idempotency-Key": "early"})
+        assert (reply.status_code, reply.json()["code"]) == (503, "recovery_needed")
+    assert table.blobs.is_empty("requests/")
+
+
+def test_readyz_tells_of_the_workers(client: TestClient) -> None:
+    reply = client.get("/readyz")
+    assert reply.status_code == 200
+    assert reply.json() == {"status": "ready", "checks": {"store": "ok", "object_store": "ok"}, "workers": {}}

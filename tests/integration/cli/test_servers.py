@@ -1,0 +1,76 @@
+"""The embedded servers: whom they let in, and what they keep."""
+
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cli.errors import CannotStart
+from cli.servers import GRPC_OFFSET, SeaweedFS, Valkey
+from cli.up import check_ports
+from jobs.blobs import Blobs
+from jobs.store import connect
+from tests.fixtures.servers import Servers, free_ports, settings_of, start, stop
+
+
+def test_wrong_credentials_are_not_let_in(servers: Servers) -> None:
+    assert servers.valkey.is_ready()
+    assert not replace(servers.valkey, password="wrong").is_ready()
+    assert servers.seaweedfs.is_ready()
+    assert not replace(servers.seaweedfs, secret_key="wrong").is_ready()
+
+
+def test_no_port_of_the_object_store_serves_without_a_key(servers: Servers) -> None:
+    """Its filer would read and write every object: the JWT keys are what keeps it shut."""
+    seaweedfs = servers.seaweedfs
+    for port in range(seaweedfs.port, seaweedfs.port + 5):
+        for path in ("/buckets/thinkqueue/", "/thinkqueue/?list-type=2"):
+            try:
+                reply = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5)
+            except httpx.HTTPError:
+                continue  # it is not HTTP, or shut
+            assert reply.status_code >= 400, f"port {port} answers {path}"
+
+
+def test_servers_keep_their_data_over_a_restart(tmp_path: Path) -> None:
+    found = Servers(
+        Valkey(tmp_path / "valkey", free_ports(), "password"),
+        SeaweedFS(tmp_path / "seaweedfs", free_ports(5), "key", "secret-0123456789", ("a", "b", "c", "d")),
+    )
+    settings = settings_of(found.environment())
+    for life in range(2):
+        processes = [start(server, tmp_path / f"{server.name}.log") for server in (found.valkey, found.seaweedfs)]
+        try:
+            redis, blobs = connect(settings), Blobs(settings)
+            if life == 0:
+                blobs.create_bucket(retention_days=7)
+                found.seaweedfs.configure_fsync(settings.s3_bucket)
+                redis.set("kept", "yes")
+                blobs.put("requests/kept", b"yes")
+            assert redis.get("kept") == "yes"
+            assert blobs.get("requests/kept") == b"yes"
+        finally:
+            redis.close()
+            for process in processes:
+                stop(process)
+    found.seaweedfs.remove_sockets()
+
+
+@pytest.mark.parametrize("shift", [0, GRPC_OFFSET])
+def test_a_taken_port_is_named_with_its_setting(shift: int, tmp_path: Path) -> None:
+    port = free_ports(5)
+    server = SeaweedFS(tmp_path, port, "key", "secret", ("a", "b", "c", "d"))
+    check_ports(server.ports())
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", port + shift))
+        holder.listen()
+        with pytest.raises(CannotStart, match=rf"Port {port + shift} is taken .* EMBEDDED_S3_PORT"):
+            check_ports(server.ports())
+
+
+def test_without_keys_the_object_store_is_not_started(tmp_path: Path) -> None:
+    """It would let everybody in, on data that is there already too."""
+    with pytest.raises(ValueError, match="keys"):
+        SeaweedFS(tmp_path, 8802, "", "", ("", "", "", "")).environment()
