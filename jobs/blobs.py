@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import urllib3
 from minio import Minio
-from minio.commonconfig import ENABLED, Filter
+from minio.commonconfig import ENABLED, CopySource, Filter
+from minio.datatypes import Part
 from minio.error import MinioException, S3Error
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
@@ -19,6 +20,10 @@ from jobs.errors import BlobsUnavailable
 from jobs.settings import Settings
 
 LINK_LIFETIME = timedelta(hours=24)
+MISSING = ("NoSuchKey", "NoSuchObject", "NoSuchUpload", "InvalidPart", "InvalidPartOrder")
+UPLOAD_DAYS = 2
+"""An upload that no job has taken goes after so many days; a job that takes it has a copy of its own."""
+PATIENCE_S = 10.0
 TRIES = 3
 """Of a conditional PUT whose outcome is not known (time-out, 409, 5xx)."""
 
@@ -35,6 +40,10 @@ def result_key(job_id: str) -> str:
     return f"results/{job_id}.json"
 
 
+def events_key(job_id: str) -> str:
+    return f"events/{job_id}.jsonl"
+
+
 def job_folder(job_id: str) -> str:
     return f"jobs/{job_id}"
 
@@ -44,7 +53,7 @@ def _answers() -> Iterator[None]:
     try:
         yield
     except S3Error as error:
-        if error.code in ("NoSuchKey", "NoSuchObject"):
+        if error.code in MISSING:
             raise BlobMissing(error.code) from None
         raise BlobsUnavailable(f"The object store refused: {error.code}.") from error
     except (MinioException, urllib3.exceptions.HTTPError) as error:
@@ -66,13 +75,14 @@ def _client(settings: Settings, endpoint: str, http: urllib3.PoolManager) -> Min
 class Blobs:
     """One bucket, safe to share between threads; every method raises BlobsUnavailable."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, patience_s: float = PATIENCE_S, tries: int = TRIES) -> None:
         # minio's own pool waits 300 s and tries five times.
         self._http = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=2, read=10),
-            retries=urllib3.Retry(total=1, backoff_factor=0.1),
-            maxsize=16,
+            timeout=urllib3.Timeout(connect=min(2.0, patience_s), read=patience_s),
+            retries=urllib3.Retry(total=0 if tries == 1 else 1, backoff_factor=0.1),
+            maxsize=64,
         )
+        self._tries = tries
         self._bucket = settings.s3_bucket
         self._minio = _client(settings, settings.s3_endpoint, self._http)
         # The host is part of a link's signature: links for clients are signed for the host that they see.
@@ -92,8 +102,16 @@ class Blobs:
                     rule_id=prefix.strip("/"),
                     expiration=Expiration(days=retention_days + 2),
                 )
-                for prefix in ("requests/", "results/", "jobs/")
+                for prefix in ("requests/", "results/", "events/", "jobs/", "deliveries/")
             ]
+            rules.append(
+                Rule(
+                    ENABLED,
+                    rule_filter=Filter(prefix="uploads/"),
+                    rule_id="uploads",
+                    expiration=Expiration(days=UPLOAD_DAYS),
+                )
+            )
             self._minio.set_bucket_lifecycle(self._bucket, LifecycleConfig(rules))
 
     def probe_conditional_put(self) -> None:
@@ -118,6 +136,28 @@ class Blobs:
             # Recursive, because SeaweedFS goes on listing a folder whose objects are gone.
             return next(iter(self._minio.list_objects(self._bucket, prefix, recursive=True)), None) is None
 
+    # ── uploads in parts ──
+    # minio has no public calls for parts that somebody else sends.
+
+    def start_multipart(self, key: str) -> str:
+        with _answers():
+            return self._minio._create_multipart_upload(self._bucket, key, {})
+
+    def part_link(self, key: str, multipart_id: str, number: int, *, lifetime: timedelta) -> str:
+        """A PUT link for a client."""
+        query: dict[str, str | list[str] | tuple[str]] = {"uploadId": multipart_id, "partNumber": str(number)}
+        return self._public.get_presigned_url("PUT", self._bucket, key, expires=lifetime, extra_query_params=query)
+
+    def complete_multipart(self, key: str, multipart_id: str, etags: list[str]) -> bool:
+        """False: the parts are not those that were sent."""
+        parts = [Part(number, etag.strip('"')) for number, etag in enumerate(etags, 1)]
+        try:
+            with _answers():
+                self._minio._complete_multipart_upload(self._bucket, key, multipart_id, parts)
+        except BlobMissing:
+            return False
+        return True
+
     # ── objects ──
 
     def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
@@ -131,7 +171,7 @@ class Blobs:
         """
         with _answers():
             url = self._minio.presigned_put_object(self._bucket, key, expires=timedelta(minutes=10))
-        for _ in range(TRIES):
+        for _ in range(self._tries):
             try:
                 reply = self._http.request(
                     "PUT",
@@ -167,6 +207,25 @@ class Blobs:
     def remove(self, key: str) -> None:
         with _answers():
             self._minio.remove_object(self._bucket, key)
+
+    def remove_folder(self, prefix: str) -> None:
+        with _answers():
+            for item in self._minio.list_objects(self._bucket, prefix, recursive=True):
+                self._minio.remove_object(self._bucket, str(item.object_name))
+
+    def copy(self, source: str, target: str) -> None:
+        """Inside the store. Raises BlobMissing."""
+        with _answers():
+            self._minio.copy_object(self._bucket, target, CopySource(self._bucket, source))
+
+    def size(self, key: str) -> int:
+        """Bytes. Raises BlobMissing."""
+        with _answers():
+            return int(self._minio.stat_object(self._bucket, key).size or 0)
+
+    def keys(self, prefix: str) -> list[str]:
+        with _answers():
+            return [str(item.object_name) for item in self._minio.list_objects(self._bucket, prefix, recursive=True)]
 
     def link(self, key: str) -> str:
         """A GET link for a client, good for a day."""

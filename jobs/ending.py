@@ -10,11 +10,14 @@ A death between two steps loses nothing: the keeper finds the seal's lease run o
 import json
 
 from jobs.blobs import BlobMissing, Blobs, result_key
-from jobs.record import JobStatus
+from jobs.errors import ClaimLost, NotFound, StoreUnavailable
+from jobs.record import Job, JobStatus, new_claim
 from jobs.result import JobResult
 from jobs.store import Expect, JobStore
+from jobs.usage import Usage
 
 DAY_MS = 24 * 3600 * 1000
+CANCEL_TRIES = 5
 
 
 class Ending:
@@ -38,6 +41,29 @@ class Ending:
         )
         return ended or self._publish(result)
 
+    def cancel(self, job: Job) -> None:
+        """End a job that nobody has; ask the worker of one that somebody has, who ends it at its next token.
+
+        Raises:
+            NotFound: it is gone.
+            Unavailable: may be called again.
+        """
+        for _ in range(CANCEL_TRIES):
+            reply = self._store.cancel(job.id)
+            if reply == "unknown":
+                raise NotFound
+            if reply != "waiting":
+                return
+            result = JobResult.without_output(
+                job, JobStatus.CANCELLED, "cancelled", "The job was cancelled before it ran.", claim=new_claim()
+            )
+            try:
+                self.end(result, expect="waiting")
+            except ClaimLost:
+                continue  # a worker took it in between: now it can be asked
+            return
+        raise StoreUnavailable("The job changes hands too fast to be cancelled; try again.")
+
     def adopt(self, job_id: str) -> JobStatus | None:
         """Finish as the job's result object says; None: there is no such object."""
         try:
@@ -58,7 +84,7 @@ class Ending:
             status=result.status,
             error=result.error_code,
             event_data=json.dumps({"status": result.status, "error": result.error}, ensure_ascii=False),
-            tokens=result.total_tokens,
+            usage=Usage.of_result(result.usage),
             retention_ms=self._retention_ms,
         )
         return result.status

@@ -8,8 +8,9 @@ import structlog
 
 from jobs.blobs import Blobs
 from jobs.errors import NotInitialised, RecoveryNeeded, Unavailable
+from jobs.scripts import connect
 from jobs.settings import Settings
-from jobs.store import JobStore, connect
+from jobs.store import JobStore
 
 log = structlog.get_logger(__name__)
 

@@ -3,14 +3,21 @@
 ThinkqueueError
 ├── Invalid               the request is wrong: says which field, what is wrong, what to do
 ├── IdempotencyConflict   the key was used for another request
+├── Unauthorized          no API key, or one that is not known
+├── Forbidden             the key may not do that
 ├── NotFound              no such job (any more)
+│   └── UploadNotFound
+├── NotEnded              only an ended job can be removed or run again
 ├── Overloaded            try again after ``retry_after_s``
+│   ├── TenantFull        the tenant has enough jobs on their way
+│   └── RateLimited       the key has made enough requests
 ├── Unavailable           a server that we need does not answer
 │   ├── StoreUnavailable
 │   └── BlobsUnavailable
 ├── NotInitialised        no epoch yet: run ``thinkqueue init``
 │   └── RecoveryNeeded    jobs exist, but the job table is empty
 ├── ClaimLost             another owner has the job, or it has ended: drop it, write nothing
+├── Cancelled             its client wants no answer any more: end it, do not hand it on
 └── JobFailed             the job itself cannot be done: ends it as ``failed`` with this code
 
 The docstring of a class is its default message. HTTP status codes stand only in ``api/errors.py``.
@@ -55,10 +62,34 @@ class IdempotencyConflict(ThinkqueueError):
     code = "idempotency_conflict"
 
 
+class Unauthorized(ThinkqueueError):
+    """Send an API key that is valid here: `Authorization: Bearer tq_…`."""
+
+    code = "invalid_api_key"
+
+
+class Forbidden(ThinkqueueError):
+    """The API key may not do that."""
+
+    code = "forbidden"
+
+
 class NotFound(ThinkqueueError):
     """There is no such job; it may have outlived its retention."""
 
     code = "job_not_found"
+
+
+class UploadNotFound(NotFound):
+    """There is no such upload; unused ones go after a day."""
+
+    code = "upload_not_found"
+
+
+class NotEnded(ThinkqueueError):
+    """The job has not ended yet; cancel it first, or wait."""
+
+    code = "job_not_ended"
 
 
 class Overloaded(ThinkqueueError):
@@ -69,6 +100,25 @@ class Overloaded(ThinkqueueError):
     def __init__(self, message: str | None = None, *, retry_after_s: int = 30) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class TenantFull(Overloaded):
+    """Too many of your jobs have not ended; try again later."""
+
+    code = "too_many_jobs"
+
+
+class RateLimited(Overloaded):
+    """Too many requests with this API key; wait as long as Retry-After says."""
+
+    code = "rate_limited"
+
+    def __init__(
+        self, message: str | None = None, *, retry_after_s: int = 60, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.headers = headers or {}
+        """What the reply is to say of the limit."""
 
 
 class Unavailable(ThinkqueueError):
@@ -103,6 +153,12 @@ class ClaimLost(ThinkqueueError):
     """The job belongs to another claim now, or has ended."""
 
     code = "claim_lost"
+
+
+class Cancelled(ThinkqueueError):
+    """The job was cancelled."""
+
+    code = "cancelled"
 
 
 class JobFailed(ThinkqueueError):

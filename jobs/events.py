@@ -69,11 +69,12 @@ def forced_flags(data: dict[str, Any]) -> list[bool]:
     return [index in forced for index in range(len(data["ids"]))]
 
 
-def tokens_data(tokens: Sequence[JournalToken], stage: str, text: str) -> dict[str, Any]:
-    """The data of a ``tokens`` event."""
+def tokens_data(tokens: Sequence[JournalToken], stage: str, text: str, thinking_tokens: int = 0) -> dict[str, Any]:
+    """The data of a ``tokens`` event; ``thinking_tokens``: used of the budget by then."""
     return {
         "ids": [token.id for token in tokens],
         "forced": [index for index, token in enumerate(tokens) if token.forced],
         "stage": stage,
         "text": text,
+        "thinking": thinking_tokens,
     }

@@ -96,6 +96,8 @@ class Job:
     prepared_ms: int
     started_ms: int
     ended_ms: int
+    keep_ms: int
+    """Behind its end; 0: as long as the service keeps jobs."""
 
     @classmethod
     def from_hash(cls, job_id: str, fields: Mapping[str, str]) -> "Job":
@@ -122,4 +124,5 @@ class Job:
             prepared_ms=number("prepared_at"),
             started_ms=number("started"),
             ended_ms=number("ended"),
+            keep_ms=number("keep"),
         )

@@ -33,6 +33,12 @@ class JobRequest:
     """Always set, so that a job that changes its worker goes on as it would have."""
     callback: Callback | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+    max_run_s: int | None = None
+    """Seconds on a GPU worker, waiting in between included."""
+    retention_ms: int | None = None
+    """How long it is kept behind its end; None: as long as the service keeps jobs."""
+    retried_from: str | None = None
+    """The job whose request it repeats."""
 
     def to_json(self) -> bytes:
         return json.dumps({"v": 1, **asdict(self)}, ensure_ascii=False).encode()

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from jobs.record import JobStatus
+from jobs.record import Job, JobStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,10 @@ class JobResult:
     def error_code(self) -> str:
         return self.error["code"] if self.error else ""
 
-    @property
-    def total_tokens(self) -> int:
-        return int(sum(self.usage.get(kind, 0) for kind in ("input_tokens", "thinking_tokens", "answer_tokens")))
+    @classmethod
+    def without_output(cls, job: Job, status: JobStatus, code: str, message: str, *, claim: str) -> "JobResult":
+        """The end of a job that made nothing."""
+        return cls(job.id, status, job.attempt, claim, error={"code": code, "message": message})
 
     def to_json(self) -> bytes:
         return json.dumps({"v": 1, **asdict(self)}, ensure_ascii=False).encode()

@@ -4,6 +4,7 @@ import base64
 import binascii
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -32,10 +33,23 @@ class Settings(BaseSettings):
     s3_region: str = "us-east-1"
 
     # ── api ──
+    auth: Literal["none", "keys"] = "none"
+    """``keys``: every call needs an API key. ``none``: whoever reaches it may use it, so it binds to loopback."""
+    api_keys_file: Path | None = None
+    """JSON list of keys to create at the start, unless they are there."""
+    requests_per_minute: int = Field(default=1_200, ge=1)
+    """Of one API key that has no limit of its own."""
+    max_open_jobs: int = Field(default=20_000, ge=1)
+    """Of one tenant, not ended yet; for keys that have no limit of their own."""
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8800, ge=1, le=65_535)
     max_body_bytes: int = Field(default=32 * 2**20, ge=1_024)
     """The largest request body. Pictures in ``data:`` URLs count, a third larger than their files."""
+    body_timeout_s: float = Field(default=60, gt=0)
+    """For a whole request body to come in."""
+    max_upload_bytes: int = Field(default=2 * 2**30, ge=1)
+    max_streams: int = Field(default=2_000, ge=1)
+    """Event streams open at once on one api process."""
     max_waiting_jobs: int = Field(default=100_000, ge=1)
     """Jobs that wait in all stages together; the next one gets a 429."""
 
@@ -104,15 +118,16 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_api_host(self) -> Self:
-        # Until the service has API keys, whoever reaches it may use it.
+        if self.auth == "keys":
+            return self
         try:
             loopback = self.api_host == "localhost" or ip_address(self.api_host).is_loopback
         except ValueError:
             loopback = False
         if not loopback:
             raise ValueError(
-                f"API_HOST={self.api_host!r} is not a loopback address, and this version has no API keys: "
-                "put a proxy that authenticates in front of 127.0.0.1"
+                f"API_HOST={self.api_host!r} is not a loopback address, and without API keys whoever reaches it may "
+                "use the service: set AUTH=keys and make one with `thinkqueue keys create`"
             )
         return self
 

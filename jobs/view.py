@@ -1,4 +1,4 @@
-"""The public form of a job: what a poll answers and a webhook carries."""
+"""The public form of a job: what a poll answers, a list shows and a webhook carries."""
 
 from typing import Any
 
@@ -10,35 +10,60 @@ from jobs.result import JobResult
 from jobs.store import JobStore
 
 
-def read_job(store: JobStore, blobs: Blobs, job_id: str, *, tenant: str) -> dict[str, Any]:
-    """A tenant's job as it is now.
+def find_job(store: JobStore, job_id: str, *, tenant: str) -> Job:
+    """A tenant's job.
 
     Raises:
-        NotFound: there is none, or it is somebody else's.
+        NotFound: there is none, or it is somebody else's: nobody learns which.
     """
     job = store.get(job_id)
     if job is None or job.tenant != tenant:
         raise NotFound
+    return job
+
+
+def read_request(blobs: Blobs, job_id: str) -> JobRequest:
+    """Raises NotFound."""
     try:
-        request = JobRequest.from_json(blobs.get(request_key(job_id)))
-        result = JobResult.from_json(blobs.get(result_key(job_id))) if job.status.is_terminal else None
-    except BlobMissing as error:
-        raise NotFound("The job's objects have outlived their retention.") from error
-    return public_job(job, request, result, blobs)
+        return JobRequest.from_json(blobs.get(request_key(job_id)))
+    except BlobMissing:
+        raise NotFound("The job's objects have outlived their retention.") from None
 
 
-def public_job(job: Job, request: JobRequest, result: JobResult | None, blobs: Blobs) -> dict[str, Any]:
-    """Links are made here, so each reader gets fresh ones."""
+def read_result(blobs: Blobs, job: Job) -> JobResult | None:
+    """None: it has not ended. Raises NotFound."""
+    if not job.status.is_terminal:
+        return None
+    try:
+        return JobResult.from_json(blobs.get(result_key(job.id)))
+    except BlobMissing:
+        raise NotFound("The job's objects have outlived their retention.") from None
+
+
+def summary(job: Job, request: JobRequest) -> dict[str, Any]:
     return {
         "id": job.id,
         "object": "job",
         "status": job.status,
+        "priority": job.lane,
         "attempt": job.attempt,
         "created_at": job.created_ms // 1000,
         "started_at": job.started_ms // 1000 or None,
         "ended_at": job.ended_ms // 1000 or None,
+        "expires_at": job.deadline_ms // 1000,
         "tokens": job.tokens,
         "metadata": request.metadata,
+        "retried_from": request.retried_from,
+    }
+
+
+def public_job(
+    job: Job, request: JobRequest, result: JobResult | None, blobs: Blobs, *, position: int | None = None
+) -> dict[str, Any]:
+    """Links are made here, so each reader gets fresh ones."""
+    return {
+        **summary(job, request),
+        "position": position,
         "error": result.error if result else None,
         "output": result.output if result else None,
         "finish_reason": result.finish_reason if result else None,

@@ -16,8 +16,9 @@ from jobs.epoch import wait_until_ready
 from jobs.errors import Unavailable
 from jobs.logs import configure_logs
 from jobs.record import Stage
+from jobs.scripts import connect
 from jobs.settings import Settings
-from jobs.store import JobStore, connect
+from jobs.store import JobStore
 from worker.consumer import consume
 from worker.engine import Engine, EngineLoop
 from worker.inference import Inference

@@ -1,14 +1,20 @@
-"""What the keeper does for jobs that nobody does anything for: late leases, missed deadlines, missing bells."""
+"""What the keeper does for jobs that nobody else looks after.
+
+Late leases, missed deadlines, missing bells; streams that go into the object store, jobs whose retention is over.
+"""
 
 import time
 
 import structlog
 
+from jobs.archive import EventArchive
 from jobs.bells import ring
+from jobs.blobs import Blobs
 from jobs.ending import Ending
 from jobs.errors import ClaimLost, ThinkqueueError, Unavailable
 from jobs.logs import job_logger
 from jobs.record import LEASE_MS, MAX_LOSSES, Job, JobStatus, Stage, new_claim
+from jobs.removal import remove_job
 from jobs.result import JobResult
 from jobs.store import JobStore
 
@@ -22,14 +28,17 @@ LOST = (
     f"The worker was lost {MAX_LOSSES} times while it had this job; the job may be what kills it.",
 )
 EXPIRED = ("expired", "No worker started the job before its deadline.")
+CANCELLED = ("cancelled", "The job was cancelled; the worker that had it was lost.")
 
 
 class Housekeeper:
     """Two may run at once: each action is one script that checks what it changes."""
 
-    def __init__(self, store: JobStore, ending: Ending) -> None:
+    def __init__(self, store: JobStore, blobs: Blobs, ending: Ending) -> None:
         self._store = store
+        self._blobs = blobs
         self._ending = ending
+        self._archive = EventArchive(store, blobs)
         self._run_id = ""
         self._clock_skew_s = 0.0
         self._quiet_until = 0.0
@@ -45,6 +54,11 @@ class Housekeeper:
             for stage in Stage:
                 ring(self._store, stage)
             self._store.forget_workers()
+            for job_id in self._store.unarchived():
+                self._archive.move(job_id)
+            for job_id in self._store.due_removals():
+                remove_job(self._store, self._blobs, job_id)
+                log.info("job.removed", job_id=job_id)
         except Unavailable as error:
             self._be_quiet(error.code)
         except ThinkqueueError as error:
@@ -78,19 +92,15 @@ class Housekeeper:
         elif job.sealed and job.sealed != JobStatus.COMPLETED:
             # Its end needs no output, so it is written anew instead of run anew.
             self._end(job, JobStatus(job.sealed), (job.error or job.sealed, "The job ended; details were lost."))
+        elif job.cancel:
+            self._end(job, JobStatus.CANCELLED, CANCELLED)
         elif (outcome := self._store.requeue(job)) == "exhausted":
             self._end(job, JobStatus.FAILED, LOST)
         elif outcome == "ok":
             job_log.warning("job.lost_worker", stage=job.stage, losses=job.losses + 1)
 
     def _end(self, job: Job, status: JobStatus, error: tuple[str, str]) -> None:
-        result = JobResult(
-            id=job.id,
-            status=status,
-            attempt=job.attempt,
-            claim=new_claim(),
-            error={"code": error[0], "message": error[1]},
-        )
+        result = JobResult.without_output(job, status, *error, claim=new_claim())
         ended = self._ending.end(result, expect="late" if job.claim else "waiting")
         job_logger(job).info("job.ended", status=ended, code=error[0])
 

@@ -3,6 +3,7 @@
 import io
 import queue
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -36,6 +37,36 @@ STUCK_S = 60.0
 
 class HandedBack(Exception):
     """The worker drains: the job goes back into the line with its journal."""
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A generation that was ended from outside; what it has is kept."""
+
+    status: JobStatus
+    code: str
+    message: str
+
+
+CANCELLED = Stopped(JobStatus.CANCELLED, "cancelled", "The job was cancelled.")
+
+
+@dataclass(frozen=True)
+class RunLimit:
+    """A job's ``max_run_seconds``, counted from its first start."""
+
+    seconds: int
+    ends_at: float
+    """On the monotonic clock."""
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self.ends_at
+
+    @property
+    def verdict(self) -> Stopped:
+        message = f"The job ran longer than its max_run_seconds, {self.seconds}; what it had made by then is kept."
+        return Stopped(JobStatus.FAILED, "run_time_exceeded", message)
 
 
 class Inference:
@@ -126,13 +157,18 @@ class Inference:
             ),
             events.put,
         )
-        end = self._follow(job, events, writer, lease)
-        return self._result(job, prepared, end, cancelled=end.finish_reason == "aborted")
+        end, stopped = self._follow(job, events, writer, lease, self._run_limit(request, claimed.ran_ms))
+        return self._result(job, prepared, end, stopped)
 
     def _follow(
-        self, job: Job, events: "queue.SimpleQueue[Delta | Ended | Failed]", writer: JournalWriter, lease: Lease
-    ) -> Ended:
-        """Write the job's tokens as they come, until it ends, is cancelled, lost, or handed back.
+        self,
+        job: Job,
+        events: "queue.SimpleQueue[Delta | Ended | Failed]",
+        writer: JournalWriter,
+        lease: Lease,
+        limit: RunLimit,
+    ) -> tuple[Ended, Stopped | None]:
+        """Write the job's tokens as they come, until it ends, is stopped, lost, or handed back.
 
         Raises:
             JobFailed, ClaimLost, HandedBack
@@ -144,11 +180,13 @@ class Inference:
                 self._loop.abort(job.id)
                 raise ClaimLost
             if isinstance(end, Ended):
-                return end
+                return end, None
             if isinstance(end, Failed):
                 raise JobFailed(end.code, end.message)
             if signal == "cancel" or lease.cancelled.is_set():
-                return self._abort(job, events, writer)
+                return self._abort(job, events, writer), CANCELLED
+            if limit.is_over:
+                return self._abort(job, events, writer), limit.verdict
             if time.monotonic() >= self._hand_back_at:
                 self._abort(job, events, writer)
                 writer.flush_fully(limit_s=5)
@@ -176,13 +214,18 @@ class Inference:
             seed=request.seed,
         )
 
-    def _result(self, job: Job, prepared: PreparedInputs, end: Ended, *, cancelled: bool) -> JobResult:
+    def _run_limit(self, request: JobRequest, ran_ms: int) -> RunLimit:
+        if request.max_run_s is None:
+            return RunLimit(0, float("inf"))
+        return RunLimit(request.max_run_s, time.monotonic() + request.max_run_s - ran_ms / 1000)
+
+    def _result(self, job: Job, prepared: PreparedInputs, end: Ended, stopped: Stopped | None) -> JobResult:
         return JobResult(
             id=job.id,
-            status=JobStatus.CANCELLED if cancelled else JobStatus.COMPLETED,
+            status=stopped.status if stopped else JobStatus.COMPLETED,
             attempt=job.attempt,
             claim=job.claim,
-            error={"code": "cancelled", "message": "The job was cancelled."} if cancelled else None,
+            error={"code": stopped.code, "message": stopped.message} if stopped else None,
             output={"thinking": end.thinking, "answer": end.answer},
             finish_reason=end.finish_reason,
             thinking_truncated=end.thinking_truncated,
@@ -243,6 +286,9 @@ def _collect(events: "queue.SimpleQueue[Delta | Ended | Failed]", writer: Journa
         if not isinstance(event, Delta):
             return event
         writer.tokens(
-            [JournalToken(token.id, token.forced) for token in event.tokens], stage=event.stage, text=event.text
+            [JournalToken(token.id, token.forced) for token in event.tokens],
+            stage=event.stage,
+            text=event.text,
+            thinking_tokens=event.thinking_tokens,
         )
     return None

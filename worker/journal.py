@@ -30,9 +30,9 @@ class JournalWriter:
             data["restarted"] = True
         self._add("started", data)
 
-    def tokens(self, tokens: Sequence[JournalToken], *, stage: str, text: str) -> None:
+    def tokens(self, tokens: Sequence[JournalToken], *, stage: str, text: str, thinking_tokens: int) -> None:
         self._tokens += len(tokens)
-        self._add("tokens", tokens_data(tokens, stage, text))
+        self._add("tokens", tokens_data(tokens, stage, text, thinking_tokens))
 
     def flush(self) -> Signal:
         """Write what there is. ``ok`` also when Redis does not answer: the lease decides, not a lost call."""

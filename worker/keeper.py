@@ -11,13 +11,15 @@ import structlog
 
 from jobs import bells
 from jobs.blobs import Blobs
+from jobs.deliveries import Deliveries, DueDelivery
 from jobs.ending import Ending
 from jobs.epoch import wait_until_ready
 from jobs.errors import ThinkqueueError
 from jobs.logs import configure_logs
 from jobs.record import new_claim
+from jobs.scripts import connect
 from jobs.settings import Settings
-from jobs.store import DueDelivery, JobStore, connect
+from jobs.store import JobStore
 from worker.egress import Egress
 from worker.heart import Heart
 from worker.housekeeping import Housekeeper
@@ -32,13 +34,13 @@ STOP_LIMIT_S = 20.0
 """An attempt that is under way may end; its time limit is 15 s."""
 
 
-async def deliver_due(store: JobStore, webhooks: Webhooks, running: set[asyncio.Task[None]]) -> None:
+async def deliver_due(deliveries: Deliveries, webhooks: Webhooks, running: set[asyncio.Task[None]]) -> None:
     """Take what is due, as far as there is room, and start an attempt for each."""
     room = CONCURRENT_DELIVERIES - len(running)
     if room <= 0:
         return
     claim = new_claim()
-    for due in await asyncio.to_thread(store.take_deliveries, claim=claim, limit=room):
+    for due in await asyncio.to_thread(deliveries.take, claim=claim, limit=room):
         task = asyncio.create_task(_attempt(webhooks, due, claim))
         running.add(task)
         task.add_done_callback(running.discard)
@@ -70,20 +72,24 @@ async def repeat(action: Callable[[], Awaitable[None]], *, every_s: float, stop:
 
 
 async def keep(settings: Settings, stop: asyncio.Event) -> None:
-    store, blobs = JobStore(connect(settings)), Blobs(settings)
+    redis = connect(settings)
+    store, deliveries, blobs = JobStore(redis), Deliveries(redis), Blobs(settings)
     await asyncio.to_thread(wait_until_ready, store, blobs, stop=stop.is_set)
     bells.configure(settings)
-    housekeeper = Housekeeper(store, Ending(store, blobs, retention_days=settings.retention_days))
+    housekeeper = Housekeeper(store, blobs, Ending(store, blobs, retention_days=settings.retention_days))
     heart = Heart(store, stage="keeper", slots=0)
     heart.start()
     heart.tell("ready")
     log.info("worker.ready")
     running: set[asyncio.Task[None]] = set()
     async with Egress(settings.egress_allow) as egress:
-        webhooks = Webhooks(store, blobs, settings, egress)
+        webhooks = Webhooks(store, deliveries, blobs, settings, egress)
         async with asyncio.TaskGroup() as group:
-            group.create_task(repeat(lambda: asyncio.to_thread(housekeeper.round), every_s=HOUSEKEEPING_S, stop=stop))
-            group.create_task(repeat(lambda: deliver_due(store, webhooks, running), every_s=DELIVERIES_S, stop=stop))
+            for action, every_s in (
+                (lambda: asyncio.to_thread(housekeeper.round), HOUSEKEEPING_S),
+                (lambda: deliver_due(deliveries, webhooks, running), DELIVERIES_S),
+            ):
+                group.create_task(repeat(action, every_s=every_s, stop=stop))
         if running:
             await asyncio.wait(running, timeout=STOP_LIMIT_S)
     await asyncio.to_thread(heart.stop)

@@ -11,7 +11,7 @@ from families import Family
 from jobs.bells import ring
 from jobs.blobs import BlobMissing, Blobs, job_folder, request_key
 from jobs.ending import Ending
-from jobs.errors import ClaimLost, JobFailed, StoreUnavailable, ThinkqueueError, Unavailable
+from jobs.errors import Cancelled, ClaimLost, JobFailed, ThinkqueueError, Unavailable
 from jobs.logs import job_logger
 from jobs.prepared import PreparedImage, PreparedInputs
 from jobs.record import Job, JobStatus, Stage, new_claim
@@ -20,7 +20,7 @@ from jobs.result import JobResult
 from jobs.settings import Settings
 from jobs.store import JobStore
 from worker.egress import Egress, EgressError
-from worker.heart import Heart
+from worker.heart import Heart, Lease
 from worker.media.image import MediaError, normalise
 
 log = structlog.get_logger(__name__)
@@ -58,13 +58,15 @@ class Preparer:
     def prepare(self, job: Job) -> None:
         """Take one claimed job to the gpu stage, or to its end; every error stays inside it."""
         job_log = job_logger(job)
-        with self.heart.hold(job):
+        with self.heart.hold(job) as lease:
             try:
-                need = self._prepare(job)
+                need = self._prepare(job, lease)
                 job_log.info("job.prepared", need_tokens=need)
                 ring(self._store, Stage.GPU)
             except JobFailed as failure:
-                self._fail(job, failure, job_log)
+                self._end(job, JobStatus.FAILED, failure.failure_code, failure.message, job_log)
+            except Cancelled as reason:
+                self._end(job, JobStatus.CANCELLED, reason.code, reason.message, job_log)
             except ClaimLost:
                 job_log.warning("job.claim_lost", stage=Stage.PREPARE)
             except Unavailable as error:
@@ -72,11 +74,12 @@ class Preparer:
                 self._hand_back(job)
             except Exception as error:  # noqa: BLE001 - one job's crash must not cost the others
                 job_log.exception("job.prepare_crashed")
-                self._fail(job, JobFailed("internal_error", f"Preparing crashed: {type(error).__name__}."), job_log)
+                message = f"Preparing crashed: {type(error).__name__}."
+                self._end(job, JobStatus.FAILED, "internal_error", message, job_log)
             finally:
                 self._phase_ends = float("inf")
 
-    def _prepare(self, job: Job) -> int:
+    def _prepare(self, job: Job, lease: Lease) -> int:
         try:
             request = JobRequest.from_json(self._blobs.get(request_key(job.id)))
         except BlobMissing:
@@ -88,14 +91,16 @@ class Preparer:
             + DECODE_LIMIT_S
         )
         folder = f"a{job.attempt}-{job.claim}"
-        images = tuple(self._prepare_image(job, folder, number, source) for number, source in enumerate(sources))
+        images = tuple(self._prepare_image(job, lease, folder, number, source) for number, source in enumerate(sources))
         inputs = PreparedInputs([_without_sources(message) for message in request.messages], images)
         self._blobs.put(f"{job_folder(job.id)}/{folder}/prepared.json", inputs.to_json(), "application/json")
         need = need_tokens(request, inputs, self._settings.family)
         self._store.prepared(job.id, job.claim, folder=folder, need_tokens=need)
         return need
 
-    def _prepare_image(self, job: Job, folder: str, number: int, source: dict[str, Any]) -> PreparedImage:
+    def _prepare_image(self, job: Job, lease: Lease, folder: str, number: int, source: dict[str, Any]) -> PreparedImage:
+        if lease.cancelled.is_set():
+            raise Cancelled
         try:
             data = self._blobs.get(source["key"]) if "key" in source else asyncio.run(self._fetch(source["url"]))
             image = normalise(data, bounds=self._settings.family.images, max_pixels=self._settings.max_image_pixels)
@@ -122,27 +127,21 @@ class Preparer:
                     return fetched.body
         raise AssertionError("the last try returns or raises")
 
-    def _fail(self, job: Job, failure: JobFailed, job_log: Any) -> None:
-        result = JobResult(
-            id=job.id,
-            status=JobStatus.FAILED,
-            attempt=job.attempt,
-            claim=job.claim,
-            error={"code": failure.failure_code, "message": failure.message},
-        )
+    def _end(self, job: Job, status: JobStatus, code: str, message: str, job_log: Any) -> None:
+        result = JobResult.without_output(job, status, code, message, claim=job.claim)
         try:
             self._ending.end(result, expect="owner")
         except ThinkqueueError as error:
             # Its lease runs out, and the job is prepared again.
             job_log.warning("job.end_missed", code=error.code)
         else:
-            job_log.info("job.failed", code=failure.failure_code)
+            job_log.info("job.ended", status=status, code=code)
 
     def _hand_back(self, job: Job) -> None:
         try:
             self._store.release(job.id, job.claim)
-        except (ClaimLost, StoreUnavailable):
-            return  # its lease runs out
+        except ThinkqueueError:
+            return  # its lease runs out, and the keeper sees to it
 
 
 def need_tokens(request: JobRequest, inputs: PreparedInputs, family: Family) -> int:

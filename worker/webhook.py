@@ -13,13 +13,14 @@ import structlog
 from standardwebhooks import Webhook
 
 from jobs.blobs import BlobMissing, Blobs, request_key, result_key
+from jobs.deliveries import Attempt, Deliveries, DueDelivery, trial_key
 from jobs.ending import DAY_MS
-from jobs.record import Job
 from jobs.request import JobRequest
 from jobs.result import JobResult
 from jobs.settings import Settings
-from jobs.store import DueDelivery, JobStore
+from jobs.store import JobStore
 from jobs.view import public_job
+from jobs.webhook_secrets import WebhookSecrets
 from worker.egress import Egress, EgressError
 
 log = structlog.get_logger(__name__)
@@ -36,41 +37,37 @@ GONE = 410
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """One try, as it goes into the ledger."""
+class Message:
+    """What is sent where, and who vouches for it."""
 
-    at: str
-    status: int | None
-    error: str | None
-    latency_ms: int
-    reply: str
-    """The first bytes of the answer."""
+    url: str
+    body: str
+    secrets: list[str]
 
 
 class Webhooks:
-    def __init__(self, store: JobStore, blobs: Blobs, settings: Settings, egress: Egress) -> None:
+    def __init__(
+        self, store: JobStore, deliveries: Deliveries, blobs: Blobs, settings: Settings, egress: Egress
+    ) -> None:
         self._store = store
+        self._deliveries = deliveries
         self._blobs = blobs
         self._settings = settings
         self._egress = egress
-        self._signer = Webhook(settings.webhook_secret.get_secret_value())
+        self._secrets = WebhookSecrets(blobs, settings)
         self._hosts: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(PER_HOST))
 
     async def deliver(self, due: DueDelivery, *, claim: str) -> None:
         """Make one attempt, and settle what follows from it."""
-        found = await asyncio.to_thread(self._read, due.job_id)
-        if found is None:
+        message = await asyncio.to_thread(self._message, due)
+        if message is None:
             await self._settle(due, claim, "abandoned", _failed_attempt("the job has outlived its retention"))
             return
-        job, request, result = found
-        assert request.callback is not None, "a delivery row is written only for a job with a callback"
-        url = request.callback.url
-        host = urlsplit(url).hostname or ""
+        host = urlsplit(message.url).hostname or ""
         if self._hosts[host].locked():
             return  # still claimed: it comes up again when the claim has run out
         async with self._hosts[host]:
-            body = webhook_body(due, public_job(job, request, result, self._blobs))
-            attempt, retry_after_s = await self._post(due, url, body)
+            attempt, retry_after_s = await self._post(due, message)
         state = verdict(attempt.status, due.attempts + 1)
         wait_s = max(next_wait_s(due.attempts + 1), retry_after_s) * self._settings.webhook_schedule_scale
         log.info(
@@ -84,27 +81,35 @@ class Webhooks:
         )
         await self._settle(due, claim, state, attempt, wait_ms=round(wait_s * 1000))
 
-    def _read(self, job_id: str) -> tuple[Job, JobRequest, JobResult] | None:
-        job = self._store.get(job_id)
+    def _message(self, due: DueDelivery) -> Message | None:
         try:
-            request = JobRequest.from_json(self._blobs.get(request_key(job_id)))
-            result = JobResult.from_json(self._blobs.get(result_key(job_id)))
+            if not due.job_id:
+                trial = self._blobs.get_json(trial_key(due.id))
+                return Message(trial["url"], trial_body(due, trial), self._secrets.signing(trial["tenant"]))
+            job = self._store.get(due.job_id)
+            request = JobRequest.from_json(self._blobs.get(request_key(due.job_id)))
+            result = JobResult.from_json(self._blobs.get(result_key(due.job_id)))
         except BlobMissing:
             return None
-        return (job, request, result) if job and request.callback else None
+        if job is None or request.callback is None:
+            return None
+        body = webhook_body(due, public_job(job, request, result, self._blobs))
+        return Message(request.callback.url, body, self._secrets.signing(job.tenant))
 
-    async def _post(self, due: DueDelivery, url: str, body: str) -> tuple[Attempt, float]:
+    async def _post(self, due: DueDelivery, message: Message) -> tuple[Attempt, float]:
         now = datetime.now(UTC)
         headers = {
             "content-type": "application/json",
             "webhook-id": due.id,
             "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": self._signer.sign(due.id, now, body),
+            "webhook-signature": " ".join(
+                Webhook(secret).sign(due.id, now, message.body) for secret in message.secrets
+            ),
         }
         at = now.isoformat(timespec="milliseconds")
         try:
             reply = await self._egress.post(
-                url, body=body.encode(), headers=headers, timeout_s=self._settings.webhook_timeout_s
+                message.url, body=message.body.encode(), headers=headers, timeout_s=self._settings.webhook_timeout_s
             )
         except EgressError as error:
             return Attempt(at, None, f"{error.code}: {error.message}", 0, ""), 0
@@ -113,14 +118,27 @@ class Webhooks:
 
     async def _settle(self, due: DueDelivery, claim: str, state: Any, attempt: Attempt, *, wait_ms: int = 0) -> None:
         await asyncio.to_thread(
-            self._store.settle_delivery,
+            self._deliveries.settle,
             due.id,
             claim=claim,
             state=state,
-            attempt=json.dumps(attempt.__dict__, ensure_ascii=False),
+            attempt=attempt,
             wait_ms=wait_ms,
             retention_ms=self._settings.retention_days * DAY_MS,
         )
+
+
+def trial_body(due: DueDelivery, trial: dict[str, Any]) -> str:
+    """An event that only tries a receiver: shaped as a real one, of a job that never was."""
+    event = {
+        "id": due.id,
+        "object": "event",
+        "type": due.event,
+        "created_at": trial["created_at"],
+        "timestamp": datetime.fromtimestamp(trial["created_at"], UTC).isoformat(),
+        "data": {"id": "job_test", "object": "job", "status": due.event.removeprefix("job."), "test": True},
+    }
+    return json.dumps(event)
 
 
 def webhook_body(due: DueDelivery, job: dict[str, Any]) -> str:

@@ -2,11 +2,14 @@
 -- Create the record of a job whose request object is durable, and put it in line for preparing.
 -- job:{id}                created if absent
 -- queue:prepare:{lane}    + id
--- tenant:{t}              its tag moves on
+-- tenant:{t}              its tag moves on; open + 1
 -- deadlines               + id by deadline
 -- jobs:{tenant}           + id by creation
+-- label:{tenant}:{hash}   + id by creation, for each pair of its metadata
 --
--- ARGV: id, tenant, lane, record version, milliseconds until it expires, callback events
+-- ARGV: id, tenant, lane, record version, milliseconds until it expires, callback events,
+--       milliseconds that it is kept behind its end (0: the service's default),
+--       milliseconds that an index needs to remember a job at the most, then the hash of each label
 local id, tenant, lane = ARGV[1], ARGV[2], ARGV[3]
 local key = 'job:' .. id
 if redis.call('EXISTS', key) == 1 then return {'exists'} end
@@ -14,8 +17,17 @@ if redis.call('EXISTS', key) == 1 then return {'exists'} end
 local deadline = now + tonumber(ARGV[5])
 redis.call('HSET', key,
   'v', ARGV[4], 'status', 'preparing', 'stage', 'prepare', 'tenant', tenant, 'lane', lane,
-  'attempt', 0, 'claim', '', 'losses', 0, 'created', whole(now), 'deadline', whole(deadline), 'events', ARGV[6])
+  'attempt', 0, 'claim', '', 'losses', 0, 'created', whole(now), 'deadline', whole(deadline), 'events', ARGV[6], 'keep', ARGV[7])
 enqueue(id, tenant, 'prepare', lane, 1)
 redis.call('ZADD', 'deadlines', deadline, id)
-redis.call('ZADD', 'jobs:' .. tenant, now, id)
+redis.call('HINCRBY', 'tenant:' .. tenant, 'open', 1)
+
+-- An index forgets by itself: its oldest members here, and the whole of it when nothing comes in any more.
+local function index(name)
+  redis.call('ZADD', name, now, id)
+  redis.call('ZREMRANGEBYSCORE', name, '-inf', now - tonumber(ARGV[8]))
+  redis.call('PEXPIRE', name, ARGV[8])
+end
+index('jobs:' .. tenant)
+for label = 9, #ARGV do index('label:' .. tenant .. ':' .. ARGV[label]) end
 return {'ok'}

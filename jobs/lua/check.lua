@@ -1,8 +1,10 @@
 #!lua flags=no-writes
 -- May one more job come in?
 -- queue:{stage}:{lane}   counted
+-- tenant:{t}             open: its jobs that have not ended
 --
--- ARGV: waiting jobs allowed
+-- ARGV: waiting jobs allowed, tenant, its jobs allowed (0: any number)
+-- Replies: ok · queue_full, waiting · tenant_full, open · memory_full, used, limit
 local waiting = 0
 for _, stage in ipairs({'prepare', 'gpu'}) do
   for _, lane in ipairs(LANES) do
@@ -10,6 +12,9 @@ for _, stage in ipairs({'prepare', 'gpu'}) do
   end
 end
 if waiting >= tonumber(ARGV[1]) then return {'queue_full', waiting} end
+
+local open = tonumber(redis.call('HGET', 'tenant:' .. ARGV[2], 'open')) or 0
+if tonumber(ARGV[3]) > 0 and open >= tonumber(ARGV[3]) then return {'tenant_full', open} end
 
 -- The last fifth of the memory belongs to the jobs that are in: they must be able to end.
 local memory = redis.call('INFO', 'memory')

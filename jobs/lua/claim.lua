@@ -8,12 +8,12 @@
 -- claim:{claim}           id, so that a repeated call gets the same job; expires
 --
 -- ARGV: stage, claim, worker, free KV tokens, lease in ms, newest record version known
--- Replies: ok, id, seq of the last event, field, value … · empty · full (the head does not fit) · newer
+-- Replies: ok, id, seq of the last event, now, field, value … · empty · full (the head does not fit) · newer
 local stage, claim, worker = ARGV[1], ARGV[2], ARGV[3]
 local room, lease, version = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 
 local function reply(id)
-  local answer = {'ok', id, last_sequence(id)}
+  local answer = {'ok', id, last_sequence(id), whole(now)}
   for _, item in ipairs(redis.call('HGETALL', 'job:' .. id)) do answer[#answer + 1] = item end
   return answer
 end

@@ -4,7 +4,7 @@
 -- job:{id}                   the record
 -- queue:{stage}:{lane}       waiting jobs by virtual start tag
 -- vtime:{stage}:{lane}       v: the lane's clock · pass: what the lane has had, over its weight
--- tenant:{t}                 last:{stage}:{lane}: the tenant's next free tag
+-- tenant:{t}                 last:{stage}:{lane}: the tenant's next free tag · open: its jobs that have not ended
 -- leases:{stage}             claimed and sealed jobs by the end of their lease
 -- stream:{id}                journal and events
 

@@ -6,11 +6,13 @@
 -- tenant:{t}           its tag moves on
 --
 -- ARGV: id, claim, folder of prepared.json, KV tokens that it needs
+-- Replies: ok | lost | unknown | cancel (nothing written: it is to be ended)
 local id, claim, folder, need = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 if get(id, 'prepared') == folder then return {'ok'} end
 local refused = refusal(id, claim)
 if refused then return {refused} end
 if get(id, 'stage') ~= 'prepare' or get(id, 'sealed') ~= '' then return {'lost'} end
+if get(id, 'cancel') == '1' then return {'cancel'} end
 
 redis.call('HSET', 'job:' .. id,
   'status', 'queued', 'stage', 'gpu', 'claim', '', 'attempt', 0,

@@ -5,10 +5,12 @@
 -- queue:{stage}:{lane}    + id under its old tag
 --
 -- ARGV: id, claim
+-- Replies: ok | lost | unknown | cancel (nothing written: it is to be ended, not handed on)
 local id, claim = ARGV[1], ARGV[2]
 local refused = refusal(id, claim)
 if refused then return {refused} end
 if get(id, 'sealed') ~= '' then return {'lost'} end
+if get(id, 'cancel') == '1' then return {'cancel'} end
 
 local stage = get(id, 'stage')
 redis.call('HSET', 'job:' .. id, 'claim', '')

@@ -29,6 +29,8 @@ class Delta:
     stage: Stage
     text: str
     """Without marks; held back while it ends inside a character."""
+    thinking_tokens: int
+    """Used of the budget by now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ class Sequence:
     def _add(self, tokens: list[Token], stage: Stage, text: str) -> None:
         self.tokens.extend(tokens)
         self.unread.extend(token.id for token in tokens)
-        self.on_event(Delta(tuple(tokens), stage, text))
+        self.on_event(Delta(tuple(tokens), stage, text, self.control.thinking_tokens))
 
     def _read(self, token: int, stage: Stage, was_open: bool) -> str:
         """The text that a sampled token adds to its stage: a mark adds none, nor does space before an answer."""

@@ -8,8 +8,9 @@ import pytest
 from jobs.blobs import BlobMissing, Blobs, request_key
 from jobs.epoch import initialise
 from jobs.errors import BlobsUnavailable, NotInitialised, RecoveryNeeded
+from jobs.scripts import connect
 from jobs.settings import Settings
-from jobs.store import JobStore, connect
+from jobs.store import JobStore
 from tests.fixtures.table import Table, empty_bucket
 
 

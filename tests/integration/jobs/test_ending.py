@@ -10,7 +10,7 @@ from jobs.blobs import result_key
 from jobs.errors import ClaimLost
 from jobs.record import JobStatus, Stage, new_claim
 from jobs.result import JobResult
-from jobs.store import connect
+from jobs.scripts import connect
 from tests.fixtures.table import Table, completed
 from worker.housekeeping import Housekeeper
 
@@ -28,14 +28,14 @@ def test_ending_twice_gives_one_event_and_one_delivery(table: Table) -> None:
     for _ in range(2):
         assert table.ending.end(completed(job), expect="owner") == JobStatus.COMPLETED
     assert [event.type for event in table.store.events("job_a")] == ["ended"]
-    due = table.store.take_deliveries(claim="k", limit=10)
+    due = table.deliveries.take(claim="k", limit=10)
     assert [(row.id, row.event) for row in due] == [("evt_job_a_job.completed", "job.completed")]
 
 
 def test_no_delivery_for_an_event_that_was_not_asked_for(table: Table) -> None:
     job = table.running("job_a", events=("failed",))
     table.ending.end(completed(job), expect="owner")
-    assert table.store.take_deliveries(claim="k", limit=10) == []
+    assert table.deliveries.take(claim="k", limit=10) == []
 
 
 def test_after_the_seal_neither_a_claim_nor_a_hand_back_succeeds(table: Table) -> None:
@@ -71,7 +71,7 @@ def test_a_frozen_worker_that_thaws_behind_its_put_changes_nothing(table: Table)
     assert table.ending.adopt("job_a") == JobStatus.COMPLETED
     assert result_of(table, "job_a").output == {"thinking": "", "answer": "from the other"}
     assert [event.type for event in table.store.events("job_a")] == ["ended"]
-    assert len(table.store.take_deliveries(claim="k", limit=10)) == 1
+    assert len(table.deliveries.take(claim="k", limit=10)) == 1
 
 
 def test_racing_enders_write_one_result(table: Table) -> None:
@@ -96,11 +96,11 @@ def test_racing_enders_write_one_result(table: Table) -> None:
         assert len(set(outcomes)) == 1
         assert outcomes[0] == table.status(job.id) == result_of(table, job.id).status
         assert [event.type for event in table.store.events(job.id)] == ["ended"]
-    assert len(table.store.take_deliveries(claim="k", limit=100)) == 12
+    assert len(table.deliveries.take(claim="k", limit=100)) == 12
 
 
 def keeper(table: Table) -> Housekeeper:
-    return Housekeeper(table.store, table.ending)
+    return Housekeeper(table.store, table.blobs, table.ending)
 
 
 def test_the_keeper_gives_a_lost_job_to_the_next_worker(table: Table) -> None:
@@ -120,7 +120,7 @@ def test_the_keeper_adopts_the_result_of_a_worker_that_died_before_finish(table:
     table.let_lease_run_out("job_a")
     keeper(table).round()
     assert table.status("job_a") == JobStatus.COMPLETED
-    assert len(table.store.take_deliveries(claim="k", limit=10)) == 1
+    assert len(table.deliveries.take(claim="k", limit=10)) == 1
 
 
 def test_the_keeper_runs_a_job_again_whose_worker_died_before_the_put(table: Table) -> None:
@@ -139,7 +139,7 @@ def test_the_keeper_completes_a_failure_whose_writer_died(table: Table) -> None:
     keeper(table).round()
     assert table.status("job_a") == JobStatus.FAILED
     assert result_of(table, "job_a").error_code == "image_unreadable"
-    assert len(table.store.take_deliveries(claim="k", limit=10)) == 1
+    assert len(table.deliveries.take(claim="k", limit=10)) == 1
 
 
 def test_the_keeper_ends_a_job_that_kills_its_workers(table: Table) -> None:
@@ -156,7 +156,7 @@ def test_the_keeper_ends_what_nobody_started_in_time(table: Table) -> None:
     table.store.accept("job_a", tenant="default", lane="default", expires_ms=-1, events=["expired"])
     keeper(table).round()
     assert table.status("job_a") == JobStatus.EXPIRED
-    assert [row.event for row in table.store.take_deliveries(claim="k", limit=10)] == ["job.expired"]
+    assert [row.event for row in table.deliveries.take(claim="k", limit=10)] == ["job.expired"]
 
 
 def test_two_keepers_do_not_get_in_each_others_way(table: Table) -> None:

@@ -7,7 +7,8 @@ import pytest
 from jobs.errors import ClaimLost, Overloaded, RecoveryNeeded
 from jobs.events import Event, JournalToken, tokens_data
 from jobs.record import MAX_LOSSES, JobStatus, Stage, new_claim
-from jobs.store import Worker, connect
+from jobs.scripts import connect
+from jobs.store import Worker
 from tests.fixtures.table import Table, completed
 
 
@@ -229,10 +230,10 @@ def test_a_worker_that_leaves_is_off_the_list_at_once(table: Table) -> None:
 
 def test_intake_is_refused_when_too_many_jobs_wait(table: Table) -> None:
     table.accept("job_a")
-    table.store.check(max_waiting=2)
+    table.store.check(max_waiting=2, tenant="default")
     table.accept("job_b")
     with pytest.raises(Overloaded, match="2 jobs wait"):
-        table.store.check(max_waiting=2)
+        table.store.check(max_waiting=2, tenant="default")
 
 
 def test_intake_is_refused_at_four_fifths_of_the_memory_while_jobs_can_end(table: Table) -> None:
@@ -242,7 +243,7 @@ def test_intake_is_refused_at_four_fifths_of_the_memory_while_jobs_can_end(table
     try:
         redis.config_set("maxmemory", int(redis.info("memory")["used_memory"]) // 2)
         with pytest.raises(Overloaded, match="bytes"):
-            table.store.check(max_waiting=1000)
+            table.store.check(max_waiting=1000, tenant="default")
         with pytest.raises(Overloaded):
             table.accept("job_b")
         assert table.store.append("job_a", job.claim, [sampled(1, 5)], tokens=1) == "ok"

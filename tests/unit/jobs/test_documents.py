@@ -4,6 +4,7 @@ from jobs.prepared import PreparedImage, PreparedInputs
 from jobs.record import JobStatus
 from jobs.request import Callback, JobRequest
 from jobs.result import JobResult, StoredMedia
+from jobs.usage import Usage
 
 
 def test_a_request_is_read_as_it_was_written() -> None:
@@ -41,4 +42,4 @@ def test_a_result_is_read_as_it_was_written() -> None:
         media=(StoredMedia("input", "0.png", "jobs/job_a/0.png"),),
     )
     assert JobResult.from_json(result.to_json()) == result
-    assert result.total_tokens == 6
+    assert Usage.of_result(result.usage).input_tokens == result.usage["input_tokens"]

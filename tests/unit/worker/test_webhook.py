@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jobs.store import DueDelivery
+from jobs.deliveries import DueDelivery
 from worker.webhook import JITTER, MAX_BODY_BYTES, WAITS_S, next_wait_s, retry_after_s, verdict, webhook_body
 
 DUE = DueDelivery("evt_job_a_job.completed", "job_a", "job.completed", 0, 5)

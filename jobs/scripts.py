@@ -1,0 +1,75 @@
+"""Redis as all of jobs/ uses it: one way to connect, one to call the scripts in ``lua/``, one meaning of its errors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import cast
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from jobs.errors import Overloaded, RecoveryNeeded, StoreUnavailable
+from jobs.settings import Settings
+
+FOLDER = Path(__file__).parent / "lua"
+PATIENCE_S = 1.5
+
+
+def connect(settings: Settings, *, patience_s: float = PATIENCE_S) -> "redis.Redis":
+    """A client whose every call ends within twice ``patience_s`` and a little, whatever the server does."""
+    return redis.Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        decode_responses=True,
+        socket_timeout=patience_s,
+        socket_connect_timeout=min(1.0, patience_s),
+        socket_keepalive=True,
+        health_check_interval=10,
+        # Safe to repeat: every script gives the same answer when it is called twice.
+        retry=Retry(ExponentialBackoff(cap=0.1, base=0.02), retries=1),
+    )
+
+
+@contextmanager
+def answers() -> Iterator[None]:
+    """Redis' errors as ours."""
+    try:
+        yield
+    except redis.OutOfMemoryError as error:
+        raise Overloaded("Redis is out of memory; running jobs must end first.") from error
+    except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError, redis.ReadOnlyError) as error:
+        raise StoreUnavailable from error
+
+
+class Scripts:
+    """What each script does, and its replies, stand in its own head."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self._scripts = {
+            path.stem: client.register_script(_source(path.stem))
+            for path in FOLDER.glob("*.lua")
+            if path.stem != "prelude"
+        }
+
+    def call(self, name: str, *args: str | int | float) -> list[str]:
+        """The reply's words; the first one says how it went.
+
+        Raises:
+            StoreUnavailable: Redis does not answer.
+            RecoveryNeeded: it has no epoch.
+            Overloaded: it has no memory.
+        """
+        with answers():
+            reply = cast("list[str | int]", self._scripts[name](args=list(args)))
+        words = [str(item) for item in reply]
+        if words[0] == "recovery_needed":
+            raise RecoveryNeeded
+        return words
+
+
+@cache
+def _source(name: str) -> str:
+    """A script with the prelude behind its shebang line, which Redis wants first."""
+    shebang, body = (FOLDER / f"{name}.lua").read_text("utf-8").split("\n", 1)
+    return f"{shebang}\n{(FOLDER / 'prelude.lua').read_text('utf-8')}\n{body}"
