@@ -1,32 +1,50 @@
 """The HTTP application."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
 
-from api import health, jobs
+from api import health, jobs, models, stream, uploads, usage, webhooks
+from api.auth import Door
+from api.document import install_document
 from api.errors import install_handlers
-from api.intake import Intake
 from api.limits import BodyLimit
+from api.services import Services
 from jobs import bells
-from jobs.blobs import Blobs
 from jobs.settings import Settings
-from jobs.store import JobStore, connect
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The application with its clients, which connect when they are first used."""
+    bells.configure(settings)
+    services = Services.of(settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        if settings.api_keys_file:
+            await run_in_threadpool(services.keys.seed, settings.api_keys_file)
+        await services.hub.start()
+        try:
+            yield
+        finally:
+            await services.hub.stop()
+
     app = FastAPI(
         title="thinkqueue",
         version=version("thinkqueue"),
         description="Asynchronous jobs for vision-language models that think before they answer.",
+        lifespan=lifespan,
     )
-    bells.configure(settings)
-    app.state.store = JobStore(connect(settings))
-    app.state.blobs = Blobs(settings)
-    app.state.intake = Intake(app.state.store, app.state.blobs, settings)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.state.services = services
+
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
+    app.add_middleware(Door, doorkeeper=services.doorkeeper)
     install_handlers(app)
-    app.include_router(jobs.router)
+    for router in (jobs.router, stream.router, uploads.router, webhooks.router, models.router, usage.router):
+        app.include_router(router)
     app.include_router(health.router)
+    install_document(app)
     return app

@@ -15,15 +15,21 @@ from starlette.exceptions import HTTPException
 
 from jobs.errors import (
     BlobsUnavailable,
+    Forbidden,
     IdempotencyConflict,
     Invalid,
+    NotEnded,
     NotFound,
     NotInitialised,
     Overloaded,
     Problem,
+    RateLimited,
     RecoveryNeeded,
     StoreUnavailable,
+    TenantFull,
     ThinkqueueError,
+    Unauthorized,
+    UploadNotFound,
 )
 
 log = structlog.get_logger(__name__)
@@ -31,13 +37,39 @@ log = structlog.get_logger(__name__)
 STATUSES: dict[type[ThinkqueueError], HTTPStatus] = {
     Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
     IdempotencyConflict: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Unauthorized: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
+    UploadNotFound: HTTPStatus.NOT_FOUND,
+    NotEnded: HTTPStatus.CONFLICT,
     Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
+    TenantFull: HTTPStatus.TOO_MANY_REQUESTS,
+    RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     BlobsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     NotInitialised: HTTPStatus.SERVICE_UNAVAILABLE,
     RecoveryNeeded: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    code: {
+        "description": text,
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemReply"}}},
+    }
+    for code, text in {
+        400: "The body is not JSON.",
+        401: "No API key, or one that is not valid.",
+        403: "The API key may not do that.",
+        404: "There is no such thing, or it is somebody else's.",
+        408: "The body came in too slowly.",
+        409: "Not in the job's present state.",
+        413: "The body is too large.",
+        422: "A field is wrong; `errors` says which, and what to do.",
+        429: "Too much at once; `Retry-After` says how long to wait.",
+        503: "Redis or the object store does not answer; nothing was accepted.",
+    }.items()
+}
+"""For the API's document."""
 
 RETRY_AFTER_S = 5
 """For a server that does not answer; OpenAI's SDK ignores waits over 60 s."""
@@ -47,6 +79,13 @@ ADVICE = {
     "extra_forbidden": "is not a field that this service knows; remove it",
 }
 """Where pydantic's wording does not say what to do."""
+
+
+class BodyTooSlow(HTTPException):
+    """See BodyTooLarge."""
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(HTTPStatus.REQUEST_TIMEOUT, f"The body did not come in within {limit_s:.0f} s.")
 
 
 class BodyTooLarge(HTTPException):
@@ -110,19 +149,26 @@ def problems_of(error: RequestValidationError) -> list[Problem]:
     return faults
 
 
+def response_to(error: ThinkqueueError) -> JSONResponse:
+    """What a client hears of one of our errors."""
+    status = STATUSES.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+    headers = {}
+    if isinstance(error, Overloaded):
+        headers["Retry-After"] = str(error.retry_after_s)
+    elif status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+        log.warning("request.unavailable", code=error.code, detail=error.message)
+    elif status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    problems = error.problems if isinstance(error, Invalid) else []
+    return problem_response(status, error.code, error.message, problems=problems, headers=headers)
+
+
 def install_handlers(app: FastAPI) -> None:
     @app.exception_handler(ThinkqueueError)
     def known(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ThinkqueueError)
-        status = STATUSES.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
-        headers = {}
-        if isinstance(error, Overloaded):
-            headers["Retry-After"] = str(error.retry_after_s)
-        elif status == HTTPStatus.SERVICE_UNAVAILABLE:
-            headers["Retry-After"] = str(RETRY_AFTER_S)
-            log.warning("request.unavailable", code=error.code, detail=error.message)
-        problems = error.problems if isinstance(error, Invalid) else []
-        return problem_response(status, error.code, error.message, problems=problems, headers=headers)
+        return response_to(error)
 
     @app.exception_handler(RequestValidationError)
     def invalid(_request: Request, error: Exception) -> JSONResponse:

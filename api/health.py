@@ -2,14 +2,13 @@
 
 from collections import Counter
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 
-from jobs.blobs import Blobs
+from api.services import Services, services
 from jobs.errors import ThinkqueueError
-from jobs.store import JobStore
 
 router = APIRouter(tags=["health"])
 
@@ -20,10 +19,9 @@ async def live() -> dict[str, str]:
 
 
 @router.get("/readyz")
-def ready(request: Request) -> JSONResponse:
+def ready(service: Annotated[Services, Depends(services)]) -> JSONResponse:
     """200 when Redis, the epoch and the object store are there. Workers are told of, but not needed for intake."""
-    store: JobStore = request.app.state.store
-    blobs: Blobs = request.app.state.blobs
+    store, blobs = service.store, service.blobs
     checks: dict[str, str] = {}
     workers: dict[str, int] = {}
     for name, check in (("store", store.require_epoch), ("object_store", blobs.ping)):

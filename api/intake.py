@@ -3,28 +3,31 @@
 The order is the promise: when the client hears 202, all that is needed to rebuild the job is durable.
 """
 
-import base64
-import binascii
 import hashlib
 import hmac
 import json
 import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
-from urllib.parse import unquote_to_bytes
 
 import structlog
 from ulid import ULID
 
+from api.media import MediaIntake
 from api.schemas import ImagePart, JobBody, Message
 from jobs.bells import ring
-from jobs.blobs import BlobMissing, Blobs, job_folder, request_key, result_key
-from jobs.errors import IdempotencyConflict, Invalid, NotFound, Problem, StoreUnavailable
+from jobs.blobs import BlobMissing, Blobs, request_key, result_key
+from jobs.ending import DAY_MS
+from jobs.errors import Forbidden, IdempotencyConflict, Invalid, NotEnded, NotFound, Problem, StoreUnavailable
+from jobs.index import JobIndex, labels
+from jobs.keys import ApiKey
 from jobs.record import Job, Stage
 from jobs.request import Callback, JobRequest
 from jobs.settings import Settings
 from jobs.store import JobStore
+from jobs.view import read_request
 
 log = structlog.get_logger(__name__)
 
@@ -40,37 +43,96 @@ class Accepted:
 
 
 class Intake:
-    def __init__(self, store: JobStore, blobs: Blobs, settings: Settings) -> None:
+    def __init__(self, store: JobStore, index: JobIndex, blobs: Blobs, media: MediaIntake, settings: Settings) -> None:
         self._store = store
+        self._index = index
         self._blobs = blobs
+        self._media = media
         self._settings = settings
 
-    def accept(self, body: JobBody, *, tenant: str, idempotency_key: str | None) -> Accepted:
+    def accept(
+        self, body: JobBody, *, caller: ApiKey, idempotency_key: str | None = None, is_repeat: bool = False
+    ) -> Accepted:
         """Make a job of a valid body.
+
+        Args:
+            is_repeat: a client library sends the same again by itself; it may have lost the reply to the first one.
 
         Raises:
             Invalid: it cannot be done on this model.
+            Forbidden: the key may not use this priority.
             IdempotencyConflict: the key was used for another body.
             Overloaded: no more jobs may come in now.
             Unavailable, NotInitialised: nothing was accepted; the same request may be sent again.
         """
         self._check_against_family(body)
-        self._store.check(max_waiting=self._settings.max_waiting_jobs)
-        job_id = f"job_{ULID()}" if idempotency_key is None else keyed_job_id(tenant, idempotency_key)
-        request = self._request(job_id, body, tenant)
-        replayed = False
-        if not self._blobs.put_if_absent(request_key(job_id), request.to_json()):
+        self._check_rights(body, caller)
+        fingerprint = _fingerprint(body.model_dump(exclude_unset=True))
+        job_id = self._job_id(caller.tenant, idempotency_key, fingerprint, is_repeat=is_repeat)
+        return self._accept(
+            job_id,
+            caller,
+            lambda: self._request(job_id, body, caller.tenant, fingerprint),
+            may_exist=is_repeat or idempotency_key is not None,
+        )
+
+    def retry(self, job: Job, *, caller: ApiKey, idempotency_key: str | None = None) -> Accepted:
+        """Make a new job of an ended one's request, with copies of its media. Raises NotEnded, and as ``accept``."""
+        if not job.status.is_terminal:
+            raise NotEnded
+        job_id = f"job_{ULID()}" if idempotency_key is None else keyed_job_id(caller.tenant, idempotency_key)
+        return self._accept(job_id, caller, lambda: self._repeated(job_id, job), may_exist=idempotency_key is not None)
+
+    def _accept(self, job_id: str, caller: ApiKey, make: Callable[[], JobRequest], *, may_exist: bool) -> Accepted:
+        known = self._store.get(job_id) if may_exist else None
+        if known is None:
+            self._store.check(
+                max_waiting=self._settings.max_waiting_jobs,
+                tenant=caller.tenant,
+                max_open=caller.max_open_jobs or self._settings.max_open_jobs,
+            )
+        request = make()
+        replayed = known is not None or not self._blobs.put_if_absent(request_key(job_id), request.to_json())
+        if replayed:
             request = self._earlier(request)
-            replayed = True
-        events = request.callback.events if request.callback else ()
-        self._store.accept(job_id, tenant=tenant, lane=request.lane, expires_ms=request.expires_ms, events=events)
-        self._ring()
+        if known is None:
+            self._create(request)
         job = self._store.get(job_id)
         if job is None:
             raise NotFound
         if not replayed:
-            log.info("job.accepted", job_id=job_id, tenant=tenant, images=_count_images(body))
+            log.info("job.accepted", job_id=job_id, tenant=job.tenant, lane=job.lane)
         return Accepted(job, request, replayed)
+
+    def _create(self, request: JobRequest) -> None:
+        retention_ms = self._settings.retention_days * DAY_MS
+        self._store.accept(
+            request.id,
+            tenant=request.tenant,
+            lane=request.lane,
+            expires_ms=request.expires_ms,
+            events=request.callback.events if request.callback else (),
+            keep_ms=request.retention_ms or 0,
+            index_ms=request.expires_ms + retention_ms + DAY_MS,
+            labels=labels(request.metadata),
+        )
+        self._ring()
+
+    def _job_id(self, tenant: str, idempotency_key: str | None, fingerprint: str, *, is_repeat: bool) -> str:
+        if idempotency_key is not None:
+            return keyed_job_id(tenant, idempotency_key)
+        if is_repeat and (earlier := self._index.recall_body(tenant, fingerprint)):
+            return earlier
+        job_id = f"job_{ULID()}"
+        self._index.remember_body(tenant, fingerprint, job_id)
+        return job_id
+
+    def _check_rights(self, body: JobBody, caller: ApiKey) -> None:
+        if body.priority not in caller.lanes:
+            raise Forbidden(f"This API key may ask for the priorities {', '.join(caller.lanes)}, not {body.priority}.")
+        longest_s = self._settings.retention_days * DAY_MS // 1000
+        if body.retention_seconds is not None and body.retention_seconds > longest_s:
+            _refuse("/retention_seconds", f"is longer than this service keeps jobs, {longest_s} seconds")
 
     def _check_against_family(self, body: JobBody) -> None:
         family = self._settings.family
@@ -85,18 +147,17 @@ class Intake:
                 f"in the model's {family.context_tokens} tokens; ask for less",
             )
 
-    def _request(self, job_id: str, body: JobBody, tenant: str) -> JobRequest:
+    def _request(self, job_id: str, body: JobBody, tenant: str, fingerprint: str) -> JobRequest:
         family, sampling = self._settings.family, body.sampling.model_dump(exclude_none=True)
         seed = sampling.pop("seed", None)
-        canonical = json.dumps(body.model_dump(exclude_unset=True), sort_keys=True).encode()
         return JobRequest(
             id=job_id,
             tenant=tenant,
-            lane="default",
+            lane=body.priority,
             created_ms=time.time_ns() // 1_000_000,
-            expires_ms=self._settings.job_expires_s * 1000,
-            fingerprint=hashlib.sha256(canonical).hexdigest(),
-            messages=[self._message(job_id, index, message) for index, message in enumerate(body.messages)],
+            expires_ms=(body.expires_in or self._settings.job_expires_s) * 1000,
+            fingerprint=fingerprint,
+            messages=[self._message(job_id, tenant, index, message) for index, message in enumerate(body.messages)],
             thinking_budget=body.thinking.budget_tokens if body.thinking else family.thinking_budget,
             max_answer_tokens=body.max_answer_tokens or family.max_answer_tokens,
             sampling=sampling,
@@ -107,28 +168,38 @@ class Intake:
                 else None
             ),
             metadata=body.metadata,
+            max_run_s=body.max_run_seconds,
+            retention_ms=body.retention_seconds * 1000 if body.retention_seconds else None,
         )
 
-    def _message(self, job_id: str, index: int, message: Message) -> dict[str, Any]:
-        parts: list[dict[str, Any]] = []
-        for number, part in enumerate(message.content):
-            if not isinstance(part, ImagePart):
-                parts.append({"type": "text", "text": part.text})
-            elif part.image_url.url[:5].lower() == "data:":
-                where = f"/messages/{index}/content/{number}/image_url/url"
-                parts.append({"type": "image", "key": self._store_inline(job_id, part.image_url.url, where)})
-            else:
-                parts.append({"type": "image", "url": part.image_url.url})
-        return {"role": message.role, "content": parts}
+    def _repeated(self, job_id: str, job: Job) -> JobRequest:
+        """An ended job's request under a new id. Its media are copied, so that either may be removed."""
+        request = read_request(self._blobs, job.id)
+        try:
+            messages = [
+                {**message, "content": [self._media.copied(part, job_id) for part in message["content"]]}
+                for message in request.messages
+            ]
+        except BlobMissing:
+            raise NotFound("The job's media have outlived their retention; send the request anew.") from None
+        return replace(
+            request,
+            id=job_id,
+            created_ms=time.time_ns() // 1_000_000,
+            fingerprint=_fingerprint({"retried": job.id}),
+            messages=messages,
+            retried_from=job.id,
+        )
 
-    def _store_inline(self, job_id: str, url: str, where: str) -> str:
-        """Put a ``data:`` URL's bytes beside the job. Named by content, so that a repeat overwrites nothing."""
-        data = decode_data_url(url, where)
-        if len(data) > self._settings.max_image_bytes:
-            _refuse(where, f"has {len(data)} bytes; the limit is {self._settings.max_image_bytes}")
-        key = f"{job_folder(job_id)}/media/{hashlib.sha256(data).hexdigest()[:32]}"
-        self._blobs.put(key, data)
-        return key
+    def _message(self, job_id: str, tenant: str, index: int, message: Message) -> dict[str, Any]:
+        parts = []
+        for number, part in enumerate(message.content):
+            if isinstance(part, ImagePart):
+                where = f"/messages/{index}/content/{number}/image_url/url"
+                parts.append({"type": "image", **self._media.source(job_id, tenant, part.image_url.url, where)})
+            else:
+                parts.append({"type": "text", "text": part.text})
+        return {"role": message.role, "content": parts}
 
     def _earlier(self, request: JobRequest) -> JobRequest:
         """The request that took this id before; it may have died before its record was made."""
@@ -149,25 +220,15 @@ class Intake:
             log.warning("bell.missed", stage=Stage.PREPARE)  # the job is in; the keeper rings
 
 
+def _fingerprint(document: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
 def keyed_job_id(tenant: str, idempotency_key: str) -> str:
     """The same id for the same key, so that a retry after a lost reply meets the job that it made."""
     digest = hmac.new(tenant.encode(), idempotency_key.encode(), hashlib.sha256).digest()
     number = int.from_bytes(digest[:16])
     return "job_" + "".join(CROCKFORD[number >> shift & 31] for shift in range(125, -5, -5))
-
-
-def decode_data_url(url: str, where: str) -> bytes:
-    """The bytes of a ``data:`` URL (RFC 2397)."""
-    head, comma, payload = url.partition(",")
-    if not comma:
-        _refuse(where, "is not a data: URL: it has no comma")
-    raw = unquote_to_bytes(payload)
-    if not head.lower().endswith(";base64"):
-        return raw
-    try:
-        return base64.b64decode(raw, validate=True)
-    except binascii.Error:
-        _refuse(where, "is marked base64 but is not; check padding and line breaks")
 
 
 def _refuse(where: str, message: str) -> NoReturn:

@@ -1,43 +1,166 @@
 """``/v1/jobs``: parse, call, reply."""
 
+import re
+from collections.abc import Mapping
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 
-from api.intake import Intake
-from api.schemas import JobBody, JobReply
-from jobs.errors import Invalid, Problem
-from jobs.view import public_job, read_job
+from api.auth import caller, documented
+from api.errors import PROBLEMS
+from api.intake import Accepted
+from api.replies import JobList, JobReply, Status
+from api.schemas import JobBody
+from api.services import Services, services
+from jobs.errors import Invalid, NotFound, Problem
+from jobs.keys import ApiKey
+from jobs.record import Job, JobStatus
+from jobs.removal import remove_job
+from jobs.view import find_job, public_job, read_request, read_result, summary
 
-TENANT = "default"
-"""The one tenant of a service without keys."""
+MAX_WAIT_S = 60
+METADATA = re.compile(r"metadata\[(.{1,64})\]", re.DOTALL)
 
 JobId = Annotated[str, Path(max_length=64, examples=["job_01K9ZXV4T8Q2M6R0C5B7N3D1FG"])]
+Caller = Annotated[ApiKey, Depends(caller)]
+Service = Annotated[Services, Depends(services)]
+IdempotencyKey = Annotated[str | None, Header(description="The same key makes the same job, however often it is sent.")]
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[documented], responses=PROBLEMS)
 
 
-@router.post("", status_code=HTTPStatus.ACCEPTED, response_model=JobReply)
-def create_job(
+@router.post("", status_code=HTTPStatus.ACCEPTED, response_model=JobReply, responses={200: {"model": JobReply}})
+async def create_job(
     body: JobBody,
-    request: Request,
+    key: Caller,
+    service: Service,
     response: Response,
-    idempotency_key: Annotated[str | None, Header()] = None,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Annotated[str | None, Header(description="`wait=N`: up to N seconds (60 at most) for the end.")] = None,
+    x_stainless_retry_count: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> dict[str, Any]:
-    """Hand in a job. 202: it is durable, and will end."""
-    intake: Intake = request.app.state.intake
-    accepted = intake.accept(body, tenant=TENANT, idempotency_key=_unquoted(idempotency_key))
-    response.headers["Location"] = f"/v1/jobs/{accepted.job.id}"
-    if accepted.replayed:
-        response.headers["Idempotent-Replayed"] = "true"
-    return public_job(accepted.job, accepted.request, None, request.app.state.blobs)
+    """Hand in a job. 202: it is durable, and will end. 200: it has ended within `Prefer: wait=N`."""
+    accepted = await run_in_threadpool(
+        service.intake.accept,
+        body,
+        caller=key,
+        idempotency_key=_unquoted(idempotency_key),
+        is_repeat=(x_stainless_retry_count or "0") not in ("", "0"),
+    )
+    return await _reply(accepted, prefer, key, service, response)
+
+
+@router.get("", response_model=JobList)
+def list_jobs(
+    key: Caller,
+    service: Service,
+    request: Request,
+    status: Annotated[list[Status] | None, Query(description="Repeat it for several.")] = None,
+    created_from: Annotated[datetime | None, Query(description="ISO 8601 or seconds since 1970; inclusive.")] = None,
+    created_before: Annotated[datetime | None, Query(description="Exclusive.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: Annotated[str, Query(max_length=64, description="`last_id` of the page before.")] = "",
+) -> dict[str, Any]:
+    """The caller's jobs, newest first. `metadata[name]=value` asks for those that carry the pair."""
+    page = service.index.page(
+        key.tenant,
+        statuses=[JobStatus(one) for one in status or ()],
+        metadata=_metadata(request.query_params),
+        from_ms=_milliseconds(created_from) or 0,
+        before_ms=_milliseconds(created_before),
+        after=after,
+        limit=limit,
+    )
+    data = []
+    for job in page.jobs:
+        try:
+            data.append(summary(job, read_request(service.blobs, job.id)))
+        except NotFound:
+            continue  # removed in between
+    ids = [job["id"] for job in data]
+    last = (page.cursor if page.has_more else ids[-1] if ids else "") or None
+    return {"data": data, "has_more": page.has_more, "first_id": ids[0] if ids else None, "last_id": last}
 
 
 @router.get("/{job_id}", response_model=JobReply)
-def get_job(job_id: JobId, request: Request) -> dict[str, Any]:
+def get_job(job_id: JobId, key: Caller, service: Service) -> dict[str, Any]:
     """A job as it is now; its output once it has ended."""
-    return read_job(request.app.state.store, request.app.state.blobs, job_id, tenant=TENANT)
+    return _job(job_id, key, service)
+
+
+@router.post("/{job_id}/cancel", response_model=JobReply)
+def cancel_job(job_id: JobId, key: Caller, service: Service) -> dict[str, Any]:
+    """Ask for no answer any more. A waiting job ends at once, a running one at its next token; an ended one stays."""
+    service.ending.cancel(find_job(service.store, job_id, tenant=key.tenant))
+    return _job(job_id, key, service)
+
+
+@router.post("/{job_id}/retry", status_code=HTTPStatus.ACCEPTED, response_model=JobReply)
+async def retry_job(
+    job_id: JobId, key: Caller, service: Service, response: Response, idempotency_key: IdempotencyKey = None
+) -> dict[str, Any]:
+    """Make a new job of an ended one's request."""
+    job = await run_in_threadpool(find_job, service.store, job_id, tenant=key.tenant)
+    accepted = await run_in_threadpool(
+        service.intake.retry, job, caller=key, idempotency_key=_unquoted(idempotency_key)
+    )
+    return await _reply(accepted, None, key, service, response)
+
+
+@router.delete("/{job_id}", status_code=HTTPStatus.NO_CONTENT, response_class=Response)
+def delete_job(job_id: JobId, key: Caller, service: Service) -> None:
+    """Remove an ended job: its record, its media, its result, its events."""
+    find_job(service.store, job_id, tenant=key.tenant)
+    remove_job(service.store, service.blobs, job_id)
+
+
+async def _reply(
+    accepted: Accepted, prefer: str | None, key: ApiKey, service: Services, response: Response
+) -> dict[str, Any]:
+    job = accepted.job
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    if accepted.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    if wait_s := _wait(prefer):
+        response.headers["Preference-Applied"] = f"wait={wait_s}"
+        if await service.hub.await_end(job.id, limit_s=wait_s):
+            response.status_code = HTTPStatus.OK
+            return await run_in_threadpool(_job, job.id, key, service)
+    elif prefer and "respond-async" in prefer:
+        response.headers["Preference-Applied"] = "respond-async"
+    return await run_in_threadpool(_public, accepted, service)
+
+
+def _public(accepted: Accepted, service: Services) -> dict[str, Any]:
+    job, result = accepted.job, read_result(service.blobs, accepted.job)
+    return public_job(job, accepted.request, result, service.blobs, position=_place(job, service))
+
+
+def _job(job_id: str, key: ApiKey, service: Services) -> dict[str, Any]:
+    job = find_job(service.store, job_id, tenant=key.tenant)
+    request, result = read_request(service.blobs, job_id), read_result(service.blobs, job)
+    return public_job(job, request, result, service.blobs, position=_place(job, service))
+
+
+def _place(job: Job, service: Services) -> int | None:
+    return None if job.status.is_terminal or job.claim else service.index.position(job)
+
+
+def _wait(prefer: str | None) -> int:
+    """Seconds of ``wait=N`` (RFC 7240); 0 without one."""
+    found = re.search(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])", prefer or "")
+    return min(int(found[1]), MAX_WAIT_S) if found else 0
+
+
+def _metadata(query: Mapping[str, str]) -> dict[str, str]:
+    return {found[1]: value for name, value in query.items() if (found := METADATA.fullmatch(name))}
+
+
+def _milliseconds(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp() * 1000)
 
 
 def _unquoted(key: str | None) -> str | None:

@@ -16,6 +16,8 @@ from pydantic import (
 )
 
 MAX_URL = 4_096
+UPLOAD = "upload:"
+WEEK_S = 7 * 24 * 3600
 MAX_SEED = 2**53 - 1
 """The largest whole number that every JSON parser keeps."""
 
@@ -39,7 +41,12 @@ def _check_web_url(url: str) -> str:
 
 
 def _check_media_url(url: str) -> str:
-    return url if url[:5].lower() == "data:" else _check_web_url(url)
+    if url[:5].lower() == "data:" or url.startswith(UPLOAD):
+        return url
+    try:
+        return _check_web_url(url)
+    except ValueError as error:
+        raise ValueError(str(error).replace("URL", "URL, a data: URL or upload:<id>", 1)) from None
 
 
 def _listed(content: Any) -> Any:
@@ -58,7 +65,7 @@ class TextPart(Body):
 
 class ImageUrl(Body):
     url: Annotated[str, AfterValidator(_check_media_url)]
-    """``http(s)://…`` or ``data:image/…;base64,…``."""
+    """``http(s)://…``, ``data:image/…;base64,…``, or ``upload:<id>`` (see ``POST /v1/uploads``)."""
 
 
 class ImagePart(Body):
@@ -143,6 +150,7 @@ class JobBody(Body):
                     ],
                     "thinking": {"budget_tokens": 2048},
                     "max_answer_tokens": 1024,
+                    "expires_in": 3600,
                     "callback": {
                         "url": "https://example.com/hook",
                         "events": ["job.completed", "job.failed"],
@@ -157,6 +165,14 @@ class JobBody(Body):
     thinking: Thinking | None = None
     max_answer_tokens: Annotated[int, Field(ge=1)] | None = None
     sampling: Sampling = Sampling()
+    priority: Literal["high", "default", "low"] = "default"
+    """They share the workers 8:4:1. ``high`` is a right of the API key."""
+    expires_in: Annotated[int, Field(ge=1, le=WEEK_S)] | None = None
+    """Seconds within which a worker must have started it; else it ends as ``expired``."""
+    max_run_seconds: Annotated[int, Field(ge=1, le=24 * 3600)] | None = None
+    """From its start on a GPU worker; then it fails with ``run_time_exceeded`` and keeps what it has."""
+    retention_seconds: Annotated[int, Field(ge=60)] | None = None
+    """How long it is kept behind its end; at most, and by default, as long as the service keeps jobs."""
     callback: CallbackBody | None = None
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16, default_factory=dict)]
 
@@ -168,25 +184,30 @@ class JobBody(Body):
         return self
 
 
-class JobReply(BaseModel):
-    """A job as clients see it; what is not known yet is null."""
+class UploadBody(Body):
+    """A file to come."""
 
-    id: str
-    object: Literal["job"]
-    status: Literal["preparing", "queued", "running", "completed", "failed", "cancelled", "expired"]
-    attempt: int
-    created_at: int
-    """Seconds since 1970, as all times here."""
-    started_at: int | None
-    ended_at: int | None
-    tokens: int
-    """Generated so far, thinking included."""
-    metadata: dict[str, str]
-    error: dict[str, str] | None
-    output: dict[str, Any] | None
-    finish_reason: str | None
-    thinking_truncated: bool | None
-    truncation_reason: str | None
-    usage: dict[str, int | float] | None
-    timings: dict[str, int | float] | None
-    media: list[dict[str, str]]
+    model_config = ConfigDict(json_schema_extra={"examples": [{"bytes": 48213}]})
+
+    bytes: Annotated[int, Field(ge=1)]
+    """Its exact size, which becomes part of the link's signature."""
+
+
+class UploadParts(Body):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"etags": ["9b2cf535f27731c9", "3f1a2b"]}]})
+
+    etags: Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=128)]], Field(max_length=10_000)]
+    """The ``ETag`` headers that the parts' PUTs were answered with, in the order of the parts."""
+
+
+class RotateBody(Body):
+    keep_old_secret_active_for_24_hours: bool = True
+
+
+class TestEventBody(Body):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"url": "https://example.com/hook", "event_type": "job.completed"}]}
+    )
+
+    url: Annotated[str, AfterValidator(_check_web_url)]
+    event_type: TerminalEvent = "job.completed"

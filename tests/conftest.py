@@ -4,6 +4,7 @@ pytest_plugins = [
     "tests.fixtures.servers",
     "tests.fixtures.pocket",
     "tests.fixtures.table",
+    "tests.fixtures.api",
     "tests.fixtures.http_server",
     "tests.fixtures.service",
 ]

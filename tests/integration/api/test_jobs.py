@@ -1,42 +1,20 @@
 """The intake over HTTP: the real application on real servers; no worker takes the jobs away."""
 
-import base64
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from api.app import create_app
 from jobs.blobs import request_key
 from jobs.record import JobStatus, Stage
 from jobs.request import JobRequest
+from jobs.scripts import connect
 from jobs.settings import Settings
-from jobs.store import connect
+from tests.fixtures.api import HELLO, client_of, inline_picture
 from tests.fixtures.servers import free_ports
 from tests.fixtures.table import Table, completed
-
-HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello."}]}
-
-
-def inline_picture() -> str:
-    buffer = io.BytesIO()
-    Image.new("RGB", (30, 20), "red").save(buffer, "png")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def client_of(settings: Settings) -> TestClient:
-    app: FastAPI = create_app(settings)
-    return TestClient(app, raise_server_exceptions=False)
-
-
-@pytest.fixture
-def client(table: Table) -> Iterator[TestClient]:
-    with client_of(table.settings) as client:
-        yield client
 
 
 def test_202_says_where_the_job_is_and_all_of_it_is_durable(client: TestClient, table: Table) -> None:

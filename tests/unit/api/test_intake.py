@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from api.intake import decode_data_url, keyed_job_id
+from api.intake import keyed_job_id
+from api.media import decode_data_url
 from jobs.errors import Invalid
 
 

@@ -1,0 +1,201 @@
+"""What clients are answered."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Status = Literal["preparing", "queued", "running", "completed", "failed", "cancelled", "expired"]
+Priority = Literal["high", "default", "low"]
+
+
+class ErrorDetail(BaseModel):
+    message: str
+    type: str
+    code: str
+    param: str | None
+
+
+class Fault(BaseModel):
+    pointer: str
+    """JSON pointer into the body, or ``query:name``, ``path:name``, ``header:name``."""
+    code: str
+    message: str
+
+
+class ProblemReply(BaseModel):
+    """RFC 9457 with OpenAI's ``error`` in it; codes are listed in docs/errors.md."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    error: ErrorDetail
+    errors: list[Fault] | None = None
+
+
+class JobError(BaseModel):
+    code: str
+    message: str
+
+
+class Output(BaseModel):
+    thinking: str
+    answer: str
+
+
+class Medium(BaseModel):
+    kind: str
+    name: str
+    url: str
+    """Good for a day."""
+
+
+class JobSummary(BaseModel):
+    """A job without its output, as lists have it; what is not known yet is null."""
+
+    id: str
+    object: Literal["job"]
+    status: Status
+    priority: Priority
+    attempt: int
+    created_at: int
+    """Seconds since 1970, as all times here."""
+    started_at: int | None
+    ended_at: int | None
+    expires_at: int
+    """A worker must have started it by then."""
+    tokens: int
+    """Generated so far, thinking included."""
+    metadata: dict[str, str]
+    retried_from: str | None
+
+
+class JobReply(JobSummary):
+    """A job as it is now; links are made anew for each reader."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "job_01K9ZXV4T8Q2M6R0C5B7N3D1FG",
+                    "object": "job",
+                    "status": "completed",
+                    "priority": "default",
+                    "attempt": 1,
+                    "created_at": 1795464000,
+                    "started_at": 1795464001,
+                    "ended_at": 1795464009,
+                    "expires_at": 1795550400,
+                    "tokens": 412,
+                    "metadata": {"order": "A-17"},
+                    "retried_from": None,
+                    "position": None,
+                    "error": None,
+                    "output": {"thinking": "The bars of …", "answer": "The third quarter, by 12 %."},
+                    "finish_reason": "stop",
+                    "thinking_truncated": False,
+                    "truncation_reason": None,
+                    "usage": {"input_tokens": 1302, "thinking_tokens": 380, "answer_tokens": 32, "gpu_seconds": 7.9},
+                    "timings": {"prepared_ms": 210, "queued_ms": 40, "prefill_ms": 160, "decode_ms": 7750},
+                    "media": [{"kind": "input", "name": "0.png", "url": "https://…"}],
+                }
+            ]
+        }
+    )
+
+    position: int | None
+    """Jobs that are served before it in its line; null when it does not wait."""
+    error: JobError | None
+    output: Output | None
+    finish_reason: str | None
+    thinking_truncated: bool | None
+    truncation_reason: str | None
+    usage: dict[str, int | float] | None
+    timings: dict[str, int | float] | None
+    media: list[Medium]
+
+
+class JobList(BaseModel):
+    """Newest first. While ``has_more``, ask again with ``after`` = ``last_id``."""
+
+    object: Literal["list"] = "list"
+    data: list[JobSummary]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+    """Where the next page begins; with a filter not always the last of ``data``."""
+
+
+class UploadReply(BaseModel):
+    id: str
+    object: Literal["upload"] = "upload"
+    bytes: int
+    expires_at: int
+    method: Literal["PUT"] = "PUT"
+    url: str | None
+    """PUT the whole file there, with its ``Content-Length``; null for an upload in parts."""
+    part_bytes: int | None
+    """Size of each part but the last."""
+    part_urls: list[str]
+    """PUT a part to each, then send the ``ETag``s to ``/v1/uploads/<id>/complete``."""
+
+
+class SecretReply(BaseModel):
+    object: Literal["webhook_secret"] = "webhook_secret"
+    version: int
+    rotated_at: int | None
+    old_secret_expires_at: int | None
+    """Until then webhooks carry two signatures."""
+    secret: str | None
+    """Shown once, in the reply to a rotation."""
+
+
+class AttemptReply(BaseModel):
+    at: str
+    status: int | None
+    error: str | None
+    latency_ms: int
+    reply: str
+
+
+class DeliveryReply(BaseModel):
+    id: str
+    object: Literal["webhook_delivery"] = "webhook_delivery"
+    event_type: str
+    state: Literal["pending", "delivered", "abandoned"]
+    attempts: list[AttemptReply]
+
+
+class ModelReply(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+    family: str
+    context_tokens: int
+    defaults: dict[str, Any]
+    """What a job gets that does not ask: thinking budget, answer limit, sampling."""
+    limits: dict[str, int]
+    media: dict[str, Any]
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[ModelReply]
+
+
+class DayReply(BaseModel):
+    day: str
+    jobs: dict[str, int]
+    """By terminal status."""
+    input_tokens: int
+    thinking_tokens: int
+    answer_tokens: int
+    gpu_seconds: float
+
+
+class UsageReply(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[DayReply]
+    """Days (UTC) on which something ended, oldest first."""

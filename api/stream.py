@@ -1,0 +1,116 @@
+"""``GET /v1/jobs/{id}/events``: what happens to a job, as server-sent events.
+
+Events of the stream carry its sequence number as their id, so ``Last-Event-ID`` goes on behind any of them, on any api
+process, and behind the job's end too. ``job.status`` tells of the present, has no id and is never repeated.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from api.auth import caller, documented
+from api.hub import Reader, State
+from api.services import Services, services
+from jobs.errors import Invalid, Problem
+from jobs.events import Event
+from jobs.keys import ApiKey
+from jobs.record import Job
+from jobs.view import find_job, read_request
+
+PING_S = 15
+SEND_LIMIT_S = 30.0
+"""A client that takes nothing for so long is cut off."""
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[documented])
+
+DOCUMENT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The stream: `job.status`, `job.started`, `thinking.delta`, `answer.delta`, and one of "
+        "`job.completed`, `job.failed`, `job.cancelled`, `job.expired`, behind which it ends.",
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "string"},
+                "example": 'id: 2\nevent: thinking.delta\ndata: {"text": "The bars", "thinking_tokens": 2, '
+                '"budget_tokens": 2048}\n\n',
+            }
+        },
+    }
+}
+
+
+@router.get("/{job_id}/events", response_class=EventSourceResponse, responses=DOCUMENT)
+async def stream_events(
+    job_id: str,
+    key: Annotated[ApiKey, Depends(caller)],
+    service: Annotated[Services, Depends(services)],
+    last_event_id: Annotated[str | None, Header()] = None,
+    after: Annotated[int | None, Query(ge=0, le=2**53)] = None,
+) -> EventSourceResponse:
+    """Follow a job. `Last-Event-ID`, or `after`, names the last event that you have."""
+    position = after if after is not None else _position(last_event_id)
+    job = await run_in_threadpool(find_job, service.store, job_id, tenant=key.tenant)
+    request = await run_in_threadpool(read_request, service.blobs, job_id)
+    if job.status.is_terminal:
+        events = await run_in_threadpool(service.archive.read, job_id, after=position)
+        frames = _replayed(job, events, request.thinking_budget)
+    else:
+        frames = _followed(service, service.hub.join(job.id, after=position), job, request.thinking_budget)
+    return EventSourceResponse(
+        frames,
+        ping=PING_S,
+        send_timeout=SEND_LIMIT_S,
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _replayed(job: Job, events: list[Event], budget: int) -> AsyncIterator[ServerSentEvent]:
+    for event in events:
+        yield _frame(job, event, budget)
+
+
+async def _followed(service: Services, reader: Reader, job: Job, budget: int) -> AsyncIterator[ServerSentEvent]:
+    try:
+        async for item in reader.items():
+            if isinstance(item, Event):
+                yield _frame(job, item, budget)
+            else:
+                yield _state_frame(job, item)
+    finally:
+        service.hub.leave(reader)
+
+
+def _frame(job: Job, event: Event, budget: int) -> ServerSentEvent:
+    kind, data = _public(job, event, budget)
+    return ServerSentEvent(json.dumps(data, ensure_ascii=False), event=kind, id=str(event.seq))
+
+
+def _state_frame(job: Job, state: State) -> ServerSentEvent:
+    data = {"job_id": job.id, "status": state.status, "position": state.position}
+    return ServerSentEvent(json.dumps(data), event="job.status")
+
+
+def _public(job: Job, event: Event, budget: int) -> tuple[str, dict[str, Any]]:
+    if event.type == "started":
+        restarted = bool(event.data.get("restarted"))
+        return "job.started", {"job_id": job.id, "attempt": event.data["attempt"], "restarted": restarted}
+    if event.type == "tokens":
+        data = {"text": event.data["text"], "tokens": len(event.data["ids"])}
+        if event.data["stage"] == "thinking":
+            used = {"thinking_tokens": event.data.get("thinking", 0), "budget_tokens": budget}
+            return "thinking.delta", {**data, **used}
+        return "answer.delta", data
+    # No key named `error` at the top: OpenAI's client takes it for a broken stream.
+    status = event.data["status"]
+    return f"job.{status}", {"job": {"id": job.id, "status": status, "error": event.data["error"]}}
+
+
+def _position(last_event_id: str | None) -> int:
+    if last_event_id is None or not last_event_id.strip():
+        return 0
+    if not (last_event_id.isdecimal() and last_event_id.isascii() and len(last_event_id) <= 15):
+        raise Invalid([Problem("header:Last-Event-ID", "is no event of this stream; leave it out to start anew")])
+    return int(last_event_id)

@@ -1,0 +1,78 @@
+"""``/v1/webhook_secret`` and ``/v1/webhook_deliveries``: how a tenant's webhooks are signed, and where they went."""
+
+import json
+import time
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path
+from ulid import ULID
+
+from api.auth import caller, documented
+from api.errors import PROBLEMS
+from api.replies import DeliveryReply, SecretReply
+from api.schemas import RotateBody, TestEventBody
+from api.services import Services, services
+from jobs.blobs import BlobMissing
+from jobs.deliveries import trial_key
+from jobs.errors import NotFound
+from jobs.keys import ApiKey
+
+DAY_MS = 24 * 3600 * 1000
+
+Caller = Annotated[ApiKey, Depends(caller)]
+Service = Annotated[Services, Depends(services)]
+
+router = APIRouter(prefix="/v1", tags=["webhooks"], dependencies=[documented], responses=PROBLEMS)
+
+
+@router.get("/webhook_secret", response_model=SecretReply)
+def get_secret(key: Caller, service: Service) -> dict[str, Any]:
+    """Which secret signs now; the secret itself is shown once, when it is made."""
+    return _secret(service, key.tenant, None)
+
+
+@router.post("/webhook_secret/rotate", response_model=SecretReply)
+def rotate_secret(key: Caller, service: Service, body: RotateBody | None = None) -> dict[str, Any]:
+    """Make a new secret and show it. For a day the old one signs, too, unless it is to stop at once."""
+    keep_old = (body or RotateBody()).keep_old_secret_active_for_24_hours
+    return _secret(service, key.tenant, service.secrets.rotate(key.tenant, keep_old=keep_old))
+
+
+@router.post("/webhook_secret/test", status_code=HTTPStatus.ACCEPTED, response_model=DeliveryReply)
+def test_secret(body: TestEventBody, key: Caller, service: Service) -> dict[str, Any]:
+    """Send a signed event of a job that never was to a receiver of yours; ask for its delivery to see how it went."""
+    delivery = f"evt_test_{ULID()}"
+    trial = {"url": body.url, "tenant": key.tenant, "created_at": int(time.time())}
+    service.blobs.put(trial_key(delivery), json.dumps(trial).encode(), "application/json")
+    service.deliveries.start_test(delivery, event=body.event_type, retention_ms=DAY_MS)
+    return {"id": delivery, "event_type": body.event_type, "state": "pending", "attempts": []}
+
+
+@router.get("/webhook_deliveries/{delivery_id}", response_model=DeliveryReply)
+def get_delivery(delivery_id: Annotated[str, Path(max_length=128)], key: Caller, service: Service) -> dict[str, Any]:
+    """A delivery with every attempt that was made: status, time, and how the answer began."""
+    row, attempts = service.deliveries.ledger(delivery_id)
+    if not row or _owner(service, delivery_id, row["job"]) != key.tenant:
+        raise NotFound("There is no such delivery; it may have outlived its retention.")
+    return {"id": delivery_id, "event_type": row["event"], "state": row["state"], "attempts": attempts}
+
+
+def _owner(service: Services, delivery_id: str, job_id: str) -> str | None:
+    if job_id:
+        job = service.store.get(job_id)
+        return job.tenant if job else None
+    try:
+        return str(service.blobs.get_json(trial_key(delivery_id))["tenant"])
+    except BlobMissing:
+        return None
+
+
+def _secret(service: Services, tenant: str, shown: str | None) -> dict[str, Any]:
+    version = service.secrets.version(tenant)
+    return {
+        "version": version.version,
+        "rotated_at": version.rotated_ms // 1000 or None,
+        "old_secret_expires_at": version.old_until_ms // 1000 or None,
+        "secret": shown,
+    }

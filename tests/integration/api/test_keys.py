@@ -1,0 +1,162 @@
+"""Who may come in, and who sees whose jobs."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from jobs.keys import ApiKey, Keys
+from jobs.record import LANES, Stage
+from jobs.scripts import connect
+from jobs.settings import Settings
+from tests.fixtures.api import HELLO, client_of
+from tests.fixtures.table import Table, completed
+
+
+@pytest.fixture
+def keys(table: Table) -> Keys:
+    return Keys(connect(table.settings), table.blobs)
+
+
+@pytest.fixture
+def client(table: Table) -> Iterator[TestClient]:
+    with client_of(table.settings.model_copy(update={"auth": "keys"})) as client:
+        yield client
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def make(keys: Keys, tenant: str, **more: Any) -> dict[str, str]:
+    return bearer(keys.create(ApiKey("", tenant, **more))[1])
+
+
+def test_a_service_with_keys_may_leave_loopback_one_without_may_not(table: Table) -> None:
+    values = {**table.settings.model_dump(), "api_host": "0.0.0.0"}
+    assert Settings(**{**values, "auth": "keys"}).api_host == "0.0.0.0"
+    with pytest.raises(ValueError, match="AUTH=keys"):
+        Settings(**values)
+
+
+@pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer tq_short", "Basic YTpi", "Bearer " + "x" * 43])
+def test_without_a_valid_key_nothing_is_answered(client: TestClient, authorization: str | None) -> None:
+    headers = {} if authorization is None else {"Authorization": authorization}
+    for method, path in (("GET", "/v1/jobs"), ("POST", "/v1/jobs"), ("GET", "/v1/nothing"), ("GET", "/v1/models")):
+        reply = client.request(method, path, headers=headers)
+        assert (reply.status_code, reply.json()["code"]) == (401, "invalid_api_key")
+        assert reply.headers["www-authenticate"] == "Bearer"
+    assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
+
+
+def test_another_tenants_job_is_not_there_on_any_route(client: TestClient, keys: Keys, table: Table) -> None:
+    mine, theirs = make(keys, "a"), make(keys, "b")
+    body = {**HELLO, "callback": {"url": "https://example.com/"}, "metadata": {"k": "v"}}
+    job_id = client.post("/v1/jobs", json=body, headers=mine).json()["id"]
+    claimed = table.claim(Stage.PREPARE)
+    assert claimed is not None
+    table.ending.end(completed(claimed.job), expect="owner")
+    upload = client.post("/v1/uploads", json={"bytes": 3}, headers=mine).json()["id"]
+    test_event = client.post("/v1/webhook_secret/test", json={"url": "https://example.com/"}, headers=mine).json()["id"]
+
+    routes = [
+        ("GET", f"/v1/jobs/{job_id}"),
+        ("GET", f"/v1/jobs/{job_id}/events"),
+        ("POST", f"/v1/jobs/{job_id}/cancel"),
+        ("POST", f"/v1/jobs/{job_id}/retry"),
+        ("DELETE", f"/v1/jobs/{job_id}"),
+        ("GET", f"/v1/webhook_deliveries/evt_{job_id}_job.completed"),
+        ("GET", f"/v1/webhook_deliveries/{test_event}"),
+    ]
+    for method, path in routes:
+        assert client.request(method, path, headers=theirs).status_code == 404, (method, path)
+    reply = client.post(f"/v1/uploads/{upload}/complete", json={"etags": ["x"]}, headers=theirs)
+    assert reply.status_code == 404
+    content = [{"type": "image_url", "image_url": {"url": f"upload:{upload}"}}]
+    reply = client.post("/v1/jobs", json={"messages": [{"role": "user", "content": content}]}, headers=theirs)
+    assert "no upload of yours" in reply.text
+    for query in ({}, {"metadata[k]": "v"}, {"after": job_id}):
+        assert job_id not in str(client.get("/v1/jobs", params=query, headers=theirs).json().get("data", []))
+    assert client.get("/v1/usage", headers=theirs).json()["data"] == []
+
+    # And all of it is there for its owner, the removal last.
+    for method, path in (*routes[5:], *routes[:5]):
+        assert client.request(method, path, headers=mine).status_code < 300, (method, path)
+
+
+def test_the_same_idempotency_key_of_two_tenants_makes_two_jobs(client: TestClient, keys: Keys) -> None:
+    ids = {
+        client.post("/v1/jobs", json=HELLO, headers={**make(keys, tenant), "Idempotency-Key": "k"}).json()["id"]
+        for tenant in "ab"
+    }
+    assert len(ids) == 2
+
+
+def test_priorities_are_rights(client: TestClient, keys: Keys) -> None:
+    body = {**HELLO, "priority": "high"}
+    reply = client.post("/v1/jobs", json=body, headers=make(keys, "a"))
+    assert (reply.status_code, reply.json()["code"]) == (403, "forbidden")
+    reply = client.post("/v1/jobs", json=body, headers=make(keys, "a", lanes=LANES))
+    assert (reply.status_code, reply.json()["priority"]) == (202, "high")
+
+
+def test_a_tenant_may_have_so_many_jobs_on_their_way(client: TestClient, keys: Keys, table: Table) -> None:
+    headers = make(keys, "a", max_open_jobs=2)
+    for _ in range(2):
+        assert client.post("/v1/jobs", json=HELLO, headers=headers).status_code == 202
+    reply = client.post("/v1/jobs", json=HELLO, headers=headers)
+    assert (reply.status_code, reply.json()["code"]) == (429, "too_many_jobs")
+    assert client.post("/v1/jobs", json=HELLO, headers=make(keys, "b")).status_code == 202
+    claimed = table.claim(Stage.PREPARE)
+    assert claimed is not None
+    table.ending.end(completed(claimed.job), expect="owner")
+    assert client.post("/v1/jobs", json=HELLO, headers=headers).status_code == 202
+
+
+def test_the_rate_of_a_key_is_limited_and_told(client: TestClient, keys: Keys) -> None:
+    headers = make(keys, "a", requests_per_minute=3)
+    left = [client.get("/v1/models", headers=headers).headers["x-ratelimit-remaining-requests"] for _ in range(3)]
+    assert left == ["2", "1", "0"]
+    reply = client.get("/v1/models", headers=headers)
+    assert (reply.status_code, reply.json()["code"]) == (429, "rate_limited")
+    assert 1 <= int(reply.headers["retry-after"]) <= 60
+    assert reply.headers["ratelimit"].startswith('"key";r=0;t=')
+    assert client.get("/v1/models", headers=make(keys, "a")).status_code == 200
+
+
+def test_a_revoked_key_ends_now_and_a_rotated_one_tomorrow(client: TestClient, keys: Keys) -> None:
+    key, token = keys.create(ApiKey("", "a"))
+    assert client.get("/v1/models", headers=bearer(token)).status_code == 200
+    rotated = keys.rotate(key.id)
+    assert rotated is not None
+    assert client.get("/v1/models", headers=bearer(rotated[1])).status_code == 200
+    assert client.get("/v1/models", headers=bearer(token)).status_code == 200
+    (old,) = [one for one in keys.all() if one.id == key.id]
+    assert old.expires_ms > 0
+    assert keys.revoke(key.id)
+    assert client.get("/v1/models", headers=bearer(token)).status_code == 401
+    assert not keys.revoke(key.id)
+
+
+def test_no_key_can_be_read_out_of_the_store(keys: Keys, table: Table) -> None:
+    _, token = keys.create(ApiKey("", "a"))
+    stored = b"".join(table.blobs.get(name) + name.encode() for name in table.blobs.keys("keys/"))
+    assert token.encode() not in stored
+    assert token not in str([connect(table.settings).get(name) for name in connect(table.settings).keys("apikey:*")])
+
+
+def test_keys_come_out_of_a_file_once(table: Table, keys: Keys, tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    token = "tq_" + "a" * 30
+    path.write_text(json.dumps([{"key": token, "tenant": "acme", "lanes": ["high"]}]), "utf-8")
+    for _ in range(2):
+        with client_of(table.settings.model_copy(update={"auth": "keys", "api_keys_file": path})) as client:
+            assert client.get("/v1/models", headers=bearer(token)).status_code == 200
+    assert len(keys.all()) == 1
+    path.write_text(json.dumps([{"key": token, "tenant": "Not One"}]), "utf-8")
+    with pytest.raises(ValueError, match="entry 0: tenant 'Not One'") as caught:
+        keys.seed(path)
+    assert token not in str(caught.value)

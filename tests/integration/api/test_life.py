@@ -1,0 +1,233 @@
+"""What a client does with its jobs behind the intake: list, cancel, retry, remove, use up."""
+
+import time
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from jobs.archive import EventArchive
+from jobs.record import JobStatus, Stage
+from jobs.scripts import connect
+from tests.fixtures.api import HELLO, inline_picture
+from tests.fixtures.table import Table, completed
+from worker.housekeeping import Housekeeper
+
+
+def post(client: TestClient, **more: Any) -> str:
+    reply = client.post("/v1/jobs", json={**HELLO, **more})
+    assert reply.status_code == 202, reply.text
+    return str(reply.json()["id"])
+
+
+def finish(table: Table, job_id: str) -> None:
+    """Take the jobs in line up to ``job_id``, which ends."""
+    while claimed := table.claim(Stage.PREPARE):
+        if claimed.job.id == job_id:
+            table.ending.end(completed(claimed.job), expect="owner")
+            return
+    raise AssertionError("not in line")
+
+
+def test_lists_go_on_behind_the_last_one_and_take_filters(client: TestClient, table: Table) -> None:
+    ids = []
+    for number in range(7):
+        ids.append(post(client, metadata={"set": "odd" if number % 2 else "even", "all": "yes"}))
+        time.sleep(0.002)
+    finish(table, ids[0])
+
+    first = client.get("/v1/jobs", params={"limit": 3}).json()
+    assert [job["id"] for job in first["data"]] == ids[:3:-1]
+    assert first["has_more"]
+    second = client.get("/v1/jobs", params={"limit": 10, "after": first["last_id"]}).json()
+    assert [job["id"] for job in second["data"]] == ids[3::-1]
+    assert not second["has_more"]
+
+    def listed(**params: Any) -> list[str]:
+        return [job["id"] for job in client.get("/v1/jobs", params=params).json()["data"]]
+
+    assert listed(status="completed") == [ids[0]]
+    assert listed(status=["completed", "preparing"]) == ids[::-1]
+    assert listed(**{"metadata[set]": "odd"}) == ids[5::-2]
+    assert listed(**{"metadata[set]": "even", "metadata[all]": "yes", "status": "completed"}) == [ids[0]]
+    assert listed(**{"metadata[set]": "none"}) == []
+    middle = table.store.get(ids[3])
+    assert middle is not None
+    assert listed(created_from=middle.created_ms / 1000) == ids[:2:-1]
+    assert listed(created_before=middle.created_ms / 1000) == ids[2::-1]
+    assert client.get("/v1/jobs", params={"after": "job_unknown"}).json()["errors"][0]["pointer"] == "query:after"
+    assert client.get("/v1/jobs", params={"limit": 101}).status_code == 422
+
+
+def test_a_waiting_job_is_cancelled_at_once(client: TestClient, table: Table) -> None:
+    job_id = post(client)
+    job = client.post(f"/v1/jobs/{job_id}/cancel").json()
+    assert (job["status"], job["error"]["code"]) == ("cancelled", "cancelled")
+    assert client.post(f"/v1/jobs/{job_id}/cancel").json()["status"] == "cancelled"
+    assert table.claim(Stage.PREPARE) is None
+
+
+def test_the_worker_of_a_running_job_is_asked(client: TestClient, table: Table) -> None:
+    job_id = post(client)
+    claimed = table.claim(Stage.PREPARE)
+    assert claimed is not None
+    assert client.post(f"/v1/jobs/{job_id}/cancel").json()["status"] == "preparing"
+    assert table.store.append(job_id, claimed.job.claim, [], tokens=0) == "cancel"
+
+
+def test_a_lost_worker_does_not_save_a_cancelled_job(client: TestClient, table: Table) -> None:
+    job_id = post(client)
+    table.claim(Stage.PREPARE)
+    client.post(f"/v1/jobs/{job_id}/cancel")
+    table.let_lease_run_out(job_id)
+    Housekeeper(table.store, table.blobs, table.ending).round()
+    assert client.get(f"/v1/jobs/{job_id}").json()["status"] == "cancelled"
+
+
+def test_only_an_ended_job_is_removed_and_then_nothing_of_it_is_left(client: TestClient, table: Table) -> None:
+    content = [{"type": "image_url", "image_url": {"url": inline_picture()}}]
+    body = {"messages": [{"role": "user", "content": content}], "callback": {"url": "https://example.com/"}}
+    job_id = post(client, **body)
+    assert client.delete(f"/v1/jobs/{job_id}").json()["code"] == "job_not_ended"
+    finish(table, job_id)
+    EventArchive(table.store, table.blobs).move(job_id)
+    assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
+    assert client.get(f"/v1/jobs/{job_id}").status_code == 404
+    assert client.delete(f"/v1/jobs/{job_id}").status_code == 404
+    assert table.blobs.keys("") == []
+    redis = connect(table.settings)
+    assert [key for key in redis.scan_iter("*") if job_id in key] == []
+    assert client.get("/v1/jobs").json()["data"] == []
+    assert table.deliveries.take(claim="k", limit=10) == []
+
+
+def test_a_retry_is_a_job_of_its_own_with_media_of_its_own(client: TestClient, table: Table) -> None:
+    content = [{"type": "image_url", "image_url": {"url": inline_picture()}}]
+    first = post(client, messages=[{"role": "user", "content": content}], sampling={"seed": 5})
+    assert client.post(f"/v1/jobs/{first}/retry").json()["code"] == "job_not_ended"
+    finish(table, first)
+    headers = {"Idempotency-Key": "again"}
+    reply = client.post(f"/v1/jobs/{first}/retry", headers=headers)
+    assert reply.status_code == 202
+    second = reply.json()
+    assert second["retried_from"] == first
+    assert client.post(f"/v1/jobs/{first}/retry", headers=headers).json()["id"] == second["id"]
+    client.delete(f"/v1/jobs/{first}")
+    assert len(table.blobs.keys(f"jobs/{second['id']}/media/")) == 1
+    assert client.get(f"/v1/jobs/{second['id']}").status_code == 200
+
+
+def test_a_job_may_be_kept_for_less_than_the_others(client: TestClient, table: Table) -> None:
+    job_id = post(client, retention_seconds=60)
+    finish(table, job_id)
+    keeper = Housekeeper(table.store, table.blobs, table.ending)
+    keeper.round()
+    assert client.get(f"/v1/jobs/{job_id}").status_code == 200
+    connect(table.settings).zincrby("removals", -60_000, job_id)
+    keeper.round()
+    assert client.get(f"/v1/jobs/{job_id}").status_code == 404
+    assert table.blobs.keys("") == []
+    too_long = client.post("/v1/jobs", json={**HELLO, "retention_seconds": 10**9})
+    assert too_long.json()["errors"][0]["pointer"] == "/retention_seconds"
+
+
+def test_a_repeat_by_the_client_library_makes_no_second_job(client: TestClient) -> None:
+    """OpenAI's client sends a request again when it loses the reply, without a key, and only counts."""
+    first = client.post("/v1/jobs", json=HELLO, headers={"x-stainless-retry-count": "0"})
+    again = client.post("/v1/jobs", json=HELLO, headers={"x-stainless-retry-count": "1"})
+    assert again.json()["id"] == first.json()["id"]
+    assert again.headers["idempotent-replayed"] == "true"
+    meant = client.post("/v1/jobs", json=HELLO)
+    assert meant.json()["id"] != first.json()["id"]
+
+
+def test_prefer_wait_waits_for_the_end_or_not(client: TestClient, table: Table) -> None:
+    reply = client.post("/v1/jobs", json=HELLO, headers={"Prefer": "wait=1"})
+    assert reply.status_code == 202
+    assert reply.headers["preference-applied"] == "wait=1"
+    job_id = post(client, metadata={"a": "b"})
+    client.post(f"/v1/jobs/{job_id}/cancel")
+    headers = {"Idempotency-Key": "k", "Prefer": "wait=5"}
+    keyed = client.post("/v1/jobs", json=HELLO, headers={"Idempotency-Key": "k"}).json()["id"]
+    client.post(f"/v1/jobs/{keyed}/cancel")
+    reply = client.post("/v1/jobs", json=HELLO, headers=headers)
+    assert (reply.status_code, reply.json()["status"]) == (200, "cancelled")
+    reply = client.post("/v1/jobs", json=HELLO, headers={"Prefer": "respond-async"})
+    assert reply.headers["preference-applied"] == "respond-async"
+
+
+def test_usage_counts_each_end_once(client: TestClient, table: Table) -> None:
+    job_id = post(client)
+    claimed = table.claim(Stage.PREPARE)
+    assert claimed is not None
+    amounts = {"input_tokens": 10, "thinking_tokens": 20, "answer_tokens": 3, "gpu_seconds": 1.5}
+    result = completed(claimed.job)
+    result.usage.update(amounts)
+    table.ending.end(result, expect="owner")
+    table.ending.adopt(job_id)
+    client.post(f"/v1/jobs/{post(client)}/cancel")
+    (day,) = client.get("/v1/usage").json()["data"]
+    assert day["jobs"] == {"cancelled": 1, "completed": 1, "expired": 0, "failed": 0}
+    assert {name: day[name] for name in amounts} == amounts
+    assert client.get("/v1/usage", params={"first": "2020-01-01"}).json()["errors"][0]["pointer"] == "query:first"
+
+
+def test_models_tell_what_a_job_may_ask(client: TestClient) -> None:
+    (model,) = client.get("/v1/models").json()["data"]
+    assert model["id"] == "pocket"
+    assert model["context_tokens"] == 2_048
+    assert client.get("/v1/models/pocket").json() == model
+    assert client.get("/v1/models/gpt-4").status_code == 404
+
+
+def test_an_upload_goes_into_the_store_by_itself(client: TestClient, table: Table) -> None:
+    data = b"x" * 1_000
+    upload = client.post("/v1/uploads", json={"bytes": 1_000}).json()
+    where = {"messages": [{"role": "user", "content": [image(f"upload:{upload['id']}")]}]}
+    reply = client.post("/v1/jobs", json=where)
+    assert "not sent" in reply.json()["errors"][0]["message"]
+    assert httpx.put(upload["url"], content=data + b"y", timeout=5).status_code == 403
+    assert httpx.put(upload["url"], content=data, timeout=5).status_code == 200
+    job_id = post(client, **where)
+    (key,) = table.blobs.keys(f"jobs/{job_id}/media/")
+    assert table.blobs.get(key) == data
+    # The job's copy stays as it was when the upload changes.
+    httpx.put(upload["url"], content=b"z" * 1_000, timeout=5)
+    assert table.blobs.get(key) == data
+
+
+def test_a_large_upload_comes_in_parts(client: TestClient, table: Table) -> None:
+    size = 65 * 2**20
+    upload = client.post("/v1/uploads", json={"bytes": size}).json()
+    assert upload["url"] is None
+    assert len(upload["part_urls"]) == 5
+    etags = []
+    for number, url in enumerate(upload["part_urls"]):
+        length = min(upload["part_bytes"], size - number * upload["part_bytes"])
+        etags.append(httpx.put(url, content=bytes([number]) * length, timeout=20).headers["etag"])
+    complete = f"/v1/uploads/{upload['id']}/complete"
+    assert client.post(complete, json={"etags": etags[:4]}).json()["errors"][0]["pointer"] == "/etags"
+    assert client.post(complete, json={"etags": etags}).status_code == 200
+    assert table.blobs.size(f"uploads/default/{upload['id']}/data") == size
+    reply = client.post("/v1/jobs", json={"messages": [{"role": "user", "content": [image(f"upload:{upload['id']}")]}]})
+    assert "the limit for a picture" in reply.json()["errors"][0]["message"]
+
+
+@pytest.mark.parametrize("name", ["upload:upload_00000000000000000000000000", "upload:../../keys", "upload:"])
+def test_an_upload_that_is_not_there_is_named(client: TestClient, name: str) -> None:
+    reply = client.post("/v1/jobs", json={"messages": [{"role": "user", "content": [image(name)]}]})
+    assert reply.status_code == 422
+    assert reply.json()["errors"][0]["pointer"] == "/messages/0/content/0/image_url/url"
+
+
+def image(url: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def test_statuses_of_the_table_are_those_of_the_api() -> None:
+    from typing import get_args
+
+    from api.replies import Status
+
+    assert set(get_args(Status)) == {status.value for status in JobStatus}

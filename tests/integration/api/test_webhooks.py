@@ -1,0 +1,63 @@
+"""Webhook secrets: shown once, two that sign for a day, and an event on request."""
+
+import asyncio
+
+import pytest
+from fastapi.testclient import TestClient
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from jobs.webhook_secrets import WebhookSecrets
+from tests.fixtures.http_server import HttpServer
+from tests.fixtures.table import Table
+from worker.egress import Egress
+from worker.webhook import Webhooks
+
+
+def deliver(table: Table) -> None:
+    async def attempt() -> None:
+        async with Egress(table.settings.egress_allow) as egress:
+            webhooks = Webhooks(table.store, table.deliveries, table.blobs, table.settings, egress)
+            for due in table.deliveries.take(claim="k", limit=10):
+                await webhooks.deliver(due, claim="k")
+
+    asyncio.run(attempt())
+
+
+def test_a_secret_is_shown_once_and_the_old_one_signs_on(
+    client: TestClient, table: Table, http_server: HttpServer
+) -> None:
+    old = table.settings.webhook_secret.get_secret_value()
+    assert client.get("/v1/webhook_secret").json()["secret"] is None
+    rotated = client.post("/v1/webhook_secret/rotate").json()
+    assert rotated["secret"].startswith("whsec_")
+    assert rotated["secret"] != old
+    assert client.get("/v1/webhook_secret").json() == {**rotated, "secret": None}
+
+    url = http_server.answer("/hook", body=b"thanks")
+    event = client.post("/v1/webhook_secret/test", json={"url": url, "event_type": "job.failed"}).json()
+    assert event["state"] == "pending"
+    deliver(table)
+    (received,) = http_server.received
+    for secret in (rotated["secret"], old):
+        body = Webhook(secret).verify(received.body, received.headers)
+        assert (body["type"], body["data"]["test"]) == ("job.failed", True)
+    ledger = client.get(f"/v1/webhook_deliveries/{event['id']}").json()
+    assert ledger["state"] == "delivered"
+    assert [(attempt["status"], attempt["reply"]) for attempt in ledger["attempts"]] == [(200, "thanks")]
+
+    http_server.received.clear()
+    body = {"keep_old_secret_active_for_24_hours": False}
+    newest = client.post("/v1/webhook_secret/rotate", json=body).json()["secret"]
+    client.post("/v1/webhook_secret/test", json={"url": url})
+    deliver(table)
+    (received,) = http_server.received
+    Webhook(newest).verify(received.body, received.headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(rotated["secret"]).verify(received.body, received.headers)
+
+
+def test_each_tenant_has_a_secret_of_its_own(table: Table) -> None:
+    secrets = WebhookSecrets(table.blobs, table.settings)
+    assert secrets.current("default") == table.settings.webhook_secret.get_secret_value()
+    assert len({secrets.current(tenant) for tenant in ("default", "a", "b")}) == 3
+    assert secrets.current("a") == WebhookSecrets(table.blobs, table.settings).current("a")
