@@ -1,16 +1,16 @@
 """The ``thinkqueue`` command."""
 
 import os
-from pathlib import Path
-from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 
 from cli import demo as demo_command
+from cli import keys
 from cli import up as up_command
 from cli.installation import Installation
+from cli.state import DEFAULT_STATE, State
 from jobs.epoch import initialise
 from jobs.errors import ThinkqueueError
 from jobs.settings import Settings
@@ -23,10 +23,7 @@ app = typer.Typer(
 )
 console = Console()
 
-State = Annotated[
-    Path, typer.Option("--state", envvar="THINKQUEUE_STATE", help="Where secrets, data and logs are kept.")
-]
-DEFAULT_STATE = Path(".thinkqueue")
+app.add_typer(keys.app, name="keys")
 
 
 @app.command()

@@ -11,7 +11,7 @@ from cli.errors import CannotStart
 from cli.servers import GRPC_OFFSET, SeaweedFS, Valkey
 from cli.up import check_ports
 from jobs.blobs import Blobs
-from jobs.store import connect
+from jobs.scripts import connect
 from tests.fixtures.servers import Servers, free_ports, settings_of, start, stop
 
 

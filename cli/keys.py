@@ -1,0 +1,122 @@
+"""``thinkqueue keys``: make, list, rotate and revoke API keys."""
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cli.errors import CannotStart
+from cli.installation import Installation
+from cli.state import DEFAULT_STATE, State
+from cli.up import read_settings
+from jobs.blobs import Blobs
+from jobs.errors import ThinkqueueError
+from jobs.keys import ApiKey, Keys
+from jobs.scripts import connect
+from jobs.settings import Settings
+from jobs.webhook_secrets import WebhookSecrets
+
+app = typer.Typer(help="API keys, for a service that runs with AUTH=keys.", no_args_is_help=True)
+console = Console(soft_wrap=True)
+T = TypeVar("T")
+
+
+@app.command()
+def create(
+    tenant: Annotated[str, typer.Option(help="Whose jobs it sees: a-z, 0-9, - and _.")],
+    state: State = DEFAULT_STATE,
+    name: Annotated[str, typer.Option(help="What it is for.")] = "",
+    lane: Annotated[list[str] | None, typer.Option(help="A priority that it may ask for; repeat it.")] = None,
+    max_open_jobs: Annotated[int, typer.Option(help="0: the service's default.")] = 0,
+    requests_per_minute: Annotated[int, typer.Option(help="0: the service's default.")] = 0,
+) -> None:
+    """Make a key and show it, once."""
+    settings, keys = _open(state)
+    fields = {
+        "id": "",
+        "tenant": tenant,
+        "name": name,
+        "lanes": lane or ["default", "low"],
+        "max_open_jobs": max_open_jobs,
+        "requests_per_minute": requests_per_minute,
+    }
+    try:
+        key, token = keys.create(ApiKey.from_fields(fields))
+    except ValueError as error:
+        raise _failed(str(error)) from error
+    except ThinkqueueError as error:
+        raise _failed(error.message) from error
+    _show(key, token)
+    secrets = WebhookSecrets(Blobs(settings), settings)
+    if secrets.version(tenant).version == 0:
+        console.print(f"webhook secret of {tenant}: {secrets.current(tenant)}", markup=False, highlight=False)
+
+
+@app.command("list")
+def list_keys(state: State = DEFAULT_STATE) -> None:
+    """Show all keys, without their secrets."""
+    _, keys = _open(state)
+    table = Table("id", "tenant", "name", "lanes", "open jobs", "per minute", "made", "expires")
+    for key in _answered(keys.all):
+        limits = (str(limit or "default") for limit in (key.max_open_jobs, key.requests_per_minute))
+        times = (_day(moment) for moment in (key.created_ms, key.expires_ms))
+        table.add_row(key.id, key.tenant, key.name, " ".join(key.lanes), *limits, *times)
+    console.print(table)
+
+
+@app.command()
+def revoke(key_id: str, state: State = DEFAULT_STATE) -> None:
+    """End a key now."""
+    _, keys = _open(state)
+    if not _answered(lambda: keys.revoke(key_id)):
+        raise _failed(f"there is no key {key_id}")
+    console.print(f"{key_id} is revoked")
+
+
+@app.command()
+def rotate(key_id: str, state: State = DEFAULT_STATE) -> None:
+    """Make a new key with the same rights; the old one works for another day."""
+    _, keys = _open(state)
+    found = _answered(lambda: keys.rotate(key_id))
+    if found is None:
+        raise _failed(f"there is no key {key_id}")
+    _show(*found)
+    console.print(f"{key_id} ends in 24 hours")
+
+
+def _open(state: Path) -> tuple[Settings, Keys]:
+    """The running installation's servers, or those that the environment names."""
+    installation = Installation(state.resolve())
+    values = installation.values(os.environ)
+    try:
+        settings = read_settings(installation.environment(values, installation.servers(values)))
+    except (CannotStart, KeyError) as error:
+        way_out = "run `thinkqueue up`, or set REDIS_URL and S3_*"
+        raise _failed(f"no servers to keep keys in: {way_out} ({error})") from error
+    return settings, Keys(connect(settings), Blobs(settings))
+
+
+def _answered(call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except ThinkqueueError as error:
+        raise _failed(error.message) from error
+
+
+def _show(key: ApiKey, token: str) -> None:
+    console.print(f"{key.id}  tenant {key.tenant}  lanes {' '.join(key.lanes)}", markup=False, highlight=False)
+    console.print(f"key, shown only now: {token}", markup=False, highlight=False)
+
+
+def _day(moment_ms: int) -> str:
+    return datetime.fromtimestamp(moment_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M") if moment_ms else "never"
+
+
+def _failed(message: str) -> typer.Exit:
+    console.print(message, style="red", markup=False, highlight=False)
+    return typer.Exit(1)
