@@ -12,14 +12,14 @@ from api.auth import Door
 from api.document import install_document
 from api.errors import install_handlers
 from api.limits import BodyLimit
-from api.services import Services
+from api.services import REDIS_PATIENCE_S, Services
 from jobs import bells
 from jobs.settings import Settings
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The application with its clients, which connect when they are first used."""
-    bells.configure(settings)
+    bells.configure(settings, patience_s=REDIS_PATIENCE_S)
     services = Services.of(settings)
 
     @asynccontextmanager

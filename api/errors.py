@@ -28,6 +28,7 @@ from jobs.errors import (
     StoreUnavailable,
     TenantFull,
     ThinkqueueError,
+    TooManyStreams,
     Unauthorized,
     UploadNotFound,
 )
@@ -43,6 +44,7 @@ STATUSES: dict[type[ThinkqueueError], HTTPStatus] = {
     UploadNotFound: HTTPStatus.NOT_FOUND,
     NotEnded: HTTPStatus.CONFLICT,
     Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
+    TooManyStreams: HTTPStatus.TOO_MANY_REQUESTS,
     TenantFull: HTTPStatus.TOO_MANY_REQUESTS,
     RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -14,7 +14,7 @@ import redis.asyncio
 import structlog
 from redis.exceptions import RedisError
 
-from jobs.errors import Overloaded
+from jobs.errors import TooManyStreams
 from jobs.events import Event
 from jobs.record import JobStatus
 from jobs.settings import Settings
@@ -39,6 +39,8 @@ class State:
     status: JobStatus
     position: int | None
     """In its line, from 0; None: a worker has it."""
+    progress: str
+    """Of its inputs: ``done/all``; empty: nobody makes them ready."""
 
 
 @dataclass(eq=False)
@@ -105,10 +107,10 @@ class EventHub:
         """Read a job's events behind ``after``, and its states until it starts. Leave it again with ``leave``.
 
         Raises:
-            Overloaded: too many readers on this process.
+            TooManyStreams: too many readers on this process.
         """
         if self._count >= self._max_readers:
-            raise Overloaded("Too many event streams are open here; poll, or try again later.", retry_after_s=10)
+            raise TooManyStreams(retry_after_s=10)
         reader = Reader(job_id, after)
         self._readers[job_id].append(reader)
         self._count += 1
@@ -165,23 +167,24 @@ class EventHub:
         positions = self._positions(asyncio.get_running_loop().time())
         names, is_behind = list(positions), False
         for start in range(0, len(names), STREAMS_A_CALL):
-            asked: dict[Any, Any] = {name: positions[name] for name in names[start : start + STREAMS_A_CALL]}
-            reply: Any = await self._redis.xread(asked, count=BATCH)
+            asked = {name: positions[name] for name in names[start : start + STREAMS_A_CALL]}
+            reply: Any = await self._redis.xread(cast("Any", asked), count=BATCH)
             for name, entries in _pairs(reply):
                 is_behind = is_behind or len(entries) == BATCH
                 events = [Event.from_entry(entry_id, fields) for entry_id, fields in entries]
                 for reader in self._readers.get(name.removeprefix("stream:"), []):
-                    if reader.has_room:
+                    # One that came in during the call may ask for events from before the answer's first.
+                    if reader.has_room and reader.after >= asked[name]:
                         reader.tell(events)
         return is_behind
 
-    def _positions(self, now: float) -> dict[str, str]:
-        """From where to read each stream: for those of its readers that keep up."""
-        positions = {}
+    def _positions(self, now: float) -> dict[str, int]:
+        """The event behind which to read each stream: for those of its readers that keep up."""
+        positions: dict[str, int] = {}
         for job_id, readers in self._readers.items():
             keeping_up = [reader for reader in readers if reader.has_room]
             if keeping_up:
-                positions[f"stream:{job_id}"] = f"{min(reader.after for reader in keeping_up)}-0"
+                positions[f"stream:{job_id}"] = min(reader.after for reader in keeping_up)
             for reader in readers:
                 if reader.has_room:
                     reader.stalled_since = None
@@ -195,17 +198,17 @@ class EventHub:
         job_ids = list(self._readers)
         pipe = self._redis.pipeline(transaction=False)
         for job_id in job_ids:
-            pipe.hmget(f"job:{job_id}", ["status", "stage", "lane"])
+            pipe.hmget(f"job:{job_id}", ["status", "stage", "lane", "progress"])
         rows = await pipe.execute()
         ranks = self._redis.pipeline(transaction=False)
-        for job_id, (_, stage, lane) in zip(job_ids, rows, strict=True):
+        for job_id, (_, stage, lane, _) in zip(job_ids, rows, strict=True):
             ranks.zrank(f"queue:{stage}:{lane}", job_id)
             ranks.exists(f"stream:{job_id}")
         more = await ranks.execute()
-        for job_id, (status, _, _), rank, exists in zip(job_ids, rows, more[::2], more[1::2], strict=True):
+        for job_id, (status, _, _, progress), rank, exists in zip(job_ids, rows, more[::2], more[1::2], strict=True):
             for reader in self._readers.get(job_id, []):
                 if status and not JobStatus(status).is_terminal:
-                    reader.tell_state(State(JobStatus(status), rank))
+                    reader.tell_state(State(JobStatus(status), rank, progress or ""))
                 elif not exists:
                     # Its end was to come from a stream that is gone; the archive has it, for those who come back.
                     reader.end()

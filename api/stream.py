@@ -18,7 +18,7 @@ from api.services import Services, services
 from jobs.errors import Invalid, Problem
 from jobs.events import Event
 from jobs.keys import ApiKey
-from jobs.record import Job
+from jobs.record import Job, JobStatus
 from jobs.view import find_job, read_request
 
 PING_S = 15
@@ -89,7 +89,10 @@ def _frame(job: Job, event: Event, budget: int) -> ServerSentEvent:
 
 
 def _state_frame(job: Job, state: State) -> ServerSentEvent:
-    data = {"job_id": job.id, "status": state.status, "position": state.position}
+    data: dict[str, Any] = {"job_id": job.id, "status": state.status, "position": state.position, "media": None}
+    if state.status == JobStatus.PREPARING and state.progress:
+        done, _, total = state.progress.partition("/")
+        data["media"] = {"ready": int(done), "all": int(total)}
     return ServerSentEvent(json.dumps(data), event="job.status")
 
 

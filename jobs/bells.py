@@ -19,7 +19,7 @@ TASKS = {Stage.PREPARE: "prepare.serve", Stage.GPU: "gpu.serve"}
 app = Celery("thinkqueue", set_as_current=False)
 
 
-def configure(settings: Settings) -> Celery:
+def configure(settings: Settings, *, patience_s: float = 5.0) -> Celery:
     """Point the app at its broker; once in each process."""
     app.conf.update(
         broker_url=settings.redis_url.get_secret_value(),
@@ -35,12 +35,12 @@ def configure(settings: Settings) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_pool_acquire_timeout=5,
+        broker_pool_acquire_timeout=patience_s,
         # A frozen Redis would block a publish for ever at the defaults.
         task_publish_retry=False,
         broker_transport_options={
-            "socket_timeout": 5,
-            "socket_connect_timeout": 2,
+            "socket_timeout": patience_s,
+            "socket_connect_timeout": min(2.0, patience_s),
             "socket_keepalive": True,
             "health_check_interval": 10,
             "queue_order_strategy": "priority",

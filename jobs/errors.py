@@ -10,6 +10,7 @@ ThinkqueueError
 ├── NotEnded              only an ended job can be removed or run again
 ├── Overloaded            try again after ``retry_after_s``
 │   ├── TenantFull        the tenant has enough jobs on their way
+│   ├── TooManyStreams    on one api process
 │   └── RateLimited       the key has made enough requests
 ├── Unavailable           a server that we need does not answer
 │   ├── StoreUnavailable
@@ -106,6 +107,12 @@ class TenantFull(Overloaded):
     """Too many of your jobs have not ended; try again later."""
 
     code = "too_many_jobs"
+
+
+class TooManyStreams(Overloaded):
+    """Too many event streams are open here; poll, or try again later."""
+
+    code = "too_many_streams"
 
 
 class RateLimited(Overloaded):

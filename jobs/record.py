@@ -96,6 +96,8 @@ class Job:
     prepared_ms: int
     started_ms: int
     ended_ms: int
+    progress: str
+    """Of its inputs, while they are made ready: ``done/all``."""
     keep_ms: int
     """Behind its end; 0: as long as the service keeps jobs."""
 
@@ -124,5 +126,6 @@ class Job:
             prepared_ms=number("prepared_at"),
             started_ms=number("started"),
             ended_ms=number("ended"),
+            progress=fields.get("progress", ""),
             keep_ms=number("keep"),
         )

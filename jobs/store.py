@@ -151,6 +151,10 @@ class JobStore:
         """Hand a job back, no loss counted. Raises ClaimLost, Cancelled."""
         self._fenced("release", job_id, claim)
 
+    def progress(self, job_id: str, claim: str, *, done: int, total: int) -> None:
+        """Tell how many of a job's media are ready. Raises ClaimLost, Cancelled."""
+        self._fenced("progress", job_id, claim, f"{done}/{total}")
+
     def _fenced(self, script: str, *args: str | int) -> None:
         reply = self._scripts.call(script, *args)
         if reply[0] == "cancel":

@@ -20,7 +20,7 @@ from jobs.result import JobResult
 from jobs.settings import Settings
 from jobs.store import JobStore
 from worker.egress import Egress, EgressError
-from worker.heart import Heart, Lease
+from worker.heart import Heart
 from worker.media.image import MediaError, normalise
 
 log = structlog.get_logger(__name__)
@@ -58,9 +58,9 @@ class Preparer:
     def prepare(self, job: Job) -> None:
         """Take one claimed job to the gpu stage, or to its end; every error stays inside it."""
         job_log = job_logger(job)
-        with self.heart.hold(job) as lease:
+        with self.heart.hold(job):
             try:
-                need = self._prepare(job, lease)
+                need = self._prepare(job)
                 job_log.info("job.prepared", need_tokens=need)
                 ring(self._store, Stage.GPU)
             except JobFailed as failure:
@@ -79,7 +79,7 @@ class Preparer:
             finally:
                 self._phase_ends = float("inf")
 
-    def _prepare(self, job: Job, lease: Lease) -> int:
+    def _prepare(self, job: Job) -> int:
         try:
             request = JobRequest.from_json(self._blobs.get(request_key(job.id)))
         except BlobMissing:
@@ -91,16 +91,17 @@ class Preparer:
             + DECODE_LIMIT_S
         )
         folder = f"a{job.attempt}-{job.claim}"
-        images = tuple(self._prepare_image(job, lease, folder, number, source) for number, source in enumerate(sources))
-        inputs = PreparedInputs([_without_sources(message) for message in request.messages], images)
+        images = []
+        for number, source in enumerate(sources):
+            self._store.progress(job.id, job.claim, done=number, total=len(sources))
+            images.append(self._prepare_image(job, folder, number, source))
+        inputs = PreparedInputs([_without_sources(message) for message in request.messages], tuple(images))
         self._blobs.put(f"{job_folder(job.id)}/{folder}/prepared.json", inputs.to_json(), "application/json")
         need = need_tokens(request, inputs, self._settings.family)
         self._store.prepared(job.id, job.claim, folder=folder, need_tokens=need)
         return need
 
-    def _prepare_image(self, job: Job, lease: Lease, folder: str, number: int, source: dict[str, Any]) -> PreparedImage:
-        if lease.cancelled.is_set():
-            raise Cancelled
+    def _prepare_image(self, job: Job, folder: str, number: int, source: dict[str, Any]) -> PreparedImage:
         try:
             data = self._blobs.get(source["key"]) if "key" in source else asyncio.run(self._fetch(source["url"]))
             image = normalise(data, bounds=self._settings.family.images, max_pixels=self._settings.max_image_pixels)

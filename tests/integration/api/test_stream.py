@@ -1,0 +1,220 @@
+"""Event streams from real api processes; the tests are the workers."""
+
+import threading
+import time
+
+import httpx
+import pytest
+
+from jobs.archive import EventArchive
+from jobs.events import Event, JournalToken, tokens_data
+from jobs.record import Job, Stage
+from jobs.scripts import connect
+from tests.fixtures.api import HELLO
+from tests.fixtures.servers import free_ports
+from tests.fixtures.service import Service
+from tests.fixtures.sse import Sent, events_of, read_stream
+from tests.fixtures.table import Table, completed
+
+
+@pytest.fixture
+def api(bare_service: Service) -> Service:
+    bare_service.start("api")
+    bare_service.await_workers()
+    return bare_service
+
+
+def tokens(first: int, last: int, stage: str = "thinking") -> list[Event]:
+    """An event for each sequence number, with one token."""
+    return [
+        Event(seq, "tokens", tokens_data([JournalToken(seq, False)], stage, f"w{seq} ", thinking_tokens=seq - 1))
+        for seq in range(first, last + 1)
+    ]
+
+
+def start_running(table: Table, job_id: str) -> Job:
+    """Through prepare, to a gpu worker that has said so."""
+    prepare = table.claim(Stage.PREPARE)
+    assert prepare is not None
+    assert prepare.job.id == job_id
+    table.store.prepared(job_id, prepare.job.claim, folder="a1", need_tokens=10)
+    gpu = table.claim(Stage.GPU)
+    assert gpu is not None
+    table.store.append(job_id, gpu.job.claim, [Event(1, "started", {"attempt": 1, "revision": "r"})], tokens=0)
+    return gpu.job
+
+
+def end(table: Table, job: Job) -> None:
+    table.ending.end(completed(job), expect="owner")
+
+
+def ids(events: list[Sent]) -> list[int]:
+    return [event.id for event in events if event.id is not None]
+
+
+def test_a_job_is_followed_from_its_place_in_line_to_its_end(api: Service, table: Table) -> None:
+    first, second = api.post(**HELLO), api.post(**HELLO, thinking={"budget_tokens": 64})
+    with api.http.stream("GET", f"/v1/jobs/{second}/events") as reply:
+        assert reply.headers["content-type"].startswith("text/event-stream")
+        assert reply.headers["cache-control"] == "no-store"
+        events = events_of(reply)
+        waiting = {"job_id": second, "status": "preparing", "position": 1, "media": None}
+        assert next(events) == Sent("job.status", waiting, None)
+        claimed = table.claim(Stage.PREPARE)
+        assert claimed is not None
+        assert claimed.job.id == first
+        assert next(events).data["position"] == 0
+
+        claimed = table.claim(Stage.PREPARE)
+        assert claimed is not None
+        table.store.progress(second, claimed.job.claim, done=1, total=3)
+        assert next(events).data["media"] == {"ready": 1, "all": 3}
+        table.store.prepared(second, claimed.job.claim, folder="a1", need_tokens=10)
+        queued = next(events).data
+        assert (queued["status"], queued["position"], queued["media"]) == ("queued", 0, None)
+
+        gpu = table.claim(Stage.GPU)
+        assert gpu is not None
+        table.store.append(second, gpu.job.claim, [Event(1, "started", {"attempt": 1, "revision": "r"})], tokens=0)
+        table.store.append(second, gpu.job.claim, tokens(2, 3), tokens=2)
+        table.store.append(second, gpu.job.claim, tokens(4, 4, "answer"), tokens=3)
+        end(table, gpu.job)
+        told = [event for event in events if event.event != "job.status"]
+    assert [(event.id, event.event) for event in told] == [
+        (1, "job.started"),
+        (2, "thinking.delta"),
+        (3, "thinking.delta"),
+        (4, "answer.delta"),
+        (5, "job.completed"),
+    ]
+    assert told[2].data == {"text": "w3 ", "tokens": 1, "thinking_tokens": 2, "budget_tokens": 64}
+    assert told[4].data["job"] == {"id": second, "status": "completed", "error": None}
+
+
+def test_a_stream_goes_on_behind_any_event_on_any_process_and_behind_the_end(api: Service, table: Table) -> None:
+    port = free_ports()
+    api.start("api2", API_PORT=str(port))
+    other = f"http://127.0.0.1:{port}"
+    api.wait(lambda: httpx_answers(f"{other}/livez"), "second api")
+
+    job_id = api.post(**HELLO)
+    job = start_running(table, job_id)
+    table.store.append(job_id, job.claim, tokens(2, 900), tokens=899)
+    seen: list[Sent] = []
+    with api.http.stream("GET", f"/v1/jobs/{job_id}/events") as reply:
+        for event in events_of(reply):
+            seen.append(event)
+            if event.id == 450:
+                break
+    follower = Follower(f"{other}/v1/jobs/{job_id}/events", last_event_id=450)
+    table.store.append(job_id, job.claim, tokens(901, 910), tokens=909)
+    end(table, job)
+    assert ids(seen) + ids(follower.events()) == list(range(1, 912))
+
+    # Behind the end: from Redis, then from the archive, when the stream is gone from Redis.
+    for _ in range(2):
+        assert ids(read_stream(api.http, job_id, last_event_id=905)) == list(range(906, 912))
+        assert ids(read_stream(api.http, job_id, url=other)) == list(range(1, 912))
+        assert read_stream(api.http, job_id, last_event_id=911) == []
+        assert ids(read_stream(api.http, job_id, params={"after": 910})) == [911]
+        EventArchive(table.store, table.blobs).move(job_id)
+        connect(table.settings).delete(f"stream:{job_id}")
+
+
+def test_readers_at_different_places_of_one_job_hear_all(api: Service, table: Table) -> None:
+    job_id = api.post(**HELLO)
+    job = start_running(table, job_id)
+    table.store.append(job_id, job.claim, tokens(2, 600), tokens=599)
+    url = f"{api.url}/v1/jobs/{job_id}/events"
+    followers = [Follower(url, last_event_id=position) for position in (0, 0, 300, 600)]
+    time.sleep(0.3)
+    table.store.append(job_id, job.claim, tokens(601, 650), tokens=649)
+    end(table, job)
+    for follower, position in zip(followers, (0, 0, 300, 600), strict=True):
+        assert ids(follower.events()) == list(range(position + 1, 652))
+
+
+def test_a_last_event_id_that_is_none_is_refused(api: Service) -> None:
+    job_id = api.post(**HELLO)
+    for last in ("x", "-1", "1.5", "9" * 30, "٣"):
+        reply = api.http.get(f"/v1/jobs/{job_id}/events", headers={b"Last-Event-ID": last.encode()})
+        assert (reply.status_code, reply.json()["errors"][0]["pointer"]) == (422, "header:Last-Event-ID"), last
+
+
+def test_the_stream_of_a_record_that_vanishes_ends(api: Service, table: Table) -> None:
+    job_id = api.post(**HELLO)
+    follower = Follower(f"{api.url}/v1/jobs/{job_id}/events")
+    follower.await_first()
+    connect(table.settings).delete(f"job:{job_id}")
+    assert [event.event for event in follower.events()] == ["job.status"]
+
+
+def test_too_many_streams_are_refused_and_open_ones_do_not_hold_up_the_end_of_the_process(
+    bare_service: Service,
+) -> None:
+    bare_service.start("api", MAX_STREAMS="2")
+    bare_service.await_workers()
+    job_id = bare_service.post(**HELLO)
+    url = f"{bare_service.url}/v1/jobs/{job_id}/events"
+    followers = [Follower(url), Follower(url)]
+    for follower in followers:
+        follower.await_first()
+    reply = bare_service.http.get(url)
+    assert (reply.status_code, reply.json()["code"]) == (429, "too_many_streams")
+    assert reply.headers["retry-after"]
+
+    process = bare_service.processes["api"]
+    process.terminate()
+    assert process.wait(8) == 0
+    for follower in followers:
+        follower.events()
+
+
+def test_a_stream_survives_a_restart_of_redis_connections(api: Service, table: Table) -> None:
+    job_id = api.post(**HELLO)
+    job = start_running(table, job_id)
+    follower = Follower(f"{api.url}/v1/jobs/{job_id}/events")
+    follower.await_first()
+    client = connect(table.settings)
+    client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    table.store.append(job_id, job.claim, tokens(2, 4), tokens=3)
+    end(table, job)
+    assert ids(follower.events()) == [1, 2, 3, 4, 5]
+
+
+class Follower:
+    """Reads a stream in a thread of its own."""
+
+    def __init__(self, url: str, *, last_event_id: int = 0) -> None:
+        self._url = url
+        self._headers = {"Last-Event-ID": str(last_event_id)}
+        self._seen: list[Sent] = []
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        try:
+            with httpx.stream("GET", self._url, headers=self._headers, timeout=20) as reply:
+                for event in events_of(reply):
+                    self._seen.append(event)
+        except httpx.RemoteProtocolError:
+            return  # the process went away
+
+    def await_first(self) -> None:
+        give_up = time.monotonic() + 10
+        while not self._seen:
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+
+    def events(self) -> list[Sent]:
+        """All, once the stream has ended."""
+        self._thread.join(15)
+        assert not self._thread.is_alive()
+        return self._seen
+
+
+def httpx_answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
