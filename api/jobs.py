@@ -128,8 +128,8 @@ async def _reply(
         response.headers["Preference-Applied"] = f"wait={wait_s}"
         if await service.hub.await_end(job.id, limit_s=wait_s):
             response.status_code = HTTPStatus.OK
-            return await run_in_threadpool(_job, job.id, key, service)
-    elif prefer and "respond-async" in prefer:
+        return await run_in_threadpool(_job, job.id, key, service)
+    if prefer and "respond-async" in prefer:
         response.headers["Preference-Applied"] = "respond-async"
     return await run_in_threadpool(_public, accepted, service)
 

@@ -52,9 +52,9 @@ def create(
     except ThinkqueueError as error:
         raise _failed(error.message) from error
     _show(key, token)
-    secrets = WebhookSecrets(Blobs(settings), settings)
-    if secrets.version(tenant).version == 0:
-        console.print(f"webhook secret of {tenant}: {secrets.current(tenant)}", markup=False, highlight=False)
+    secret = _answered(lambda: WebhookSecrets(Blobs(settings), settings).show_first(tenant))
+    if secret:
+        console.print(f"secret of {tenant}'s webhooks, shown only now: {secret}", markup=False, highlight=False)
 
 
 @app.command("list")

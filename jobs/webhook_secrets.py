@@ -22,7 +22,7 @@ OVERLAP_MS = 24 * 3600 * 1000
 class SecretVersion:
     version: int = 0
     rotated_ms: int = 0
-    """0: never."""
+    """When it was made; 0: never asked for."""
     old_until_ms: int = 0
     """Until then the version before signs, too."""
 
@@ -42,6 +42,11 @@ class WebhookSecrets:
 
     def current(self, tenant: str) -> str:
         return self._derive(tenant, self.version(tenant).version)
+
+    def show_first(self, tenant: str) -> str | None:
+        """The tenant's first secret. None: it was shown before, or the tenant has gone on to another."""
+        shown = json.dumps(asdict(SecretVersion(0, _now_ms()))).encode()
+        return self._derive(tenant, 0) if self._blobs.put_if_absent(_key(tenant), shown) else None
 
     def signing(self, tenant: str) -> list[str]:
         """Those that sign now, the newest first."""

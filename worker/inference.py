@@ -189,7 +189,6 @@ class Inference:
                 return self._abort(job, events, writer), limit.verdict
             if time.monotonic() >= self._hand_back_at:
                 self._abort(job, events, writer)
-                writer.flush_fully(limit_s=5)
                 raise HandedBack
 
     def _abort(self, job: Job, events: "queue.SimpleQueue[Delta | Ended | Failed]", writer: JournalWriter) -> Ended:
@@ -198,6 +197,7 @@ class Inference:
         while time.monotonic() < give_up:
             end = _collect(events, writer)
             if isinstance(end, Ended):
+                writer.flush_fully(limit_s=5)
                 return end
             if isinstance(end, Failed):
                 raise JobFailed(end.code, end.message)

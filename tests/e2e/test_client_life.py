@@ -1,0 +1,113 @@
+"""What a client does while its job runs, by real processes: follow, wait, cancel, bound."""
+
+import base64
+import json
+from typing import Any
+
+import httpx
+
+from tests.fixtures.api import inline_picture
+from tests.fixtures.http_server import HttpServer
+from tests.fixtures.service import Service, image_part, question
+from tests.fixtures.sse import events_of, read_stream
+
+ENDLESS: dict[str, Any] = {
+    "messages": question("Describe everything that you see."),
+    "thinking": {"budget_tokens": -1},
+    "sampling": {"temperature": 1.0, "top_k": 40, "seed": 1},
+}
+"""Some thousands of tokens, when nobody stops it."""
+
+
+def test_the_stream_says_what_the_result_says(service: Service) -> None:
+    job_id = service.post(
+        messages=question("What is it?", image_part(inline_picture())),
+        thinking={"budget_tokens": 40},
+        max_answer_tokens=24,
+        sampling={"temperature": 0.9, "top_k": 40, "seed": 3},
+    )
+    events = read_stream(service.http, job_id)
+    job = service.job(job_id)
+    assert events[-1].event == "job.completed"
+    thinking = "".join(event.data["text"] for event in events if event.event == "thinking.delta")
+    answer = "".join(event.data["text"] for event in events if event.event == "answer.delta")
+    assert (thinking.strip(), answer.strip()) == (job["output"]["thinking"], job["output"]["answer"])
+    used = [event.data["thinking_tokens"] for event in events if event.event == "thinking.delta"]
+    assert used == sorted(used)
+    assert used[-1] == job["usage"]["thinking_tokens"]
+    behind = read_stream(service.http, job_id, last_event_id=events[-2].id)
+    assert [event.event for event in behind] == ["job.completed"]
+
+
+def test_a_running_job_is_cancelled_between_two_tokens_and_keeps_what_it_made(
+    service: Service, http_server: HttpServer
+) -> None:
+    hook = http_server.answer("/hook")
+    job_id = service.post(**ENDLESS, callback={"url": hook, "events": ["job.cancelled"]})
+    with service.http.stream("GET", f"/v1/jobs/{job_id}/events") as reply:
+        events = events_of(reply)
+        while next(events).event != "thinking.delta":
+            pass
+        assert service.http.post(f"/v1/jobs/{job_id}/cancel").json()["status"] in ("running", "cancelled")
+        assert list(events)[-1].event == "job.cancelled"
+    job = service.job(job_id)
+    assert (job["status"], job["error"]["code"]) == ("cancelled", "cancelled")
+    assert job["output"]["thinking"]
+    assert job["usage"]["thinking_tokens"] == job["tokens"] > 0
+    service.wait(lambda: http_server.received, "webhook")
+    assert json.loads(http_server.received[0].body)["type"] == "job.cancelled"
+    # The engine has nothing to do any more: the next job starts at once.
+    follower = service.post(messages=question("Hi."), thinking={"budget_tokens": 0}, max_answer_tokens=2)
+    assert service.await_end(follower, limit_s=10)["status"] == "completed"
+
+
+def test_a_job_that_runs_too_long_fails_with_what_it_made(service: Service) -> None:
+    job = service.await_end(service.post(**ENDLESS, max_run_seconds=1))
+    assert (job["status"], job["error"]["code"]) == ("failed", "run_time_exceeded")
+    assert job["output"]["thinking"]
+    assert 0.5 < job["usage"]["gpu_seconds"] < 5
+
+
+def test_a_client_may_wait_for_the_end(service: Service) -> None:
+    short = {"messages": question("Hi."), "thinking": {"budget_tokens": 0}, "max_answer_tokens": 2}
+    reply = service.http.post("/v1/jobs", json=short, headers={"Prefer": "wait=10"})
+    assert (reply.status_code, reply.json()["status"]) == (200, "completed")
+    assert reply.headers["preference-applied"] == "wait=10"
+
+    reply = service.http.post("/v1/jobs", json=ENDLESS, headers={"Prefer": "wait=1, respond-async"})
+    assert (reply.status_code, reply.json()["status"]) == (202, "running")
+    service.http.post(f"/v1/jobs/{reply.json()['id']}/cancel")
+    assert service.await_end(reply.json()["id"])["status"] == "cancelled"
+
+
+def test_an_uploaded_picture_is_looked_at(service: Service) -> None:
+    picture = base64.b64decode(inline_picture().partition(",")[2])
+    upload = service.http.post("/v1/uploads", json={"bytes": len(picture)}).json()
+
+    assert httpx.put(upload["url"], content=picture + b"x", timeout=5).status_code == 403
+    assert httpx.put(upload["url"], content=picture, timeout=5).status_code == 200
+    job_id = service.post(
+        messages=question("What?", image_part(f"upload:{upload['id']}")),
+        thinking={"budget_tokens": 0},
+        max_answer_tokens=2,
+    )
+    job = service.await_end(job_id)
+    assert job["status"] == "completed"
+    assert httpx.get(job["media"][0]["url"], timeout=5).headers["content-type"] == "image/png"
+
+
+def test_usage_counts_each_token_once(service: Service) -> None:
+    def totals() -> tuple[int, int, int]:
+        days = service.http.get("/v1/usage").json()["data"]
+        jobs = sum(day["jobs"].get("completed", 0) for day in days)
+        return jobs, sum(day["thinking_tokens"] for day in days), sum(day["answer_tokens"] for day in days)
+
+    before = totals()
+    job = service.await_end(service.post(messages=question("Hi."), thinking={"budget_tokens": 5}, max_answer_tokens=3))
+    used = job["usage"]
+    after = totals()
+    assert [new - old for new, old in zip(after, before, strict=True)] == [
+        1,
+        used["thinking_tokens"],
+        used["answer_tokens"],
+    ]

@@ -1,0 +1,73 @@
+"""``thinkqueue keys``, as an operator types it."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from jobs.keys import Keys
+from jobs.scripts import connect
+from tests.fixtures.servers import Servers
+from tests.fixtures.table import Table
+
+TOKEN = re.compile(r"tq_[\w-]{43}")
+
+
+class Terminal:
+    def __init__(self, environment: dict[str, str], state: Path) -> None:
+        self._environment = environment
+        self._state = str(state)
+
+    def __call__(self, *words: str, code: int = 0) -> str:
+        result = CliRunner().invoke(app, ["keys", *words, "--state", self._state], env=self._environment)
+        assert result.exit_code == code, result.output
+        return result.output
+
+
+@pytest.fixture
+def keys_command(table: Table, servers: Servers, tmp_path: Path) -> Terminal:
+    secret = table.settings.webhook_secret.get_secret_value()
+    return Terminal({**servers.environment(), "WEBHOOK_SECRET": secret, "COLUMNS": "200"}, tmp_path)
+
+
+def test_a_key_is_made_listed_rotated_and_revoked(keys_command: Terminal, table: Table) -> None:
+    keys = Keys(connect(table.settings), table.blobs)
+    made = keys_command("create", "--tenant", "acme", "--name", "ci", "--lane", "high", "--lane", "default")
+    token = TOKEN.findall(made)[0]
+    assert "whsec_" in made, "a tenant's first key comes with the secret of its webhooks"
+    key = keys.find(token)
+    assert key is not None
+    assert (key.tenant, key.name, key.lanes) == ("acme", "ci", ("high", "default"))
+    assert "whsec_" not in keys_command("create", "--tenant", "acme")
+
+    listed = keys_command("list")
+    assert key.id in listed
+    assert token not in listed
+
+    rotated = TOKEN.findall(keys_command("rotate", key.id))[0]
+    both = [keys.find(one) for one in (token, rotated)]
+    assert all(found is not None and found.lanes == ("high", "default") for found in both)
+
+    keys_command("revoke", key.id)
+    assert keys.find(token) is None
+    assert keys.find(rotated) is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("create", "--tenant", "Not A Name"), "tenant 'Not A Name' must be"),
+        (("create", "--tenant", "acme", "--lane", "urgent"), "lanes must be some of high, default, low"),
+        (("revoke", "key_none"), "there is no key key_none"),
+        (("rotate", "key_none"), "there is no key key_none"),
+    ],
+)
+def test_what_is_wrong_is_said(keys_command: Terminal, words: tuple[str, ...], says: str) -> None:
+    assert says in keys_command(*words, code=1)
+
+
+def test_without_servers_the_way_out_is_named(tmp_path: Path) -> None:
+    nothing = dict.fromkeys(("REDIS_URL", "S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "WEBHOOK_SECRET"), "")
+    assert "thinkqueue up" in Terminal(nothing, tmp_path)("list", code=1)
