@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+import anyio.to_thread
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
@@ -16,6 +17,9 @@ from api.services import REDIS_PATIENCE_S, Services
 from jobs import bells
 from jobs.settings import Settings
 
+THREADS = 64
+"""Handlers wait for Redis and the object store, not for the processor."""
+
 
 def create_app(settings: Settings) -> FastAPI:
     """The application with its clients, which connect when they are first used."""
@@ -24,6 +28,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         if settings.api_keys_file:
             await run_in_threadpool(services.keys.seed, settings.api_keys_file)
         await services.hub.start()

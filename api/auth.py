@@ -26,15 +26,13 @@ documented = Security(bearer)
 
 @dataclass(frozen=True)
 class Doorkeeper:
-    """Decides who comes in. ``keys`` None: everybody, as one tenant."""
+    """Decides who comes in, and how often."""
 
-    keys: Keys | None
+    keys: Keys
     rates: Rates
 
     def admit(self, authorization: str | None) -> tuple[ApiKey, Window | None]:
         """Raises Unauthorized, RateLimited, Unavailable."""
-        if self.keys is None:
-            return ANYONE, None
         scheme, _, token = (authorization or "").partition(" ")
         key = self.keys.find(token.strip()) if scheme.lower() == "bearer" else None
         if key is None:
@@ -43,9 +41,12 @@ class Doorkeeper:
 
 
 class Door:
-    """ASGI middleware for everything under ``/v1``: sets ``request.state.caller``."""
+    """ASGI middleware for everything under ``/v1``: sets ``request.state.caller``.
 
-    def __init__(self, app: ASGIApp, *, doorkeeper: Doorkeeper) -> None:
+    Without a doorkeeper everybody comes in, as one tenant.
+    """
+
+    def __init__(self, app: ASGIApp, *, doorkeeper: Doorkeeper | None) -> None:
         self._app = app
         self._doorkeeper = doorkeeper
 
@@ -58,7 +59,7 @@ class Door:
         if scope["path"].startswith("/v1/"):
             try:
                 authorization = Headers(scope=scope).get("authorization")
-                key, window = await run_in_threadpool(self._doorkeeper.admit, authorization)
+                key, window = await self._admit(authorization)
             except ThinkqueueError as error:
                 if isinstance(error, RateLimited) and error.headers:
                     headers.update(error.headers)
@@ -69,9 +70,14 @@ class Door:
                 headers.update(window.headers())
         await self._app(scope, receive, send)
 
+    async def _admit(self, authorization: str | None) -> tuple[ApiKey, Window | None]:
+        if self._doorkeeper is None:
+            return ANYONE, None
+        return await run_in_threadpool(self._doorkeeper.admit, authorization)
 
-def caller(request: Request) -> ApiKey:
-    """Whose request it is; a dependency."""
+
+async def caller(request: Request) -> ApiKey:
+    """Whose request it is; a dependency. Async, because FastAPI would run it in a thread otherwise."""
     key: Any = request.state.caller
     assert isinstance(key, ApiKey)
     return key

@@ -12,9 +12,10 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
+from api.faults import problems_of
 from jobs.errors import (
-    BlobsUnavailable,
     Forbidden,
     IdempotencyConflict,
     Invalid,
@@ -23,14 +24,9 @@ from jobs.errors import (
     NotInitialised,
     Overloaded,
     Problem,
-    RateLimited,
-    RecoveryNeeded,
-    StoreUnavailable,
-    TenantFull,
     ThinkqueueError,
-    TooManyStreams,
     Unauthorized,
-    UploadNotFound,
+    Unavailable,
 )
 
 log = structlog.get_logger(__name__)
@@ -41,17 +37,17 @@ STATUSES: dict[type[ThinkqueueError], HTTPStatus] = {
     Unauthorized: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
-    UploadNotFound: HTTPStatus.NOT_FOUND,
     NotEnded: HTTPStatus.CONFLICT,
     Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
-    TooManyStreams: HTTPStatus.TOO_MANY_REQUESTS,
-    TenantFull: HTTPStatus.TOO_MANY_REQUESTS,
-    RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
-    StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    BlobsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     NotInitialised: HTTPStatus.SERVICE_UNAVAILABLE,
-    RecoveryNeeded: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+"""Each with all errors under it."""
+
+
+def status_of(kind: type[ThinkqueueError]) -> HTTPStatus:
+    return next((STATUSES[base] for base in kind.__mro__ if base in STATUSES), HTTPStatus.INTERNAL_SERVER_ERROR)
+
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     code: {
@@ -66,6 +62,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         408: "The body came in too slowly.",
         409: "Not in the job's present state.",
         413: "The body is too large.",
+        415: "The body is not sent as JSON.",
         422: "A field is wrong; `errors` says which, and what to do.",
         429: "Too much at once; `Retry-After` says how long to wait.",
         503: "Redis or the object store does not answer; nothing was accepted.",
@@ -75,12 +72,6 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 RETRY_AFTER_S = 5
 """For a server that does not answer; OpenAI's SDK ignores waits over 60 s."""
-
-ADVICE = {
-    "missing": "is missing; add it",
-    "extra_forbidden": "is not a field that this service knows; remove it",
-}
-"""Where pydantic's wording does not say what to do."""
 
 
 class BodyTooSlow(HTTPException):
@@ -130,30 +121,9 @@ def problem_response(
     return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 
-def pointer(location: Sequence[str | int]) -> str:
-    """A pydantic location as a JSON pointer; union tags, written ``<tag>``, are no part of the body."""
-    steps = (str(step) for step in location if not (isinstance(step, str) and step.startswith("<")))
-    return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
-
-
-def problems_of(error: RequestValidationError) -> list[Problem]:
-    """At most 20 faults, in the order of the body."""
-    faults = []
-    for fault in list(error.errors())[:20]:
-        where, kind = fault["loc"], fault["type"]
-        if kind == "json_invalid":
-            reason = fault.get("ctx", {}).get("error", "")
-            faults.append(Problem("", f"The body is not JSON: {reason} at character {where[-1]}.", "invalid_json"))
-            continue
-        text = ADVICE.get(kind) or str(fault["msg"]).removeprefix("Value error, ")
-        code = "unknown_field" if kind == "extra_forbidden" else "missing" if kind == "missing" else "invalid_value"
-        faults.append(Problem(pointer(where[1:]) if where[0] == "body" else f"{where[0]}:{where[-1]}", text, code))
-    return faults
-
-
 def response_to(error: ThinkqueueError) -> JSONResponse:
     """What a client hears of one of our errors."""
-    status = STATUSES.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+    status = status_of(type(error))
     headers = {}
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(error.retry_after_s)
@@ -183,15 +153,16 @@ def install_handlers(app: FastAPI) -> None:
         )
 
     @app.exception_handler(HTTPException)
-    def plain(_request: Request, error: Exception) -> JSONResponse:
+    def plain(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        status = HTTPStatus(error.status_code)
-        return problem_response(
-            status,
-            status.name.lower(),
-            error.detail,
-            headers=dict(error.headers) if error.headers else None,
-        )
+        status, headers, detail = HTTPStatus(error.status_code), dict(error.headers or {}), error.detail
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            # Starlette names only those of the first route that has this path.
+            headers["Allow"] = ", ".join(sorted(_methods(app, request)))
+            detail = f"{request.method} is not possible here; possible: {headers['Allow']}."
+        elif status == HTTPStatus.NOT_FOUND:
+            detail = f"There is no {request.url.path[:200]} here; the routes are at /docs."
+        return problem_response(status, status.name.lower(), detail, headers=headers)
 
     @app.exception_handler(Exception)
     def unknown(request: Request, error: Exception) -> JSONResponse:
@@ -199,3 +170,8 @@ def install_handlers(app: FastAPI) -> None:
         return problem_response(
             HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong here; it was logged."
         )
+
+
+def _methods(app: FastAPI, request: Request) -> set[str]:
+    routes = [route for route in app.routes if isinstance(route, Route)]
+    return {name for route in routes if route.matches(request.scope)[0] != Match.NONE for name in route.methods or ()}

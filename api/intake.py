@@ -8,7 +8,6 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -16,8 +15,8 @@ import structlog
 from ulid import ULID
 
 from api.media import MediaIntake
-from api.schemas import ImagePart, JobBody, Message
-from jobs.bells import ring
+from api.schemas import ImagePart, JobBody, Message, TextPart
+from jobs import bells
 from jobs.blobs import BlobMissing, Blobs, request_key, result_key
 from jobs.ending import DAY_MS
 from jobs.errors import Forbidden, IdempotencyConflict, Invalid, NotEnded, NotFound, Problem, StoreUnavailable
@@ -26,11 +25,14 @@ from jobs.keys import ApiKey
 from jobs.record import Job, Stage
 from jobs.request import Callback, JobRequest
 from jobs.settings import Settings
-from jobs.store import JobStore
+from jobs.store import Admitted, JobStore
 from jobs.view import read_request
 
 log = structlog.get_logger(__name__)
 
+LONGEST_TOKEN = 128
+"""In characters: vocabularies of this kind have one of 128 spaces. The engine counts exactly; this only keeps out what
+cannot fit."""
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -40,6 +42,8 @@ class Accepted:
     request: JobRequest
     replayed: bool
     """The job was there already, under the same Idempotency-Key."""
+    position: int | None
+    """How many jobs of its lane are served before it; None: it does not wait."""
 
 
 class Intake:
@@ -68,45 +72,51 @@ class Intake:
         self._check_against_family(body)
         self._check_rights(body, caller)
         fingerprint = _fingerprint(body.model_dump(exclude_unset=True))
-        job_id = self._job_id(caller.tenant, idempotency_key, fingerprint, is_repeat=is_repeat)
-        return self._accept(
-            job_id,
-            caller,
-            lambda: self._request(job_id, body, caller.tenant, fingerprint),
-            may_exist=is_repeat or idempotency_key is not None,
-        )
+        if idempotency_key is not None:
+            job_id = keyed_job_id(caller.tenant, idempotency_key)
+            known = self._store.get(job_id)
+        else:
+            job_id, known = f"job_{ULID()}", None
+        if known is None:
+            memory = "" if idempotency_key else fingerprint
+            job_id = self._check(job_id, caller, body=memory, is_repeat=is_repeat) or job_id
+        return self._accept(self._request(job_id, body, caller.tenant, fingerprint), known)
 
     def retry(self, job: Job, *, caller: ApiKey, idempotency_key: str | None = None) -> Accepted:
         """Make a new job of an ended one's request, with copies of its media. Raises NotEnded, and as ``accept``."""
         if not job.status.is_terminal:
             raise NotEnded
         job_id = f"job_{ULID()}" if idempotency_key is None else keyed_job_id(caller.tenant, idempotency_key)
-        return self._accept(job_id, caller, lambda: self._repeated(job_id, job), may_exist=idempotency_key is not None)
-
-    def _accept(self, job_id: str, caller: ApiKey, make: Callable[[], JobRequest], *, may_exist: bool) -> Accepted:
-        known = self._store.get(job_id) if may_exist else None
+        known = self._store.get(job_id) if idempotency_key else None
         if known is None:
-            self._store.check(
-                max_waiting=self._settings.max_waiting_jobs,
-                tenant=caller.tenant,
-                max_open=caller.max_open_jobs or self._settings.max_open_jobs,
-            )
-        request = make()
-        replayed = known is not None or not self._blobs.put_if_absent(request_key(job_id), request.to_json())
+            self._check(job_id, caller)
+        return self._accept(self._repeated(job_id, job), known)
+
+    def _check(self, job_id: str, caller: ApiKey, *, body: str = "", is_repeat: bool = False) -> str | None:
+        return self._store.check(
+            job_id,
+            tenant=caller.tenant,
+            max_waiting=self._settings.max_waiting_jobs,
+            max_open=caller.max_open_jobs or self._settings.max_open_jobs,
+            body=body,
+            is_repeat=is_repeat,
+        )
+
+    def _accept(self, request: JobRequest, known: Job | None) -> Accepted:
+        """Store the request, then make its record; ``known``: it is there already."""
+        replayed = known is not None or not self._blobs.put_if_absent(request_key(request.id), request.to_json())
         if replayed:
             request = self._earlier(request)
-        if known is None:
-            self._create(request)
-        job = self._store.get(job_id)
-        if job is None:
-            raise NotFound
+        if known is not None:
+            return Accepted(known, request, replayed, self._index.position(known))
+        admitted = self._create(request)
         if not replayed:
-            log.info("job.accepted", job_id=job_id, tenant=job.tenant, lane=job.lane)
-        return Accepted(job, request, replayed)
+            log.info("job.accepted", job_id=request.id, tenant=request.tenant, lane=request.lane)
+        return Accepted(admitted.job, request, replayed, admitted.position)
 
-    def _create(self, request: JobRequest) -> None:
+    def _create(self, request: JobRequest) -> Admitted:
         retention_ms = self._settings.retention_days * DAY_MS
-        self._store.accept(
+        admitted = self._store.accept(
             request.id,
             tenant=request.tenant,
             lane=request.lane,
@@ -116,16 +126,12 @@ class Intake:
             index_ms=request.expires_ms + retention_ms + DAY_MS,
             labels=labels(request.metadata),
         )
-        self._ring()
-
-    def _job_id(self, tenant: str, idempotency_key: str | None, fingerprint: str, *, is_repeat: bool) -> str:
-        if idempotency_key is not None:
-            return keyed_job_id(tenant, idempotency_key)
-        if is_repeat and (earlier := self._index.recall_body(tenant, fingerprint)):
-            return earlier
-        job_id = f"job_{ULID()}"
-        self._index.remember_body(tenant, fingerprint, job_id)
-        return job_id
+        if admitted.wants_bell:
+            try:
+                bells.send(Stage.PREPARE)
+            except StoreUnavailable:
+                log.warning("bell.missed", stage=Stage.PREPARE)  # the job is in; the keeper rings
+        return admitted
 
     def _check_rights(self, body: JobBody, caller: ApiKey) -> None:
         if body.priority not in caller.lanes:
@@ -138,6 +144,8 @@ class Intake:
         family = self._settings.family
         if (images := _count_images(body)) > family.max_images:
             _refuse("/messages", f"has {images} pictures; {family.name} takes {family.max_images}")
+        if (text := _count_characters(body)) > family.context_tokens * LONGEST_TOKEN:
+            _refuse("/messages", f"has {text} characters, far more than the model's {family.context_tokens} tokens")
         answer = body.max_answer_tokens or family.max_answer_tokens
         budget = max(body.thinking.budget_tokens, 0) if body.thinking else 0
         if answer + budget >= family.context_tokens:
@@ -213,12 +221,6 @@ class Intake:
             raise IdempotencyConflict("The job of this Idempotency-Key has outlived its retention; send a new key.")
         return earlier
 
-    def _ring(self) -> None:
-        try:
-            ring(self._store, Stage.PREPARE)
-        except StoreUnavailable:
-            log.warning("bell.missed", stage=Stage.PREPARE)  # the job is in; the keeper rings
-
 
 def _fingerprint(document: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
@@ -233,6 +235,10 @@ def keyed_job_id(tenant: str, idempotency_key: str) -> str:
 
 def _refuse(where: str, message: str) -> NoReturn:
     raise Invalid([Problem(where, message)])
+
+
+def _count_characters(body: JobBody) -> int:
+    return sum(len(part.text) for message in body.messages for part in message.content if isinstance(part, TextPart))
 
 
 def _count_images(body: JobBody) -> int:

@@ -1,15 +1,18 @@
 """``/v1/jobs``: parse, call, reply."""
 
 import re
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from api.auth import caller, documented
+from api.body import JsonRoute
 from api.errors import PROBLEMS
 from api.intake import Accepted
 from api.replies import JobList, JobReply, Status
@@ -17,11 +20,12 @@ from api.schemas import JobBody
 from api.services import Services, services
 from jobs.errors import Invalid, NotFound, Problem
 from jobs.keys import ApiKey
-from jobs.record import Job, JobStatus
+from jobs.record import JobStatus
 from jobs.removal import remove_job
 from jobs.view import find_job, public_job, read_request, read_result, summary
 
 MAX_WAIT_S = 60
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 METADATA = re.compile(r"metadata\[(.{1,64})\]", re.DOTALL)
 
 JobId = Annotated[str, Path(max_length=64, examples=["job_01K9ZXV4T8Q2M6R0C5B7N3D1FG"])]
@@ -29,7 +33,9 @@ Caller = Annotated[ApiKey, Depends(caller)]
 Service = Annotated[Services, Depends(services)]
 IdempotencyKey = Annotated[str | None, Header(description="The same key makes the same job, however often it is sent.")]
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[documented], responses=PROBLEMS)
+router = APIRouter(
+    prefix="/v1/jobs", tags=["jobs"], dependencies=[documented], responses=PROBLEMS, route_class=JsonRoute
+)
 
 
 @router.post("", status_code=HTTPStatus.ACCEPTED, response_model=JobReply, responses={200: {"model": JobReply}})
@@ -37,20 +43,19 @@ async def create_job(
     body: JobBody,
     key: Caller,
     service: Service,
-    response: Response,
     idempotency_key: IdempotencyKey = None,
     prefer: Annotated[str | None, Header(description="`wait=N`: up to N seconds (60 at most) for the end.")] = None,
     x_stainless_retry_count: Annotated[str | None, Header(include_in_schema=False)] = None,
-) -> dict[str, Any]:
+) -> JSONResponse:
     """Hand in a job. 202: it is durable, and will end. 200: it has ended within `Prefer: wait=N`."""
-    accepted = await run_in_threadpool(
+    accept = partial(
         service.intake.accept,
         body,
         caller=key,
         idempotency_key=_unquoted(idempotency_key),
         is_repeat=(x_stainless_retry_count or "0") not in ("", "0"),
     )
-    return await _reply(accepted, prefer, key, service, response)
+    return await _reply(accept, prefer, service)
 
 
 @router.get("", response_model=JobList)
@@ -88,26 +93,24 @@ def list_jobs(
 @router.get("/{job_id}", response_model=JobReply)
 def get_job(job_id: JobId, key: Caller, service: Service) -> dict[str, Any]:
     """A job as it is now; its output once it has ended."""
-    return _job(job_id, key, service)
+    return _job(job_id, key.tenant, service)
 
 
 @router.post("/{job_id}/cancel", response_model=JobReply)
 def cancel_job(job_id: JobId, key: Caller, service: Service) -> dict[str, Any]:
     """Ask for no answer any more. A waiting job ends at once, a running one at its next token; an ended one stays."""
     service.ending.cancel(find_job(service.store, job_id, tenant=key.tenant))
-    return _job(job_id, key, service)
+    return _job(job_id, key.tenant, service)
 
 
 @router.post("/{job_id}/retry", status_code=HTTPStatus.ACCEPTED, response_model=JobReply)
 async def retry_job(
-    job_id: JobId, key: Caller, service: Service, response: Response, idempotency_key: IdempotencyKey = None
-) -> dict[str, Any]:
+    job_id: JobId, key: Caller, service: Service, idempotency_key: IdempotencyKey = None
+) -> JSONResponse:
     """Make a new job of an ended one's request."""
     job = await run_in_threadpool(find_job, service.store, job_id, tenant=key.tenant)
-    accepted = await run_in_threadpool(
-        service.intake.retry, job, caller=key, idempotency_key=_unquoted(idempotency_key)
-    )
-    return await _reply(accepted, None, key, service, response)
+    retry = partial(service.intake.retry, job, caller=key, idempotency_key=_unquoted(idempotency_key))
+    return await _reply(retry, None, service)
 
 
 @router.delete("/{job_id}", status_code=HTTPStatus.NO_CONTENT, response_class=Response)
@@ -117,36 +120,33 @@ def delete_job(job_id: JobId, key: Caller, service: Service) -> None:
     remove_job(service.store, service.blobs, job_id)
 
 
-async def _reply(
-    accepted: Accepted, prefer: str | None, key: ApiKey, service: Services, response: Response
-) -> dict[str, Any]:
-    job = accepted.job
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
+async def _reply(accept: Callable[[], Accepted], prefer: str | None, service: Services) -> JSONResponse:
+    """Its body is not held against the model once more, which would cost as much as Redis and the object store do."""
+    accepted, body = await run_in_threadpool(_accepted, accept, service)
+    status, headers = HTTPStatus.ACCEPTED, {"Location": f"/v1/jobs/{accepted.job.id}"}
     if accepted.replayed:
-        response.headers["Idempotent-Replayed"] = "true"
+        headers["Idempotent-Replayed"] = "true"
     if wait_s := _wait(prefer):
-        response.headers["Preference-Applied"] = f"wait={wait_s}"
-        if await service.hub.await_end(job.id, limit_s=wait_s):
-            response.status_code = HTTPStatus.OK
-        return await run_in_threadpool(_job, job.id, key, service)
-    if prefer and "respond-async" in prefer:
-        response.headers["Preference-Applied"] = "respond-async"
-    return await run_in_threadpool(_public, accepted, service)
+        headers["Preference-Applied"] = f"wait={wait_s}"
+        if await service.hub.await_end(accepted.job.id, limit_s=wait_s):
+            status = HTTPStatus.OK
+        body = await run_in_threadpool(_job, accepted.job.id, accepted.job.tenant, service)
+    elif prefer and "respond-async" in prefer:
+        headers["Preference-Applied"] = "respond-async"
+    return JSONResponse(body, status, headers)
 
 
-def _public(accepted: Accepted, service: Services) -> dict[str, Any]:
-    job, result = accepted.job, read_result(service.blobs, accepted.job)
-    return public_job(job, accepted.request, result, service.blobs, position=_place(job, service))
+def _accepted(accept: Callable[[], Accepted], service: Services) -> tuple[Accepted, dict[str, Any]]:
+    accepted = accept()
+    result = read_result(service.blobs, accepted.job)
+    return accepted, public_job(accepted.job, accepted.request, result, service.blobs, position=accepted.position)
 
 
-def _job(job_id: str, key: ApiKey, service: Services) -> dict[str, Any]:
-    job = find_job(service.store, job_id, tenant=key.tenant)
+def _job(job_id: str, tenant: str, service: Services) -> dict[str, Any]:
+    job = find_job(service.store, job_id, tenant=tenant)
     request, result = read_request(service.blobs, job_id), read_result(service.blobs, job)
-    return public_job(job, request, result, service.blobs, position=_place(job, service))
-
-
-def _place(job: Job, service: Services) -> int | None:
-    return None if job.status.is_terminal or job.claim else service.index.position(job)
+    position = None if job.status.is_terminal or job.claim else service.index.position(job)
+    return public_job(job, request, result, service.blobs, position=position)
 
 
 def _wait(prefer: str | None) -> int:
@@ -160,7 +160,10 @@ def _metadata(query: Mapping[str, str]) -> dict[str, str]:
 
 
 def _milliseconds(moment: datetime | None) -> int | None:
-    return None if moment is None else int(moment.timestamp() * 1000)
+    """A time without a zone is in UTC."""
+    if moment is None:
+        return None
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH) // timedelta(milliseconds=1)
 
 
 def _unquoted(key: str | None) -> str | None:

@@ -9,7 +9,7 @@ from api.auth import documented
 from api.errors import PROBLEMS
 from api.replies import ModelList, ModelReply
 from api.services import Services, services
-from jobs.errors import NotFound
+from jobs.errors import ModelNotFound
 from jobs.settings import Settings
 
 Service = Annotated[Services, Depends(services)]
@@ -27,7 +27,7 @@ def list_models(service: Service) -> dict[str, Any]:
 def get_model(model_id: Annotated[str, Path(max_length=256)], service: Service) -> dict[str, Any]:
     """The model by its id."""
     if model_id != service.settings.model:
-        raise NotFound(f"This service runs {service.settings.model}, nothing else.")
+        raise ModelNotFound(f"This service runs {service.settings.model}, nothing else.")
     return _model(service.settings)
 
 

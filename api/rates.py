@@ -9,6 +9,7 @@ from limits import RateLimitItemPerMinute
 from limits.storage import RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
+from jobs.breaker import Breaker
 from jobs.errors import RateLimited, StoreUnavailable
 from jobs.keys import ApiKey
 from jobs.settings import Settings
@@ -41,6 +42,7 @@ class Rates:
             socket_connect_timeout=patience_s,
         )
         self._limiter = SlidingWindowCounterRateLimiter(storage)
+        self._breaker = Breaker((redis.RedisError,), redis.RedisError)
         self._default = settings.requests_per_minute
 
     def hit(self, key: ApiKey) -> Window:
@@ -52,8 +54,9 @@ class Rates:
         """
         item = RateLimitItemPerMinute(key.requests_per_minute or self._default)
         try:
-            is_allowed = self._limiter.hit(item, key.id)
-            stats = self._limiter.get_window_stats(item, key.id)
+            with self._breaker.call():
+                is_allowed = self._limiter.hit(item, key.id)
+                stats = self._limiter.get_window_stats(item, key.id)
         except redis.RedisError as error:
             raise StoreUnavailable from error
         reset_s = max(1, min(WINDOW_S, ceil(stats.reset_time - time.time())))

@@ -33,6 +33,8 @@ def _check_web_url(url: str) -> str:
         host, parts = None, urlsplit("")
     if parts.scheme not in ("http", "https") or not host:
         raise ValueError("must be an absolute http:// or https:// URL")
+    if any(ord(character) < 33 or ord(character) == 127 for character in url):
+        raise ValueError("must not contain spaces or control characters; percent-encode them")
     if parts.username is not None or parts.password is not None:
         raise ValueError("must not carry a user name or password: it would be stored and logged")
     if len(url) > MAX_URL:

@@ -43,14 +43,15 @@ class Services:
     secrets: WebhookSecrets
     usage: UsageLedger
     keys: Keys
-    doorkeeper: Doorkeeper
+    doorkeeper: Doorkeeper | None
     hub: EventHub
 
     @classmethod
     def of(cls, settings: Settings) -> "Services":
-        redis = connect(settings, patience_s=REDIS_PATIENCE_S)
-        blobs = Blobs(settings, patience_s=BLOBS_PATIENCE_S, tries=1)
+        redis = connect(settings, patience_s=REDIS_PATIENCE_S, is_shared=True)
+        blobs = Blobs(settings, patience_s=BLOBS_PATIENCE_S, tries=1, is_shared=True)
         store, index, uploads, keys = JobStore(redis), JobIndex(redis), Uploads(blobs, settings), Keys(redis, blobs)
+        has_keys = settings.auth == "keys"
         media = MediaIntake(blobs, uploads, max_image_bytes=settings.max_image_bytes)
         return cls(
             settings=settings,
@@ -65,15 +66,13 @@ class Services:
             secrets=WebhookSecrets(blobs, settings),
             usage=UsageLedger(redis),
             keys=keys,
-            doorkeeper=Doorkeeper(
-                keys if settings.auth == "keys" else None, Rates(settings, patience_s=REDIS_PATIENCE_S)
-            ),
+            doorkeeper=Doorkeeper(keys, Rates(settings, patience_s=REDIS_PATIENCE_S)) if has_keys else None,
             hub=EventHub(settings),
         )
 
 
-def services(request: Request) -> Services:
-    """A dependency."""
+async def services(request: Request) -> Services:
+    """A dependency. Async, because FastAPI would run it in a thread otherwise."""
     found = request.app.state.services
     assert isinstance(found, Services)
     return found

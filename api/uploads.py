@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path
 
 from api.auth import caller, documented
+from api.body import JsonRoute
 from api.errors import PROBLEMS
 from api.replies import UploadReply
 from api.schemas import UploadBody, UploadParts
@@ -17,7 +18,9 @@ from jobs.uploads import PART_BYTES, Upload
 Caller = Annotated[ApiKey, Depends(caller)]
 Service = Annotated[Services, Depends(services)]
 
-router = APIRouter(prefix="/v1/uploads", tags=["uploads"], dependencies=[documented], responses=PROBLEMS)
+router = APIRouter(
+    prefix="/v1/uploads", tags=["uploads"], dependencies=[documented], responses=PROBLEMS, route_class=JsonRoute
+)
 
 
 @router.post("", status_code=HTTPStatus.CREATED, response_model=UploadReply)

@@ -9,13 +9,14 @@ from fastapi import APIRouter, Depends, Path
 from ulid import ULID
 
 from api.auth import caller, documented
+from api.body import JsonRoute
 from api.errors import PROBLEMS
 from api.replies import DeliveryReply, SecretReply
 from api.schemas import RotateBody, TestEventBody
 from api.services import Services, services
 from jobs.blobs import BlobMissing
 from jobs.deliveries import trial_key
-from jobs.errors import NotFound
+from jobs.errors import DeliveryNotFound
 from jobs.keys import ApiKey
 
 DAY_MS = 24 * 3600 * 1000
@@ -23,7 +24,9 @@ DAY_MS = 24 * 3600 * 1000
 Caller = Annotated[ApiKey, Depends(caller)]
 Service = Annotated[Services, Depends(services)]
 
-router = APIRouter(prefix="/v1", tags=["webhooks"], dependencies=[documented], responses=PROBLEMS)
+router = APIRouter(
+    prefix="/v1", tags=["webhooks"], dependencies=[documented], responses=PROBLEMS, route_class=JsonRoute
+)
 
 
 @router.get("/webhook_secret", response_model=SecretReply)
@@ -54,7 +57,7 @@ def get_delivery(delivery_id: Annotated[str, Path(max_length=128)], key: Caller,
     """A delivery with every attempt that was made: status, time, and how the answer began."""
     row, attempts = service.deliveries.ledger(delivery_id)
     if not row or _owner(service, delivery_id, row["job"]) != key.tenant:
-        raise NotFound("There is no such delivery; it may have outlived its retention.")
+        raise DeliveryNotFound
     return {"id": delivery_id, "event_type": row["event"], "state": row["state"], "attempts": attempts}
 
 

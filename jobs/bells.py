@@ -61,8 +61,13 @@ def ring(store: JobStore, stage: Stage) -> bool:
     """
     if not store.wants_bell(stage):
         return False
+    send(stage)
+    return True
+
+
+def send(stage: Stage) -> None:
+    """Ring, wanted or not. Raises StoreUnavailable."""
     try:
         app.send_task(TASKS[stage], args=(BELL_VERSION,), queue=stage.value, ignore_result=True)
     except OperationalError as error:
         raise StoreUnavailable from error
-    return True

@@ -16,6 +16,7 @@ from minio.datatypes import Part
 from minio.error import MinioException, S3Error
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
+from jobs.breaker import Breaker
 from jobs.errors import BlobsUnavailable
 from jobs.settings import Settings
 
@@ -72,12 +73,30 @@ def _client(settings: Settings, endpoint: str, http: urllib3.PoolManager) -> Min
     )
 
 
+class GuardedPool(urllib3.PoolManager):
+    """Fails at once while the server is known not to answer."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._breaker = Breaker((urllib3.exceptions.HTTPError,), urllib3.exceptions.HTTPError)
+
+    def urlopen(self, *args: Any, **options: Any) -> urllib3.BaseHTTPResponse:
+        with self._breaker.call():
+            return super().urlopen(*args, **options)
+
+
 class Blobs:
     """One bucket, safe to share between threads; every method raises BlobsUnavailable."""
 
-    def __init__(self, settings: Settings, *, patience_s: float = PATIENCE_S, tries: int = TRIES) -> None:
+    def __init__(
+        self, settings: Settings, *, patience_s: float = PATIENCE_S, tries: int = TRIES, is_shared: bool = False
+    ) -> None:
+        """
+        Args:
+            is_shared: many threads use it, each for a client that waits: while the store is gone, they hear so at once.
+        """
         # minio's own pool waits 300 s and tries five times.
-        self._http = urllib3.PoolManager(
+        self._http = (GuardedPool if is_shared else urllib3.PoolManager)(
             timeout=urllib3.Timeout(connect=min(2.0, patience_s), read=patience_s),
             retries=urllib3.Retry(total=0 if tries == 1 else 1, backoff_factor=0.1),
             maxsize=64,

@@ -6,7 +6,9 @@ ThinkqueueError
 ├── Unauthorized          no API key, or one that is not known
 ├── Forbidden             the key may not do that
 ├── NotFound              no such job (any more)
-│   └── UploadNotFound
+│   ├── UploadNotFound
+│   ├── DeliveryNotFound
+│   └── ModelNotFound
 ├── NotEnded              only an ended job can be removed or run again
 ├── Overloaded            try again after ``retry_after_s``
 │   ├── TenantFull        the tenant has enough jobs on their way
@@ -85,6 +87,18 @@ class UploadNotFound(NotFound):
     """There is no such upload; unused ones go after a day."""
 
     code = "upload_not_found"
+
+
+class DeliveryNotFound(NotFound):
+    """There is no such delivery; it may have outlived its retention."""
+
+    code = "delivery_not_found"
+
+
+class ModelNotFound(NotFound):
+    """There is no such model here."""
+
+    code = "model_not_found"
 
 
 class NotEnded(ThinkqueueError):

@@ -1,4 +1,4 @@
-"""Finding jobs: a tenant's lists, a job's place in its line, and the bodies that were sent lately."""
+"""Finding jobs: a tenant's lists, and a job's place in its line."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,6 @@ import redis
 from jobs.errors import Invalid, Problem
 from jobs.record import Job, JobStatus
 from jobs.scripts import Scripts, answers
-
-REPEAT_WINDOW_MS = 10 * 60 * 1000
-"""An automatic retry comes within seconds; a person who sends the same again means it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +61,6 @@ class JobIndex:
         with answers():
             rank = self._redis.zrank(f"queue:{job.stage}:{job.lane}", job.id)
         return cast("int | None", rank)
-
-    def remember_body(self, tenant: str, fingerprint: str, job_id: str) -> None:
-        with answers():
-            self._redis.set(f"body:{tenant}:{fingerprint[:32]}", job_id, px=REPEAT_WINDOW_MS)
-
-    def recall_body(self, tenant: str, fingerprint: str) -> str | None:
-        """The job that the same body was given lately."""
-        with answers():
-            return cast("str | None", self._redis.get(f"body:{tenant}:{fingerprint[:32]}"))
 
 
 def labels(metadata: Mapping[str, str]) -> list[str]:

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from jobs.breaker import Breaker
 from jobs.errors import Overloaded, RecoveryNeeded, StoreUnavailable
 from jobs.settings import Settings
 
@@ -17,9 +18,26 @@ FOLDER = Path(__file__).parent / "lua"
 PATIENCE_S = 1.5
 
 
-def connect(settings: Settings, *, patience_s: float = PATIENCE_S) -> "redis.Redis":
-    """A client whose every call ends within twice ``patience_s`` and a little, whatever the server does."""
-    return redis.Redis.from_url(
+class GuardedRedis(redis.Redis):
+    """Fails at once while the server is known not to answer."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._breaker = Breaker((redis.ConnectionError, redis.TimeoutError), redis.ConnectionError)
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        with self._breaker.call():
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+
+def connect(settings: Settings, *, patience_s: float = PATIENCE_S, is_shared: bool = False) -> "redis.Redis":
+    """A client whose every call ends within twice ``patience_s`` and a little, whatever the server does.
+
+    Args:
+        is_shared: many threads use it, each for a client that waits: while the server is gone, they hear so at once.
+    """
+    kind = GuardedRedis if is_shared else redis.Redis
+    return kind.from_url(
         settings.redis_url.get_secret_value(),
         decode_responses=True,
         socket_timeout=patience_s,

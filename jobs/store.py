@@ -16,6 +16,9 @@ WORKER_GONE_MS = 4 * LEASE_MS
 INDEX_MS = 40 * 24 * 3600 * 1000
 """How long a tenant's lists remember a job, unless retention asks for more."""
 
+REPEAT_WINDOW_MS = 10 * 60 * 1000
+"""An automatic retry comes within seconds; a person who sends the same again means it."""
+
 Expect = Literal["owner", "waiting", "late"]
 Signal = Literal["ok", "cancel", "lost", "unknown"]
 CancelReply = Literal["asked", "waiting", "ending", "ended", "unknown"]
@@ -28,6 +31,15 @@ class Claimed:
     """Of the newest event in its stream."""
     ran_ms: int
     """Since a GPU worker first had it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    job: Job
+    is_new: bool
+    wants_bell: bool
+    position: int | None
+    """How many jobs of its lane are served before it; None: it does not wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +90,39 @@ class JobStore:
 
     # ── intake ──
 
-    def check(self, *, max_waiting: int, tenant: str, max_open: int = 0) -> None:
-        """Raises Overloaded when no more jobs may come in, or no more of this tenant (``max_open``; 0: any number)."""
-        reply = self._scripts.call("check", max_waiting, tenant, max_open)
+    def check(
+        self,
+        job_id: str,
+        *,
+        tenant: str,
+        max_waiting: int,
+        max_open: int = 0,
+        body: str = "",
+        is_repeat: bool = False,
+    ) -> str | None:
+        """May this job come in?
+
+        Args:
+            max_open: of the tenant, not ended yet; 0: any number.
+            body: its hash; it is remembered for ten minutes. Empty: it is not.
+            is_repeat: a client library sends the body again by itself.
+
+        Returns:
+            The id of the job that the repeated body has made; None: it is new.
+
+        Raises:
+            Overloaded: no more jobs may come in, or no more of this tenant.
+        """
+        reply = self._scripts.call(
+            "check", job_id, tenant, max_waiting, max_open, body[:32], int(is_repeat), REPEAT_WINDOW_MS
+        )
         if reply[0] == "tenant_full":
             raise TenantFull(f"{reply[1]} of your jobs have not ended, the limit is {max_open}; try again later.")
         if reply[0] == "queue_full":
             raise Overloaded(f"{reply[1]} jobs wait already, the limit is {max_waiting}; try again later.")
         if reply[0] == "memory_full":
             raise Overloaded(f"Redis uses {reply[1]} of {reply[2]} bytes; try again when jobs have ended.")
+        return reply[1] if reply[0] == "known" else None
 
     def accept(
         self,
@@ -99,12 +135,18 @@ class JobStore:
         keep_ms: int = 0,
         index_ms: int = INDEX_MS,
         labels: Sequence[str] = (),
-    ) -> bool:
-        """Create a job's record. False: it is there already, which is as good."""
+    ) -> Admitted:
+        """Create a job's record, unless it is there."""
+        listed = " ".join(events)
         reply = self._scripts.call(
-            "accept", job_id, tenant, lane, RECORD_VERSION, expires_ms, " ".join(events), keep_ms, index_ms, *labels
+            "accept", job_id, tenant, lane, RECORD_VERSION, expires_ms, listed, keep_ms, index_ms, LEASE_MS, *labels
         )
-        return reply[0] == "ok"
+        return Admitted(
+            Job.from_hash(job_id, dict(zip(reply[3::2], reply[4::2], strict=True))),
+            is_new=reply[0] == "ok",
+            wants_bell=reply[1] == "1",
+            position=int(reply[2]) if reply[2] else None,
+        )
 
     def cancel(self, job_id: str) -> CancelReply:
         """Ask a job's worker to end it; ``waiting``: nobody has it, the caller must end it."""

@@ -7,6 +7,8 @@
 -- tenant:{t}                 last:{stage}:{lane}: the tenant's next free tag · open: its jobs that have not ended
 -- leases:{stage}             claimed and sealed jobs by the end of their lease
 -- stream:{id}                journal and events
+-- {stage}                    Celery's list of the stage's doorbells
+-- workers · worker:{w}       who is alive, and how much it has free
 
 if redis.call('EXISTS', 'epoch') == 0 then
   return {'recovery_needed'}
@@ -47,6 +49,27 @@ end
 
 local function leave_line(id, stage, lane)
   redis.call('ZREM', 'queue:' .. stage .. ':' .. lane, id)
+end
+
+local function count_waiting(stage)
+  local waiting = 0
+  for _, lane in ipairs(LANES) do
+    waiting = waiting + redis.call('ZCARD', 'queue:' .. stage .. ':' .. lane)
+  end
+  return waiting
+end
+
+-- Is another doorbell wanted? Yes while jobs wait and fewer bells lie there than workers have slots free, at least one:
+-- a bell too many costs a look, a bell too few costs the keeper's next round.
+local function wants_bell(stage, lease)
+  local waiting = count_waiting(stage)
+  if waiting == 0 then return false end
+  local free = 0
+  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', 'workers', now - lease, '+inf')) do
+    local row = redis.call('HMGET', 'worker:' .. worker, 'stage', 'free', 'state')
+    if row[1] == stage and row[3] == 'ready' then free = free + tonumber(row[2]) end
+  end
+  return redis.call('LLEN', stage) < math.max(1, math.min(free, waiting))
 end
 
 local function last_sequence(id)

@@ -32,8 +32,8 @@ def test_a_job_goes_from_preparing_to_completed(table: Table) -> None:
 
 
 def test_accepting_twice_makes_one_job(table: Table) -> None:
-    assert table.store.accept("job_a", tenant="t", lane="default", expires_ms=1000, events=[])
-    assert not table.store.accept("job_a", tenant="t", lane="default", expires_ms=1000, events=[])
+    assert table.store.accept("job_a", tenant="t", lane="default", expires_ms=1000, events=[]).is_new
+    assert not table.store.accept("job_a", tenant="t", lane="default", expires_ms=1000, events=[]).is_new
     assert table.claim(Stage.PREPARE) is not None
     assert table.claim(Stage.PREPARE) is None
 
@@ -230,10 +230,10 @@ def test_a_worker_that_leaves_is_off_the_list_at_once(table: Table) -> None:
 
 def test_intake_is_refused_when_too_many_jobs_wait(table: Table) -> None:
     table.accept("job_a")
-    table.store.check(max_waiting=2, tenant="default")
+    table.store.check("job_new", max_waiting=2, tenant="default")
     table.accept("job_b")
     with pytest.raises(Overloaded, match="2 jobs wait"):
-        table.store.check(max_waiting=2, tenant="default")
+        table.store.check("job_new", max_waiting=2, tenant="default")
 
 
 def test_intake_is_refused_at_four_fifths_of_the_memory_while_jobs_can_end(table: Table) -> None:
@@ -243,7 +243,7 @@ def test_intake_is_refused_at_four_fifths_of_the_memory_while_jobs_can_end(table
     try:
         redis.config_set("maxmemory", int(redis.info("memory")["used_memory"]) // 2)
         with pytest.raises(Overloaded, match="bytes"):
-            table.store.check(max_waiting=1000, tenant="default")
+            table.store.check("job_new", max_waiting=1000, tenant="default")
         with pytest.raises(Overloaded):
             table.accept("job_b")
         assert table.store.append("job_a", job.claim, [sampled(1, 5)], tokens=1) == "ok"

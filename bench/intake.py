@@ -1,0 +1,255 @@
+"""What does the promise of a 202 cost? The intake against the same app that only makes the request durable.
+
+    python -m bench.intake
+
+Both routes live in one api process, read the same body, and write the same object to the same SeaweedFS with fsync.
+Ours adds limits, the record, the doorbell and the whole reply. Rounds alternate. Then the latency at half of our
+throughput, requests coming in at fixed times whatever the answers do; then how soon an idle worker has an accepted job.
+"""
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from starlette.concurrency import run_in_threadpool
+
+from api.app import create_app
+from api.body import JsonRoute
+from api.schemas import JobBody
+from jobs.blobs import Blobs
+from jobs.epoch import initialise
+from jobs.request import JobRequest
+from jobs.scripts import connect
+from jobs.settings import Settings
+from tests.fixtures.servers import SECRET_KEY, SeaweedFS, Servers, Valkey, free_ports, settings_of, start, stop
+
+BODY = json.dumps(
+    {
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "image_url", "image_url": {"url": "https://example.com/chart.png"}},
+                    {"type": "text", "text": "Which quarter fell, and by how much? " * 20},
+                ],
+            }
+        ],
+        "thinking": {"budget_tokens": 256},
+        "metadata": {"order": "A-17"},
+    }
+).encode()
+SHORT = {"messages": [{"role": "user", "content": "Hi."}], "thinking": {"budget_tokens": 0}, "max_answer_tokens": 1}
+CLIENTS = 16
+ROUNDS = 7
+ROUND_S = 4.0
+STEADY_S = 20.0
+CLAIMS = 150
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder, started_servers(Path(folder)) as servers:
+        with service(servers.environment(), Path(folder), "api") as settings:
+            asyncio.run(throughput_and_latency(settings.api_port))
+        idle = servers.environment(database=1, bucket="idle")
+        with service(idle, Path(folder), "api", "worker.cpu", "worker.gpu") as settings:
+            claims(settings)
+
+
+async def throughput_and_latency(port: int) -> None:
+    rates: dict[str, list[float]] = {"/v1/jobs": [], "/bench/put": []}
+    for path in rates:
+        await closed_loop(port, path, 1.0)
+    for number in range(ROUNDS):
+        for path in list(rates)[:: 1 if number % 2 else -1]:
+            rates[path].append(await closed_loop(port, path, ROUND_S))
+    ours, put = (statistics.median(found) for found in rates.values())
+    ratio = statistics.median(a / b for a, b in zip(*rates.values(), strict=True))
+    print(f"throughput, {CLIENTS} clients, median of {ROUNDS} rounds of {ROUND_S:.0f} s")
+    print(f"  durable PUT only  {put:7.0f} requests/s")
+    print(f"  POST /v1/jobs     {ours:7.0f} requests/s   ratio {ratio:.2f}")
+    times = await open_loop(port, "/v1/jobs", ours / 2, STEADY_S)
+    print(f"latency at {ours / 2:.0f} requests/s: {quantiles(times)}")
+
+
+async def closed_loop(port: int, path: str, seconds: float) -> float:
+    """Requests a second of so many clients that each wait for their answer."""
+    give_up, done = time.perf_counter() + seconds, 0
+
+    async def client() -> None:
+        nonlocal done
+        async with connection(port) as ask:
+            while time.perf_counter() < give_up:
+                await ask(path)
+                done += 1
+
+    began = time.perf_counter()
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    return done / (time.perf_counter() - began)
+
+
+async def open_loop(port: int, path: str, rate: float, seconds: float) -> list[float]:
+    """Milliseconds of each request from when it was due."""
+    times: list[float] = []
+    numbers = count()
+    began = time.perf_counter()
+
+    async def client() -> None:
+        async with connection(port) as ask:
+            while (due := next(numbers) / rate) < seconds:
+                await asyncio.sleep(max(0.0, began + due - time.perf_counter()))
+                await ask(path)
+                times.append(1000 * (time.perf_counter() - began - due))
+
+    await asyncio.gather(*(client() for _ in range(4 * CLIENTS)))
+    return times
+
+
+@asynccontextmanager
+async def connection(port: int) -> AsyncIterator[Any]:
+    """A bare HTTP client: httpx would take more of the machine than the service does."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    async def ask(path: str) -> None:
+        lines = [
+            f"POST {path} HTTP/1.1",
+            "Host: bench",
+            "Content-Type: application/json",
+            f"Content-Length: {len(BODY)}",
+        ]
+        writer.write("\r\n".join([*lines, "", ""]).encode() + BODY)
+        answer = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+        length = int(answer.partition("content-length: ")[2].partition("\r")[0])
+        body = await reader.readexactly(length)
+        assert answer.startswith("http/1.1 202"), (answer, body)
+
+    try:
+        yield ask
+    finally:
+        writer.close()
+
+
+def claims(settings: Settings) -> None:
+    """From the 202 to the cpu worker's claim, and from there being ready to the gpu worker's: both idle."""
+    redis = connect(settings)
+    url = f"http://127.0.0.1:{settings.api_port}"
+    with httpx.Client(base_url=url, timeout=30) as http:
+        while http.get("/readyz").json()["workers"].keys() < {"prepare", "gpu"}:
+            time.sleep(0.2)
+        prepare, gpu = [], []
+        for number in range(CLAIMS + 5):
+            job_id = http.post("/v1/jobs", json=SHORT).json()["id"]
+            answered = time.perf_counter()
+            # `attempt` is set by the claim and cleared when the next stage's line is entered.
+            while redis.hget(f"job:{job_id}", "claim") == "" and not redis.hexists(f"job:{job_id}", "prepared_at"):
+                pass
+            took = 1000 * (time.perf_counter() - answered)
+            while not redis.hexists(f"job:{job_id}", "ended"):
+                time.sleep(0.005)
+            row = redis.hmget(f"job:{job_id}", ["prepared_at", "started"])
+            if number >= 5:
+                prepare.append(took)
+                gpu.append(float(row[1]) - float(row[0]))
+            time.sleep(0.05 + 0.002 * (number % 50))
+    print(f"202 → claimed by the idle cpu worker:   {quantiles(prepare)}")
+    print(f"prepared → claimed by the idle gpu worker: {quantiles(gpu)}")
+
+
+def quantiles(times: list[float]) -> str:
+    ordered = sorted(times)
+    found = {name: ordered[min(len(ordered) - 1, int(part * len(ordered)))] for name, part in QUANTILES.items()}
+    return "  ".join(f"{name} {value:.1f} ms" for name, value in found.items()) + f"  (n = {len(ordered)})"
+
+
+QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+
+
+@contextmanager
+def started_servers(folder: Path) -> Iterator[Servers]:
+    servers = Servers(
+        Valkey(folder / "valkey", free_ports(), "bench-password"),
+        SeaweedFS(folder / "seaweedfs", free_ports(5), "bench-key", SECRET_KEY, ("a", "b", "c", "d")),
+    )
+    processes = [start(server, folder / f"{server.name}.log") for server in (servers.valkey, servers.seaweedfs)]
+    try:
+        for bucket in ("thinkqueue", "idle"):
+            servers.seaweedfs.configure_fsync(bucket)
+        yield servers
+    finally:
+        for one in processes:
+            stop(one)
+        servers.seaweedfs.remove_sockets()
+
+
+@contextmanager
+def service(environment: dict[str, str], folder: Path, *modules: str) -> Iterator[Settings]:
+    environment |= {"API_PORT": str(free_ports()), "LOG_FORMAT": "json"}
+    environment |= {"MAX_WAITING_JOBS": "10000000", "MAX_OPEN_JOBS": "10000000"}
+    settings = settings_of(environment)
+    initialise(settings)
+    processes = []
+    try:
+        for module in modules:
+            command = ["bench.intake", "serve"] if module == "api" else [module]
+            with (folder / f"{module}.log").open("ab") as log:
+                processes.append(
+                    subprocess.Popen(
+                        [sys.executable, "-m", *command], env={**os.environ, **environment}, stdout=log, stderr=log
+                    )
+                )
+        await_api(settings.api_port)
+        yield settings
+    finally:
+        for process in processes:
+            stop(process)
+
+
+def await_api(port: int) -> None:
+    give_up = time.monotonic() + 30
+    while time.monotonic() < give_up:
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=2).status_code == 200:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.1)
+    raise SystemExit("the api did not become ready")
+
+
+def serve() -> None:
+    """The api as it is, with one route more."""
+    settings = Settings()
+    app = create_app(settings)
+    blobs = Blobs(settings)
+    intake = app.state.services.intake
+    numbers = count()
+
+    def put(body: JobBody) -> str:
+        job_id = f"bench_{next(numbers)}"
+        request: JobRequest = intake._request(job_id, body, "default", "")
+        assert blobs.put_if_absent(f"bench/{job_id}.json", request.to_json())
+        return job_id
+
+    async def only_put(body: JobBody) -> dict[str, str]:
+        return {"id": await run_in_threadpool(put, body)}
+
+    app.router.route_class = JsonRoute
+    app.post("/bench/put", status_code=202)(only_put)
+    uvicorn.run(app, host="127.0.0.1", port=settings.api_port, log_config=None, access_log=False)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["serve"]:
+        serve()
+    else:
+        main()
