@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import structlog
 from ulid import ULID
 
+from api.credit import Credit
 from api.media import MediaIntake
 from api.schemas import ImagePart, JobBody, Message, TextPart
 from jobs import bells
@@ -53,14 +54,15 @@ class Intake:
         self._blobs = blobs
         self._media = media
         self._settings = settings
+        self._credit = Credit()
 
     def accept(
-        self, body: JobBody, *, caller: ApiKey, idempotency_key: str | None = None, is_repeat: bool = False
+        self, body: JobBody, *, caller: ApiKey, idempotency_key: str | None = None, tries_before: int | None = None
     ) -> Accepted:
         """Make a job of a valid body.
 
         Args:
-            is_repeat: a client library sends the same again by itself; it may have lost the reply to the first one.
+            tries_before: of a client library that repeats a request when it lost the reply; None: it says nothing.
 
         Raises:
             Invalid: it cannot be done on this model.
@@ -78,8 +80,8 @@ class Intake:
         else:
             job_id, known = f"job_{ULID()}", None
         if known is None:
-            memory = "" if idempotency_key else fingerprint
-            job_id = self._check(job_id, caller, body=memory, is_repeat=is_repeat) or job_id
+            is_told = idempotency_key is not None or tries_before is None
+            job_id = self._check(job_id, caller, "" if is_told else fingerprint, is_repeat=bool(tries_before))
         return self._accept(self._request(job_id, body, caller.tenant, fingerprint), known)
 
     def retry(self, job: Job, *, caller: ApiKey, idempotency_key: str | None = None) -> Accepted:
@@ -92,8 +94,11 @@ class Intake:
             self._check(job_id, caller)
         return self._accept(self._repeated(job_id, job), known)
 
-    def _check(self, job_id: str, caller: ApiKey, *, body: str = "", is_repeat: bool = False) -> str | None:
-        return self._store.check(
+    def _check(self, job_id: str, caller: ApiKey, body: str = "", *, is_repeat: bool = False) -> str:
+        """Returns the job's id: another one for a body that is to be remembered, and was."""
+        if not body and self._credit.spend(caller.tenant):
+            return job_id
+        checked = self._store.check(
             job_id,
             tenant=caller.tenant,
             max_waiting=self._settings.max_waiting_jobs,
@@ -101,6 +106,8 @@ class Intake:
             body=body,
             is_repeat=is_repeat,
         )
+        self._credit.grant(caller.tenant, checked.room)
+        return checked.known or job_id
 
     def _accept(self, request: JobRequest, known: Job | None) -> Accepted:
         """Store the request, then make its record; ``known``: it is there already."""

@@ -53,7 +53,7 @@ async def create_job(
         body,
         caller=key,
         idempotency_key=_unquoted(idempotency_key),
-        is_repeat=(x_stainless_retry_count or "0") not in ("", "0"),
+        tries_before=_number(x_stainless_retry_count),
     )
     return await _reply(accept, prefer, service)
 
@@ -153,6 +153,10 @@ def _wait(prefer: str | None) -> int:
     """Seconds of ``wait=N`` (RFC 7240); 0 without one."""
     found = re.search(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])", prefer or "")
     return min(int(found[1]), MAX_WAIT_S) if found else 0
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 10 else None
 
 
 def _metadata(query: Mapping[str, str]) -> dict[str, str]:

@@ -34,6 +34,14 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    known: str | None
+    """The job that the repeated body has made."""
+    room: int
+    """Jobs up to the nearest limit."""
+
+
+@dataclass(frozen=True, slots=True)
 class Admitted:
     job: Job
     is_new: bool
@@ -99,16 +107,13 @@ class JobStore:
         max_open: int = 0,
         body: str = "",
         is_repeat: bool = False,
-    ) -> str | None:
+    ) -> Checked:
         """May this job come in?
 
         Args:
             max_open: of the tenant, not ended yet; 0: any number.
             body: its hash; it is remembered for ten minutes. Empty: it is not.
             is_repeat: a client library sends the body again by itself.
-
-        Returns:
-            The id of the job that the repeated body has made; None: it is new.
 
         Raises:
             Overloaded: no more jobs may come in, or no more of this tenant.
@@ -122,7 +127,7 @@ class JobStore:
             raise Overloaded(f"{reply[1]} jobs wait already, the limit is {max_waiting}; try again later.")
         if reply[0] == "memory_full":
             raise Overloaded(f"Redis uses {reply[1]} of {reply[2]} bytes; try again when jobs have ended.")
-        return reply[1] if reply[0] == "known" else None
+        return Checked(reply[1], 0) if reply[0] == "known" else Checked(None, int(reply[1]))
 
     def accept(
         self,
@@ -141,9 +146,15 @@ class JobStore:
         reply = self._scripts.call(
             "accept", job_id, tenant, lane, RECORD_VERSION, expires_ms, listed, keep_ms, index_ms, LEASE_MS, *labels
         )
+        is_new = reply[0] == "ok"
+        if is_new:
+            fields = {"tenant": tenant, "lane": lane, "status": JobStatus.PREPARING, "stage": Stage.PREPARE}
+            fields |= {"created": reply[3], "deadline": reply[4], "keep": str(keep_ms)}
+        else:
+            fields = dict(zip(reply[3::2], reply[4::2], strict=True))
         return Admitted(
-            Job.from_hash(job_id, dict(zip(reply[3::2], reply[4::2], strict=True))),
-            is_new=reply[0] == "ok",
+            Job.from_hash(job_id, fields),
+            is_new=is_new,
             wants_bell=reply[1] == "1",
             position=int(reply[2]) if reply[2] else None,
         )

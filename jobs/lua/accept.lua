@@ -10,19 +10,20 @@
 -- ARGV: id, tenant, lane, record version, milliseconds until it expires, callback events,
 --       milliseconds that it is kept behind its end (0: the service's default),
 --       milliseconds that an index needs to remember a job at the most, lease in ms, then the hash of each label
--- Replies: ok | exists, then 1 when another doorbell is wanted, its place in line (empty: it does not wait),
---          and the fields and values of its record
+-- Replies: ok | exists, then 1 when another doorbell is wanted, its place in line (empty: it does not wait);
+--          behind ok its times created and deadline, behind exists the fields and values of its record
 local id, tenant, lane = ARGV[1], ARGV[2], ARGV[3]
 local key = 'job:' .. id
 
-local function reply(word)
-  local rank = redis.call('ZRANK', 'queue:' .. get(id, 'stage') .. ':' .. get(id, 'lane'), id)
-  local answer = {word, wants_bell('prepare', tonumber(ARGV[9])) and 1 or 0, rank or ''}
-  for _, item in ipairs(redis.call('HGETALL', key)) do answer[#answer + 1] = item end
-  return answer
+local function reply(word, stage, line, more)
+  local rank = redis.call('ZRANK', 'queue:' .. stage .. ':' .. line, id)
+  local bell = wants_bell('prepare', tonumber(ARGV[9])) and 1 or 0
+  return {word, bell, rank or '', unpack(more)}
 end
 
-if redis.call('EXISTS', key) == 1 then return reply('exists') end
+if redis.call('EXISTS', key) == 1 then
+  return reply('exists', get(id, 'stage'), get(id, 'lane'), redis.call('HGETALL', key))
+end
 
 local deadline = now + tonumber(ARGV[5])
 redis.call('HSET', key,
@@ -40,4 +41,4 @@ local function index(name)
 end
 index('jobs:' .. tenant)
 for label = 10, #ARGV do index('label:' .. tenant .. ':' .. ARGV[label]) end
-return reply('ok')
+return reply('ok', 'prepare', lane, {whole(now), whole(deadline)})

@@ -6,7 +6,7 @@
 --
 -- ARGV: id, tenant, waiting jobs allowed, the tenant's jobs allowed (0: any number), hash of the body (empty: it is not
 --       to be remembered), 1 when a client library repeats it by itself, milliseconds that it is remembered
--- Replies: ok · known, id (of the job that the same body made) · queue_full, waiting · tenant_full, open
+-- Replies: ok, jobs up to the nearest limit · known, id (of the job that the same body made) · queue_full, waiting · tenant_full, open
 --          · memory_full, used, limit
 local id, tenant, allowed, body = ARGV[1], ARGV[2], tonumber(ARGV[4]), 'body:' .. ARGV[2] .. ':' .. ARGV[5]
 if ARGV[5] ~= '' and ARGV[6] == '1' then
@@ -28,4 +28,6 @@ local limit = tonumber(string.match(memory, 'maxmemory:(%d+)'))
 if limit > 0 and used > limit * 0.8 then return {'memory_full', whole(used), whole(limit)} end
 
 if ARGV[5] ~= '' then redis.call('SET', body, id, 'PX', ARGV[7]) end
-return {'ok'}
+local room = tonumber(ARGV[3]) - waiting
+if allowed > 0 then room = math.min(room, allowed - open) end
+return {'ok', room}

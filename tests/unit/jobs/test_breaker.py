@@ -1,0 +1,46 @@
+import threading
+import time
+
+import pytest
+
+from jobs.breaker import PAUSE_S, Breaker
+
+
+def fail(breaker: Breaker) -> None:
+    with breaker.call():
+        raise TimeoutError("gone")
+
+
+def test_callers_behind_a_failure_are_refused_at_once_until_one_gets_through() -> None:
+    breaker = Breaker((TimeoutError,), ConnectionError)
+    with pytest.raises(TimeoutError):
+        fail(breaker)
+    with pytest.raises(ConnectionError, match="a moment ago"):
+        fail(breaker)
+    time.sleep(PAUSE_S + 0.05)
+    with breaker.call(), pytest.raises(ConnectionError):
+        fail(breaker)  # while one tries, the others hear no
+    with breaker.call():
+        pass
+
+
+def test_other_errors_mean_that_the_server_answers() -> None:
+    breaker = Breaker((TimeoutError,), ConnectionError)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="wrong"), breaker.call():
+            raise ValueError("wrong")
+
+
+def test_calls_at_the_same_time_are_all_made_while_the_server_answers() -> None:
+    breaker, barrier = Breaker((TimeoutError,), ConnectionError), threading.Barrier(4, timeout=5)
+
+    def call() -> None:
+        with breaker.call():
+            barrier.wait()
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+    assert not barrier.broken
