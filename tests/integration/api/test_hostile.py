@@ -1,0 +1,183 @@
+"""Bad days and bad intentions, against a real api process: an answer that says what is wrong, in time, and no crash."""
+
+import json
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.fixtures.api import HELLO
+from tests.fixtures.servers import Servers
+from tests.fixtures.service import Service
+from tests.fixtures.sse import events_of
+
+PATIENCE_S = 6.0
+"""Of a client; the promise is two seconds, on a machine that does nothing else."""
+
+
+@pytest.fixture
+def api(bare_service: Service) -> Service:
+    bare_service.start("api", BODY_TIMEOUT_S="1", MAX_BODY_BYTES="1000000")
+    bare_service.await_workers()
+    return bare_service
+
+
+def with_field(name: str, value: str) -> bytes:
+    return b'{"messages": [{"role": "user", "content": "Hi."}], "' + f'{name}": {value}}}'.encode()
+
+
+def with_url(url: str) -> bytes:
+    part = {"type": "image_url", "image_url": {"url": url}}
+    return json.dumps({"messages": [{"role": "user", "content": [part]}]}).encode()
+
+
+BODIES = {
+    "no number": with_field("sampling", '{"temperature": NaN}'),
+    "too large a number": with_field("sampling", '{"temperature": 1e400}'),
+    "huge integer": with_field("sampling", '{"seed": ' + "9" * 5_000 + "}"),
+    "large integer": with_field("thinking", '{"budget_tokens": ' + "9" * 40 + "}"),
+    "bool for a number": with_field("max_answer_tokens", "true"),
+    "lone surrogate": with_field("metadata", r'{"k": "\ud800"}'),
+    "lone surrogate as a field": with_field(r"\ud800", "1"),
+    "lone surrogate in a URL": with_url("https://example.com/\ud800"),
+    "deep nesting": b"[" * 50_000 + b"]" * 50_000,
+    "deep metadata": with_field("metadata", '{"a": ' * 50_000 + "1" + "}" * 50_000),
+    "UTF-16": with_field("priority", '"low"').decode().encode("utf-16"),
+    "not UTF-8": with_field("metadata", '{"k": "\xff"}').decode().encode("latin-1"),
+    "header in a URL": with_url("https://example.com/\r\nHost: other"),
+    "header in a callback": with_field("callback", r'{"url": "https://example.com/\r\nX: y"}'),
+    "password in a URL": with_url("https://user:password@example.com/"),
+    "other scheme": with_url("file:///etc/passwd"),
+    "base64 that is none": with_url("data:image/png;base64,%%%"),
+    "somebody's upload": with_url("upload:../../requests/x"),
+    "too long a text": json.dumps({"messages": [{"role": "user", "content": "x" * 500_000}]}).encode(),
+    "many faults": b"{" + b",".join(b'"f%d": 1' % number for number in range(20_000)) + b"}",
+    "many messages": b'{"messages": [' + b",".join([b"1"] * 100_000) + b"]}",
+    "a list": b"[]",
+    "null": b"null",
+    "nothing": b"",
+    "half": b'{"messages": [',
+    "too large": b" " * 1_000_001,
+}
+
+
+def test_no_body_crashes_the_intake_and_each_is_told_what_is_wrong(api: Service) -> None:
+    headers = {"Content-Type": "application/json"}
+    for name, body in BODIES.items():
+        reply = api.http.post("/v1/jobs", content=body, headers=headers)
+        assert reply.status_code in (400, 413, 422), (name, reply.text[:300])
+        assert reply.headers["content-type"] == "application/problem+json"
+        problem = reply.json()
+        assert problem["error"]["message"] == problem["detail"], name
+        assert len(reply.content) < 10_000, name
+    assert "password" not in api.log("api")
+    assert "crashed" not in api.log("api")
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_a_body_that_a_foreign_page_could_send_is_refused(api: Service, kind: str) -> None:
+    reply = api.http.post("/v1/jobs", content=json.dumps(HELLO), headers={"Content-Type": kind})
+    assert (reply.status_code, reply.json()["code"]) == (415, "unsupported_media_type")
+
+
+def test_odd_headers_and_paths_are_answered(api: Service) -> None:
+    for key in ("", '""', "x" * 256):
+        reply = api.http.post("/v1/jobs", json=HELLO, headers={"Idempotency-Key": key})
+        assert reply.json()["errors"][0]["pointer"] == "header:Idempotency-Key"
+    bytes_key: Any = {b"Idempotency-Key": b"\xff\xfe\xe9"}
+    ids = {api.http.post("/v1/jobs", json=HELLO, headers=bytes_key).json()["id"] for _ in range(2)}
+    assert len(ids) == 1
+    for path in ("jobs/%00", "jobs/%ff", "jobs/job_%0d%0aX", "webhook_deliveries/%0a", "models/a/b", "nothing"):
+        assert api.http.get(f"/v1/{path}").status_code == 404, path
+    for query in ("limit=0", "limit=" + "9" * 300, "created_from=nan", "created_from=1e400", "status=x", "after=%00"):
+        reply = api.http.get(f"/v1/jobs?{query}")
+        assert reply.status_code == 422, query
+        assert reply.json()["errors"][0]["pointer"] == "query:" + query.partition("=")[0]
+    assert api.http.get("/v1/jobs?created_from=0001-01-01").status_code == 200
+    reply = api.http.put("/v1/jobs", json={})
+    assert (reply.status_code, reply.headers["allow"]) == (405, "GET, POST")
+
+
+def test_a_body_that_does_not_come_is_given_up(api: Service) -> None:
+    for head in ("Content-Length: 100", "Transfer-Encoding: chunked"):
+        with connected(api) as line:
+            line.sendall(
+                f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{head}\r\n\r\n".encode()
+            )
+            assert b" 408 " in line.recv(100)
+    with connected(api) as line:
+        # A length that is a lie: the limit holds while the body comes in.
+        line.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+        line.sendall(b"Content-Length: 99999999999\r\n\r\n")
+        with_room = bytes(65_536)
+        try:
+            for _ in range(20):
+                line.sendall(with_room)
+        except OSError:
+            pass  # it has heard enough
+        assert b" 413 " in line.recv(100)
+    assert api.post(**HELLO)
+
+
+@pytest.mark.parametrize(
+    ("server", "code"), [("valkey", "store_unavailable"), ("seaweedfs", "object_store_unavailable")]
+)
+def test_while_a_server_is_frozen_everybody_hears_so_in_time(
+    api: Service, servers: Servers, server: str, code: str
+) -> None:
+    """More callers than threads: those behind must not wait for those before them."""
+
+    def post(_: int) -> tuple[int, str]:
+        reply = httpx.post(f"{api.url}/v1/jobs", json=HELLO, timeout=PATIENCE_S, verify=False)
+        return reply.status_code, reply.json().get("code", "")
+
+    with ThreadPoolExecutor(100) as pool:
+        servers.processes[server].send_signal(signal.SIGSTOP)
+        try:
+            assert set(pool.map(post, range(150))) == {(503, code)}
+            ready = api.http.get("/readyz", timeout=PATIENCE_S)
+        finally:
+            servers.processes[server].send_signal(signal.SIGCONT)
+    assert ready.status_code == 503
+    api.wait(lambda: api.http.post("/v1/jobs", json=HELLO).status_code == 202, "intake after the thaw")
+
+
+def test_hundreds_of_idle_streams_leave_room_for_work(api: Service) -> None:
+    job_id = api.post(**HELLO)
+    waiting = threading.Semaphore(0)
+    ends: list[str] = []
+
+    def follow() -> None:
+        with httpx.stream("GET", f"{api.url}/v1/jobs/{job_id}/events", timeout=30, verify=False) as reply:
+            for event in events_of(reply):
+                waiting.release()
+                if event.id is not None:
+                    ends.append(event.event)
+
+    followers = [threading.Thread(target=follow, daemon=True) for _ in range(200)]
+    for follower in followers:
+        follower.start()
+    for _ in followers:
+        assert waiting.acquire(timeout=30)
+    for _ in range(20):
+        api.post(**HELLO)
+    assert api.http.post(f"/v1/jobs/{job_id}/cancel").json()["status"] == "cancelled"
+    give_up = time.monotonic() + 20
+    for follower in followers:
+        follower.join(max(0.0, give_up - time.monotonic()))
+    assert ends == ["job.cancelled"] * len(followers)
+
+
+@contextmanager
+def connected(api: Service) -> Iterator[socket.socket]:
+    address = urlsplit(api.url)
+    with socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=5) as line:
+        yield line
