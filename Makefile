@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-config \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: help demo up test lint format lock clean
+.PHONY: help demo up test lint format docs lock clean
 
 help:
 	@echo "make demo    a picture goes in, a signed webhook comes out"
@@ -16,6 +16,7 @@ help:
 	@echo "make test    all rings against real servers"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make format  ruff's formatter and its safe fixes"
+	@echo "make docs    the pages that are made from the code"
 	@echo "make lock    resolve the lock files anew (needs uv)"
 	@echo "make clean   remove .venv and the built model; .thinkqueue stays"
 
@@ -37,6 +38,9 @@ lint: .venv/dev.done
 format: .venv/dev.done
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: .venv/dev.done
+	$(BIN)/python -m api.problems > docs/errors.md
 
 lock:
 	$(LOCK) -o requirements.lock pyproject.toml requirements-torch.in

@@ -51,5 +51,5 @@ def create_app(settings: Settings) -> FastAPI:
     for router in (jobs.router, stream.router, uploads.router, webhooks.router, models.router, usage.router):
         app.include_router(router)
     app.include_router(health.router)
-    install_document(app)
+    install_document(app, has_keys=settings.auth == "keys")
     return app

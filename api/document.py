@@ -10,16 +10,16 @@ from api.replies import ProblemReply
 REF = "#/components/schemas/{model}"
 
 
-def install_document(app: FastAPI) -> None:
+def install_document(app: FastAPI, *, has_keys: bool) -> None:
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(app)
+            app.openapi_schema = _document(app, has_keys=has_keys)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
+def _document(app: FastAPI, *, has_keys: bool) -> dict[str, Any]:
     found = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
     )
@@ -29,4 +29,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
     schemas["ProblemReply"] = problem
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
+    if not has_keys:
+        del found["components"]["securitySchemes"]
+        for operation in (operation for path in found["paths"].values() for operation in path.values()):
+            operation.pop("security", None)
     return found

@@ -49,27 +49,6 @@ def status_of(kind: type[ThinkqueueError]) -> HTTPStatus:
     return next((STATUSES[base] for base in kind.__mro__ if base in STATUSES), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {
-        "description": text,
-        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemReply"}}},
-    }
-    for code, text in {
-        400: "The body is not JSON.",
-        401: "No API key, or one that is not valid.",
-        403: "The API key may not do that.",
-        404: "There is no such thing, or it is somebody else's.",
-        408: "The body came in too slowly.",
-        409: "Not in the job's present state.",
-        413: "The body is too large.",
-        415: "The body is not sent as JSON.",
-        422: "A field is wrong; `errors` says which, and what to do.",
-        429: "Too much at once; `Retry-After` says how long to wait.",
-        503: "Redis or the object store does not answer; nothing was accepted.",
-    }.items()
-}
-"""For the API's document."""
-
 RETRY_AFTER_S = 5
 """For a server that does not answer; OpenAI's SDK ignores waits over 60 s."""
 
@@ -91,16 +70,9 @@ class BodyTooLarge(HTTPException):
         )
 
 
-def problem_response(
-    status: HTTPStatus,
-    code: str,
-    message: str,
-    *,
-    problems: Sequence[Problem] = (),
-    headers: dict[str, str] | None = None,
-) -> JSONResponse:
+def problem_body(status: HTTPStatus, code: str, message: str, *, problems: Sequence[Problem] = ()) -> dict[str, Any]:
     """``error.param`` is the first fault's field, as a JSON pointer; ``errors`` lists them all."""
-    kind = "invalid_request_error" if status < 500 and status != 429 else "server_error"
+    kind = "invalid_request_error" if status < 500 else "server_error"
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": status.phrase,
@@ -118,6 +90,18 @@ def problem_response(
         body["errors"] = [
             {"pointer": fault.pointer, "code": fault.code, "message": fault.message} for fault in problems
         ]
+    return body
+
+
+def problem_response(
+    status: HTTPStatus,
+    code: str,
+    message: str,
+    *,
+    problems: Sequence[Problem] = (),
+    headers: dict[str, str] | None = None,
+) -> JSONResponse:
+    body = problem_body(status, code, message, problems=problems)
     return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 

@@ -7,18 +7,20 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 
+from api.replies import LiveReply, ReadyReply
 from api.services import Services, services
 from jobs.errors import ThinkqueueError
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/livez")
+@router.get("/livez", response_model=LiveReply)
 async def live() -> dict[str, str]:
+    """The process runs."""
     return {"status": "live"}
 
 
-@router.get("/readyz")
+@router.get("/readyz", response_model=ReadyReply, responses={503: {"model": ReadyReply}})
 def ready(service: Annotated[Services, Depends(services)]) -> JSONResponse:
     """200 when Redis, the epoch and the object store are there. Workers are told of, but not needed for intake."""
     store, blobs = service.store, service.blobs

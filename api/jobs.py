@@ -9,12 +9,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 
 from api.auth import caller, documented
 from api.body import JsonRoute
-from api.errors import PROBLEMS
 from api.intake import Accepted
+from api.problems import PROBLEMS
 from api.replies import JobList, JobReply, Status
 from api.schemas import JobBody
 from api.services import Services, services
@@ -31,6 +32,7 @@ METADATA = re.compile(r"metadata\[(.{1,64})\]", re.DOTALL)
 JobId = Annotated[str, Path(max_length=64, examples=["job_01K9ZXV4T8Q2M6R0C5B7N3D1FG"])]
 Caller = Annotated[ApiKey, Depends(caller)]
 Service = Annotated[Services, Depends(services)]
+Moment = Annotated[datetime, WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]})]
 IdempotencyKey = Annotated[str | None, Header(description="The same key makes the same job, however often it is sent.")]
 
 router = APIRouter(
@@ -64,8 +66,8 @@ def list_jobs(
     service: Service,
     request: Request,
     status: Annotated[list[Status] | None, Query(description="Repeat it for several.")] = None,
-    created_from: Annotated[datetime | None, Query(description="ISO 8601 or seconds since 1970; inclusive.")] = None,
-    created_before: Annotated[datetime | None, Query(description="Exclusive.")] = None,
+    created_from: Annotated[Moment | None, Query(description="ISO 8601 or seconds since 1970; inclusive.")] = None,
+    created_before: Annotated[Moment | None, Query(description="Exclusive.")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     after: Annotated[str, Query(max_length=64, description="`last_id` of the page before.")] = "",
 ) -> dict[str, Any]:

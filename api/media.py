@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from api.schemas import UPLOAD
+from api.urls import UPLOAD
 from jobs.blobs import Blobs, job_folder
 from jobs.errors import Invalid, Problem
 from jobs.uploads import Uploads

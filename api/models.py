@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path
 
 from api.auth import documented
-from api.errors import PROBLEMS
+from api.problems import PROBLEMS
 from api.replies import ModelList, ModelReply
 from api.services import Services, services
 from jobs.errors import ModelNotFound

@@ -4,8 +4,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from api import examples
+
 Status = Literal["preparing", "queued", "running", "completed", "failed", "cancelled", "expired"]
 Priority = Literal["high", "default", "low"]
+
+
+def shown(example: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [example]})
 
 
 class ErrorDetail(BaseModel):
@@ -54,6 +60,8 @@ class Medium(BaseModel):
 class JobSummary(BaseModel):
     """A job without its output, as lists have it; what is not known yet is null."""
 
+    model_config = shown(examples.SUMMARY)
+
     id: str
     object: Literal["job"]
     status: Status
@@ -74,35 +82,7 @@ class JobSummary(BaseModel):
 class JobReply(JobSummary):
     """A job as it is now; links are made anew for each reader."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": "job_01K9ZXV4T8Q2M6R0C5B7N3D1FG",
-                    "object": "job",
-                    "status": "completed",
-                    "priority": "default",
-                    "attempt": 1,
-                    "created_at": 1795464000,
-                    "started_at": 1795464001,
-                    "ended_at": 1795464009,
-                    "expires_at": 1795550400,
-                    "tokens": 412,
-                    "metadata": {"order": "A-17"},
-                    "retried_from": None,
-                    "position": None,
-                    "error": None,
-                    "output": {"thinking": "The bars of …", "answer": "The third quarter, by 12 %."},
-                    "finish_reason": "stop",
-                    "thinking_truncated": False,
-                    "truncation_reason": None,
-                    "usage": {"input_tokens": 1302, "thinking_tokens": 380, "answer_tokens": 32, "gpu_seconds": 7.9},
-                    "timings": {"prepared_ms": 210, "queued_ms": 40, "prefill_ms": 160, "decode_ms": 7750},
-                    "media": [{"kind": "input", "name": "0.png", "url": "https://…"}],
-                }
-            ]
-        }
-    )
+    model_config = shown(examples.JOB)
 
     position: int | None
     """Jobs that are served before it in its line; null when it does not wait."""
@@ -119,6 +99,8 @@ class JobReply(JobSummary):
 class JobList(BaseModel):
     """Newest first. While ``has_more``, ask again with ``after`` = ``last_id``."""
 
+    model_config = shown(examples.JOB_LIST)
+
     object: Literal["list"] = "list"
     data: list[JobSummary]
     has_more: bool
@@ -128,6 +110,8 @@ class JobList(BaseModel):
 
 
 class UploadReply(BaseModel):
+    model_config = shown(examples.UPLOAD)
+
     id: str
     object: Literal["upload"] = "upload"
     bytes: int
@@ -142,6 +126,8 @@ class UploadReply(BaseModel):
 
 
 class SecretReply(BaseModel):
+    model_config = shown(examples.SECRET)
+
     object: Literal["webhook_secret"] = "webhook_secret"
     version: int
     rotated_at: int | None
@@ -160,6 +146,8 @@ class AttemptReply(BaseModel):
 
 
 class DeliveryReply(BaseModel):
+    model_config = shown(examples.DELIVERY)
+
     id: str
     object: Literal["webhook_delivery"] = "webhook_delivery"
     event_type: str
@@ -168,6 +156,8 @@ class DeliveryReply(BaseModel):
 
 
 class ModelReply(BaseModel):
+    model_config = shown(examples.MODEL)
+
     id: str
     object: Literal["model"] = "model"
     created: int
@@ -181,6 +171,8 @@ class ModelReply(BaseModel):
 
 
 class ModelList(BaseModel):
+    model_config = shown(examples.MODEL_LIST)
+
     object: Literal["list"] = "list"
     data: list[ModelReply]
 
@@ -196,6 +188,24 @@ class DayReply(BaseModel):
 
 
 class UsageReply(BaseModel):
+    model_config = shown(examples.USAGE)
+
     object: Literal["list"] = "list"
     data: list[DayReply]
     """Days (UTC) on which something ended, oldest first."""
+
+
+class LiveReply(BaseModel):
+    model_config = shown({"status": "live"})
+
+    status: Literal["live"]
+
+
+class ReadyReply(BaseModel):
+    model_config = shown(examples.READY)
+
+    status: Literal["ready", "not_ready"]
+    checks: dict[str, str]
+    """``ok``, or what is wrong."""
+    workers: dict[str, int]
+    """Ready ones by stage."""

@@ -1,10 +1,8 @@
 """The bodies that clients send. Only fields that are honoured exist; all others are refused by name."""
 
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -15,40 +13,14 @@ from pydantic import (
     model_validator,
 )
 
-MAX_URL = 4_096
-UPLOAD = "upload:"
+from api import examples
+from api.urls import MediaUrl, WebUrl
+
 WEEK_S = 7 * 24 * 3600
 MAX_SEED = 2**53 - 1
 """The largest whole number that every JSON parser keeps."""
 
 TerminalEvent = Literal["job.completed", "job.failed", "job.cancelled", "job.expired"]
-
-
-def _check_web_url(url: str) -> str:
-    """Only the form; whether the address may be reached is decided where it is reached (worker/egress.py)."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host, parts = None, urlsplit("")
-    if parts.scheme not in ("http", "https") or not host:
-        raise ValueError("must be an absolute http:// or https:// URL")
-    if any(ord(character) < 33 or ord(character) == 127 for character in url):
-        raise ValueError("must not contain spaces or control characters; percent-encode them")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("must not carry a user name or password: it would be stored and logged")
-    if len(url) > MAX_URL:
-        raise ValueError(f"must not be longer than {MAX_URL} characters")
-    return url
-
-
-def _check_media_url(url: str) -> str:
-    if url[:5].lower() == "data:" or url.startswith(UPLOAD):
-        return url
-    try:
-        return _check_web_url(url)
-    except ValueError as error:
-        raise ValueError(str(error).replace("URL", "URL, a data: URL or upload:<id>", 1)) from None
 
 
 def _listed(content: Any) -> Any:
@@ -66,8 +38,7 @@ class TextPart(Body):
 
 
 class ImageUrl(Body):
-    url: Annotated[str, AfterValidator(_check_media_url)]
-    """``http(s)://…``, ``data:image/…;base64,…``, or ``upload:<id>`` (see ``POST /v1/uploads``)."""
+    url: MediaUrl
 
 
 class ImagePart(Body):
@@ -91,7 +62,13 @@ Part = Annotated[
 ]
 
 
+def _or_text(schema: dict[str, Any]) -> None:
+    schema["properties"]["content"] = {"anyOf": [{"type": "string", "minLength": 1}, schema["properties"]["content"]]}
+
+
 class Message(Body):
+    model_config = ConfigDict(json_schema_extra=_or_text)
+
     role: Literal["system", "user"]
     content: Annotated[list[Part], BeforeValidator(_listed), Field(min_length=1, max_length=256)]
 
@@ -120,7 +97,7 @@ class Sampling(Body):
 
 
 class CallbackBody(Body):
-    url: Annotated[str, AfterValidator(_check_web_url)]
+    url: WebUrl
     events: Annotated[
         list[TerminalEvent],
         Field(
@@ -137,31 +114,7 @@ MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 class JobBody(Body):
     """One job: a prompt with its pictures, and how to think about it."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "messages": [
-                        {
-                            "role": "user",
-                            "content": [
-                                {"type": "image_url", "image_url": {"url": "https://example.com/chart.png"}},
-                                {"type": "text", "text": "Which quarter fell, and by how much?"},
-                            ],
-                        }
-                    ],
-                    "thinking": {"budget_tokens": 2048},
-                    "max_answer_tokens": 1024,
-                    "expires_in": 3600,
-                    "callback": {
-                        "url": "https://example.com/hook",
-                        "events": ["job.completed", "job.failed"],
-                    },
-                    "metadata": {"order": "A-17"},
-                }
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.JOB_BODY]})
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=2)]
     thinking: Thinking | None = None
@@ -203,6 +156,8 @@ class UploadParts(Body):
 
 
 class RotateBody(Body):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"keep_old_secret_active_for_24_hours": True}]})
+
     keep_old_secret_active_for_24_hours: bool = True
 
 
@@ -211,5 +166,5 @@ class TestEventBody(Body):
         json_schema_extra={"examples": [{"url": "https://example.com/hook", "event_type": "job.completed"}]}
     )
 
-    url: Annotated[str, AfterValidator(_check_web_url)]
+    url: WebUrl
     event_type: TerminalEvent = "job.completed"

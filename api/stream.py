@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.auth import caller, documented
 from api.hub import Reader, State
+from api.problems import PROBLEMS
 from api.services import Services, services
 from jobs.errors import Invalid, Problem
 from jobs.events import Event
@@ -25,7 +26,7 @@ PING_S = 15
 SEND_LIMIT_S = 30.0
 """A client that takes nothing for so long is cut off."""
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[documented])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[documented], responses=PROBLEMS)
 
 DOCUMENT: dict[int | str, dict[str, Any]] = {
     200: {

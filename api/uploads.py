@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path
 
 from api.auth import caller, documented
 from api.body import JsonRoute
-from api.errors import PROBLEMS
+from api.problems import PROBLEMS
 from api.replies import UploadReply
 from api.schemas import UploadBody, UploadParts
 from api.services import Services, services

@@ -1,12 +1,14 @@
 """``/v1/usage``: what a tenant used, by day."""
 
+import re
 from datetime import date, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
+from pydantic import BeforeValidator
 
 from api.auth import caller, documented
-from api.errors import PROBLEMS
+from api.problems import PROBLEMS
 from api.replies import UsageReply
 from api.services import Services, services
 from jobs.errors import Invalid, Problem
@@ -14,6 +16,17 @@ from jobs.keys import ApiKey
 from jobs.usage import DayUsage, today
 
 MAX_DAYS = 92
+ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def _check_form(text: str) -> str:
+    if not ISO.fullmatch(text):
+        raise ValueError("must be a day such as 2026-01-31")
+    return text
+
+
+Day = Annotated[date, BeforeValidator(_check_form)]
+"""Not the number of seconds that pydantic would take, too."""
 
 router = APIRouter(prefix="/v1/usage", tags=["usage"], dependencies=[documented], responses=PROBLEMS)
 
@@ -22,8 +35,8 @@ router = APIRouter(prefix="/v1/usage", tags=["usage"], dependencies=[documented]
 def get_usage(
     key: Annotated[ApiKey, Depends(caller)],
     service: Annotated[Services, Depends(services)],
-    first: Annotated[date | None, Query(description="UTC; default: 29 days before the last.")] = None,
-    last: Annotated[date | None, Query(description="UTC, inclusive; default: today.")] = None,
+    first: Annotated[Day | None, Query(description="UTC; default: 29 days before the last.")] = None,
+    last: Annotated[Day | None, Query(description="UTC, inclusive; default: today.")] = None,
 ) -> dict[str, Any]:
     """Jobs by status, tokens by kind and GPU time of each day on which something ended."""
     end = last or today()

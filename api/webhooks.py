@@ -10,7 +10,7 @@ from ulid import ULID
 
 from api.auth import caller, documented
 from api.body import JsonRoute
-from api.errors import PROBLEMS
+from api.problems import PROBLEMS
 from api.replies import DeliveryReply, SecretReply
 from api.schemas import RotateBody, TestEventBody
 from api.services import Services, services

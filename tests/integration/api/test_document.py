@@ -1,0 +1,91 @@
+"""The API's document, held against the API: each generated call is answered as the document says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from jobs.keys import ApiKey, Keys
+from jobs.record import LANES
+from jobs.scripts import connect
+from tests.fixtures.service import Service
+from tests.fixtures.table import Table
+
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+EXAMPLES = 12
+"""Of each operation and phase: some hundred calls. A thousand take some minutes, by hand."""
+
+
+def test_every_generated_call_is_answered_as_the_document_says(bare_service: Service, table: Table) -> None:
+    key = ApiKey("", "tenant", lanes=LANES, requests_per_minute=1_000_000)
+    _, token = Keys(connect(table.settings), table.blobs).create(key)
+    bare_service.start("api", AUTH="keys")
+    bare_service.await_workers()
+    command = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIG)]
+    command += ["run", f"{bare_service.url}/openapi.json", "-H", f"Authorization: Bearer {token}"]
+    command += [
+        "--max-examples",
+        str(EXAMPLES),
+        "--request-timeout",
+        "20",
+        "--no-color",
+        "--generation-database",
+        "none",
+    ]
+    # Streams do not end by themselves; test_stream.py reads them.
+    command += ["--exclude-path-regex", "events$", "--continue-on-failure"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
+    assert result.returncode == 0, result.stdout[-6_000:] + result.stderr[-2_000:]
+    assert "crashed" not in bare_service.log("api")
+
+
+@pytest.fixture
+def document(client: TestClient) -> dict[str, Any]:
+    return dict(client.get("/openapi.json").json())
+
+
+def operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (f"{method.upper()} {path}", operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+def test_every_route_says_what_it_does_answers_and_refuses(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        assert operation.get("description"), name
+        if "/v1/" in name:
+            assert {"401", "422", "429", "503"} <= operation["responses"].keys(), name
+
+
+def test_every_body_and_answer_has_an_example(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+
+    def has_example(content: dict[str, Any]) -> bool:
+        schema = content.get("schema", {})
+        named = schema.get("$ref") or next((one["$ref"] for one in schema.get("anyOf", []) if "$ref" in one), "")
+        model = schemas.get(named.rpartition("/")[2], {})
+        return bool(content.get("example") or content.get("examples") or model.get("examples"))
+
+    bare = []
+    for name, operation in operations(document):
+        bodies = [("body", operation["requestBody"])] if "requestBody" in operation else []
+        for kind, body in [*bodies, *operation["responses"].items()]:
+            bare += [f"{name} {kind}" for content in body.get("content", {}).values() if not has_example(content)]
+    assert bare == []
+
+
+def test_a_service_without_keys_asks_for_none(document: dict[str, Any]) -> None:
+    assert "securitySchemes" not in document["components"]
+    assert not any("security" in operation for _, operation in operations(document))
+
+
+def test_the_document_names_no_secret_and_no_server(document: dict[str, Any], table: Table) -> None:
+    text = json.dumps(document)
+    assert table.settings.webhook_secret.get_secret_value() not in text
+    assert table.settings.s3_endpoint not in text

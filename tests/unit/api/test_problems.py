@@ -1,0 +1,32 @@
+"""docs/errors.md, held against the code."""
+
+import re
+from pathlib import Path
+
+from api.problems import page
+from jobs.failures import FAILURES
+
+ROOT = Path(__file__).parents[3]
+CODES = (
+    r'(?:JobFailed|MediaError|SequenceError)\(\s*"(\w+)"',
+    r'(?:_fail|Stopped)\([\w., ]*?"(\w+)"',
+    r'\bcode = "(\w+)"',
+    r'code, message = "(\w+)"',
+    r'JobStatus\.\w+, "(\w+)"',
+    r'^(?:EXPIRED = \(|    )"(worker_lost|expired)"',
+)
+
+
+def test_the_page_is_what_the_code_says() -> None:
+    assert (ROOT / "docs" / "errors.md").read_text("utf-8") == page(), "run `make docs`"
+
+
+def test_every_code_that_a_job_may_fail_with_is_explained() -> None:
+    used = {
+        code
+        for path in (ROOT / "worker").rglob("*.py")
+        for pattern in CODES
+        for code in re.findall(pattern, path.read_text("utf-8"), re.MULTILINE)
+    }
+    assert len(used) > 20
+    assert used == FAILURES.keys()
