@@ -8,9 +8,12 @@ import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
+import structlog
 from fastapi import APIRouter, Depends, Header, Query
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import SendTimeoutError
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from api.auth import caller, documented
 from api.hub import Reader, State
@@ -25,6 +28,19 @@ from jobs.view import find_job, read_request
 PING_S = 15
 SEND_LIMIT_S = 30.0
 """A client that takes nothing for so long is cut off."""
+
+log = structlog.get_logger(__name__)
+
+
+class Stream(EventSourceResponse):
+    """Ends without an error when its reader is cut off; the socket's own time limit frees the connection."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            log.info("stream.cut_off", path=scope["path"])
+
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[documented], responses=PROBLEMS)
 
@@ -60,7 +76,7 @@ async def stream_events(
         frames = _replayed(job, events, request.thinking_budget)
     else:
         frames = _followed(service, service.hub.join(job.id, after=position), job, request.thinking_budget)
-    return EventSourceResponse(
+    return Stream(
         frames,
         ping=PING_S,
         send_timeout=SEND_LIMIT_S,
