@@ -5,35 +5,29 @@ The order is the promise: when the client hears 202, all that is needed to rebui
 
 import hashlib
 import hmac
-import json
-import secrets
-import time
-from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from dataclasses import dataclass
 
 import structlog
 from ulid import ULID
 
+from api.conversation import Conversations, refuse
 from api.credit import Credit
+from api.draft import Drafts, fingerprint_of
 from api.media import MediaIntake
-from api.schemas import ImagePart, JobBody, Message, TextPart
+from api.schemas import JobBody
 from jobs import bells
 from jobs.blobs import BlobMissing, Blobs, request_key, result_key
 from jobs.ending import DAY_MS
-from jobs.errors import Forbidden, IdempotencyConflict, Invalid, NotEnded, NotFound, Problem, StoreUnavailable
+from jobs.errors import Forbidden, IdempotencyConflict, NotEnded, NotFound, StoreUnavailable
 from jobs.index import JobIndex, labels
 from jobs.keys import ApiKey
 from jobs.record import Job, Stage
-from jobs.request import Callback, JobRequest
+from jobs.request import JobRequest
 from jobs.settings import Settings
 from jobs.store import Admitted, JobStore
-from jobs.view import read_request
 
 log = structlog.get_logger(__name__)
 
-LONGEST_TOKEN = 128
-"""In characters: vocabularies of this kind have one of 128 spaces. The engine counts exactly; this only keeps out what
-cannot fit."""
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -52,7 +46,8 @@ class Intake:
         self._store = store
         self._index = index
         self._blobs = blobs
-        self._media = media
+        self._drafts = Drafts(blobs, media, settings)
+        self._conversations = Conversations(store, blobs)
         self._settings = settings
         self._credit = Credit()
 
@@ -71,9 +66,11 @@ class Intake:
             Overloaded: no more jobs may come in now.
             Unavailable, NotInitialised: nothing was accepted; the same request may be sent again.
         """
-        self._check_against_family(body)
+        conversation = self._conversations.of(body, tenant=caller.tenant)
+        conversation.check(self._settings.family)
+        self._check_room(body)
         self._check_rights(body, caller)
-        fingerprint = _fingerprint(body.model_dump(exclude_unset=True))
+        fingerprint = fingerprint_of(body.model_dump(exclude_unset=True))
         if idempotency_key is not None:
             job_id = keyed_job_id(caller.tenant, idempotency_key)
             known = self._store.get(job_id)
@@ -82,7 +79,8 @@ class Intake:
         if known is None:
             is_told = idempotency_key is not None or tries_before is None
             job_id = self._check(job_id, caller, "" if is_told else fingerprint, is_repeat=bool(tries_before))
-        return self._accept(self._request(job_id, body, caller.tenant, fingerprint), known)
+        request = self._drafts.of_body(job_id, conversation, tenant=caller.tenant, fingerprint=fingerprint)
+        return self._accept(request, known)
 
     def retry(self, job: Job, *, caller: ApiKey, idempotency_key: str | None = None) -> Accepted:
         """Make a new job of an ended one's request, with copies of its media. Raises NotEnded, and as ``accept``."""
@@ -92,7 +90,7 @@ class Intake:
         known = self._store.get(job_id) if idempotency_key else None
         if known is None:
             self._check(job_id, caller)
-        return self._accept(self._repeated(job_id, job), known)
+        return self._accept(self._drafts.of_job(job_id, job), known)
 
     def _check(self, job_id: str, caller: ApiKey, body: str = "", *, is_repeat: bool = False) -> str:
         """Returns the job's id: another one for a body that is to be remembered, and was."""
@@ -145,76 +143,18 @@ class Intake:
             raise Forbidden(f"This API key may ask for the priorities {', '.join(caller.lanes)}, not {body.priority}.")
         longest_s = self._settings.retention_days * DAY_MS // 1000
         if body.retention_seconds is not None and body.retention_seconds > longest_s:
-            _refuse("/retention_seconds", f"is longer than this service keeps jobs, {longest_s} seconds")
+            refuse("/retention_seconds", f"is longer than this service keeps jobs, {longest_s} seconds")
 
-    def _check_against_family(self, body: JobBody) -> None:
+    def _check_room(self, body: JobBody) -> None:
         family = self._settings.family
-        if (images := _count_images(body)) > family.max_images:
-            _refuse("/messages", f"has {images} pictures; {family.name} takes {family.max_images}")
-        if (text := _count_characters(body)) > family.context_tokens * LONGEST_TOKEN:
-            _refuse("/messages", f"has {text} characters, far more than the model's {family.context_tokens} tokens")
         answer = body.max_answer_tokens or family.max_answer_tokens
         budget = max(body.thinking.budget_tokens, 0) if body.thinking else 0
         if answer + budget >= family.context_tokens:
-            _refuse(
+            refuse(
                 "/max_answer_tokens" if answer >= family.context_tokens else "/thinking/budget_tokens",
                 f"thinking ({budget}) and answer ({answer}) leave no room for a prompt "
                 f"in the model's {family.context_tokens} tokens; ask for less",
             )
-
-    def _request(self, job_id: str, body: JobBody, tenant: str, fingerprint: str) -> JobRequest:
-        family, sampling = self._settings.family, body.sampling.model_dump(exclude_none=True)
-        seed = sampling.pop("seed", None)
-        return JobRequest(
-            id=job_id,
-            tenant=tenant,
-            lane=body.priority,
-            created_ms=time.time_ns() // 1_000_000,
-            expires_ms=(body.expires_in or self._settings.job_expires_s) * 1000,
-            fingerprint=fingerprint,
-            messages=[self._message(job_id, tenant, index, message) for index, message in enumerate(body.messages)],
-            thinking_budget=body.thinking.budget_tokens if body.thinking else family.thinking_budget,
-            max_answer_tokens=body.max_answer_tokens or family.max_answer_tokens,
-            sampling=sampling,
-            seed=secrets.randbits(53) if seed is None else seed,
-            callback=(
-                Callback(body.callback.url, tuple(name.removeprefix("job.") for name in body.callback.events))
-                if body.callback
-                else None
-            ),
-            metadata=body.metadata,
-            max_run_s=body.max_run_seconds,
-            retention_ms=body.retention_seconds * 1000 if body.retention_seconds else None,
-        )
-
-    def _repeated(self, job_id: str, job: Job) -> JobRequest:
-        """An ended job's request under a new id. Its media are copied, so that either may be removed."""
-        request = read_request(self._blobs, job.id)
-        try:
-            messages = [
-                {**message, "content": [self._media.copied(part, job_id) for part in message["content"]]}
-                for message in request.messages
-            ]
-        except BlobMissing:
-            raise NotFound("The job's media have outlived their retention; send the request anew.") from None
-        return replace(
-            request,
-            id=job_id,
-            created_ms=time.time_ns() // 1_000_000,
-            fingerprint=_fingerprint({"retried": job.id}),
-            messages=messages,
-            retried_from=job.id,
-        )
-
-    def _message(self, job_id: str, tenant: str, index: int, message: Message) -> dict[str, Any]:
-        parts = []
-        for number, part in enumerate(message.content):
-            if isinstance(part, ImagePart):
-                where = f"/messages/{index}/content/{number}/image_url/url"
-                parts.append({"type": "image", **self._media.source(job_id, tenant, part.image_url.url, where)})
-            else:
-                parts.append({"type": "text", "text": part.text})
-        return {"role": message.role, "content": parts}
 
     def _earlier(self, request: JobRequest) -> JobRequest:
         """The request that took this id before; it may have died before its record was made."""
@@ -229,24 +169,8 @@ class Intake:
         return earlier
 
 
-def _fingerprint(document: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-
-
 def keyed_job_id(tenant: str, idempotency_key: str) -> str:
     """The same id for the same key, so that a retry after a lost reply meets the job that it made."""
     digest = hmac.new(tenant.encode(), idempotency_key.encode(), hashlib.sha256).digest()
     number = int.from_bytes(digest[:16])
     return "job_" + "".join(CROCKFORD[number >> shift & 31] for shift in range(125, -5, -5))
-
-
-def _refuse(where: str, message: str) -> NoReturn:
-    raise Invalid([Problem(where, message)])
-
-
-def _count_characters(body: JobBody) -> int:
-    return sum(len(part.text) for message in body.messages for part in message.content if isinstance(part, TextPart))
-
-
-def _count_images(body: JobBody) -> int:
-    return sum(isinstance(part, ImagePart) for message in body.messages for part in message.content)

@@ -39,6 +39,10 @@ class TextPart(Body):
 
 class ImageUrl(Body):
     url: MediaUrl
+    detail: Literal["auto", "low", "high"] = "auto"
+    """``low``: few tokens, for pictures without small things; the others: all that the model takes."""
+    max_pixels: Annotated[int, Field(ge=1)] | None = None
+    """Larger pictures are scaled down to it; goes before ``detail``. The model's own bounds hold in any case."""
 
 
 class ImagePart(Body):
@@ -69,13 +73,14 @@ def _or_text(schema: dict[str, Any]) -> None:
 class Message(Body):
     model_config = ConfigDict(json_schema_extra=_or_text)
 
-    role: Literal["system", "user"]
+    role: Literal["system", "user", "assistant"]
+    """An assistant turn is an earlier answer; thinking in it is left out."""
     content: Annotated[list[Part], BeforeValidator(_listed), Field(min_length=1, max_length=256)]
 
     @model_validator(mode="after")
-    def _system_is_text(self) -> Self:
-        if self.role == "system" and any(isinstance(part, ImagePart) for part in self.content):
-            raise ValueError("a system message takes text only; move the picture to the user message")
+    def _media_are_the_users(self) -> Self:
+        if self.role != "user" and any(not isinstance(part, TextPart) for part in self.content):
+            raise ValueError(f"a message of the {self.role} takes text only; move the picture to a user message")
         return self
 
 
@@ -116,7 +121,9 @@ class JobBody(Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.JOB_BODY]})
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=2)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=256)]
+    previous_job_id: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+    """Go on behind the answer of a completed job of yours: its turns and media come first, without being sent again."""
     thinking: Thinking | None = None
     max_answer_tokens: Annotated[int, Field(ge=1)] | None = None
     sampling: Sampling = Sampling()
@@ -132,10 +139,13 @@ class JobBody(Body):
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16, default_factory=dict)]
 
     @model_validator(mode="after")
-    def _one_user_turn(self) -> Self:
+    def _turns_lead_to_an_answer(self) -> Self:
         roles = [message.role for message in self.messages]
-        if roles not in (["user"], ["system", "user"]):
-            raise ValueError("messages must be one user message, or a system and then a user message")
+        turns = roles[1:] if roles[0] == "system" else roles
+        if "system" in turns:
+            raise ValueError("messages may have one system message, as the first")
+        if not turns or turns[0] != "user" or turns[-1] != "user":
+            raise ValueError("messages must begin (behind a system message) and end with a message of the user")
         return self
 
 

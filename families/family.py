@@ -1,7 +1,7 @@
 """The shape of a family's facts."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,12 @@ class ImageBounds:
             fitted = tuple(math.ceil(side * grow / self.factor) * self.factor for side in (width, height))
         return fitted[0], fitted[1]
 
+    def within(self, max_pixels: int | None) -> "ImageBounds":
+        """Bounds that a client has narrowed."""
+        if max_pixels is None:
+            return self
+        return replace(self, max_pixels=max(self.min_pixels, min(self.max_pixels, max_pixels)))
+
     def tokens(self, width: int, height: int) -> int:
         """How many prompt tokens a picture of this size becomes, its begin and end marks included."""
         fitted_width, fitted_height = self.fit(width, height)
@@ -85,6 +91,8 @@ class Family:
     closing_text: str
     """Fed into the KV cache to end the thinking: the bridge from a thought to its answer."""
     images: ImageBounds
+    low_detail_pixels: int
+    """For pictures that a client asks to be looked at roughly."""
     max_images: int
     thinking_budget: int
     """The default for jobs that name none."""

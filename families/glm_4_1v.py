@@ -20,6 +20,7 @@ GLM_4_1V = Family(
     closing_text="</think>\n<answer>",
     # The processor counts a picture as two frames (9,633,792 pixels); here one counts: 6,144 tokens.
     images=ImageBounds(factor=28, min_pixels=112 * 112 // 2, max_pixels=14 * 14 * 2 * 2 * 6144),
+    low_detail_pixels=512 * 512,
     max_images=32,
     # Runs that end by themselves were seen to stay under 4,371 tokens while runaways hit any limit;
     # 8,192 parts the two and is the reference script's default.
@@ -33,6 +34,7 @@ POCKET = replace(
     name="pocket",
     context_tokens=2_048,
     images=ImageBounds(factor=28, min_pixels=56 * 56, max_pixels=336 * 336),
+    low_detail_pixels=168 * 168,
     max_images=8,
     thinking_budget=256,
     max_answer_tokens=128,

@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from families import Family
+from families import Family, answer_of
 from jobs.bells import ring
 from jobs.blobs import BlobMissing, Blobs, job_folder, request_key
 from jobs.ending import Ending
@@ -95,7 +95,7 @@ class Preparer:
         for number, source in enumerate(sources):
             self._store.progress(job.id, job.claim, done=number, total=len(sources))
             images.append(self._prepare_image(job, folder, number, source))
-        inputs = PreparedInputs([_without_sources(message) for message in request.messages], tuple(images))
+        inputs = PreparedInputs([self._as_read(message) for message in request.messages], tuple(images))
         self._blobs.put(f"{job_folder(job.id)}/{folder}/prepared.json", inputs.to_json(), "application/json")
         need = need_tokens(request, inputs, self._settings.family)
         self._store.prepared(job.id, job.claim, folder=folder, need_tokens=need)
@@ -104,7 +104,8 @@ class Preparer:
     def _prepare_image(self, job: Job, folder: str, number: int, source: dict[str, Any]) -> PreparedImage:
         try:
             data = self._blobs.get(source["key"]) if "key" in source else asyncio.run(self._fetch(source["url"]))
-            image = normalise(data, bounds=self._settings.family.images, max_pixels=self._settings.max_image_pixels)
+            bounds = self._settings.family.images.within(source.get("max_pixels"))
+            image = normalise(data, bounds=bounds, max_pixels=self._settings.max_image_pixels)
         except (EgressError, MediaError) as error:
             raise JobFailed(error.code, f"Picture {number + 1}: {error.message}") from error
         except BlobMissing:
@@ -112,6 +113,14 @@ class Preparer:
         key = f"{job_folder(job.id)}/{folder}/{number}.png"
         self._blobs.put(key, image.png, "image/png")
         return PreparedImage(key, image.width, image.height, image.source_width, image.source_height)
+
+    def _as_read(self, message: dict[str, Any]) -> dict[str, Any]:
+        """The message as the engine reads it: an image part is only a place; the pictures come in order."""
+        parts = [part if part["type"] == "text" else {"type": "image"} for part in message["content"]]
+        if message["role"] == "assistant":
+            text = "".join(part["text"] for part in parts)
+            parts = [{"type": "text", "text": answer_of(text, self._settings.family.marks)}]
+        return {"role": message["role"], "content": parts}
 
     async def _fetch(self, url: str) -> bytes:
         async with Egress(self._settings.egress_allow) as egress:
@@ -154,11 +163,3 @@ def need_tokens(request: JobRequest, inputs: PreparedInputs, family: Family) -> 
     text = len(json.dumps(inputs.messages, ensure_ascii=False).encode())
     thinking = family.context_tokens if request.thinking_budget < 0 else request.thinking_budget
     return min(family.context_tokens, pictures + text + thinking + request.max_answer_tokens)
-
-
-def _without_sources(message: dict[str, Any]) -> dict[str, Any]:
-    """The message as the engine reads it: an image part is only a place; the pictures come in order."""
-    return {
-        "role": message["role"],
-        "content": [part if part["type"] == "text" else {"type": "image"} for part in message["content"]],
-    }

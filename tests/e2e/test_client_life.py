@@ -111,3 +111,15 @@ def test_usage_counts_each_token_once(service: Service) -> None:
         used["thinking_tokens"],
         used["answer_tokens"],
     ]
+
+
+def test_a_conversation_goes_on_without_sending_its_picture_again(service: Service) -> None:
+    asked = {"thinking": {"budget_tokens": 4}, "max_answer_tokens": 6, "sampling": {"seed": 5, "temperature": 0.5}}
+    content = question("What?", image_part(inline_picture()))
+    first = service.await_end(service.post(messages=content, **asked))
+    second = service.await_end(service.post(messages=question("More?"), previous_job_id=first["id"], **asked))
+    earlier = {"role": "assistant", "content": f"<think>no</think><answer>{first['output']['answer']}</answer>"}
+    whole = service.await_end(service.post(messages=[*content, earlier, *question("More?")], **asked))
+    assert second["status"] == whole["status"] == "completed"
+    assert second["usage"]["input_tokens"] == whole["usage"]["input_tokens"] > first["usage"]["input_tokens"]
+    assert second["output"] == whole["output"]

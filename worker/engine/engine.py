@@ -30,7 +30,7 @@ class Engine:
         self.sampling_defaults: SamplingDefaults = loaded.sampling_defaults
         self.vocabulary = loaded.vocabulary
         self.runner = Runner(loaded.model)
-        self._inputs = InputBuilder(loaded.tokenizer, loaded.image_processor)
+        self._inputs = InputBuilder(loaded.tokenizer, loaded.image_processor, loaded.family.marks)
         self._waiting: deque[Sequence] = deque()
         self._running: Sequence | None = None
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from families import Marks
 from worker.engine.prompt import PromptWriter
 
 IMAGE_MARK = "<|image|>"
@@ -32,8 +33,8 @@ class ModelInputs:
 class InputBuilder:
     """Safe to share between threads."""
 
-    def __init__(self, tokenizer: Any, image_processor: Any) -> None:
-        self._prompt = PromptWriter(tokenizer)
+    def __init__(self, tokenizer: Any, image_processor: Any, marks: Marks) -> None:
+        self._prompt = PromptWriter(tokenizer, marks)
         self._image_processor = image_processor
         self._image_id = int(tokenizer.convert_tokens_to_ids(IMAGE_MARK))
 

@@ -33,6 +33,7 @@ class LoadedModel:
     image_processor: Any
     vocabulary: Vocabulary
     sampling_defaults: SamplingDefaults
+    family: Family
     context_tokens: int
     revision: str
 
@@ -67,6 +68,7 @@ def load(name: str, *, revision: str, device: Device, dtype: Dtype, family: Fami
         image_processor=image_processor,
         vocabulary=Vocabulary(tokenizer, family, eos if isinstance(eos, list) else [eos]),
         sampling_defaults=_sampling_defaults(generation, family),
+        family=family,
         context_tokens=min(family.context_tokens, config.text_config.max_position_embeddings),
         revision=_revision(name, config),
     )

@@ -5,6 +5,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from families import Marks
+
 PLACE = re.compile("\ue000(\\d+)\ue001")
 """Two code points of private use round a number: where a client's text goes in the rendered template."""
 
@@ -12,8 +14,9 @@ PLACE = re.compile("\ue000(\\d+)\ue001")
 class PromptWriter:
     """Renders and tokenizes; safe to share between threads."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, marks: Marks) -> None:
         self._tokenizer = tokenizer
+        self._boxes = re.compile(f"({re.escape(marks.box_open)}|{re.escape(marks.box_close)})")
         specials = sorted(tokenizer.get_added_vocab(), key=len, reverse=True)
         self._specials = re.compile("(" + "|".join(map(re.escape, specials)) + ")")
         self._special_ids: dict[str, int] = tokenizer.get_added_vocab()
@@ -27,7 +30,7 @@ class PromptWriter:
         two of them is tokenized as one piece, so that ordinary text gives the ids that a plain tokenizer run gives.
         """
         texts: list[str] = []
-        hidden = [_with_places(message, texts) for message in messages]
+        hidden = [self._with_places(message, texts) for message in messages]
         rendered = self._tokenizer.apply_chat_template(hidden, tokenize=False, add_generation_prompt=True)
         ids: list[int] = []
         for piece in self._specials.split(rendered):
@@ -44,19 +47,25 @@ class PromptWriter:
         with self._lock:
             return list(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
+    def _with_places(self, message: dict[str, Any], texts: list[str]) -> dict[str, Any]:
+        """The message with each text put aside.
 
-def _with_places(message: dict[str, Any], texts: list[str]) -> dict[str, Any]:
-    """The message with each text put aside.
+        Only a user's content may be a list: GLM's template prints a system or assistant list as Python would.
+        An earlier answer keeps its box marks as the tokens that they were.
+        """
 
-    Only a user's content may be a list: GLM's template prints a system or assistant list as Python would.
-    """
-    parts = []
-    for part in message["content"]:
-        if part["type"] == "text":
-            texts.append(part["text"])
-            parts.append({"type": "text", "text": f"\ue000{len(texts) - 1}\ue001"})
-        else:
-            parts.append(part)
-    if message["role"] == "user":
-        return {"role": "user", "content": parts}
-    return {"role": message["role"], "content": "".join(part["text"] for part in parts)}
+        def place(text: str) -> str:
+            texts.append(text)
+            return f"\ue000{len(texts) - 1}\ue001"
+
+        if message["role"] == "user":
+            parts = [
+                {"type": "text", "text": place(part["text"])} if part["type"] == "text" else part
+                for part in message["content"]
+            ]
+            return {"role": "user", "content": parts}
+        text = "".join(part["text"] for part in message["content"])
+        if message["role"] == "system":
+            return {"role": "system", "content": place(text)}
+        pieces = [piece if self._boxes.fullmatch(piece) else place(piece) for piece in self._boxes.split(text)]
+        return {"role": "assistant", "content": "".join(pieces)}

@@ -1,0 +1,25 @@
+"""What an earlier answer looks like in a conversation: the models are trained on history without thinking."""
+
+from families.family import Marks
+
+
+def answer_of(text: str, marks: Marks) -> str:
+    """An assistant turn as the model shall see it: its answer, as it was.
+
+    Clients send back what they have: the answer alone, or the whole output with its marks. Only marks at the ends go;
+    what stands inside the answer (HTML, code, boxes, even the word ``</think>``) is the answer's.
+    """
+    answer = text.strip()
+    if answer.startswith(marks.think_open) and marks.think_close in answer:
+        answer = answer.partition(marks.think_close)[2].lstrip()
+        if marks.answer_open and answer.startswith(marks.answer_open):
+            return _unwrapped(answer, marks)
+        return answer
+    if marks.answer_open and answer.startswith(marks.answer_open):
+        return _unwrapped(answer, marks)
+    return text
+
+
+def _unwrapped(answer: str, marks: Marks) -> str:
+    inner = answer.removeprefix(marks.answer_open or "")
+    return inner.removesuffix(marks.answer_close or "").strip()

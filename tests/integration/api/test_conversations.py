@@ -1,0 +1,107 @@
+"""Jobs of several turns, and jobs that go on from others."""
+
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from jobs.record import Job, JobStatus, Stage
+from jobs.result import JobResult
+from jobs.view import read_request
+from tests.fixtures.api import inline_picture
+from tests.fixtures.table import Table, completed
+
+
+def user(*parts: str | dict[str, Any]) -> dict[str, Any]:
+    content = [{"type": "text", "text": part} if isinstance(part, str) else part for part in parts]
+    return {"role": "user", "content": content}
+
+
+def assistant(text: str) -> dict[str, Any]:
+    return {"role": "assistant", "content": text}
+
+
+def picture(**more: Any) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": inline_picture(), **more}}
+
+
+def claim(table: Table, job_id: str) -> Job:
+    while claimed := table.claim(Stage.PREPARE):
+        if claimed.job.id == job_id:
+            return claimed.job
+    raise AssertionError("not in line")
+
+
+def post(client: TestClient, *messages: dict[str, Any], **more: Any) -> str:
+    reply = client.post("/v1/jobs", json={"messages": list(messages), **more})
+    assert reply.status_code == 202, reply.text
+    return str(reply.json()["id"])
+
+
+def roles(table: Table, job_id: str) -> list[str]:
+    return [message["role"] for message in read_request(table.blobs, job_id).messages]
+
+
+def test_a_job_goes_on_from_another_with_copies_of_its_media(client: TestClient, table: Table) -> None:
+    system = {"role": "system", "content": "Be brief."}
+    first = post(client, system, user(picture(), "How many?"))
+    table.ending.end(completed(claim(table, first), answer="four"), expect="owner")
+    second = post(client, user("And red ones?"), previous_job_id=first)
+    assert roles(table, second) == ["system", "user", "assistant", "user"]
+    messages = read_request(table.blobs, second).messages
+    assert messages[2]["content"] == [{"type": "text", "text": "four"}]
+    assert messages[1]["content"][0]["key"].startswith(f"jobs/{second}/media/")
+    assert client.delete(f"/v1/jobs/{first}").status_code == 204
+    assert table.blobs.size(messages[1]["content"][0]["key"]) > 0
+
+    table.ending.end(completed(claim(table, second), answer="one"), expect="owner")
+    third = post(client, {"role": "system", "content": "Rhyme."}, user("And now?"), previous_job_id=second)
+    assert roles(table, third) == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert read_request(table.blobs, third).messages[0]["content"][0]["text"] == "Rhyme."
+
+
+def test_what_cannot_be_gone_on_from_is_said(client: TestClient, table: Table) -> None:
+    failed = post(client, user("x"))
+    job = claim(table, failed)
+    table.ending.end(JobResult.without_output(job, JobStatus.FAILED, "x", "x", claim=job.claim), expect="owner")
+    running = post(client, user("x"))
+    for job_id, says in (("job_none", "no job of yours"), (running, "has not ended"), (failed, "ended as failed")):
+        reply = client.post("/v1/jobs", json={"messages": [user("y")], "previous_job_id": job_id})
+        assert reply.status_code == 422
+        assert reply.json()["errors"][0]["pointer"] == "/previous_job_id"
+        assert says in reply.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("messages", "says"),
+    [
+        ([assistant("x")], "begin"),
+        ([user("x"), assistant("y")], "end with a message of the user"),
+        ([{"role": "system", "content": "x"}], "end with a message of the user"),
+        ([user("x"), {"role": "system", "content": "y"}, user("z")], "one system message"),
+        ([{"role": "system", "content": [picture()]}, user("z")], "takes text only"),
+        ([user("x"), {"role": "assistant", "content": [picture()]}, user("z")], "takes text only"),
+        ([user(*[picture()] * 5), assistant("y"), user(*[picture()] * 4)], "has 9 pictures; pocket takes 8"),
+    ],
+)
+def test_turns_that_make_no_conversation_are_refused(
+    client: TestClient, messages: list[dict[str, Any]], says: str
+) -> None:
+    reply = client.post("/v1/jobs", json={"messages": messages})
+    assert reply.status_code == 422
+    assert says in reply.json()["detail"]
+
+
+def test_a_string_and_a_list_give_the_same_turn(client: TestClient, table: Table) -> None:
+    ids = [
+        post(client, {"role": "user", "content": "Hi."}, assistant("Ho."), user("x")),
+        post(client, user("Hi."), {"role": "assistant", "content": [{"type": "text", "text": "Ho."}]}, user("x")),
+    ]
+    assert len({str(read_request(table.blobs, job_id).messages) for job_id in ids}) == 1
+
+
+def test_the_size_of_a_picture_may_be_asked_for(client: TestClient, table: Table) -> None:
+    parts = [picture(), picture(detail="low"), picture(detail="high"), picture(max_pixels=5_000, detail="low")]
+    job_id = post(client, user(*parts))
+    content = read_request(table.blobs, job_id).messages[0]["content"]
+    assert [part.get("max_pixels") for part in content] == [None, 168 * 168, None, 5_000]
