@@ -58,7 +58,7 @@ def _model(settings: Settings) -> dict[str, Any]:
         },
         "media": {
             "image_url": {
-                "formats": ["png", "jpeg", "webp", "gif", "bmp", "tiff"],
+                "formats": ["png", "jpeg", "webp", "gif", "bmp", "tiff", "heic"],
                 "min_pixels": family.images.min_pixels,
                 "max_pixels": family.images.max_pixels,
             }

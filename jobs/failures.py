@@ -20,7 +20,7 @@ FAILURES: dict[str, tuple[str, str]] = {
     ),
     "media_missing": ("A picture is gone from the object store.", "Send the job anew."),
     "request_missing": ("The request is gone from the object store.", "Send the job anew."),
-    "image_unsupported": ("The file is no picture of a known format.", "Send PNG, JPEG, WebP, GIF, BMP or TIFF."),
+    "image_unsupported": ("The file is no picture of a known format.", "Send PNG, JPEG, WebP, GIF, BMP, TIFF or HEIC."),
     "image_unreadable": ("The picture cannot be decoded.", "Open and save it with another program."),
     "image_truncated": ("The file ends in the middle of the picture.", "Send it whole."),
     "image_too_many_pixels": ("The picture has more pixels than the service decodes.", "Scale it down."),

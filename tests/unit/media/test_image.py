@@ -54,6 +54,7 @@ def two_colored(size: tuple[int, int] = (80, 60)) -> Image.Image:
         ("JPEG", {"quality": 95}, 12),
         ("JPEG", {"progressive": True}, 12),
         ("GIF", {}, 4),
+        ("HEIF", {"quality": 95}, 12),
     ],
 )
 def test_every_kind_is_read(kind: str, options: dict[str, Any], tolerance: int) -> None:
