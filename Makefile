@@ -45,6 +45,7 @@ docs: .venv/dev.done
 lock:
 	$(LOCK) -o requirements.lock pyproject.toml requirements-torch.in
 	$(LOCK) -o requirements-dev.lock --extra dev -c requirements.lock pyproject.toml requirements-torch.in
+	echo "torchvision==0.28.0" | $(LOCK) -o requirements-oracle.lock --no-deps -
 
 clean:
 	rm -rf .venv pocket/weights
@@ -66,6 +67,8 @@ clean:
 	$(PIP) check
 	@touch $@
 
-.venv/dev.done: .venv/runtime.done requirements-dev.lock
+# torchvision apart from the rest: where it can be imported, transformers chooses other image processors.
+.venv/dev.done: .venv/runtime.done requirements-dev.lock requirements-oracle.lock
 	$(PIP) install --require-hashes -r requirements-dev.lock
+	$(PIP) install --require-hashes --no-deps --upgrade --target .venv/oracle -r requirements-oracle.lock
 	@touch $@

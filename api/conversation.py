@@ -1,9 +1,10 @@
 """The turns of a job's conversation: those that its body has, behind those of the job that it goes on from."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from api.schemas import ImagePart, JobBody, TextPart
+from api.schemas import JobBody, TextPart
 from families import Family
 from jobs.blobs import Blobs
 from jobs.errors import Invalid, NotFound, Problem
@@ -11,6 +12,11 @@ from jobs.record import JobStatus
 from jobs.store import JobStore
 from jobs.view import find_job, read_request, read_result
 
+KINDS = {"text": "text", "image_url": "image", "video_url": "video", "file": "document"}
+"""Of a body's parts, as they are stored."""
+WORDS = {"image": "pictures", "video": "videos", "document": "documents"}
+MAX_DOCUMENTS = 10
+"""In a conversation; their pages count together, once they are known."""
 LONGEST_TOKEN = 128
 """In characters: vocabularies of this kind have one of 128 spaces. The engine counts exactly; this only keeps out what
 cannot fit."""
@@ -26,15 +32,25 @@ class Conversation:
 
     def check(self, family: Family) -> None:
         """Raises Invalid: the model cannot take it."""
-        parts = [part for message in self.before for part in message["content"]]
+        self._check_media(family)
+        text = sum(len(part.get("text", "")) for message in self.before for part in message["content"])
         own = [part for message in self.body.messages for part in message.content]
-        images = sum(part["type"] == "image" for part in parts) + sum(isinstance(part, ImagePart) for part in own)
-        if images > family.max_images:
-            refuse("/messages", f"has {images} pictures; {family.name} takes {family.max_images} in a conversation")
-        text = sum(len(part.get("text", "")) for part in parts)
         text += sum(len(part.text) for part in own if isinstance(part, TextPart))
         if text > family.context_tokens * LONGEST_TOKEN:
             refuse("/messages", f"has {text} characters, far more than the model's {family.context_tokens} tokens")
+
+    def _check_media(self, family: Family) -> None:
+        counts = Counter(part["type"] for message in self.before for part in message["content"])
+        counts.update(KINDS[part.type] for message in self.body.messages for part in message.content)
+        limits = {"image": family.max_images, "video": family.max_videos, "document": MAX_DOCUMENTS}
+        for kind, limit in limits.items():
+            if counts[kind] > limit:
+                refuse("/messages", f"has {counts[kind]} {WORDS[kind]}; {family.name} takes {limit} in a conversation")
+        if counts["video"] and (counts["image"] or counts["document"]) and not family.mixes_pictures_and_video:
+            refuse(
+                "/messages",
+                f"has a video and pictures; {family.name} was not trained on both in one conversation: ask in two jobs",
+            )
 
 
 class Conversations:

@@ -9,7 +9,7 @@ from typing import Any
 
 from api.conversation import Conversation
 from api.media import MediaIntake
-from api.schemas import ImagePart, JobBody, Message
+from api.schemas import AnyPart, FilePart, ImagePart, JobBody, Message, TextPart, VideoPart
 from jobs.blobs import BlobMissing, Blobs
 from jobs.errors import NotFound
 from jobs.record import Job
@@ -76,15 +76,25 @@ class Drafts:
             raise NotFound("The earlier job's media have outlived their retention; send them anew.") from None
 
     def _message(self, job_id: str, tenant: str, index: int, message: Message) -> dict[str, Any]:
-        parts: list[dict[str, Any]] = []
-        for number, part in enumerate(message.content):
-            if isinstance(part, ImagePart):
-                where = f"/messages/{index}/content/{number}/image_url/url"
-                source = self._media.source(job_id, tenant, part.image_url.url, where)
-                parts.append({"type": "image", **source, **self._size(part)})
-            else:
-                parts.append({"type": "text", "text": part.text})
+        parts = [
+            self._part(job_id, tenant, part, f"/messages/{index}/content/{number}")
+            for number, part in enumerate(message.content)
+        ]
         return {"role": message.role, "content": parts}
+
+    def _part(self, job_id: str, tenant: str, part: AnyPart, where: str) -> dict[str, Any]:
+        match part:
+            case TextPart():
+                return {"type": "text", "text": part.text}
+            case ImagePart():
+                source = self._media.source(job_id, tenant, "image", part.image_url.url, f"{where}/image_url/url")
+                return {"type": "image", **source, **self._size(part)}
+            case VideoPart():
+                source = self._media.source(job_id, tenant, "video", part.video_url.url, f"{where}/video_url/url")
+                return {"type": "video", **source}
+            case FilePart():
+                source = self._media.source(job_id, tenant, "document", part.file.url, f"{where}/file")
+                return {"type": "document", **source, **({"pages": part.file.pages} if part.file.pages else {})}
 
     def _size(self, part: ImagePart) -> dict[str, int]:
         asked = part.image_url

@@ -3,34 +3,41 @@
 import base64
 import binascii
 import hashlib
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote_to_bytes
 
 from api.urls import UPLOAD
 from jobs.blobs import Blobs, job_folder
 from jobs.errors import Invalid, Problem
+from jobs.settings import Settings
 from jobs.uploads import Uploads
+
+MediaKind = Literal["image", "document", "video"]
 
 
 class MediaIntake:
     """Every method raises BlobsUnavailable."""
 
-    def __init__(self, blobs: Blobs, uploads: Uploads, *, max_image_bytes: int) -> None:
+    def __init__(self, blobs: Blobs, uploads: Uploads, settings: Settings) -> None:
         self._blobs = blobs
         self._uploads = uploads
-        self._max_image_bytes = max_image_bytes
+        self._max_bytes: dict[MediaKind, int] = {
+            "image": settings.max_image_bytes,
+            "document": settings.max_document_bytes,
+            "video": settings.max_video_bytes,
+        }
 
-    def source(self, job_id: str, tenant: str, url: str, where: str) -> dict[str, str]:
+    def source(self, job_id: str, tenant: str, kind: MediaKind, url: str, where: str) -> dict[str, str]:
         """``{"key"}`` of an object, or ``{"url"}`` for the cpu worker to fetch.
 
         Raises:
             Invalid: at ``where``.
         """
         if url[:5].lower() == "data:":
-            return {"key": self._store(job_id, url, where)}
+            return {"key": self._store(job_id, url, where, max_bytes=self._max_bytes[kind])}
         if url.startswith(UPLOAD):
             upload_id = url.removeprefix(UPLOAD)
-            key = self._uploads.take(tenant, upload_id, job_id, max_bytes=self._max_image_bytes, where=where)
+            key = self._uploads.take(tenant, upload_id, job_id, max_bytes=self._max_bytes[kind], where=where)
             return {"key": key}
         return {"url": url}
 
@@ -42,11 +49,11 @@ class MediaIntake:
         self._blobs.copy(part["key"], key)
         return {**part, "key": key}
 
-    def _store(self, job_id: str, url: str, where: str) -> str:
+    def _store(self, job_id: str, url: str, where: str, *, max_bytes: int) -> str:
         """Put a ``data:`` URL's bytes beside the job. Named by content, so that a repeat overwrites nothing."""
         data = decode_data_url(url, where)
-        if len(data) > self._max_image_bytes:
-            raise Invalid([Problem(where, f"has {len(data)} bytes; the limit is {self._max_image_bytes}")])
+        if len(data) > max_bytes:
+            raise Invalid([Problem(where, f"has {len(data)} bytes; the limit is {max_bytes}")])
         key = f"{job_folder(job_id)}/media/{hashlib.sha256(data).hexdigest()[:32]}"
         self._blobs.put(key, data)
         return key

@@ -51,8 +51,12 @@ def _model(settings: Settings) -> dict[str, Any]:
             "body_bytes": settings.max_body_bytes,
             "image_bytes": settings.max_image_bytes,
             "image_pixels": settings.max_image_pixels,
+            "document_bytes": settings.max_document_bytes,
+            "video_bytes": settings.max_video_bytes,
             "upload_bytes": settings.max_upload_bytes,
             "images": family.max_images,
+            "pages": family.max_pages,
+            "videos": family.max_videos,
             "open_jobs": settings.max_open_jobs,
             "requests_per_minute": settings.requests_per_minute,
         },
@@ -61,6 +65,12 @@ def _model(settings: Settings) -> dict[str, Any]:
                 "formats": ["png", "jpeg", "webp", "gif", "bmp", "tiff", "heic"],
                 "min_pixels": family.images.min_pixels,
                 "max_pixels": family.images.max_pixels,
-            }
+            },
+            "file": {"formats": ["pdf", "pptx", "ppt", "odp"]},
+            "video_url": {
+                "formats": ["mp4", "mov", "webm", "mkv", "avi"],
+                "max_pixels": family.videos.max_pixels,
+                "with_pictures": family.mixes_pictures_and_video,
+            },
         },
     }

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -14,13 +15,24 @@ from pydantic import (
 )
 
 from api import examples
-from api.urls import MediaUrl, WebUrl
+from api.urls import UPLOAD, MediaUrl, WebUrl
+from jobs.pages import PAGES, PageSelection
 
 WEEK_S = 7 * 24 * 3600
 MAX_SEED = 2**53 - 1
 """The largest whole number that every JSON parser keeps."""
 
 TerminalEvent = Literal["job.completed", "job.failed", "job.cancelled", "job.expired"]
+
+
+def _pages(text: str) -> str:
+    PageSelection.parse(text)
+    return text
+
+
+Pages = Annotated[
+    str, StringConstraints(max_length=512), AfterValidator(_pages), Field(json_schema_extra={"pattern": PAGES})
+]
 
 
 def _listed(content: Any) -> Any:
@@ -50,18 +62,69 @@ class ImagePart(Body):
     image_url: ImageUrl
 
 
+class VideoUrl(Body):
+    url: MediaUrl
+
+
+class VideoPart(Body):
+    type: Literal["video_url"]
+    video_url: VideoUrl
+
+
+class FileSource(Body):
+    """A PDF or a presentation; its pages come as pictures. Exactly one of ``file_url``, ``file_data``, ``file_id``."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": [name]} for name in ("file_url", "file_data", "file_id")]}
+    )
+
+    file_url: MediaUrl | None = None
+    file_data: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """Base64, bare or as a ``data:`` URL."""
+    file_id: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+    """Of an upload (see ``POST /v1/uploads``)."""
+    filename: Annotated[str, StringConstraints(max_length=255)] | None = None
+    """For your own use: what a file is, its content tells."""
+    pages: Pages | None = None
+    """Such as ``1-5,9``; else all."""
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        if sum(source is not None for source in (self.file_url, self.file_data, self.file_id)) != 1:
+            raise ValueError("needs exactly one of file_url, file_data and file_id")
+        return self
+
+    @property
+    def url(self) -> str:
+        """The source in the form of all media."""
+        if self.file_id is not None:
+            return UPLOAD + self.file_id
+        if self.file_data is not None:
+            return self.file_data if self.file_data[:5].lower() == "data:" else f"data:;base64,{self.file_data}"
+        return self.file_url or ""
+
+
+class FilePart(Body):
+    type: Literal["file"]
+    file: FileSource
+
+
 def _part_tag(part: Any) -> str | None:
     kind = part.get("type") if isinstance(part, dict) else getattr(part, "type", None)
     # In angle brackets, so that api/errors.py can tell a tag from a field in an error's location.
     return f"<{kind}>" if isinstance(kind, str) else None
 
 
+AnyPart = TextPart | ImagePart | VideoPart | FilePart
 Part = Annotated[
-    Annotated[TextPart, Tag("<text>")] | Annotated[ImagePart, Tag("<image_url>")],
+    Annotated[TextPart, Tag("<text>")]
+    | Annotated[ImagePart, Tag("<image_url>")]
+    | Annotated[VideoPart, Tag("<video_url>")]
+    | Annotated[FilePart, Tag("<file>")],
     Discriminator(
         _part_tag,
         custom_error_type="unknown_part",
-        custom_error_message="type must be 'text' or 'image_url'",
+        custom_error_message="type must be 'text', 'image_url', 'video_url' or 'file'",
     ),
 ]
 
@@ -80,7 +143,7 @@ class Message(Body):
     @model_validator(mode="after")
     def _media_are_the_users(self) -> Self:
         if self.role != "user" and any(not isinstance(part, TextPart) for part in self.content):
-            raise ValueError(f"a message of the {self.role} takes text only; move the picture to a user message")
+            raise ValueError(f"a message of the {self.role} takes text only; move its media to a user message")
         return self
 
 

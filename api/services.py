@@ -52,7 +52,7 @@ class Services:
         blobs = Blobs(settings, patience_s=BLOBS_PATIENCE_S, tries=1, is_shared=True)
         store, index, uploads, keys = JobStore(redis), JobIndex(redis), Uploads(blobs, settings), Keys(redis, blobs)
         has_keys = settings.auth == "keys"
-        media = MediaIntake(blobs, uploads, max_image_bytes=settings.max_image_bytes)
+        media = MediaIntake(blobs, uploads, settings)
         return cls(
             settings=settings,
             store=store,

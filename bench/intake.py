@@ -243,7 +243,7 @@ def serve_put_only() -> None:
     configure_logs(settings, process="api")
     app = create_app(settings)
     found = app.state.services
-    media = MediaIntake(found.blobs, found.uploads, max_image_bytes=settings.max_image_bytes)
+    media = MediaIntake(found.blobs, found.uploads, settings)
     app.state.services = replace(found, intake=PutOnly(found.store, found.index, found.blobs, media, settings))
     uvicorn.run(app, host="127.0.0.1", port=settings.api_port, log_config=None, access_log=False, server_header=False)
 

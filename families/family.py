@@ -1,7 +1,9 @@
 """The shape of a family's facts."""
 
-import math
 from dataclasses import dataclass, replace
+
+from families.bounds import fit
+from families.video import VideoBounds
 
 
 @dataclass(frozen=True)
@@ -33,28 +35,13 @@ class ImageBounds:
     def fit(self, width: int, height: int) -> tuple[int, int]:
         """The (width, height) that the model sees for a picture of this size.
 
-        Agrees with ``smart_resize`` of transformers' Glm4v image processor, with one frame counted twice
-        for the temporal patch; a test compares the two.
-
         Raises:
             ValueError: one side is more than ``max_aspect`` times the other.
         """
-        if min(width, height) < self.factor:
-            scale = max(self.factor / width, self.factor / height)
-            width, height = int(width * scale), int(height * scale)
-        if max(width, height) > self.max_aspect * min(width, height):
-            raise ValueError(f"one side is more than {self.max_aspect} times the other ({width}×{height})")
-        fitted = tuple(round(side / self.factor) * self.factor for side in (width, height))
-        if fitted[0] * fitted[1] > self.max_pixels:
-            # Divided in transformers' order: another one rounds differently, at 2232×62 for instance.
-            shrink = math.sqrt(width * height / self.max_pixels)
-            fitted = tuple(
-                max(self.factor, math.floor(side / shrink / self.factor) * self.factor) for side in (width, height)
-            )
-        elif fitted[0] * fitted[1] < self.min_pixels:
-            grow = math.sqrt(self.min_pixels / (width * height))
-            fitted = tuple(math.ceil(side * grow / self.factor) * self.factor for side in (width, height))
-        return fitted[0], fitted[1]
+        return fit(
+            width, height, frames=1, factor=self.factor, min_pixels=self.min_pixels, max_pixels=self.max_pixels,
+            max_aspect=self.max_aspect,
+        )  # fmt: skip
 
     def within(self, max_pixels: int | None) -> "ImageBounds":
         """Bounds that a client has narrowed."""
@@ -90,10 +77,22 @@ class Family:
     marks: Marks
     closing_text: str
     """Fed into the KV cache to end the thinking: the bridge from a thought to its answer."""
+    has_thinking_switch: bool
+    """Its chat template knows ``enable_thinking=False`` (``/nothink``): a budget of 0 then needs no closing text."""
     images: ImageBounds
     low_detail_pixels: int
     """For pictures that a client asks to be looked at roughly."""
     max_images: int
+    """In a conversation."""
+    max_pages: int
+    """Of all documents in a conversation."""
+    min_page_pixels: int
+    """A page with less cannot be read any more."""
+    videos: VideoBounds
+    max_videos: int
+    """In a conversation."""
+    mixes_pictures_and_video: bool
+    """Was it trained on both in one conversation?"""
     thinking_budget: int
     """The default for jobs that name none."""
     max_answer_tokens: int

@@ -2,10 +2,12 @@
 
 import io
 import json
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -24,6 +26,7 @@ LINK_LIFETIME = timedelta(hours=24)
 MISSING = ("NoSuchKey", "NoSuchObject", "NoSuchUpload", "InvalidPart", "InvalidPartOrder")
 UPLOAD_DAYS = 2
 """An upload that no job has taken goes after so many days; a job that takes it has a copy of its own."""
+PIECE_BYTES = 2**18
 PATIENCE_S = 10.0
 TRIES = 3
 """Of a conditional PUT whose outcome is not known (time-out, 409, 5xx)."""
@@ -218,6 +221,22 @@ class Blobs:
             finally:
                 reply.close()
                 reply.release_conn()
+
+    def download(self, key: str, path: Path) -> None:
+        """Into a file, piece by piece. Raises BlobMissing."""
+        with _answers():
+            reply = self._minio.get_object(self._bucket, key)
+            try:
+                with path.open("wb") as file:
+                    shutil.copyfileobj(reply, file, PIECE_BYTES)
+            finally:
+                reply.close()
+                reply.release_conn()
+
+    def upload(self, key: str, path: Path, content_type: str) -> None:
+        """From a file, piece by piece."""
+        with _answers():
+            self._minio.fput_object(self._bucket, key, str(path), content_type)
 
     def get_json(self, key: str) -> dict[str, Any]:
         """Raises BlobMissing."""

@@ -23,7 +23,8 @@ class JobRequest:
     fingerprint: str
     """SHA-256 of the body, so that a repeated Idempotency-Key can be held against it."""
     messages: list[dict[str, Any]]
-    """Role and content parts: ``{"type": "text", "text"}`` or ``{"type": "image", "url" | "key"}``."""
+    """Role and content parts: ``{"type": "text", "text"}``, or ``image``, ``video``, ``document`` with a ``url`` or a
+    ``key``; images may have ``max_pixels``, documents ``pages``."""
     thinking_budget: int
     """Tokens; -1: no budget, 0: answer at once."""
     max_answer_tokens: int

@@ -63,8 +63,14 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(default=20 * 2**20, ge=1_024)
     max_image_pixels: int = Field(default=100_000_000, ge=1)
     """A picture that claims more pixels is refused before it is decoded."""
+    max_document_bytes: int = Field(default=50 * 2**20, ge=1_024)
+    max_video_bytes: int = Field(default=2**30, ge=1_024)
     fetch_timeout_s: float = Field(default=30, gt=0)
-    """For one medium, redirects included."""
+    """For one try at one medium, redirects included; a video has ten times as long."""
+    prepare_timeout_s: float = Field(default=600, gt=0)
+    """For all that fetching and converting one job's media takes."""
+    decode_memory_bytes: int = Field(default=4 * 2**30, ge=2**29)
+    """Address space of a process that opens a client's file."""
     egress_allow: Annotated[tuple[Network, ...], NoDecode] = ()
     """Networks, comma-separated, that media URLs and webhooks may reach although they are not public."""
 

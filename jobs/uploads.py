@@ -111,7 +111,7 @@ class Uploads:
         if size != upload.bytes:
             raise Invalid([Problem(where, f"names an upload of {size} bytes, announced with {upload.bytes}")])
         if size > max_bytes:
-            raise Invalid([Problem(where, f"names an upload of {size} bytes; the limit for a picture is {max_bytes}")])
+            raise Invalid([Problem(where, f"names an upload of {size} bytes; the limit for it is {max_bytes}")])
         key = f"{job_folder(job_id)}/media/{upload_id}"
         self._blobs.copy(upload.key, key)
         return key

@@ -7,4 +7,5 @@ pytest_plugins = [
     "tests.fixtures.api",
     "tests.fixtures.http_server",
     "tests.fixtures.service",
+    "tests.fixtures.needs",
 ]

@@ -1,6 +1,6 @@
 """PROCESS: the cpu worker (Celery, prefork). ``python -m worker.cpu``.
 
-Each child is a worker of its own, with its own heart: a picture that kills one costs that job a lease.
+Each child is a worker of its own, with its own heart. Strangers' files are opened a process further (sandbox.py).
 """
 
 import os
@@ -24,8 +24,8 @@ from worker.prepare import SERVE_LIMIT_S, Preparer
 
 log = structlog.get_logger(__name__)
 
-TASK_LIMIT_S = SERVE_LIMIT_S + 300
-"""Then Celery kills the child. Longer than one job's own limits, which cut first."""
+GRACE_S = 60.0
+"""On top of a job's own limits, which cut first; then Celery kills the child."""
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
     def leave(**_: Any) -> None:
         child[0].heart.stop()
 
-    @app.task(name=bells.TASKS[Stage.PREPARE], time_limit=TASK_LIMIT_S)
+    @app.task(name=bells.TASKS[Stage.PREPARE], time_limit=SERVE_LIMIT_S + settings.prepare_timeout_s + GRACE_S)
     def serve(_version: int) -> None:
         try:
             child[0].serve()

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 import httpx
 
@@ -83,13 +83,6 @@ class BadStatus(EgressError):
         super().__init__(message)
         self.status = status
         self.retryable = status >= 500 or status in (408, 425, 429)
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    body: bytes
-    content_type: str | None
-    """What the server says; what it is, its first bytes tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +200,10 @@ class Egress:
     ) -> None:
         await self._client.aclose()
 
-    async def fetch(self, url: str, *, max_bytes: int, timeout_s: float) -> Fetched:
-        """GET a body of at most ``max_bytes`` within ``timeout_s`` for everything.
+    async def fetch(self, url: str, into: BinaryIO, *, max_bytes: int, timeout_s: float) -> None:
+        """GET a body of at most ``max_bytes`` into a file, within ``timeout_s`` for everything.
+
+        What a server says that it is (``Content-Type``) is not looked at: what it is, its first bytes tell.
 
         Raises:
             EgressError
@@ -219,10 +214,9 @@ class Egress:
             try:
                 if not reply.is_success:
                     raise BadStatus(f"{shown(request.url)} answered {reply.status_code}.", reply.status_code)
-                body = await _read(reply, max_bytes)
+                await _read(reply, into, max_bytes)
             finally:
                 await reply.aclose()
-        return Fetched(body, reply.headers.get("content-type"))
 
     async def post(self, url: str, *, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Reply:
         """POST; any status is an answer, and redirects are not followed.
@@ -271,16 +265,16 @@ async def _limited(url: str, timeout_s: float) -> AsyncIterator[None]:
         raise Unreachable(f"{place} cannot be reached: {type(error).__name__}.") from error
 
 
-async def _read(reply: httpx.Response, max_bytes: int) -> bytes:
+async def _read(reply: httpx.Response, into: BinaryIO, max_bytes: int) -> None:
     """A body as it came over the wire. Counted on the way: a declared length may be missing or a lie."""
     if reply.headers.get("content-encoding", "identity") != "identity":
         raise BadStatus(f"{shown(reply.url)} sends a compressed body although it was asked not to.", 415)
-    body = bytearray()
+    seen = 0
     async for chunk in reply.aiter_raw():
-        body += chunk
-        if len(body) > max_bytes:
+        seen += len(chunk)
+        if seen > max_bytes:
             raise TooLarge(f"{shown(reply.url)} has more than {max_bytes} bytes.")
-    return bytes(body)
+        into.write(chunk)
 
 
 async def _read_prefix(reply: httpx.Response) -> bytes:

@@ -3,6 +3,7 @@
 import io
 import queue
 import time
+import zipfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from jobs.request import JobRequest
 from jobs.result import JobResult, StoredMedia
 from jobs.settings import Settings
 from jobs.store import Claimed, JobStore
-from worker.engine import Delta, Ended, Engine, EngineLoop, Failed, Request, Sampling, Token
+from worker.engine import Delta, Ended, Engine, EngineLoop, Failed, Request, Sampling, Token, Video
 from worker.heart import Heart, Lease
 from worker.journal import JournalWriter
 
@@ -134,6 +135,7 @@ class Inference:
             request = JobRequest.from_json(self._blobs.get(request_key(job.id)))
             prepared = PreparedInputs.from_json(self._blobs.get(f"{job_folder(job.id)}/{job.prepared}/prepared.json"))
             pictures = [Image.open(io.BytesIO(self._blobs.get(image.key))) for image in prepared.images]
+            videos = [Video(_frames(self._blobs.get(video.key)), video.seconds) for video in prepared.videos]
         except BlobMissing:
             raise JobFailed("media_missing", "The job's inputs are gone from the object store.") from None
 
@@ -149,7 +151,9 @@ class Inference:
         self._loop.submit(
             Request(
                 id=job.id,
-                inputs=self._engine.prepare(prepared.messages, pictures),
+                inputs=self._engine.prepare(
+                    prepared.messages, pictures, videos, is_thinking=request.thinking_budget != 0
+                ),
                 thinking_budget=request.thinking_budget,
                 max_answer_tokens=request.max_answer_tokens,
                 sampling=self._sampling(request),
@@ -242,9 +246,7 @@ class Inference:
                 "prefill_ms": round(end.prefill_ms),
                 "decode_ms": round(end.decode_ms),
             },
-            media=tuple(
-                StoredMedia("input", f"{number}.png", image.key) for number, image in enumerate(prepared.images)
-            ),
+            media=_inputs(prepared),
         )
 
     def _end(self, result: JobResult, lease: Lease, job_log: Any) -> None:
@@ -273,6 +275,29 @@ class Inference:
             self._store.release(job.id, job.claim)
         except ThinkqueueError:
             return  # its lease runs out
+
+
+def _frames(archive: bytes) -> list[Image.Image]:
+    """The frames of a PreparedVideo."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as frames:
+        return [Image.open(io.BytesIO(frames.read(name))) for name in frames.namelist()]
+
+
+def _inputs(prepared: PreparedInputs) -> tuple[StoredMedia, ...]:
+    """What the model was shown, for people."""
+    pictures = (
+        StoredMedia("input" if image.page is None else "page", _picture_name(number, image.page), image.key)
+        for number, image in enumerate(prepared.images)
+    )
+    sheets = (
+        StoredMedia("contact_sheet", f"video-{number}.png", video.sheet_key)
+        for number, video in enumerate(prepared.videos)
+    )
+    return (*pictures, *sheets)
+
+
+def _picture_name(number: int, page: int | None) -> str:
+    return f"{number}.png" if page is None else f"{number}-page-{page}.png"
 
 
 def _collect(events: "queue.SimpleQueue[Delta | Ended | Failed]", writer: JournalWriter) -> Ended | Failed | None:

@@ -1,8 +1,9 @@
-"""The prepare stage: claim → fetch → check → convert → prepared.json, for the gpu worker to read."""
+"""The prepare stage: claim → fetch (sources.py) → convert (conversion.py) → prepared.json for the gpu worker."""
 
-import asyncio
-import json
+import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -13,22 +14,19 @@ from jobs.blobs import BlobMissing, Blobs, job_folder, request_key
 from jobs.ending import Ending
 from jobs.errors import Cancelled, ClaimLost, JobFailed, ThinkqueueError, Unavailable
 from jobs.logs import job_logger
-from jobs.prepared import PreparedImage, PreparedInputs
+from jobs.prepared import PreparedImage, PreparedInputs, PreparedVideo
 from jobs.record import Job, JobStatus, Stage, new_claim
 from jobs.request import JobRequest
 from jobs.result import JobResult
 from jobs.settings import Settings
 from jobs.store import JobStore
-from worker.egress import Egress, EgressError
+from worker.conversion import Conversion, Converted, Frames, Picture, text_tokens
+from worker.deadline import Deadline
 from worker.heart import Heart
-from worker.media.image import MediaError, normalise
+from worker.sources import Sources, media_of
 
 log = structlog.get_logger(__name__)
 
-FETCH_PAUSES_S = (0.5, 2.0)
-"""Between tries at a URL whose failure may pass; its host may be restarting."""
-DECODE_LIMIT_S = 30.0
-"""For one picture; the largest allowed one takes about 3 s."""
 SERVE_LIMIT_S = 60.0
 """One bell's worth of work; then another bell, so that Celery's time limit can tell work from a hang."""
 
@@ -41,9 +39,13 @@ class Preparer:
         self._blobs = blobs
         self._settings = settings
         self._ending = Ending(store, blobs, retention_days=settings.retention_days)
-        self._phase_ends = float("inf")
+        self._sources = Sources(blobs, settings)
+        self._deadline: Deadline | None = None
         self.heart = Heart(
-            store, stage=Stage.PREPARE, slots=1, is_progressing=lambda: time.monotonic() < self._phase_ends
+            store,
+            stage=Stage.PREPARE,
+            slots=1,
+            is_progressing=lambda: self._deadline is None or not self._deadline.is_over,
         )
 
     def serve(self) -> None:
@@ -77,65 +79,63 @@ class Preparer:
                 message = f"Preparing crashed: {type(error).__name__}."
                 self._end(job, JobStatus.FAILED, "internal_error", message, job_log)
             finally:
-                self._phase_ends = float("inf")
+                self._deadline = None
 
     def _prepare(self, job: Job) -> int:
         try:
             request = JobRequest.from_json(self._blobs.get(request_key(job.id)))
         except BlobMissing:
             raise JobFailed("request_missing", "The job's request is gone from the object store.") from None
-        sources = [part for message in request.messages for part in message["content"] if part["type"] == "image"]
-        self._phase_ends = (
-            time.monotonic()
-            + len(sources) * ((len(FETCH_PAUSES_S) + 1) * self._settings.fetch_timeout_s + DECODE_LIMIT_S)
-            + DECODE_LIMIT_S
-        )
+        self._deadline = deadline = Deadline(self._settings.prepare_timeout_s)
         folder = f"a{job.attempt}-{job.claim}"
-        images = []
-        for number, source in enumerate(sources):
-            self._store.progress(job.id, job.claim, done=number, total=len(sources))
-            images.append(self._prepare_image(job, folder, number, source))
-        inputs = PreparedInputs([self._as_read(message) for message in request.messages], tuple(images))
+        with tempfile.TemporaryDirectory(prefix="thinkqueue-") as scratch:
+            media = media_of(request.messages, Path(scratch))
+
+            def tell(done: int) -> None:
+                self._store.progress(job.id, job.claim, done=done, total=len(media))
+
+            self._sources.fetch(media, deadline)
+            converted = Conversion(request, self._settings, deadline, tell).convert(media)
+            inputs = self._stored(f"{job_folder(job.id)}/{folder}", request, converted)
         self._blobs.put(f"{job_folder(job.id)}/{folder}/prepared.json", inputs.to_json(), "application/json")
         need = need_tokens(request, inputs, self._settings.family)
         self._store.prepared(job.id, job.claim, folder=folder, need_tokens=need)
         return need
 
-    def _prepare_image(self, job: Job, folder: str, number: int, source: dict[str, Any]) -> PreparedImage:
-        try:
-            data = self._blobs.get(source["key"]) if "key" in source else asyncio.run(self._fetch(source["url"]))
-            bounds = self._settings.family.images.within(source.get("max_pixels"))
-            image = normalise(data, bounds=bounds, max_pixels=self._settings.max_image_pixels)
-        except (EgressError, MediaError) as error:
-            raise JobFailed(error.code, f"Picture {number + 1}: {error.message}") from error
-        except BlobMissing:
-            raise JobFailed("media_missing", f"Picture {number + 1} is gone from the object store.") from None
-        key = f"{job_folder(job.id)}/{folder}/{number}.png"
-        self._blobs.put(key, image.png, "image/png")
-        return PreparedImage(key, image.width, image.height, image.source_width, image.source_height)
+    def _stored(self, folder: str, request: JobRequest, converted: Sequence[Converted]) -> PreparedInputs:
+        """Put what the media became into the object store, and write down what the engine shall read."""
+        images: list[PreparedImage] = []
+        videos: list[PreparedVideo] = []
+        for item in (item for items in converted for item in items):
+            if isinstance(item, Picture):
+                key = f"{folder}/{len(images)}.png"
+                self._blobs.upload(key, item.file, "image/png")
+                size = (item.width, item.height, item.source_width, item.source_height)
+                images.append(PreparedImage(key, *size, page=item.page))
+            else:
+                videos.append(self._stored_video(f"{folder}/video-{len(videos)}", item))
+        left = iter(converted)
+        messages = [self._as_read(message, left) for message in request.messages]
+        return PreparedInputs(messages, tuple(images), tuple(videos))
 
-    def _as_read(self, message: dict[str, Any]) -> dict[str, Any]:
-        """The message as the engine reads it: an image part is only a place; the pictures come in order."""
-        parts = [part if part["type"] == "text" else {"type": "image"} for part in message["content"]]
+    def _stored_video(self, key: str, video: Frames) -> PreparedVideo:
+        self._blobs.upload(f"{key}.zip", video.file, "application/zip")
+        self._blobs.upload(f"{key}-sheet.png", video.sheet, "image/png")
+        size = (video.width, video.height, video.seconds, video.source_width, video.source_height)
+        return PreparedVideo(f"{key}.zip", *size, sheet_key=f"{key}-sheet.png")
+
+    def _as_read(self, message: dict[str, Any], converted: Iterator[Converted]) -> dict[str, Any]:
+        """The message as the engine reads it: a medium is only a place, or a place for each of its pages."""
+        parts: list[dict[str, Any]] = []
+        for part in message["content"]:
+            if part["type"] == "text":
+                parts.append(part)
+            else:
+                parts += [{"type": "image" if isinstance(item, Picture) else "video"} for item in next(converted)]
         if message["role"] == "assistant":
             text = "".join(part["text"] for part in parts)
             parts = [{"type": "text", "text": answer_of(text, self._settings.family.marks)}]
         return {"role": message["role"], "content": parts}
-
-    async def _fetch(self, url: str) -> bytes:
-        async with Egress(self._settings.egress_allow) as egress:
-            for pause in (*FETCH_PAUSES_S, None):
-                try:
-                    fetched = await egress.fetch(
-                        url, max_bytes=self._settings.max_image_bytes, timeout_s=self._settings.fetch_timeout_s
-                    )
-                except EgressError as error:
-                    if pause is None or not error.retryable:
-                        raise
-                    await asyncio.sleep(pause)
-                else:
-                    return fetched.body
-        raise AssertionError("the last try returns or raises")
 
     def _end(self, job: Job, status: JobStatus, code: str, message: str, job_log: Any) -> None:
         result = JobResult.without_output(job, status, code, message, claim=job.claim)
@@ -155,11 +155,12 @@ class Preparer:
 
 
 def need_tokens(request: JobRequest, inputs: PreparedInputs, family: Family) -> int:
-    """KV room that the job may take: pictures exactly, text at most (a token is a byte at least).
+    """KV room that the job may take: media exactly, text at most.
 
     The exact count is the engine's, which has the tokenizer; this one only must not be too small.
     """
-    pictures = sum(family.images.tokens(image.width, image.height) for image in inputs.images)
-    text = len(json.dumps(inputs.messages, ensure_ascii=False).encode())
+    media = sum(family.images.tokens(image.width, image.height) for image in inputs.images)
+    media += sum(family.videos.tokens(video.width, video.height, video.seconds) for video in inputs.videos)
     thinking = family.context_tokens if request.thinking_budget < 0 else request.thinking_budget
-    return min(family.context_tokens, pictures + text + thinking + request.max_answer_tokens)
+    spoken = text_tokens(inputs.messages) + thinking + request.max_answer_tokens
+    return min(family.context_tokens, media + spoken)

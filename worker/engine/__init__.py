@@ -3,7 +3,7 @@
 from worker.engine.engine import Engine
 from worker.engine.errors import EngineError, ModelUnusable, SequenceError
 from worker.engine.events import Delta, Ended, Event, Failed, Stage, Token
-from worker.engine.inputs import ModelInputs
+from worker.engine.inputs import ModelInputs, Video
 from worker.engine.loop import EngineLoop
 from worker.engine.request import Request, Sampling
 
@@ -22,4 +22,5 @@ __all__ = [
     "SequenceError",
     "Stage",
     "Token",
+    "Video",
 ]

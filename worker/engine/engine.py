@@ -11,7 +11,7 @@ from PIL import Image
 from families import Family, SamplingDefaults
 from worker.engine.errors import SequenceError
 from worker.engine.events import Failed
-from worker.engine.inputs import InputBuilder, ModelInputs
+from worker.engine.inputs import InputBuilder, ModelInputs, Video
 from worker.engine.loading import Device, Dtype, LoadedModel, load
 from worker.engine.request import OnEvent, Request
 from worker.engine.runner import Runner
@@ -30,7 +30,7 @@ class Engine:
         self.sampling_defaults: SamplingDefaults = loaded.sampling_defaults
         self.vocabulary = loaded.vocabulary
         self.runner = Runner(loaded.model)
-        self._inputs = InputBuilder(loaded.tokenizer, loaded.image_processor, loaded.family.marks)
+        self._inputs = InputBuilder(loaded.tokenizer, loaded.image_processor, loaded.family)
         self._waiting: deque[Sequence] = deque()
         self._running: Sequence | None = None
 
@@ -43,9 +43,16 @@ class Engine:
         """
         return cls(load(name, revision=revision, device=device, dtype=dtype, family=family))
 
-    def prepare(self, messages: Items[dict[str, Any]], pictures: Items[Image.Image]) -> ModelInputs:
+    def prepare(
+        self,
+        messages: Items[dict[str, Any]],
+        pictures: Items[Image.Image],
+        videos: Items[Video] = (),
+        *,
+        is_thinking: bool = True,
+    ) -> ModelInputs:
         """Tensors for a conversation; work for the CPU, from any thread (see InputBuilder)."""
-        return self._inputs.build(messages, pictures)
+        return self._inputs.build(messages, pictures, videos, is_thinking=is_thinking)
 
     @property
     def is_idle(self) -> bool:
@@ -105,7 +112,13 @@ class Engine:
                 f"The prompt has {prompt} tokens; with {wanted} for thinking and {answer} for the answer it does not "
                 f"fit the model's {self.context_tokens}. Ask for less, or send less.",
             )
-        return StagedGeneration(self.vocabulary, budget=request.thinking_budget, room=room, max_answer_tokens=answer)
+        return StagedGeneration(
+            self.vocabulary,
+            budget=request.thinking_budget,
+            room=room,
+            max_answer_tokens=answer,
+            is_answering=request.inputs.is_answering,
+        )
 
     def _advance(self, sequence: Sequence) -> None:
         started = time.monotonic()

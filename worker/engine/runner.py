@@ -9,6 +9,9 @@ from transformers import DynamicCache
 
 from worker.engine.inputs import ModelInputs
 
+VISION = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
+"""Of ModelInputs, under the model's own names."""
+
 
 @dataclass
 class SequenceCache:
@@ -39,13 +42,8 @@ class Runner:
         tokens = torch.cat([inputs.input_ids, torch.tensor(list(behind), dtype=torch.int64)])
         positions, delta = self._positions(inputs, len(behind))
         cache = SequenceCache(DynamicCache(config=self._model.config), delta)
-        vision: dict[str, torch.Tensor] = {}
-        if inputs.pixel_values is not None and inputs.image_grid_thw is not None:
-            self.vision_passes += 1
-            vision = {
-                "pixel_values": inputs.pixel_values.to(self._device),
-                "image_grid_thw": inputs.image_grid_thw.to(self._device),
-            }
+        vision = {name: value.to(self._device) for name in VISION if (value := getattr(inputs, name)) is not None}
+        self.vision_passes += bool(vision)
         self.prefills += 1
         return cache, self._forward(tokens, positions, cache, **vision)
 
@@ -73,12 +71,13 @@ class Runner:
     def _positions(self, inputs: ModelInputs, behind: int) -> tuple[torch.Tensor, int]:
         """M-RoPE positions ``[3, 1, length + behind]`` and the delta of what follows."""
         length = len(inputs)
-        if inputs.image_grid_thw is None:
+        if inputs.image_grid_thw is None and inputs.video_grid_thw is None:
             return torch.arange(length + behind).expand(3, 1, -1), 0
         positions, deltas = self._model.model.get_rope_index(
             inputs.input_ids[None],
             mm_token_type_ids=inputs.token_types[None],
             image_grid_thw=inputs.image_grid_thw,
+            video_grid_thw=inputs.video_grid_thw,
         )
         delta = int(deltas[0, 0])
         more = torch.arange(length + delta, length + delta + behind).expand(3, 1, -1)

@@ -30,10 +30,13 @@ class StagedGeneration:
     Args:
         budget: tokens of thinking; -1: none, 0: the answer at once.
         room: tokens of thinking that the context holds; only meets those without a budget.
+        is_answering: the prompt has closed the thinking already.
     """
 
-    def __init__(self, vocabulary: Vocabulary, *, budget: int, room: int, max_answer_tokens: int) -> None:
-        self.stage = Stage.THINKING
+    def __init__(
+        self, vocabulary: Vocabulary, *, budget: int, room: int, max_answer_tokens: int, is_answering: bool = False
+    ) -> None:
+        self.stage = Stage.ANSWER if is_answering else Stage.THINKING
         self.thinking_tokens = 0
         self.answer_tokens = 0
         self.truncation_reason: TruncationReason | None = None
@@ -59,7 +62,7 @@ class StagedGeneration:
 
     def begin(self) -> list[Token]:
         """What stands before the first sampled token."""
-        return self._close("budget") if self._budget == 0 else []
+        return self._close("budget") if self._budget == 0 and self.stage is Stage.THINKING else []
 
     def accept(self, token: int) -> list[Token]:
         """What a sampled token becomes: usually itself, sometimes followed or replaced by forced ones."""

@@ -1,6 +1,6 @@
 """A client's picture, checked and made plain: RGB, upright, within the family's bounds, without metadata.
 
-Runs in the cpu worker's children only: nothing else opens a client's file.
+Runs in the sandbox (worker/sandbox.py): nothing else opens a client's file.
 """
 
 import io
@@ -11,20 +11,12 @@ import pillow_heif
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from families import ImageBounds
+from worker.media.errors import MediaError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "HEIF")
 SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 pillow_heif.register_heif_opener()
-
-
-class MediaError(Exception):
-    """The file cannot be used; the message says why and what would do."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +38,23 @@ def normalise(data: bytes, *, bounds: ImageBounds, max_pixels: int) -> Normalise
     with warnings.catch_warnings():
         # Pillow warns of oddities in files; whether the pixels are there is all that counts here.
         warnings.simplefilter("ignore")
-        picture = _upright_rgb(_open(data, max_pixels))
+        return fitted(_upright_rgb(_open(data, max_pixels)), bounds)
+
+
+def fitted(picture: Image.Image, bounds: ImageBounds) -> NormalisedImage:
+    """A plain RGB picture at a size that the model takes.
+
+    Raises:
+        MediaError
+    """
     source = picture.size
     try:
-        fitted = bounds.fit(*source)
+        size = bounds.fit(*source)
     except ValueError as error:
         raise MediaError("image_aspect", f"{error}; crop it.") from error
     if source[0] * source[1] > bounds.max_pixels:
         # To the very size and with the filter of the model's own processor, whose resize then changes nothing.
-        picture = picture.resize(fitted, Image.Resampling.BICUBIC)
+        picture = picture.resize(size, Image.Resampling.BICUBIC)
     encoded = io.BytesIO()
     picture.save(encoded, "PNG", compress_level=1)
     return NormalisedImage(encoded.getvalue(), *picture.size, *source)

@@ -1,7 +1,9 @@
 """Jobs of several turns, and jobs that go on from others."""
 
+import base64
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
@@ -105,3 +107,62 @@ def test_the_size_of_a_picture_may_be_asked_for(client: TestClient, table: Table
     job_id = post(client, user(*parts))
     content = read_request(table.blobs, job_id).messages[0]["content"]
     assert [part.get("max_pixels") for part in content] == [None, 168 * 168, None, 5_000]
+
+
+VIDEO = {"type": "video_url", "video_url": {"url": "https://example.com/a.mp4"}}
+
+
+def document(**source: str) -> dict[str, Any]:
+    return {"type": "file", "file": source}
+
+
+def test_each_kind_of_source_is_stored_as_a_medium(client: TestClient, table: Table) -> None:
+    data = base64.b64encode(b"%PDF-1.7").decode()
+    upload = client.post("/v1/uploads", json={"bytes": 8}).json()
+    assert httpx.put(upload["url"], content=b"%PDF-1.7", timeout=10).status_code == 200
+    job_id = post(
+        client,
+        user(
+            document(file_url="https://example.com/a.pdf", pages="1-3"),
+            document(file_data=data, filename="a.pdf"),
+            document(file_data=f"data:application/pdf;base64,{data}"),
+            document(file_id=upload["id"]),
+            "Compare.",
+        ),
+    )
+    parts = read_request(table.blobs, job_id).messages[0]["content"]
+    assert [part["type"] for part in parts] == ["document"] * 4 + ["text"]
+    assert parts[0] == {"type": "document", "url": "https://example.com/a.pdf", "pages": "1-3"}
+    assert [table.blobs.get(part["key"]) for part in parts[1:4]] == [b"%PDF-1.7"] * 3
+
+
+@pytest.mark.parametrize(
+    ("content", "pointer", "says"),
+    [
+        ([document()], "/messages/0/content/0/file", "exactly one of"),
+        ([document(file_url="https://a.b/c", file_id="x")], "/messages/0/content/0/file", "exactly one of"),
+        ([document(file_url="https://a.b/c", pages="x")], "/messages/0/content/0/file/pages", "such as '1-5,9'"),
+        ([document(file_data="%%%")], "/messages/0/content/0/file", "base64"),
+        ([document(file_id="upload_x")], "/messages/0/content/0/file", "no upload of yours"),
+        ([VIDEO, VIDEO], "/messages", "2 videos; pocket takes 1"),
+        ([VIDEO, picture()], "/messages", "not trained on both"),
+        ([VIDEO, document(file_url="https://a.b/c")], "/messages", "not trained on both"),
+        ([document(file_url="https://a.b/c")] * 11, "/messages", "11 documents"),
+        ([{"type": "input_audio"}], "/messages/0/content/0", "type must be"),
+    ],
+)
+def test_media_that_the_model_does_not_take_are_refused_by_name(
+    client: TestClient, content: list[dict[str, Any]], pointer: str, says: str
+) -> None:
+    reply = client.post("/v1/jobs", json={"messages": [{"role": "user", "content": content}]})
+    assert reply.status_code == 422, reply.text
+    assert reply.json()["errors"][0]["pointer"] == pointer, reply.text
+    assert says in reply.json()["errors"][0]["message"]
+
+
+def test_a_video_of_an_earlier_turn_counts(client: TestClient, table: Table) -> None:
+    first = post(client, user(VIDEO, "What moves?"))
+    table.ending.end(completed(claim(table, first), answer="a bar"), expect="owner")
+    reply = client.post("/v1/jobs", json={"messages": [user(picture(), "And here?")], "previous_job_id": first})
+    assert reply.status_code == 422
+    assert "not trained on both" in reply.json()["detail"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import io
 import ssl
 import subprocess
 import time
@@ -36,7 +37,13 @@ def run(action: Coroutine[Any, Any, T]) -> T:
 
 async def fetch(url: str, *, allow: Sequence[Any] = LOOPBACK, max_bytes: int = 1_000, timeout_s: float = 5) -> bytes:
     async with Egress(allow) as egress:
-        return (await egress.fetch(url, max_bytes=max_bytes, timeout_s=timeout_s)).body
+        return await fetch_by(egress, url, max_bytes=max_bytes, timeout_s=timeout_s)
+
+
+async def fetch_by(egress: Egress, url: str, *, max_bytes: int, timeout_s: float = 5) -> bytes:
+    body = io.BytesIO()
+    await egress.fetch(url, body, max_bytes=max_bytes, timeout_s=timeout_s)
+    return body.getvalue()
 
 
 async def post(url: str, *, allow: Sequence[Any] = LOOPBACK) -> Reply:
@@ -103,7 +110,7 @@ def test_one_private_address_among_public_ones_is_enough() -> None:
     async def attempt() -> None:
         resolve = await resolve_as("93.184.216.34", "10.0.0.1")
         async with Egress((), resolve=resolve) as egress:
-            await egress.fetch("http://example.com/", max_bytes=1, timeout_s=5)
+            await fetch_by(egress, "http://example.com/", max_bytes=1)
 
     with pytest.raises(ForbiddenUrl, match="EGRESS_ALLOW"):
         run(attempt())
@@ -121,7 +128,7 @@ def test_the_checked_address_is_the_one_that_is_reached(http_server: HttpServer)
     async def attempt() -> bytes:
         async with Egress(LOOPBACK, resolve=resolve) as egress:
             url = f"http://pictures.example:{http_server.port}/"
-            return (await egress.fetch(url, max_bytes=100, timeout_s=5)).body
+            return await fetch_by(egress, url, max_bytes=100)
 
     assert run(attempt()) == b"public"
     assert asked == ["pictures.example"]
@@ -240,8 +247,8 @@ def test_no_cookie_is_brought_from_one_request_to_the_next(http_server: HttpServ
 
     async def attempt() -> None:
         async with Egress(LOOPBACK) as egress:
-            await egress.fetch(http_server.url("/set"), max_bytes=10, timeout_s=5)
-            await egress.fetch(http_server.url("/get"), max_bytes=10, timeout_s=5)
+            await fetch_by(egress, http_server.url("/set"), max_bytes=10)
+            await fetch_by(egress, http_server.url("/get"), max_bytes=10)
 
     run(attempt())
     assert "cookie" not in {name.lower() for name in http_server.received[1].headers}
@@ -276,7 +283,7 @@ def test_tls_verifies_the_name_although_an_address_is_dialled(certificate: tuple
         ours = ssl.create_default_context(cafile=str(cert))
         try:
             async with Egress(LOOPBACK, resolve=await resolve_as("127.0.0.1"), verify=ours) as egress:
-                return (await egress.fetch(f"https://{host}:{port}/", max_bytes=10, timeout_s=5)).body
+                return await fetch_by(egress, f"https://{host}:{port}/", max_bytes=10)
         finally:
             server.close()
 

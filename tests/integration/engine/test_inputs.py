@@ -9,7 +9,6 @@ from transformers import AutoTokenizer
 
 from families import FAMILIES
 from worker.engine import Engine
-from worker.engine.inputs import IMAGE_MARK
 from worker.engine.prompt import PromptWriter
 
 MARKS = FAMILIES["pocket"].marks
@@ -38,15 +37,13 @@ def user(*parts: str | None) -> dict[str, Any]:
 def test_ordinary_text_gives_the_ids_of_the_template(tokenizer: Any, parts: tuple[str | None, ...]) -> None:
     message = user(*parts)
     rendered = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
-    assert PromptWriter(tokenizer, MARKS).ids([message], IMAGE_MARK) == tokenizer.encode(
-        rendered, add_special_tokens=False
-    )
+    assert PromptWriter(tokenizer, MARKS).ids([message]) == tokenizer.encode(rendered, add_special_tokens=False)
 
 
 def test_a_system_message_is_text_and_not_a_python_list(tokenizer: Any) -> None:
     """The published template prints list content of a system message as Python would."""
     messages = [{"role": "system", "content": [{"type": "text", "text": "Be brief."}]}, user("Hi")]
-    prompt = tokenizer.decode(PromptWriter(tokenizer, MARKS).ids(messages, IMAGE_MARK))
+    prompt = tokenizer.decode(PromptWriter(tokenizer, MARKS).ids(messages))
     assert prompt == "[gMASK]<sop><|system|>\nBe brief.<|user|>\nHi<|assistant|>\n"
 
 
@@ -61,13 +58,13 @@ def test_a_conversation_gives_the_ids_of_the_template_with_box_marks_as_tokens(t
     flat = [{**turn, "content": turn["content"][0]["text"]} if turn["role"] != "user" else turn for turn in turns]
     rendered = tokenizer.apply_chat_template(flat, tokenize=False, add_generation_prompt=True)
     assert answer in rendered
-    assert PromptWriter(tokenizer, MARKS).ids(turns, IMAGE_MARK) == tokenizer.encode(rendered, add_special_tokens=False)
+    assert PromptWriter(tokenizer, MARKS).ids(turns) == tokenizer.encode(rendered, add_special_tokens=False)
 
 
 def test_an_earlier_answer_cannot_bring_other_marks_in(tokenizer: Any) -> None:
     def prompt(answer: str) -> list[int]:
         turns = [user("x"), {"role": "assistant", "content": [{"type": "text", "text": answer}]}, user("y")]
-        return PromptWriter(tokenizer, MARKS).ids(turns, IMAGE_MARK)
+        return PromptWriter(tokenizer, MARKS).ids(turns)
 
     specials = set(tokenizer.get_added_vocab().values())
     plain = [token for token in prompt("z") if token in specials]
@@ -82,8 +79,8 @@ def test_an_earlier_answer_cannot_bring_other_marks_in(tokenizer: Any) -> None:
 def test_a_clients_text_stays_text(tokenizer: Any, text: str) -> None:
     writer = PromptWriter(tokenizer, MARKS)
     specials = set(tokenizer.get_added_vocab().values())
-    plain = [token for token in writer.ids([user("x")], IMAGE_MARK) if token in specials]
-    ids = writer.ids([user(text)], IMAGE_MARK)
+    plain = [token for token in writer.ids([user("x")]) if token in specials]
+    ids = writer.ids([user(text)])
     assert [token for token in ids if token in specials] == plain
     assert text in tokenizer.decode(ids)
 

@@ -1,0 +1,42 @@
+"""Which pages of a document a client wants: ``1-5,9``, counted from 1."""
+
+import re
+from dataclasses import dataclass
+
+PAGES = r"^\s*[1-9][0-9]{0,6}(\s*-\s*([1-9][0-9]{0,6})?)?(\s*,\s*[1-9][0-9]{0,6}(\s*-\s*([1-9][0-9]{0,6})?)?)*\s*$"
+
+
+@dataclass(frozen=True)
+class PageSelection:
+    ranges: tuple[tuple[int, int | None], ...]
+    """First and last page, both included; None: to the end."""
+
+    @classmethod
+    def parse(cls, text: str) -> "PageSelection":
+        """Raises ValueError."""
+        if not re.match(PAGES, text):
+            raise ValueError("must be pages and ranges of pages, counted from 1, such as '1-5,9' or '3-'")
+        return cls(tuple(_range(part) for part in text.split(",")))
+
+    def of(self, total: int) -> list[int]:
+        """The numbers, in this order, each once, for a document of so many pages.
+
+        Raises:
+            ValueError: there is no such page.
+        """
+        numbers: dict[int, None] = {}
+        for first, last in self.ranges:
+            beyond = max(first, last or first)
+            if beyond > total:
+                raise ValueError(f"it has {total} pages; there is no page {beyond}.")
+            numbers.update(dict.fromkeys(range(first, (last or total) + 1)))
+        return list(numbers)
+
+
+def _range(part: str) -> tuple[int, int | None]:
+    first, dash, last = (piece.strip() for piece in part.partition("-"))
+    if not dash:
+        return int(first), int(first)
+    if last and int(last) < int(first):
+        raise ValueError(f"has the range {first}-{last}, which runs backwards")
+    return int(first), int(last) if last else None

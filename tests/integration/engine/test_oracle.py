@@ -1,0 +1,208 @@
+"""Prompts and tensors, held against transformers' own processors, which run in a process with torchvision."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from transformers import AutoTokenizer
+from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
+
+from families import FAMILIES, Family, FrameClock
+from tests.fixtures.videos import shades, write
+from worker.engine import ModelInputs, Video
+from worker.engine.inputs import InputBuilder
+from worker.media.video import normalise_video
+
+ROOT = Path(__file__).parents[3]
+POCKET, GLM_4_1V, GLM_4_6V = (FAMILIES[name] for name in ("pocket", "glm-4.1v-thinking", "glm-4.6v-flash"))
+POCKET_VIDEO = {"max_duration": 16, "size": {"shortest_edge": 112 * 112, "longest_edge": POCKET.videos.max_pixels}}
+RESIZE_TOLERANCE = 0.035
+"""PIL and torchvision round a resized picture's colours differently: by 2 of 255, divided by the colours' spread."""
+
+
+Ask = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def ask(torchvision: None) -> Iterator[Ask]:
+    """One process for all questions: it takes seconds to start."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.oracle.processor"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    stdin, stdout = process.stdin, process.stdout
+    assert stdin is not None
+    assert stdout is not None
+
+    def answer(**question: Any) -> Any:
+        print(json.dumps(question), file=stdin, flush=True)
+        line = stdout.readline()
+        assert line, f"the oracle has died with {process.wait(10)}"
+        return json.loads(line)
+
+    yield answer
+    stdin.close()
+    process.wait(20)
+    stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "family", "options"),
+    [("glm4v", GLM_4_1V, {}), ("glm4v", POCKET, {"max_duration": 16}), ("glm46v", GLM_4_6V, {})],
+    ids=["glm-4.1v", "pocket", "glm-4.6v"],
+)
+def test_the_frames_are_those_that_transformers_takes(
+    ask: Ask, kind: str, family: Family, options: dict[str, Any]
+) -> None:
+    random = np.random.default_rng(3)
+    rates = [1, 2, 3, 7.5, 10, 12, 15, 23.976, 24, 25, 29.97, float(Fraction(30_000, 1_001)), 30, 48, 50, 59.94, 60]
+    lengths = [1, 2, 3, 4, 5, 29, 30, 31, 60, 61, 480, 481, 599, 600, 601, 899, 900, 901, 9_000, 18_001, 72_500]
+    videos = [(count, rate) for rate in rates for count in lengths]
+    videos += [(int(random.integers(1, 20_000)), float(random.uniform(0.5, 120))) for _ in range(200)]
+    expected = ask(ask="indices", kind=kind, options=options, videos=videos)
+    for (count, rate), indices in zip(videos, expected, strict=True):
+        # Of a video too short for one pair, transformers' Glm46V takes no frame, and fails.
+        assert family.videos.sample(FrameClock(count, rate)) == (indices or [0, 0]), (count, rate)
+
+
+class Oracle:
+    """Both sides of one conversation."""
+
+    def __init__(self, ask: Ask, model: Path, folder: Path) -> None:
+        self._ask = ask
+        self._model = str(model)
+        self._folder = folder
+        self._tokenizer = AutoTokenizer.from_pretrained(self._model)
+        self._images = Glm4vImageProcessorPil.from_pretrained(self._model)
+
+    def theirs(
+        self,
+        messages: list[dict[str, Any]],
+        *,
+        kind: str = "glm4v",
+        pictures: Any = (),
+        videos: Any = (),
+        fps: float = 25,
+    ) -> dict[str, Any]:
+        def saved(name: str, arrays: Any) -> list[str]:
+            paths = [self._folder / f"{name}-{number}.npy" for number in range(len(arrays))]
+            for path, array in zip(paths, arrays, strict=True):
+                np.save(path, array)
+            return [str(path) for path in paths]
+
+        into = self._folder / "answer.npz"
+        answer = self._ask(
+            ask="prompt",
+            kind=kind,
+            options=POCKET_VIDEO if kind == "glm4v" else {},
+            model=self._model,
+            messages=messages,
+            pictures=saved("picture", pictures),
+            videos=saved("video", videos),
+            fps=fps,
+            into=str(into),
+        )
+        with np.load(into) as arrays:
+            return {**answer, **{name: arrays[name] for name in arrays.files}}
+
+    def ours(
+        self, messages: list[dict[str, Any]], *, family: Family = POCKET, pictures: Any = (), videos: Any = ()
+    ) -> ModelInputs:
+        builder = InputBuilder(self._tokenizer, self._images, family)
+        listed = [
+            {**message, "content": [{"type": "text", "text": message["content"]}]}
+            if isinstance(message["content"], str)
+            else message
+            for message in messages
+        ]
+        return builder.build(listed, [Image.fromarray(picture) for picture in pictures], videos)
+
+
+@pytest.fixture
+def oracle(ask: Ask, pocket_folder: Path, tmp_path: Path) -> Oracle:
+    return Oracle(ask, pocket_folder, tmp_path)
+
+
+def alike(ours: ModelInputs, theirs: dict[str, Any], *, tolerance: float) -> None:
+    assert ours.input_ids.tolist() == theirs["input_ids"]
+    assert ours.token_types.tolist() == theirs["token_types"]
+    names = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
+    assert {name for name in names if getattr(ours, name) is not None} == theirs.keys() & set(names)
+    for name in theirs.keys() & set(names):
+        difference = np.abs(getattr(ours, name).numpy() - theirs[name])
+        assert difference.max() <= (tolerance if name.startswith("pixel") else 0), name
+
+
+IMAGE, VIDEO = {"type": "image"}, {"type": "video"}
+
+
+def text(words: str) -> dict[str, Any]:
+    return {"type": "text", "text": words}
+
+
+def user(*parts: dict[str, Any]) -> dict[str, Any]:
+    return {"role": "user", "content": list(parts)}
+
+
+CONVERSATIONS = {
+    "text": ([user(text("How many?"))], []),
+    "a picture": ([user(IMAGE, text("How many?"))], [(100, 70)]),
+    "pictures": ([user(text("one"), IMAGE, text(" two"), IMAGE, IMAGE)], [(100, 70), (300, 40), (500, 400)]),
+    "turns": (
+        [
+            {"role": "system", "content": "Be brief."},
+            user(IMAGE, text("How many red ones?")),
+            {"role": "assistant", "content": "Two, at <|begin_of_box|>[[1,2,3,4]]<|end_of_box|>."},
+            user(text("And here?"), IMAGE),
+        ],
+        [(100, 70), (56, 84)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_pictures_and_turns_give_the_tensors_of_transformers(oracle: Oracle, name: str) -> None:
+    messages, sizes = CONVERSATIONS[name]
+    pictures = [shades(1, size, seed)[0] for seed, size in enumerate(sizes)]
+    theirs = oracle.theirs(messages, pictures=pictures)
+    alike(oracle.ours(messages, pictures=pictures), theirs, tolerance=RESIZE_TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "count", "rate", "size"),
+    [
+        (POCKET, "glm4v", 50, 25, (168, 112)),
+        (POCKET, "glm4v", 45, 10, (200, 120)),
+        (POCKET, "glm4v", 70, 4, (64, 48)),
+        (GLM_4_6V, "glm46v", 50, 25, (168, 112)),
+        (GLM_4_6V, "glm46v", 45, 10, (90, 60)),
+    ],
+)
+def test_a_videos_file_gives_the_tensors_of_transformers(
+    oracle: Oracle, tmp_path: Path, family: Family, kind: str, count: int, rate: int, size: tuple[int, int]
+) -> None:
+    """Ours goes the whole way: a file coded without loss, prepared as by the cpu worker, read as by the gpu worker."""
+    frames = shades(count, size)
+    messages = [user(text("At which second"), VIDEO, text("does it turn?"))]
+    theirs = oracle.theirs(messages, kind=kind, videos=[frames], fps=rate)
+
+    path = write(tmp_path / "a.mov", list(frames), rate=rate, codec="png")
+    prepared = normalise_video(path, family.videos, frames=tmp_path / "frames.zip", sheet=tmp_path / "sheet.png")
+    with zipfile.ZipFile(tmp_path / "frames.zip") as archive:
+        pictures = [Image.open(archive.open(name)) for name in archive.namelist()]
+        ours = oracle.ours(messages, family=family, videos=[Video(pictures, prepared.seconds)])
+    alike(ours, theirs, tolerance=RESIZE_TOLERANCE)
+    # The same size on both sides: nothing is resized, nothing may differ.
+    if (prepared.width, prepared.height) == size:
+        alike(ours, theirs, tolerance=1e-5)

@@ -1,0 +1,31 @@
+"""``pages``: what a client may write, and which pages it means."""
+
+import pytest
+
+from jobs.pages import PageSelection
+
+
+@pytest.mark.parametrize(
+    ("text", "total", "pages"),
+    [
+        ("1", 1, [1]),
+        ("1-5,9", 10, [1, 2, 3, 4, 5, 9]),
+        (" 2 - 3 , 1 ", 3, [2, 3, 1]),
+        ("8-", 10, [8, 9, 10]),
+        ("1-3,2-4", 9, [1, 2, 3, 4]),
+    ],
+)
+def test_pages_are_chosen_in_the_order_that_was_asked_for(text: str, total: int, pages: list[int]) -> None:
+    assert PageSelection.parse(text).of(total) == pages
+
+
+@pytest.mark.parametrize("text", ["", "0", "a", "1,", "1--2", "-3", "1;2", "5-2", "1.5"])
+def test_what_names_no_pages_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"must be pages|backwards"):
+        PageSelection.parse(text)
+
+
+@pytest.mark.parametrize("text", ["4", "1-4", "4-", "9999999"])
+def test_pages_that_are_not_there_are_refused_without_counting_them(text: str) -> None:
+    with pytest.raises(ValueError, match="it has 3 pages; there is no page"):
+        PageSelection.parse(text).of(3)

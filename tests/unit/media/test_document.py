@@ -1,0 +1,160 @@
+"""Documents as the world has them: each gives pages, or a clear refusal."""
+
+import io
+import subprocess
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from families import FAMILIES
+from tests.fixtures.documents import deck, page_color, pdf, scanned_pdf, zip_bomb
+from tests.fixtures.http_server import HttpServer
+from worker import sandbox
+from worker.media.document import open_document, render_page
+from worker.media.errors import MediaError
+from worker.media.image import NormalisedImage
+from worker.media.kind import document_kind
+from worker.media.office import find_office
+
+BOUNDS = FAMILIES["glm-4.1v-thinking"].images
+
+
+def opened(content: bytes, folder: Path) -> tuple[Path, int]:
+    source = folder / "source"
+    source.write_bytes(content)
+    scratch = folder / "scratch"
+    scratch.mkdir()
+
+    def work() -> list[Any]:
+        path, pages = open_document(source, scratch)
+        return [str(path), pages]
+
+    path, pages = sandbox.run(work, folder=folder, limit_s=100, memory_bytes=4 * 2**30, makes_sockets=True)
+    return Path(path), pages
+
+
+def pixels(page: NormalisedImage) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(page.png)).convert("RGB"))
+
+
+def test_each_page_is_a_picture_of_its_own(tmp_path: Path) -> None:
+    path, pages = opened(pdf(3), tmp_path)
+    assert pages == 3
+    for number in (1, 3):
+        page = render_page(path, number, BOUNDS)
+        assert (page.width, page.height) == (750, 1_000), "180 dots to the inch of 300 × 400 points"
+        assert np.abs(pixels(page)[500, 300].astype(int) - page_color(number)).max() <= 1
+
+
+def test_a_page_keeps_to_its_share_of_the_context(tmp_path: Path) -> None:
+    path, _ = opened(pdf(1), tmp_path)
+    page = render_page(path, 1, BOUNDS.within(100_000))
+    assert 90_000 < page.width * page.height <= 100_000
+
+
+def test_a_scanned_page_is_drawn(tmp_path: Path) -> None:
+    path, pages = opened(scanned_pdf(), tmp_path)
+    assert pages == 2
+    assert pixels(render_page(path, 2, BOUNDS)).min() < 50, "there is ink"
+
+
+@pytest.mark.parametrize(("width", "height"), [(200_000, 200_000), (1, 1), (5_000, 100)])
+def test_pages_of_odd_sizes_are_drawn(tmp_path: Path, width: int, height: int) -> None:
+    path, _ = opened(pdf(1, width=width, height=height), tmp_path)
+    page = render_page(path, 1, BOUNDS)
+    assert page.width * page.height <= BOUNDS.max_pixels
+
+
+def test_ten_thousand_pages_are_counted(tmp_path: Path) -> None:
+    assert opened(pdf(10_000, color=False), tmp_path)[1] == 10_000
+
+
+def archive_of(*names: str) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name in names:
+            archive.writestr(name, "x")
+    return out.getvalue()
+
+
+OLE2 = bytes.fromhex("d0cf11e0a1b11ae1")
+REFUSED = {
+    "empty": (b"", "document_unreadable"),
+    "text": (b"Dear Sir,", "document_unsupported"),
+    "picture": (b"\x89PNG\r\n\x1a\n" + bytes(50), "document_unsupported"),
+    "encrypted pdf": (pdf(1, encrypt=True), "document_encrypted"),
+    "cut off pdf": (pdf(3)[:300], "document_unreadable"),
+    "pdf in name only": (b"%PDF-1.7\nnothing more", "document_unreadable"),
+    "word": (archive_of("[Content_Types].xml", "word/document.xml"), "document_unsupported"),
+    "jar": (archive_of("META-INF/MANIFEST.MF"), "document_unsupported"),
+    "cut off deck": (deck()[:400], "document_unreadable"),
+    "bomb": (zip_bomb(), "document_too_large"),
+    "encrypted deck": (OLE2 + bytes(504) + "EncryptedPackage".encode("utf-16-le"), "document_encrypted"),
+    "old word": (OLE2 + bytes(504) + "WordDocument".encode("utf-16-le"), "document_unsupported"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_document_is_refused_with_a_code(tmp_path: Path, name: str) -> None:
+    content, code = REFUSED[name]
+    with pytest.raises(MediaError) as error:
+        opened(content, tmp_path)
+    assert error.value.code == code, error.value.message
+
+
+def converted(content: bytes, kind: str, folder: Path) -> bytes:
+    """An ODP deck in another format, by LibreOffice itself."""
+    source = folder / "source.odp"
+    source.write_bytes(content)
+    program = find_office()
+    assert program is not None
+    profile = f"-env:UserInstallation={(folder / 'profile').as_uri()}"
+    command = [program, profile, "--headless", "--convert-to", kind, "--outdir", str(folder), str(source)]
+    subprocess.run(command, check=True, capture_output=True, timeout=100)
+    return (folder / f"source.{kind}").read_bytes()
+
+
+@pytest.mark.usefixtures("office")
+@pytest.mark.parametrize("kind", ["odp", "pptx", "ppt"])
+def test_slides_become_pages_without_their_notes(tmp_path: Path, kind: str) -> None:
+    content = deck(3) if kind == "odp" else converted(deck(3), kind, tmp_path)
+    (tmp_path / "deck").write_bytes(content)
+    assert document_kind(tmp_path / "deck") == kind
+    sockets = set(Path("/tmp").glob("OSL_PIPE_*"))
+    path, pages = opened(content, tmp_path)
+    assert set(Path("/tmp").glob("OSL_PIPE_*")) == sockets, "nothing is left behind"
+    assert pages == 3
+    page = render_page(path, 1, BOUNDS)
+    assert page.width > page.height
+    assert pixels(page).min() < 50, "there is text"
+
+
+@pytest.mark.usefixtures("office")
+def test_a_deck_reaches_neither_the_network_nor_this_machines_files(tmp_path: Path, http_server: HttpServer) -> None:
+    Image.new("RGB", (40, 40), (255, 255, 0)).save(tmp_path / "secret.png")
+    http_server.answer("/x.png", body=(tmp_path / "secret.png").read_bytes())
+    for link in (http_server.url("/x.png"), (tmp_path / "secret.png").as_uri()):
+        folder = tmp_path / link.partition(":")[0]
+        folder.mkdir()
+        path, _ = opened(deck(1, linked_picture=link), folder)
+        page = pixels(render_page(path, 1, BOUNDS)).astype(int)
+        assert not ((page[..., 0] > 200) & (page[..., 1] > 200) & (page[..., 2] < 60)).any(), "it was drawn"
+    assert http_server.received == []
+
+
+@pytest.mark.usefixtures("office")
+def test_a_deck_that_cannot_be_read_is_refused_although_libreoffice_says_nothing(tmp_path: Path) -> None:
+    with pytest.raises(MediaError) as error:
+        opened(archive_of("ppt/presentation.xml", "[Content_Types].xml"), tmp_path)
+    assert error.value.code == "document_unreadable"
+
+
+def test_without_libreoffice_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MediaError, match=r"send a PDF.*apt install libreoffice-impress-nogui") as error:
+        opened(deck(), tmp_path)
+    assert error.value.code == "office_unavailable"

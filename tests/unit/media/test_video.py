@@ -1,0 +1,151 @@
+"""Videos as the world has them: each gives frames with their times, or a clear refusal."""
+
+import io
+import zipfile
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from families import FAMILIES
+from tests.fixtures.videos import BLUE, RED, clip, write
+from worker.media.errors import MediaError
+from worker.media.video import NormalisedVideo, normalise_video
+
+BOUNDS = FAMILIES["pocket"].videos
+EVERY_HALF = [0, 0.52, 1, 1.52]
+"""What 2 frames a second are of 2 s at 25: half a second falls between frames, and the next one counts."""
+
+
+def frames_of(path: Path, folder: Path) -> tuple[NormalisedVideo, list[np.ndarray]]:
+    video = normalise_video(path, BOUNDS, frames=folder / "frames.zip", sheet=folder / "sheet.png")
+    with zipfile.ZipFile(folder / "frames.zip") as archive:
+        return video, [np.asarray(Image.open(io.BytesIO(archive.read(name)))) for name in archive.namelist()]
+
+
+def bar(frame: np.ndarray) -> float:
+    """Where the white bar is, of the width."""
+    return float(np.argmax(frame[2].sum(axis=-1))) / frame.shape[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("a.mp4", "libx264"),
+        ("a.mov", "mpeg4"),
+        ("a.mkv", "libx264"),
+        ("a.webm", "libvpx"),
+        ("a.webm", "libvpx-vp9"),
+        ("a.avi", "mpeg4"),
+    ],
+)
+def test_every_container_is_read(tmp_path: Path, name: str, codec: str) -> None:
+    video, frames = frames_of(clip(tmp_path / name, codec=codec), tmp_path)
+    assert video.seconds == EVERY_HALF
+    assert (video.source_width, video.source_height) == (160, 96)
+    assert (video.width, video.height) == BOUNDS.fit(4, 160, 96)
+    assert np.abs(frames[0][-10, 10].astype(int) - RED).max() < 25
+    assert np.abs(frames[0][-10, -10].astype(int) - BLUE).max() < 25
+    assert [bar(frame) for frame in frames] == pytest.approx([second / 2 * 0.95 for second in video.seconds], abs=0.07)
+
+
+def test_a_recording_without_a_duration_is_read(tmp_path: Path) -> None:
+    video, _ = frames_of(clip(tmp_path / "live.webm", codec="libvpx", is_live=True), tmp_path)
+    assert video.seconds == EVERY_HALF
+
+
+def test_a_variable_rate_is_taken_by_its_real_times(tmp_path: Path) -> None:
+    """Twenty frames in the first second, then one a second."""
+    shown = [50 * index for index in range(20)] + [1_000 + 1_000 * index for index in range(5)]
+    path = clip(tmp_path / "a.mp4", 25, shown_ms=shown)
+    video, frames = frames_of(path, tmp_path)
+    assert video.seconds[:5] == pytest.approx([0, 0.5, 1, 2, 3])
+    assert bar(frames[2]) == pytest.approx(20 / 24 * 0.95, abs=0.05)
+
+
+@pytest.mark.parametrize(("degrees", "red_side"), [(90, "bottom"), (180, "right"), (270, "top")])
+def test_a_phones_video_stands_upright(tmp_path: Path, degrees: int, red_side: str) -> None:
+    video, frames = frames_of(clip(tmp_path / "a.mp4", rotation=degrees), tmp_path)
+    size = (160, 96) if degrees == 180 else (96, 160)
+    assert (video.source_width, video.source_height) == size
+    middle = (frames[0].shape[0] // 2, frames[0].shape[1] // 2)
+    spot = {"bottom": (-20, middle[1]), "top": (20, middle[1]), "right": (middle[0], -20)}[red_side]
+    assert np.abs(frames[0][spot].astype(int) - RED).max() < 25
+
+
+def test_a_rate_that_is_no_whole_number(tmp_path: Path) -> None:
+    video, _ = frames_of(clip(tmp_path / "a.mkv", 60, rate=Fraction(30_000, 1_001)), tmp_path)
+    assert [int(second) for second in video.seconds] == [0, 0, 1, 1]
+
+
+def test_a_single_frame_is_a_video(tmp_path: Path) -> None:
+    video, frames = frames_of(clip(tmp_path / "a.mp4", 1), tmp_path)
+    assert video.seconds == [0, 0]
+    assert np.array_equal(*frames)
+
+
+def test_a_long_video_is_spread_evenly(tmp_path: Path) -> None:
+    video, frames = frames_of(clip(tmp_path / "a.mp4", 500), tmp_path)
+    assert len(frames) == 32
+    assert video.seconds[-1] == pytest.approx(19.96)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 1_000
+
+
+def refused(path: Path, folder: Path) -> str:
+    with pytest.raises(MediaError) as error:
+        frames_of(path, folder)
+    return error.value.code
+
+
+def written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def test_what_is_no_video_is_refused_with_a_code(tmp_path: Path) -> None:
+    whole = clip(tmp_path / "whole.mp4").read_bytes()
+    cut = clip(tmp_path / "cut.avi", 200, codec="mpeg4").read_bytes()
+    cases = {
+        "empty": (b"", "video_unsupported"),
+        "text": (b"no video", "video_unsupported"),
+        "without its index": (whole[: len(whole) // 2], "video_unsupported"),
+        "cut off": (cut[: len(cut) // 3], "video_truncated"),
+        "playlist": (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "video_unsupported"),
+        "concat": (b"ffconcat version 1.0\nfile /etc/passwd\n", "video_unsupported"),
+        "picture": (b"\x89PNG\r\n\x1a\n" + bytes(100), "video_unsupported"),
+    }
+    found = {name: refused(written(tmp_path / "x.mp4", content), tmp_path) for name, (content, _) in cases.items()}
+    assert found == {name: code for name, (_, code) in cases.items()}
+
+
+def test_sound_alone_is_refused(tmp_path: Path) -> None:
+    import av
+
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44_100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1_024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 44_100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert refused(path, tmp_path) == "video_unsupported"
+
+
+def test_a_strip_is_refused(tmp_path: Path) -> None:
+    strip = np.zeros((2, 6_000, 3), np.uint8)
+    assert refused(write(tmp_path / "a.mov", [strip], codec="png"), tmp_path) == "video_aspect"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_damaged_videos_never_raise_anything_else(tmp_path: Path, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    name, codec = [("a.mp4", "libx264"), ("a.webm", "libvpx"), ("a.avi", "mpeg4")][seed % 3]
+    data = bytearray(clip(tmp_path / name, codec=codec).read_bytes())
+    for position in random.integers(0, len(data), 30):
+        data[position] = random.integers(0, 256)
+    with suppress(MediaError):
+        frames_of(written(tmp_path / f"damaged-{name}", bytes(data)), tmp_path)

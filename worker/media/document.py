@@ -1,0 +1,67 @@
+"""A client's document as pictures of its pages. Runs in the sandbox."""
+
+import math
+from pathlib import Path
+
+import pypdfium2
+from pypdfium2 import raw
+
+from families import ImageBounds
+from worker.media.errors import MediaError
+from worker.media.image import NormalisedImage, fitted
+from worker.media.kind import document_kind
+from worker.media.office import slides_to_pdf
+
+DPI = 180
+"""Of a page whose tokens fit, as in the model's reference demo."""
+POINTS_PER_INCH = 72
+MAX_SIDE = 16_384
+"""In pixels: a page may call itself a mile long."""
+
+
+def open_document(path: Path, folder: Path) -> tuple[Path, int]:
+    """A PDF of the document, and its number of pages.
+
+    Raises:
+        MediaError
+    """
+    kind = document_kind(path)
+    pdf = path if kind == "pdf" else slides_to_pdf(path, kind, folder)
+    with _opened(pdf) as document:
+        pages = len(document)
+    if not pages:
+        raise MediaError("document_empty", "it has no pages.")
+    return pdf, pages
+
+
+def render_page(pdf: Path, number: int, bounds: ImageBounds) -> NormalisedImage:
+    """One page, counted from 1, in at most ``bounds.max_pixels``; forms are drawn as filled in.
+
+    Raises:
+        MediaError
+    """
+    with _opened(pdf) as document:
+        try:
+            document.init_forms()
+            page = document[number - 1]
+            width, height = page.get_size()
+            picture = page.render(scale=_scale(width, height, bounds), may_draw_forms=True).to_pil()
+        except (pypdfium2.PdfiumError, ValueError, OverflowError) as error:
+            raise MediaError("document_unreadable", f"page {number} cannot be drawn ({error}).") from error
+    return fitted(picture.convert("RGB"), bounds)
+
+
+def _scale(width: float, height: float, bounds: ImageBounds) -> float:
+    """Pixels per point."""
+    if not (width > 0 and height > 0 and math.isfinite(width * height)):
+        raise ValueError(f"its size is {width:g} × {height:g}")
+    return min(DPI / POINTS_PER_INCH, math.sqrt(bounds.max_pixels / (width * height)), MAX_SIDE / max(width, height))
+
+
+def _opened(pdf: Path) -> pypdfium2.PdfDocument:
+    try:
+        return pypdfium2.PdfDocument(pdf)
+    except pypdfium2.PdfiumError as error:
+        if error.err_code in (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY):
+            raise MediaError("document_encrypted", "it is protected by a password; send it without.") from error
+        raise MediaError("document_unreadable", "it is no PDF that can be read; it may be cut off.") from error

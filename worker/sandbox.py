@@ -1,0 +1,125 @@
+"""Opens strangers' files in a process of its own, with bounds on its time and memory.
+
+A decoder that crashes, loops or swells costs one medium, at once and with a code, and leaves its memory to nobody. The
+process is a fork, so it starts in milliseconds; it has neither connections nor anything else that its parent has open,
+and sees no files but the job's and the system's programs (landlock.py). What it finds out comes back as JSON; what it
+makes, it writes into the job's folder.
+"""
+
+import ctypes
+import json
+import os
+import resource
+import select
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from worker import landlock
+from worker.media.errors import MediaError
+
+PR_SET_PDEATHSIG = 1
+MAX_FILE_BYTES = 4 * 2**30
+MAX_REPLY_BYTES = 2**20
+CPUS = 4
+"""Processor time is bounded, too, for what a decoder starts: so many times the time limit."""
+
+
+def run(
+    work: Callable[[], Any], *, folder: Path, limit_s: float, memory_bytes: int, makes_sockets: bool = False
+) -> Any:
+    """Do ``work`` in a process of its own; returns what it returns, which must be JSON.
+
+    Args:
+        folder: where it may read and write.
+        limit_s: then the process, and all that it has started, is killed.
+        memory_bytes: address space, for each of its processes.
+        makes_sockets: as LibreOffice does (see landlock.confine).
+
+    Raises:
+        MediaError: as ``work`` raised it; or ``decode_timeout``, ``decode_memory``, ``decode_crashed``.
+    """
+    reader, writer = os.pipe()
+    process = os.fork()
+    if process == 0:
+        _work(work, lambda: _confine(writer, folder, limit_s, memory_bytes, makes_sockets))
+    os.close(writer)
+    try:
+        reply = _read(reader, time.monotonic() + limit_s)
+    except TimeoutError:
+        raise MediaError("decode_timeout", f"it was not decoded within {limit_s:.0f} s; send a simpler one.") from None
+    finally:
+        os.close(reader)
+        with suppress(ProcessLookupError):
+            os.killpg(process, signal.SIGKILL)  # before it is waited for, so the number is still its own
+        _, status = os.waitpid(process, 0)
+    return _outcome(reply, status)
+
+
+def _outcome(reply: bytes, status: int) -> Any:
+    try:
+        answer = json.loads(reply)
+    except ValueError:
+        how = f"by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "without a word"
+        message = f"the decoder ended {how}; save the file anew with another program."
+        raise MediaError("decode_crashed", message) from None
+    if "refused" in answer:
+        raise MediaError(*answer["refused"])
+    return answer["done"]
+
+
+def _read(reader: int, give_up: float) -> bytes:
+    reply = bytearray()
+    while len(reply) <= MAX_REPLY_BYTES:
+        left = give_up - time.monotonic()
+        if left <= 0 or not select.select([reader], [], [], left)[0]:
+            raise TimeoutError
+        if not (piece := os.read(reader, 65_536)):
+            break
+        reply += piece
+    return bytes(reply)
+
+
+def _work(work: Callable[[], Any], confine: Callable[[], None]) -> NoReturn:
+    """The process that ``run`` forks: never returns, whatever happens."""
+    try:
+        confine()
+        answer = {"done": work()}
+    except MediaError as error:
+        answer = _refusal(error)
+    except MemoryError:
+        message = "decoding it takes more memory than the service gives; scale it down."
+        answer = _refusal(MediaError("decode_memory", message))
+    except BaseException as error:  # noqa: BLE001 - decoders of broken files raise anything
+        message = f"the decoder failed ({type(error).__name__}: {str(error)[:200]})."
+        answer = _refusal(MediaError("decode_crashed", message))
+    with suppress(BaseException), open(3, "wb", closefd=False) as reply:
+        reply.write(json.dumps(answer).encode())
+    os._exit(0)
+
+
+def _refusal(error: MediaError) -> dict[str, Any]:
+    return {"refused": [error.code, error.message]}
+
+
+def _confine(writer: int, folder: Path, limit_s: float, memory_bytes: int, makes_sockets: bool) -> None:
+    os.setsid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_DFL)
+    os.dup2(writer, 3)
+    os.closerange(4, 65_536)
+    landlock.confine(folder, makes_sockets=makes_sockets)
+    seconds = int(limit_s * CPUS) + 1
+    for kind, bound in (
+        (resource.RLIMIT_AS, memory_bytes),
+        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_FSIZE, MAX_FILE_BYTES),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(kind)
+        bound = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
+        resource.setrlimit(kind, (bound, bound))
