@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     model: str = "pocket"
     """``pocket`` (embedded), a folder, or a hub id such as ``zai-org/GLM-4.1V-9B-Thinking``."""
     model_family: str | None = None
-    """Default: ``pocket`` for the pocket model, ``glm-4.1v-thinking`` for all others."""
+    """Default: ``pocket`` for the pocket model, ``glm-4.6v-flash`` for one of this name, else ``glm-4.1v-thinking``."""
     model_revision: str = "main"
     model_device: Literal["auto", "cpu", "cuda"] = "auto"
     model_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -139,7 +139,9 @@ class Settings(BaseSettings):
 
     @property
     def family_name(self) -> str:
-        return self.model_family or ("pocket" if self.model == "pocket" else "glm-4.1v-thinking")
+        if self.model_family or self.model == "pocket":
+            return self.model_family or "pocket"
+        return "glm-4.6v-flash" if "4.6v-flash" in self.model.lower() else "glm-4.1v-thinking"
 
     @cached_property
     def family(self) -> Family:

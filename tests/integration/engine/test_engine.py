@@ -9,8 +9,22 @@ import torch
 from PIL import Image, ImageDraw
 
 from families import FAMILIES
-from worker.engine import Delta, Ended, Engine, EngineLoop, Event, Failed, ModelInputs, Request, Sampling, SequenceError
-from worker.engine.events import Token
+from tests.fixtures.videos import scene
+from worker.engine import (
+    Delta,
+    Ended,
+    Engine,
+    EngineLoop,
+    Event,
+    Failed,
+    ModelInputs,
+    Request,
+    Sampling,
+    SequenceError,
+    Token,
+    Video,
+)
+from worker.engine.runner import VISION
 
 POCKET = FAMILIES["pocket"]
 GREEDY = Sampling(temperature=0, top_p=1, top_k=0, repetition_penalty=1, seed=1)
@@ -40,7 +54,14 @@ CASES = {
 }
 
 
+VIDEO = {"type": "video"}
+
+
 def inputs_of(engine: Engine, name: str) -> ModelInputs:
+    if name == "a video":
+        frames = [Image.fromarray(scene(number, 6, (140, 84))) for number in range(6)]
+        question = {"role": "user", "content": [VIDEO, {"type": "text", "text": "What moves?"}]}
+        return engine.prepare([question], [], [Video(frames, [0, 0.5, 1, 1.5, 2, 2.5])])
     messages, pictures = CASES[name]
     return engine.prepare(messages, pictures)
 
@@ -64,14 +85,11 @@ def request(
     return Request("r", inputs, budget, answer, sampling, **more)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [*CASES, "a video"])
 def test_greedy_tokens_equal_those_of_transformers_generate(pocket_engine: Engine, name: str) -> None:
     inputs = inputs_of(pocket_engine, name)
     model = pocket_engine.runner._model
-    vision = {} if inputs.pixel_values is None else {
-        "pixel_values": inputs.pixel_values,
-        "image_grid_thw": inputs.image_grid_thw,
-    }  # fmt: skip
+    vision = {field: value for field in VISION if (value := getattr(inputs, field)) is not None}
     generated = model.generate(
         input_ids=inputs.input_ids[None],
         mm_token_type_ids=inputs.token_types[None],

@@ -18,6 +18,7 @@ GIVEN = {
 def test_the_pocket_model_brings_its_family_and_others_are_glm() -> None:
     assert Settings(**GIVEN).family.name == "pocket"
     assert Settings(**GIVEN, model="/models/glm").family.name == "glm-4.1v-thinking"
+    assert Settings(**GIVEN, model="zai-org/GLM-4.6V-Flash").family.name == "glm-4.6v-flash"
 
 
 @pytest.mark.parametrize(
