@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from api.schemas import JobBody, TextPart
-from families import Family
+from families import Family, Marks, answer_in
 from jobs.blobs import Blobs
 from jobs.errors import Invalid, NotFound, Problem
 from jobs.record import JobStatus
@@ -54,9 +54,10 @@ class Conversation:
 
 
 class Conversations:
-    def __init__(self, store: JobStore, blobs: Blobs) -> None:
+    def __init__(self, store: JobStore, blobs: Blobs, marks: Marks) -> None:
         self._store = store
         self._blobs = blobs
+        self._marks = marks
 
     def of(self, body: JobBody, *, tenant: str) -> Conversation:
         """Raises Invalid: the earlier job cannot be gone on from."""
@@ -79,7 +80,8 @@ class Conversations:
             refuse(where, "names a job that has not ended; wait for its answer")
         if job.status != JobStatus.COMPLETED or not result.output:
             refuse(where, f"names a job that ended as {job.status}; it has no answer to go on from")
-        answer = {"role": "assistant", "content": [{"type": "text", "text": result.output["answer"]}]}
+        raw = answer_in(result.output.get("raw") or result.output["answer"], self._marks)
+        answer = {"role": "assistant", "content": [{"type": "text", "text": raw}]}
         return [*request.messages, answer]
 
 

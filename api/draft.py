@@ -51,6 +51,8 @@ class Drafts:
             metadata=body.metadata,
             max_run_s=body.max_run_seconds,
             retention_ms=body.retention_seconds * 1000 if body.retention_seconds else None,
+            box_marks=body.box_marks,
+            result_urls=tuple(body.result_urls),
         )
 
     def of_job(self, job_id: str, job: Job) -> JobRequest:

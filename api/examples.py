@@ -40,12 +40,18 @@ JOB: dict[str, Any] = {
     **SUMMARY,
     "position": None,
     "error": None,
-    "output": {"thinking": "The bars of …", "answer": "The third quarter, by 12 %."},
+    "output": {
+        "thinking": "The bars of …",
+        "answer": "The third quarter, by 12 %.",
+        "boxes": [{"label": None, "image": 0, "xyxy": [412, 96, 508, 611], "normalized": [322, 134, 397, 849]}],
+        "raw": "<think>The bars of …</think>\n<answer>The third quarter, by 12 %.</answer>",
+    },
     "finish_reason": "stop",
     "thinking_truncated": False,
     "truncation_reason": None,
     "usage": {"input_tokens": 1302, "thinking_tokens": 380, "answer_tokens": 32, "gpu_seconds": 7.9},
     "timings": {"prepared_ms": 210, "queued_ms": 40, "prefill_ms": 160, "decode_ms": 7750},
+    "result_sha256": None,
     "media": [{"kind": "input", "name": "0.png", "url": "https://…"}],
 }
 

@@ -47,7 +47,7 @@ class Intake:
         self._index = index
         self._blobs = blobs
         self._drafts = Drafts(blobs, media, settings)
-        self._conversations = Conversations(store, blobs)
+        self._conversations = Conversations(store, blobs, settings.family.marks)
         self._settings = settings
         self._credit = Credit()
 
@@ -127,6 +127,7 @@ class Intake:
             lane=request.lane,
             expires_ms=request.expires_ms,
             events=request.callback.events if request.callback else (),
+            copies=len(request.result_urls),
             keep_ms=request.retention_ms or 0,
             index_ms=request.expires_ms + retention_ms + DAY_MS,
             labels=labels(request.metadata),

@@ -45,9 +45,22 @@ class JobError(BaseModel):
     message: str
 
 
+class Box(BaseModel):
+    label: str | None
+    image: int | None
+    """Which picture or page of the conversation, counted from 0; null when several are possible."""
+    xyxy: list[int] | None
+    """Left, top, right and bottom, in pixels of the client's own picture, upright; null without an ``image``."""
+    normalized: list[float]
+    """As the model says it: in thousandths of the picture's sides."""
+
+
 class Output(BaseModel):
     thinking: str
     answer: str
+    boxes: list[Box] = []
+    raw: str = ""
+    """All that the model said, marks included."""
 
 
 class Medium(BaseModel):
@@ -93,6 +106,8 @@ class JobReply(JobSummary):
     truncation_reason: str | None
     usage: dict[str, int | float] | None
     timings: dict[str, int | float] | None
+    result_sha256: str | None
+    """Of the document that is PUT to ``result_urls``, in hex; null without them."""
     media: list[Medium]
 
 

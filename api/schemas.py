@@ -198,7 +198,11 @@ class JobBody(Body):
     """From its start on a GPU worker; then it fails with ``run_time_exceeded`` and keeps what it has."""
     retention_seconds: Annotated[int, Field(ge=60)] | None = None
     """How long it is kept behind its end; at most, and by default, as long as the service keeps jobs."""
+    box_marks: Literal["strip", "keep"] = "strip"
+    """The model's marks round boxes and values in the answer. ``output.raw`` has them in any case."""
     callback: CallbackBody | None = None
+    result_urls: Annotated[list[WebUrl], Field(max_length=4, default_factory=list)]
+    """Presigned links of yours that the result is PUT to, too, as JSON whose SHA-256 is ``result_sha256``."""
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16, default_factory=dict)]
 
     @model_validator(mode="after")

@@ -6,9 +6,19 @@ A leaf: it imports nothing of ours, and no torch, so that the HTTP process can u
 from families.family import Family, ImageBounds, Marks, SamplingDefaults
 from families.glm_4_1v import GLM_4_1V, POCKET
 from families.glm_4_6v import GLM_4_6V_FLASH
-from families.history import answer_of
+from families.history import answer_in, answer_of
 from families.video import FrameClock, VideoBounds
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (GLM_4_1V, GLM_4_6V_FLASH, POCKET)}
 
-__all__ = ["FAMILIES", "Family", "FrameClock", "ImageBounds", "Marks", "SamplingDefaults", "VideoBounds", "answer_of"]
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "FrameClock",
+    "ImageBounds",
+    "Marks",
+    "SamplingDefaults",
+    "VideoBounds",
+    "answer_in",
+    "answer_of",
+]

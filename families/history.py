@@ -20,6 +20,13 @@ def answer_of(text: str, marks: Marks) -> str:
     return text
 
 
+def answer_in(raw: str, marks: Marks) -> str:
+    """The answer of a model's whole output, as it was: without the thinking, and without the marks round the answer."""
+    thinking, closed, rest = raw.partition(marks.think_close)
+    answer = (rest if closed else thinking).strip()
+    return _unwrapped(answer, marks) if marks.answer_open and answer.startswith(marks.answer_open) else answer
+
+
 def _unwrapped(answer: str, marks: Marks) -> str:
     inner = answer.removeprefix(marks.answer_open or "")
     return inner.removesuffix(marks.answer_close or "").strip()

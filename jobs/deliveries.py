@@ -11,13 +11,16 @@ from jobs.scripts import Scripts, answers
 DELIVERY_CLAIM_MS = 60_000
 """How long a keeper has for one attempt before another may take the row."""
 
+COPY_EVENT = "result.copy"
+"""Of rows that are no webhook but a copy of the result, for a presigned link: ``copy_<job>_<number>``."""
+
 DeliveryState = Literal["delivered", "pending", "abandoned"]
 
 
 @dataclass(frozen=True, slots=True)
 class DueDelivery:
     id: str
-    """Also the event's id: ``evt_<job>_<type>``, the same for each attempt."""
+    """Of a webhook also the event's id: ``evt_<job>_<type>``, the same for each attempt."""
     job_id: str
     """Empty for a test event."""
     event: str

@@ -38,6 +38,10 @@ class JobRequest:
     """Seconds on a GPU worker, waiting in between included."""
     retention_ms: int | None = None
     """How long it is kept behind its end; None: as long as the service keeps jobs."""
+    box_marks: str = "strip"
+    """``keep``: leave them in the answer."""
+    result_urls: tuple[str, ...] = ()
+    """Where the result is PUT, too: presigned links, which are secrets."""
     retried_from: str | None = None
     """The job whose request it repeats."""
 
@@ -51,4 +55,5 @@ class JobRequest:
         callback = fields.pop("callback")
         if callback:
             callback = Callback(callback["url"], tuple(callback["events"]))
-        return cls(callback=callback, **fields)
+        urls = tuple(fields.pop("result_urls", ()))
+        return cls(callback=callback, result_urls=urls, **fields)

@@ -24,7 +24,7 @@ class JobResult:
     error: dict[str, str] | None = None
     """``code`` and ``message``; null for a completed job."""
     output: dict[str, Any] | None = None
-    """``thinking`` and ``answer``."""
+    """``thinking``, ``answer``, ``boxes`` and ``raw``."""
     finish_reason: str | None = None
     thinking_truncated: bool | None = None
     truncation_reason: str | None = None

@@ -137,6 +137,7 @@ class JobStore:
         lane: str,
         expires_ms: int,
         events: Sequence[str],
+        copies: int = 0,
         keep_ms: int = 0,
         index_ms: int = INDEX_MS,
         labels: Sequence[str] = (),
@@ -144,7 +145,18 @@ class JobStore:
         """Create a job's record, unless it is there."""
         listed = " ".join(events)
         reply = self._scripts.call(
-            "accept", job_id, tenant, lane, RECORD_VERSION, expires_ms, listed, keep_ms, index_ms, LEASE_MS, *labels
+            "accept",
+            job_id,
+            tenant,
+            lane,
+            RECORD_VERSION,
+            expires_ms,
+            listed,
+            copies,
+            keep_ms,
+            index_ms,
+            LEASE_MS,
+            *labels,
         )
         is_new = reply[0] == "ok"
         if is_new:

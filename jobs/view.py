@@ -1,5 +1,7 @@
 """The public form of a job: what a poll answers, a list shows and a webhook carries."""
 
+import hashlib
+import json
 from typing import Any
 
 from jobs.blobs import BlobMissing, Blobs, request_key, result_key
@@ -57,6 +59,31 @@ def summary(job: Job, request: JobRequest) -> dict[str, Any]:
     }
 
 
+def result_document(request: JobRequest, result: JobResult) -> bytes:
+    """A result by itself, for copies of it: the same bytes at any time, so without links."""
+    document = {
+        "id": result.id,
+        "object": "job",
+        "status": result.status,
+        "metadata": request.metadata,
+        "error": result.error,
+        "output": result.output,
+        "finish_reason": result.finish_reason,
+        "thinking_truncated": result.thinking_truncated,
+        "truncation_reason": result.truncation_reason,
+        "usage": result.usage,
+        "timings": result.timings,
+        "media": [{"kind": medium.kind, "name": medium.name} for medium in result.media],
+    }
+    return json.dumps(document, ensure_ascii=False, sort_keys=True).encode()
+
+
+def _digest(request: JobRequest, result: JobResult | None) -> str | None:
+    if result is None or not request.result_urls:
+        return None
+    return hashlib.sha256(result_document(request, result)).hexdigest()
+
+
 def public_job(
     job: Job, request: JobRequest, result: JobResult | None, blobs: Blobs, *, position: int | None = None
 ) -> dict[str, Any]:
@@ -71,6 +98,7 @@ def public_job(
         "truncation_reason": result.truncation_reason if result else None,
         "usage": result.usage if result else None,
         "timings": result.timings if result else None,
+        "result_sha256": _digest(request, result),
         "media": [
             {"kind": medium.kind, "name": medium.name, "url": blobs.link(medium.key)}
             for medium in (result.media if result else ())

@@ -218,15 +218,15 @@ class Egress:
             finally:
                 await reply.aclose()
 
-    async def post(self, url: str, *, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Reply:
-        """POST; any status is an answer, and redirects are not followed.
+    async def send(self, method: str, url: str, *, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Reply:
+        """POST or PUT; any status is an answer, and redirects are not followed.
 
         Raises:
             EgressError: there was no answer.
         """
         async with _limited(url, timeout_s):
             started = time.monotonic()
-            request = self._request("POST", url, content=body, headers=dict(headers))
+            request = self._request(method, url, content=body, headers=dict(headers))
             reply = await self._client.send(request, stream=True, follow_redirects=False)
             try:
                 prefix = await _read_prefix(reply)

@@ -19,12 +19,13 @@ from jobs.logs import job_logger
 from jobs.prepared import PreparedInputs
 from jobs.record import Job, JobStatus, Stage, new_claim
 from jobs.request import JobRequest
-from jobs.result import JobResult, StoredMedia
+from jobs.result import JobResult
 from jobs.settings import Settings
 from jobs.store import Claimed, JobStore
 from worker.engine import Delta, Ended, Engine, EngineLoop, Failed, Request, Sampling, Token, Video
 from worker.heart import Heart, Lease
 from worker.journal import JournalWriter
+from worker.outcome import Outcome, Stopped
 
 log = structlog.get_logger(__name__)
 
@@ -38,15 +39,6 @@ STUCK_S = 60.0
 
 class HandedBack(Exception):
     """The worker drains: the job goes back into the line with its journal."""
-
-
-@dataclass(frozen=True)
-class Stopped:
-    """A generation that was ended from outside; what it has is kept."""
-
-    status: JobStatus
-    code: str
-    message: str
 
 
 CANCELLED = Stopped(JobStatus.CANCELLED, "cancelled", "The job was cancelled.")
@@ -77,6 +69,7 @@ class Inference:
         self._engine = engine
         self._loop = loop
         self._ending = Ending(store, blobs, retention_days=settings.retention_days)
+        self._outcome = Outcome(blobs, settings.family.marks)
         self._hand_back_at = float("inf")
         self._draining = False
         self.heart = Heart(
@@ -157,12 +150,13 @@ class Inference:
                 thinking_budget=request.thinking_budget,
                 max_answer_tokens=request.max_answer_tokens,
                 sampling=self._sampling(request),
+                keeps_box_marks=request.box_marks == "keep",
                 journal=tuple(Token(token.id, token.forced) for token in tokens),
             ),
             events.put,
         )
         end, stopped = self._follow(job, events, writer, lease, self._run_limit(request, claimed.ran_ms))
-        return self._result(job, prepared, end, stopped)
+        return self._outcome.result(job, prepared, end, stopped)
 
     def _follow(
         self,
@@ -223,32 +217,6 @@ class Inference:
             return RunLimit(0, float("inf"))
         return RunLimit(request.max_run_s, time.monotonic() + request.max_run_s - ran_ms / 1000)
 
-    def _result(self, job: Job, prepared: PreparedInputs, end: Ended, stopped: Stopped | None) -> JobResult:
-        return JobResult(
-            id=job.id,
-            status=stopped.status if stopped else JobStatus.COMPLETED,
-            attempt=job.attempt,
-            claim=job.claim,
-            error={"code": stopped.code, "message": stopped.message} if stopped else None,
-            output={"thinking": end.thinking, "answer": end.answer},
-            finish_reason=end.finish_reason,
-            thinking_truncated=end.thinking_truncated,
-            truncation_reason=end.truncation_reason,
-            usage={
-                "input_tokens": end.input_tokens,
-                "thinking_tokens": end.thinking_tokens,
-                "answer_tokens": end.answer_tokens,
-                "gpu_seconds": round((end.prefill_ms + end.decode_ms) / 1000, 3),
-            },
-            timings={
-                "prepared_ms": job.prepared_ms - job.created_ms,
-                "queued_ms": job.started_ms - job.prepared_ms,
-                "prefill_ms": round(end.prefill_ms),
-                "decode_ms": round(end.decode_ms),
-            },
-            media=_inputs(prepared),
-        )
-
     def _end(self, result: JobResult, lease: Lease, job_log: Any) -> None:
         """The three steps, tried while the lease can be held; after that the keeper sees to the job."""
         while not lease.lost.is_set():
@@ -281,23 +249,6 @@ def _frames(archive: bytes) -> list[Image.Image]:
     """The frames of a PreparedVideo."""
     with zipfile.ZipFile(io.BytesIO(archive)) as frames:
         return [Image.open(io.BytesIO(frames.read(name))) for name in frames.namelist()]
-
-
-def _inputs(prepared: PreparedInputs) -> tuple[StoredMedia, ...]:
-    """What the model was shown, for people."""
-    pictures = (
-        StoredMedia("input" if image.page is None else "page", _picture_name(number, image.page), image.key)
-        for number, image in enumerate(prepared.images)
-    )
-    sheets = (
-        StoredMedia("contact_sheet", f"video-{number}.png", video.sheet_key)
-        for number, video in enumerate(prepared.videos)
-    )
-    return (*pictures, *sheets)
-
-
-def _picture_name(number: int, page: int | None) -> str:
-    return f"{number}.png" if page is None else f"{number}-page-{page}.png"
 
 
 def _collect(events: "queue.SimpleQueue[Delta | Ended | Failed]", writer: JournalWriter) -> Ended | Failed | None:

@@ -20,10 +20,10 @@ from jobs.record import new_claim
 from jobs.scripts import connect
 from jobs.settings import Settings
 from jobs.store import JobStore
+from worker.delivery import Deliverer
 from worker.egress import Egress
 from worker.heart import Heart
 from worker.housekeeping import Housekeeper
-from worker.webhook import Webhooks
 
 log = structlog.get_logger(__name__)
 
@@ -34,26 +34,26 @@ STOP_LIMIT_S = 20.0
 """An attempt that is under way may end; its time limit is 15 s."""
 
 
-async def deliver_due(deliveries: Deliveries, webhooks: Webhooks, running: set[asyncio.Task[None]]) -> None:
+async def deliver_due(deliveries: Deliveries, deliverer: Deliverer, running: set[asyncio.Task[None]]) -> None:
     """Take what is due, as far as there is room, and start an attempt for each."""
     room = CONCURRENT_DELIVERIES - len(running)
     if room <= 0:
         return
     claim = new_claim()
     for due in await asyncio.to_thread(deliveries.take, claim=claim, limit=room):
-        task = asyncio.create_task(_attempt(webhooks, due, claim))
+        task = asyncio.create_task(_attempt(deliverer, due, claim))
         running.add(task)
         task.add_done_callback(running.discard)
 
 
-async def _attempt(webhooks: Webhooks, due: DueDelivery, claim: str) -> None:
+async def _attempt(deliverer: Deliverer, due: DueDelivery, claim: str) -> None:
     try:
-        await webhooks.deliver(due, claim=claim)
+        await deliverer.deliver(due, claim=claim)
     except ThinkqueueError as error:
         # Not settled: the row comes up again when its claim has run out.
-        log.warning("webhook.delayed", job_id=due.job_id, code=error.code)
+        log.warning("delivery.delayed", job_id=due.job_id, code=error.code)
     except Exception:
-        log.exception("webhook.crashed", job_id=due.job_id)
+        log.exception("delivery.crashed", job_id=due.job_id)
 
 
 async def repeat(action: Callable[[], Awaitable[None]], *, every_s: float, stop: asyncio.Event) -> None:
@@ -83,11 +83,11 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
     log.info("worker.ready")
     running: set[asyncio.Task[None]] = set()
     async with Egress(settings.egress_allow) as egress:
-        webhooks = Webhooks(store, deliveries, blobs, settings, egress)
+        deliverer = Deliverer(store, deliveries, blobs, settings, egress)
         async with asyncio.TaskGroup() as group:
             for action, every_s in (
                 (lambda: asyncio.to_thread(housekeeper.round), HOUSEKEEPING_S),
-                (lambda: deliver_due(deliveries, webhooks, running), DELIVERIES_S),
+                (lambda: deliver_due(deliveries, deliverer, running), DELIVERIES_S),
             ):
                 group.create_task(repeat(action, every_s=every_s, stop=stop))
         if running:

@@ -7,7 +7,7 @@
 -- jobs:{tenant}           + id by creation
 -- label:{tenant}:{hash}   + id by creation, for each pair of its metadata
 --
--- ARGV: id, tenant, lane, record version, milliseconds until it expires, callback events,
+-- ARGV: id, tenant, lane, record version, milliseconds until it expires, callback events, copies of its result to send,
 --       milliseconds that it is kept behind its end (0: the service's default),
 --       milliseconds that an index needs to remember a job at the most, lease in ms, then the hash of each label
 -- Replies: ok | exists, then 1 when another doorbell is wanted, its place in line (empty: it does not wait);
@@ -17,7 +17,7 @@ local key = 'job:' .. id
 
 local function reply(word, stage, line, more)
   local rank = redis.call('ZRANK', 'queue:' .. stage .. ':' .. line, id)
-  local bell = wants_bell('prepare', tonumber(ARGV[9])) and 1 or 0
+  local bell = wants_bell('prepare', tonumber(ARGV[10])) and 1 or 0
   return {word, bell, rank or '', unpack(more)}
 end
 
@@ -28,7 +28,8 @@ end
 local deadline = now + tonumber(ARGV[5])
 redis.call('HSET', key,
   'v', ARGV[4], 'status', 'preparing', 'stage', 'prepare', 'tenant', tenant, 'lane', lane,
-  'attempt', 0, 'claim', '', 'losses', 0, 'created', whole(now), 'deadline', whole(deadline), 'events', ARGV[6], 'keep', ARGV[7])
+  'attempt', 0, 'claim', '', 'losses', 0, 'created', whole(now), 'deadline', whole(deadline), 'events', ARGV[6], 'copies', ARGV[7],
+  'keep', ARGV[8])
 enqueue(id, tenant, 'prepare', lane, 1)
 redis.call('ZADD', 'deadlines', deadline, id)
 redis.call('HINCRBY', 'tenant:' .. tenant, 'open', 1)
@@ -36,9 +37,9 @@ redis.call('HINCRBY', 'tenant:' .. tenant, 'open', 1)
 -- An index forgets by itself: its oldest members here, and the whole of it when nothing comes in any more.
 local function index(name)
   redis.call('ZADD', name, now, id)
-  redis.call('ZREMRANGEBYSCORE', name, '-inf', now - tonumber(ARGV[8]))
-  redis.call('PEXPIRE', name, ARGV[8])
+  redis.call('ZREMRANGEBYSCORE', name, '-inf', now - tonumber(ARGV[9]))
+  redis.call('PEXPIRE', name, ARGV[9])
 end
 index('jobs:' .. tenant)
-for label = 10, #ARGV do index('label:' .. tenant .. ':' .. ARGV[label]) end
+for label = 11, #ARGV do index('label:' .. tenant .. ':' .. ARGV[label]) end
 return reply('ok', 'prepare', lane, {whole(now), whole(deadline)})

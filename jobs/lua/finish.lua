@@ -8,7 +8,7 @@
 -- archive                         + id: the keeper moves its stream into the object store
 -- removals                        + id by the end of its retention, when that is shorter than the service's
 -- usage:{tenant}:{day}            jobs by status, tokens by kind, GPU time
--- delivery:{e} · deliveries:{id}  the webhook's row and the job's list, when the job asked for this event
+-- delivery:{e} · deliveries:{id}  rows and the job's list: its copies, and the webhook if it asked for this event
 -- deliveries:due                  + e
 --
 -- ARGV: id, status, error code, event data, retention in ms, retention of usage in ms,
@@ -45,13 +45,17 @@ for field, amount in pairs({input_tokens = 7, thinking_tokens = 8, answer_tokens
 end
 redis.call('PEXPIRE', usage, ARGV[6])
 
-local event = 'job.' .. status
-if string.find(' ' .. get(id, 'events') .. ' ', ' ' .. status .. ' ', 1, true) then
-  local delivery = 'evt_' .. id .. '_' .. event
+local function deliver(delivery, event)
   redis.call('HSET', 'delivery:' .. delivery,
     'job', id, 'event', event, 'state', 'pending', 'attempts', 0, 'created', whole(now))
   redis.call('RPUSH', 'deliveries:' .. id, delivery)
   redis.call('PEXPIRE', 'deliveries:' .. id, retention)
   redis.call('ZADD', 'deliveries:due', now, delivery)
+end
+for copy = 0, (tonumber(get(id, 'copies')) or 0) - 1 do
+  deliver('copy_' .. id .. '_' .. whole(copy), 'result.copy')
+end
+if string.find(' ' .. get(id, 'events') .. ' ', ' ' .. status .. ' ', 1, true) then
+  deliver('evt_' .. id .. '_job.' .. status, 'job.' .. status)
 end
 return {'ok'}

@@ -1,6 +1,12 @@
 """Every kind of input by real processes: what goes in, what the model is shown, what comes out."""
 
+import base64
+import hashlib
 import io
+import json
+from contextlib import suppress
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +14,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from jobs.blobs import BlobMissing
 from tests.fixtures.documents import deck, pdf
 from tests.fixtures.http_server import HttpServer
 from tests.fixtures.service import Service, question
@@ -76,3 +83,50 @@ def test_what_is_wrong_with_a_file_is_said(service: Service, http_server: HttpSe
         job = ended(service, part, "Look.")
         assert (job["status"], job["error"]["code"]) == ("failed", code), job
         assert says in job["error"]["message"]
+
+
+def test_a_result_is_put_where_its_client_wants_it(service: Service, http_server: HttpServer) -> None:
+    """Into a bucket of the client's own, by a presigned link; a receiver that is down for a moment gets it later."""
+    blobs = service.table.blobs
+    link = blobs._public.presigned_put_object(blobs._bucket, "theirs/result.json", expires=timedelta(minutes=5))
+    tries = 0
+
+    def once_down(request: BaseHTTPRequestHandler) -> None:
+        nonlocal tries
+        tries += 1
+        request.send_response(503 if tries == 1 else 200)
+        request.end_headers()
+
+    http_server.answers["/put"] = once_down
+    hook = http_server.answer("/hook")
+    job_id = service.post(
+        messages=question("Hi."),
+        metadata={"row": "7"},
+        callback={"url": hook},
+        result_urls=[link, http_server.url("/put") + "?X-Amz-Signature=secret"],
+        **SHORT,
+    )
+    job = service.await_end(job_id)
+
+    def copied() -> bytes | None:
+        with suppress(BlobMissing):
+            return blobs.get("theirs/result.json")
+        return None
+
+    copy = service.wait(copied, "copy of the result")
+    assert hashlib.sha256(copy).hexdigest() == job["result_sha256"]
+    document = json.loads(copy)
+    assert (document["id"], document["status"], document["metadata"]) == (job_id, "completed", {"row": "7"})
+    assert document["output"] == job["output"]
+
+    service.wait(lambda: tries == 2, "second try", 40)
+    puts = [received for received in http_server.received if received.path.startswith("/put")]
+    assert [received.body for received in puts] == [copy, copy]
+    digest = base64.b64encode(hashlib.sha256(copy).digest()).decode()
+    assert {received.headers["repr-digest"] for received in puts} == {f"sha-256=:{digest}:"}
+    [told] = [json.loads(received.body) for received in http_server.received if received.path == "/hook"]
+    assert told["data"]["result_sha256"] == job["result_sha256"]
+    ledger = service.http.get(f"/v1/webhook_deliveries/copy_{job_id}_1").json()
+    assert (ledger["state"], [attempt["status"] for attempt in ledger["attempts"]]) == ("delivered", [503, 200])
+    assert "X-Amz-Signature" not in service.log("keeper"), "a presigned link is a secret"
+    assert "X-Amz-Signature" not in json.dumps(ledger)

@@ -40,6 +40,8 @@ class Ended:
     finish_reason: FinishReason
     thinking: str
     answer: str
+    raw: str
+    """All tokens behind the prompt as text, marks and forced ones included."""
     truncation_reason: TruncationReason | None
     """Why the thinking was closed for the model; None: it closed it itself."""
     input_tokens: int

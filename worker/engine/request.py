@@ -33,5 +33,7 @@ class Request:
     """Tokens; -1: no budget, 0: the answer at once."""
     max_answer_tokens: int
     sampling: Sampling
+    keeps_box_marks: bool = False
+    """Leave the marks round boxes and values in the text of the answer."""
     journal: tuple[Token, ...] = ()
     """What an earlier run of the same request has made: generation goes on behind it."""

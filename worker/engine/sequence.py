@@ -56,6 +56,7 @@ class Sequence:
             finish_reason=reason,
             thinking=self._texts[Stage.THINKING].text.strip(),
             answer=self._texts[Stage.ANSWER].text.strip(),
+            raw=self.vocabulary.decode([token.id for token in self.tokens]),
             truncation_reason=self.control.truncation_reason,
             input_tokens=len(self.request.inputs),
             thinking_tokens=self.control.thinking_tokens,
@@ -72,7 +73,8 @@ class Sequence:
 
     def _read(self, token: int, stage: Stage, was_open: bool) -> str:
         """The text that a sampled token adds to its stage: a mark adds none, nor does space before an answer."""
-        if self.vocabulary.is_special(token):
+        is_kept = self.request.keeps_box_marks and self.vocabulary.is_box_mark(token)
+        if self.vocabulary.is_special(token) and not is_kept:
             return ""
         if stage is Stage.ANSWER and not was_open and self.vocabulary.is_blank(token):
             return ""

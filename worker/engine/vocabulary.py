@@ -28,8 +28,8 @@ class MarkIds:
 class Vocabulary:
     def __init__(self, tokenizer: Any, family: Family, eos_ids: Iterable[int]) -> None:
         self._tokenizer = tokenizer
-        boxes = {family.marks.box_open, family.marks.box_close}
-        self._specials = frozenset(token for mark, token in tokenizer.get_added_vocab().items() if mark not in boxes)
+        self._specials = frozenset(tokenizer.get_added_vocab().values())
+        self._boxes = frozenset((self.id_of(family.marks.box_open), self.id_of(family.marks.box_close)))
         self._token_text = lru_cache(maxsize=4_096)(lambda token: self.decode([token]))
         marks = family.marks
         closing = tuple(tokenizer.encode(family.closing_text, add_special_tokens=False))
@@ -60,8 +60,12 @@ class Vocabulary:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def is_special(self, token: int) -> bool:
-        """A token that is no text. Box marks are: they say which part of an answer is the value."""
+        """A token that is no text."""
         return token in self._specials
+
+    def is_box_mark(self, token: int) -> bool:
+        """It says which part of an answer is the value, or a place in a picture."""
+        return token in self._boxes
 
     def ends_line(self, token: int) -> bool:
         return self._token_text(token).endswith("\n")

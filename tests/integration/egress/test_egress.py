@@ -48,7 +48,7 @@ async def fetch_by(egress: Egress, url: str, *, max_bytes: int, timeout_s: float
 
 async def post(url: str, *, allow: Sequence[Any] = LOOPBACK) -> Reply:
     async with Egress(allow) as egress:
-        return await egress.post(url, body=b"{}", headers={"webhook-id": "evt_1"}, timeout_s=5)
+        return await egress.send("POST", url, body=b"{}", headers={"webhook-id": "evt_1"}, timeout_s=5)
 
 
 async def resolve_as(*addresses: str) -> Any:

@@ -279,3 +279,17 @@ def test_a_loop_serves_many_threads(pocket_engine: Engine) -> None:
     assert isinstance(ends.pop("refused"), Failed)
     assert all(isinstance(end, Ended) for end in ends.values())
     assert loop.stop(timeout_s=10)
+
+
+def test_box_marks_are_stripped_or_kept_and_the_raw_output_has_all(pocket_engine: Engine) -> None:
+    """The answer is given as an earlier run's: an untrained model would say no box."""
+    answer = "At <|begin_of_box|>[[1,2,3,4]]<|end_of_box|>, left."
+    words = pocket_engine._inputs._prompt._tokenizer
+    closing = [Token(token, forced=True) for token in pocket_engine.vocabulary.marks.closing]
+    said = [Token(token, forced=False) for token in words.encode(f"{answer}</answer>", add_special_tokens=False)]
+    for keeps, expected in ((False, "At [[1,2,3,4]], left."), (True, answer)):
+        inputs = inputs_of(pocket_engine, "a picture")
+        journal = (*closing, *said)
+        _, end = run(pocket_engine, request(inputs, budget=0, answer=60, keeps_box_marks=keeps, journal=journal))
+        assert end.answer == expected
+        assert end.raw == f"</think>\n<answer>{answer}</answer>"

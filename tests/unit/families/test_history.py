@@ -1,6 +1,6 @@
 import pytest
 
-from families import FAMILIES, answer_of
+from families import FAMILIES, answer_in, answer_of
 
 MARKS = FAMILIES["pocket"].marks
 
@@ -24,3 +24,18 @@ MARKS = FAMILIES["pocket"].marks
 )
 def test_history_keeps_the_answer_and_nothing_of_the_thinking(sent: str, seen: str) -> None:
     assert answer_of(sent, MARKS) == seen
+
+
+@pytest.mark.parametrize(
+    ("raw", "answer"),
+    [
+        ("<think>one, two</think>\n<answer>four</answer>", "four"),
+        ("one, two</think>\n<answer>four", "four"),
+        ("</think>\n<answer>at <|begin_of_box|>4<|end_of_box|></answer>", "at <|begin_of_box|>4<|end_of_box|>"),
+        ("<think>one</think>\nfour", "four"),
+        ("four", "four"),
+        ("", ""),
+    ],
+)
+def test_the_answer_of_a_whole_output_is_what_stands_behind_the_thinking(raw: str, answer: str) -> None:
+    assert answer_in(raw, MARKS) == answer

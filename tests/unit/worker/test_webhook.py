@@ -5,7 +5,8 @@ import json
 import pytest
 
 from jobs.deliveries import DueDelivery
-from worker.webhook import JITTER, MAX_BODY_BYTES, WAITS_S, next_wait_s, retry_after_s, verdict, webhook_body
+from worker.delivery import JITTER, WAITS_S, next_wait_s, retry_after_s, verdict
+from worker.webhook import MAX_BODY_BYTES, webhook_body
 
 DUE = DueDelivery("evt_job_a_job.completed", "job_a", "job.completed", 0, 5)
 
