@@ -9,14 +9,14 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from jobs.webhook_secrets import WebhookSecrets
 from tests.fixtures.http_server import HttpServer
 from tests.fixtures.table import Table
+from worker.delivery import Deliverer
 from worker.egress import Egress
-from worker.webhook import Webhooks
 
 
 def deliver(table: Table) -> None:
     async def attempt() -> None:
         async with Egress(table.settings.egress_allow) as egress:
-            webhooks = Webhooks(table.store, table.deliveries, table.blobs, table.settings, egress)
+            webhooks = Deliverer(table.store, table.deliveries, table.blobs, table.settings, egress)
             for due in table.deliveries.take(claim="k", limit=10):
                 await webhooks.deliver(due, claim="k")
 
