@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -31,9 +31,24 @@ import httpx
 from jobs.settings import Network
 
 MAX_REDIRECTS = 5
+MAX_PORT = 65_535
 REPLY_PREFIX_BYTES = 512
 CONNECT_TIMEOUT_S = 5.0
 NAT64 = IPv6Network("64:ff9b::/96")
+GLOBAL_UNICAST = IPv6Network("2000::/3")
+"""All that is given out for the public net of v6; `is_global` of Python takes what no registry names for public."""
+ISATAP = (0x0000_5EFE, 0x0200_5EFE)
+"""What the third quarter of a v6 address says when the fourth is a v4 address."""
+NOT_PUBLIC = tuple(
+    ip_network(network)
+    for network in (
+        "192.0.0.0/24",  # protocols' own; a cloud's metadata service is at 192.0.0.192
+        "192.88.99.0/24",  # relays of 6to4
+        "168.63.129.16/32",  # Azure's host, as its guests see it
+        "3fff::/20",  # documentation
+    )
+)
+"""Special networks that `is_global` of some Python takes for public."""
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Addresses of a host, as text."""
@@ -103,8 +118,8 @@ def embedded_addresses(address: IPv4Address | IPv6Address) -> list[IPv4Address |
             found.append(address.sixtofour)
         if address.teredo:
             found.extend(address.teredo)
-        if address in NAT64:
-            found.append(IPv4Address(int(address) & 0xFFFFFFFF))
+        if address in NAT64 or int(address) >> 32 & 0xFFFF_FFFF in ISATAP:
+            found.append(IPv4Address(int(address) & 0xFFFF_FFFF))
     return found
 
 
@@ -113,9 +128,17 @@ def is_allowed(address: str, allow: Sequence[Network]) -> bool:
     for found in embedded_addresses(ip_address(address)):
         if any(found.version == network.version and found in network for network in allow):
             continue
-        if not found.is_global or found.is_multicast:
+        if not _is_public(found):
             return False
     return True
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    if any(address.version == network.version and address in network for network in NOT_PUBLIC):
+        return False
+    if isinstance(address, IPv6Address) and address not in GLOBAL_UNICAST and address not in NAT64:
+        return False
+    return address.is_global and not address.is_multicast
 
 
 async def resolve_by_system(host: str, port: int) -> Sequence[str]:
@@ -124,8 +147,8 @@ async def resolve_by_system(host: str, port: int) -> Sequence[str]:
 
 
 def shown(url: httpx.URL) -> str:
-    """A URL without what may be secret in it."""
-    return f"{url.scheme}://{url.host}{f':{url.port}' if url.port else ''}{url.path}"
+    """A URL without what may be secret in it. The host as it goes over the wire: another form may not exist."""
+    return f"{url.scheme}://{url.netloc.decode('ascii')}{url.path}"
 
 
 class GuardedTransport(httpx.AsyncBaseTransport):
@@ -140,13 +163,15 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url
-        if url.scheme not in ("http", "https") or not url.host:
+        if url.scheme not in ("http", "https") or not url.raw_host:
             raise InvalidUrl(f"{shown(url)} is not an http or https URL.")
+        if url.port is not None and not 0 < url.port <= MAX_PORT:
+            raise InvalidUrl(f"{shown(url)} names a port that does not exist.")
         if url.userinfo:
             raise InvalidUrl(f"{shown(url)} carries a user name or password; leave it out.")
         address = await self._checked_address(url)
         # The name stays in the Host header, which httpx has set, and in TLS, whose certificate must be the name's.
-        request.extensions = {**request.extensions, "sni_hostname": url.host}
+        request.extensions = {**request.extensions, "sni_hostname": url.raw_host.decode("ascii")}
         request.url = url.copy_with(host=address)
         try:
             return await self._inner.handle_async_request(request)

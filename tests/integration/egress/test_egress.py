@@ -18,6 +18,7 @@ from tests.fixtures.http_server import HttpServer
 from worker.egress import (
     BadStatus,
     Egress,
+    EgressError,
     ForbiddenUrl,
     InvalidUrl,
     Reply,
@@ -25,6 +26,7 @@ from worker.egress import (
     TooLarge,
     TooManyRedirects,
     Unreachable,
+    is_allowed,
 )
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
@@ -96,6 +98,83 @@ def test_an_address_that_is_not_public_is_not_reached(http_server: HttpServer, h
     with pytest.raises((ForbiddenUrl, InvalidUrl, Unreachable)):
         run(fetch(f"http://{host}:{http_server.port}/", allow=()))
     assert http_server.received == []
+
+
+NOT_PUBLIC = """
+    0.0.0.0 10.1.2.3 100.64.0.1 100.100.100.200 127.0.0.1 168.63.129.16 169.254.169.254 172.31.0.1 192.0.0.8 192.0.0.192
+    192.0.2.1 192.88.99.1 192.168.1.1 198.18.0.1 203.0.113.1 224.0.0.1 240.0.0.1 255.255.255.255
+    :: ::1 ::127.0.0.1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::ffff:0:127.0.0.1 64:ff9b::127.0.0.1 64:ff9b::169.254.169.254
+    64:ff9b:1::127.0.0.1 2002:7f00:1:: 2002:a9fe:a9fe::1 2001:0:4136:e378:8000:63bf:3fff:fdd2 2001:db8::1 3fff::1
+    2001:470::5efe:127.0.0.1 2001:470::200:5efe:10.0.0.1 100::1 4000::1 5f00::1 fc00::1 fd00:ec2::254 fe80::1 fec0::1
+    ff02::1
+"""
+PUBLIC = "8.8.8.8 93.184.216.34 2606:4700::1111 ::ffff:8.8.8.8 64:ff9b::8.8.8.8 2002:808:808::1"
+
+
+def test_which_addresses_are_public() -> None:
+    """Whatever the Python: versions differ on several of these."""
+    assert [address for address in NOT_PUBLIC.split() if is_allowed(address, ())] == []
+    assert [address for address in PUBLIC.split() if not is_allowed(address, ())] == []
+
+
+def test_a_named_network_is_reached_in_all_its_forms_and_no_other() -> None:
+    assert all(is_allowed(address, LOOPBACK) for address in ("127.0.0.1", "::ffff:127.0.0.1"))
+    assert not any(is_allowed(address, LOOPBACK) for address in ("10.0.0.1", "::1", "64:ff9b::a00:1"))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127\u30020\u30020\u30021",  # ideographic full stops
+        "\uff11\uff12\uff17.0.0.1",  # wide digits
+        "\u24db\u24de\u24d2\u24d0\u24db\u24d7\u24de\u24e2\u24e3",  # localhost in circles
+        "127.0.0.1.",
+        "127.0.0.1%00.example.com",
+        "127.0.0.1%2eexample.com",
+        "[::ffff:7f00:1]",
+        "[::127.0.0.1]",
+        "[fe80::1%25lo]",
+        "[v1.fe80]",
+        "017700000001",
+        "0x7f.1",
+        "127.0x0.1",
+        "4294967297",
+        "xn--",
+        "a" * 64 + ".example.com",
+        "a..b",
+        "-",
+        "\u202elocalhost",
+    ],
+)
+def test_a_host_that_hides_what_it_is_reaches_nothing(http_server: HttpServer, host: str) -> None:
+    http_server.answer("/", body=b"secret")
+    with pytest.raises((ForbiddenUrl, InvalidUrl, Unreachable)):
+        run(fetch(f"http://{host}:{http_server.port}/", allow=()))
+    assert http_server.received == []
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "//10.0.0.1/",
+        "http://[::1]/",
+        "http://user@127.0.0.1/",
+        "data:text/plain,hi",
+        "ftp://127.0.0.1/",
+        "gopher://127.0.0.1:6379/_FLUSHALL",
+        "http://",
+        "http://[/",
+        "http://127.0.0.1:99999/",
+        "javascript:alert(1)",
+        "http://10.0.0.1\t/",
+    ],
+)
+def test_a_redirect_leads_only_where_a_url_may(http_server: HttpServer, location: str) -> None:
+    """Each hop is checked like the first; ours may go to loopback 127.0.0.0/8 only."""
+    http_server.answer("/second", 307, location=location)
+    with pytest.raises(EgressError):
+        run(fetch(http_server.answer("/", 301, location="/second")))
+    assert [received.path for received in http_server.received] == ["/", "/second"]
 
 
 @pytest.mark.parametrize(
