@@ -13,11 +13,12 @@ def fit(
     Raises:
         ValueError: one side is more than ``max_aspect`` times the other.
     """
+    asked = f"{width}×{height}"
     if min(width, height) < factor:
         scale = max(factor / width, factor / height)
         width, height = int(width * scale), int(height * scale)
     if max(width, height) > max_aspect * min(width, height):
-        raise ValueError(f"one side is more than {max_aspect} times the other ({width}×{height})")
+        raise ValueError(f"one side is more than {max_aspect} times the other ({asked})")
     fitted = (round(width / factor) * factor, round(height / factor) * factor)
     seen = frames * fitted[0] * fitted[1]
     if seen > max_pixels:

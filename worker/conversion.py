@@ -133,7 +133,7 @@ class Conversion:
             pdf, pages = open_document(medium.path, folder)
             return [str(pdf), pages]
 
-        pdf, total = self._run(medium, work, OFFICE_LIMIT_S, makes_sockets=True)
+        pdf, total = self._run(medium, work, OFFICE_LIMIT_S, starts_programs=True)
         chosen = medium.part.get("pages")
         try:
             pages = PageSelection.parse(chosen).of(total) if chosen else list(range(1, total + 1))
@@ -178,14 +178,14 @@ class Conversion:
             for item in converted
         )
 
-    def _run(self, medium: Medium, work: Callable[[], Any], limit_s: float, *, makes_sockets: bool = False) -> Any:
+    def _run(self, medium: Medium, work: Callable[[], Any], limit_s: float, *, starts_programs: bool = False) -> Any:
         try:
             return sandbox.run(
                 work,
                 folder=medium.path.parent,
                 limit_s=self._deadline.left(limit_s),
                 memory_bytes=self._settings.decode_memory_bytes,
-                makes_sockets=makes_sockets,
+                starts_programs=starts_programs,
             )
         except MediaError as error:
             raise JobFailed(error.code, f"{medium.name}: {error.message}") from error

@@ -24,12 +24,15 @@ from worker.media.errors import MediaError
 PR_SET_PDEATHSIG = 1
 MAX_FILE_BYTES = 4 * 2**30
 MAX_REPLY_BYTES = 2**20
+OUT_OF_MEMORY = ("decode_memory", "decoding it takes more memory than the service gives; scale it down.")
+MOST = 0.5
+"""Of its address space: a decoder in C that aborts with so much in use had no more to take."""
 CPUS = 4
 """Processor time is bounded, too, for what a decoder starts: so many times the time limit."""
 
 
 def run(
-    work: Callable[[], Any], *, folder: Path, limit_s: float, memory_bytes: int, makes_sockets: bool = False
+    work: Callable[[], Any], *, folder: Path, limit_s: float, memory_bytes: int, starts_programs: bool = False
 ) -> Any:
     """Do ``work`` in a process of its own; returns what it returns, which must be JSON.
 
@@ -37,15 +40,15 @@ def run(
         folder: where it may read and write.
         limit_s: then the process, and all that it has started, is killed.
         memory_bytes: address space, for each of its processes.
-        makes_sockets: as LibreOffice does (see landlock.confine).
+        starts_programs: LibreOffice, that is, with the sockets that it needs (see landlock.confine).
 
     Raises:
         MediaError: as ``work`` raised it; or ``decode_timeout``, ``decode_memory``, ``decode_crashed``.
     """
     reader, writer = os.pipe()
-    process = os.fork()
+    parent, process = os.getpid(), os.fork()
     if process == 0:
-        _work(work, lambda: _confine(writer, folder, limit_s, memory_bytes, makes_sockets))
+        _work(work, lambda: _confine(parent, writer, folder, limit_s, memory_bytes, starts_programs))
     os.close(writer)
     try:
         reply = _read(reader, time.monotonic() + limit_s)
@@ -53,16 +56,20 @@ def run(
         raise MediaError("decode_timeout", f"it was not decoded within {limit_s:.0f} s; send a simpler one.") from None
     finally:
         os.close(reader)
+        # Before it is waited for, so the number is still its own; by itself, too: it may not have its group yet.
+        os.kill(process, signal.SIGKILL)
         with suppress(ProcessLookupError):
-            os.killpg(process, signal.SIGKILL)  # before it is waited for, so the number is still its own
-        _, status = os.waitpid(process, 0)
-    return _outcome(reply, status)
+            os.killpg(process, signal.SIGKILL)
+        _, status, used = os.wait4(process, 0)
+    return _outcome(reply, status, ran_out=used.ru_maxrss * 1024 > MOST * memory_bytes)
 
 
-def _outcome(reply: bytes, status: int) -> Any:
+def _outcome(reply: bytes, status: int, *, ran_out: bool) -> Any:
     try:
         answer = json.loads(reply)
     except ValueError:
+        if ran_out:
+            raise MediaError(*OUT_OF_MEMORY) from None
         how = f"by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "without a word"
         message = f"the decoder ended {how}; save the file anew with another program."
         raise MediaError("decode_crashed", message) from None
@@ -89,30 +96,25 @@ def _work(work: Callable[[], Any], confine: Callable[[], None]) -> NoReturn:
         confine()
         answer = {"done": work()}
     except MediaError as error:
-        answer = _refusal(error)
+        answer = {"refused": [error.code, error.message]}
     except MemoryError:
-        message = "decoding it takes more memory than the service gives; scale it down."
-        answer = _refusal(MediaError("decode_memory", message))
+        answer = {"refused": OUT_OF_MEMORY}
     except BaseException as error:  # noqa: BLE001 - decoders of broken files raise anything
         message = f"the decoder failed ({type(error).__name__}: {str(error)[:200]})."
-        answer = _refusal(MediaError("decode_crashed", message))
+        answer = {"refused": ["decode_crashed", message]}
     with suppress(BaseException), open(3, "wb", closefd=False) as reply:
         reply.write(json.dumps(answer).encode())
     os._exit(0)
 
 
-def _refusal(error: MediaError) -> dict[str, Any]:
-    return {"refused": [error.code, error.message]}
-
-
-def _confine(writer: int, folder: Path, limit_s: float, memory_bytes: int, makes_sockets: bool) -> None:
+def _confine(parent: int, writer: int, folder: Path, limit_s: float, memory_bytes: int, starts_programs: bool) -> None:
     os.setsid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_DFL)
+    _die_with(parent, starts_programs)
     os.dup2(writer, 3)
     os.closerange(4, 65_536)
-    landlock.confine(folder, makes_sockets=makes_sockets)
+    landlock.confine(folder, makes_sockets=starts_programs)
     seconds = int(limit_s * CPUS) + 1
     for kind, bound in (
         (resource.RLIMIT_AS, memory_bytes),
@@ -123,3 +125,18 @@ def _confine(writer: int, folder: Path, limit_s: float, memory_bytes: int, makes
         _, hard = resource.getrlimit(kind)
         bound = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
         resource.setrlimit(kind, (bound, bound))
+
+
+def _die_with(parent: int, starts_programs: bool) -> None:
+    """Leave nothing running when the worker is killed.
+
+    The kernel tells only this process of it, so it ends its group by itself: it has nothing to do but wait for the
+    program then. A decoder in C would not hear a handler; it starts nothing and is killed outright.
+    """
+    told = signal.SIGKILL
+    if starts_programs:
+        told = signal.SIGTERM
+        signal.signal(told, lambda *_: os.killpg(0, signal.SIGKILL))
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, told)
+    if os.getppid() != parent:
+        os._exit(1)

@@ -33,7 +33,7 @@ def opened(content: bytes, folder: Path) -> tuple[Path, int]:
         path, pages = open_document(source, scratch)
         return [str(path), pages]
 
-    path, pages = sandbox.run(work, folder=folder, limit_s=100, memory_bytes=4 * 2**30, makes_sockets=True)
+    path, pages = sandbox.run(work, folder=folder, limit_s=100, memory_bytes=4 * 2**30, starts_programs=True)
     return Path(path), pages
 
 

@@ -65,8 +65,22 @@ def test_every_kind_is_read(kind: str, options: dict[str, Any], tolerance: int) 
     assert np.abs(found[30, 70].astype(int) - BLUE).max() <= tolerance
 
 
+def ycck() -> bytes:
+    """As Photoshop saves print pictures: inverted CMYK, its colours as luma and chroma; Pillow writes none, so by parts."""
+    luma, *chroma = Image.new("RGB", (60, 60), (55, 225, 225)).convert("YCbCr").split()
+    inverted = [band.point(lambda value: 255 - value) for band in (luma, *chroma)]
+    data = encoded(Image.merge("CMYK", (*inverted, Image.new("L", (60, 60), 40))), "JPEG", quality=95)
+    transform = data.index(b"Adobe") + 11
+    return data[:transform] + b"\x02" + data[transform + 1 :]
+
+
+def grey(value: float, kind: Any) -> bytes:
+    return encoded(Image.fromarray(np.full((60, 60), value, kind)), "TIFF")
+
+
 CONVERSIONS: dict[str, tuple[Callable[[], bytes], tuple[int, int, int]]] = {
     "CMYK": (lambda: encoded(Image.new("CMYK", (60, 60), (0, 255, 255, 0)), "JPEG", quality=95), (255, 0, 0)),
+    "YCCK": (ycck, (168, 25, 25)),
     "grey": (lambda: encoded(Image.new("L", (60, 60), 77)), (77, 77, 77)),
     "grey and alpha": (lambda: encoded(Image.new("LA", (60, 60), (0, 0))), (255, 255, 255)),
     "one bit": (lambda: encoded(Image.new("1", (60, 60), 1)), (255, 255, 255)),
@@ -74,7 +88,16 @@ CONVERSIONS: dict[str, tuple[Callable[[], bytes], tuple[int, int, int]]] = {
     "transparent": (lambda: encoded(Image.new("RGBA", (60, 60), (0, 0, 0, 0))), (255, 255, 255)),
     "half transparent": (lambda: encoded(Image.new("RGBA", (60, 60), (0, 0, 0, 128))), (127, 127, 127)),
     "16 bits": (lambda: encoded(Image.fromarray(np.full((60, 60), 32_896, np.uint16))), (128, 128, 128)),
-    "float": (lambda: encoded(Image.fromarray(np.full((60, 60), 90.0, np.float32)), "TIFF"), (90, 90, 90)),
+    "16 bits, big-endian": (
+        lambda: encoded(Image.frombytes("I;16B", (60, 60), b"\x80\x80" * 3_600), "TIFF"),
+        (128, 128, 128),
+    ),
+    "float": (lambda: grey(90.0, np.float32), (90, 90, 90)),
+    "float from 0 to 1": (lambda: grey(0.5, np.float32), (127, 127, 127)),
+    "float, not a number": (lambda: grey(np.nan, np.float32), (0, 0, 0)),
+    "32 bits, used as 8": (lambda: grey(90, np.int32), (90, 90, 90)),
+    "32 bits, used as 16": (lambda: grey(32_896, np.int32), (128, 128, 128)),
+    "32 bits, below zero": (lambda: grey(-7, np.int32), (0, 0, 0)),
 }
 
 
@@ -165,7 +188,11 @@ def test_what_is_no_picture_is_refused_with_a_code(name: str) -> None:
     assert error.value.code == code, error.value.message
 
 
-def test_the_pixel_limit_is_read_from_the_header() -> None:
+def test_the_message_names_the_limit_and_the_size_that_was_sent() -> None:
+    with pytest.raises(MediaError, match=r"50000×50000 = 2500000000 pixels; the limit is 100000000"):
+        plain(bomb())
+    with pytest.raises(MediaError, match=r"\(5000×20\)"):
+        plain(encoded(Image.new("RGB", (5_000, 20))))
     with pytest.raises(MediaError, match="100×100 = 10000 pixels; the limit is 9999"):
         plain(encoded(noise(100, 100)), max_pixels=9_999)
 

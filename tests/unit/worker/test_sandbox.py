@@ -3,6 +3,7 @@
 import ctypes
 import os
 import resource
+import signal
 import socket
 import subprocess
 import time
@@ -56,6 +57,55 @@ def test_memory_is_bounded() -> None:
     assert psutil.Process().memory_info().rss - before < 2**26, "its memory is its own"
 
 
+def test_a_decoder_that_aborts_for_want_of_memory_says_so() -> None:
+    """As PDFium does: no exception, only a signal."""
+
+    def swell() -> None:
+        held = [b"x" * 2**24 for _ in range(20)]
+        os.abort()
+        held.clear()
+
+    assert code_of(swell, memory_bytes=600 * 2**20) == "decode_memory"
+
+
+def test_a_limit_that_is_over_at_once_ends_it_too() -> None:
+    started = time.monotonic()
+    assert code_of(lambda: time.sleep(60), limit_s=0) == "decode_timeout"
+    assert time.monotonic() - started < 10
+
+
+def test_what_it_started_ends_with_the_worker(tmp_path: Path) -> None:
+    """Celery kills a child that hangs, with a signal that nobody can hear."""
+    worker = os.fork()
+    if worker == 0:
+        with suppress(BaseException):
+            script = "sleep 300 & echo $! > pid.new; mv pid.new pid; wait"
+            sandbox.run(
+                lambda: subprocess.run(["sh", "-c", script], cwd=tmp_path, check=False),
+                folder=tmp_path,
+                limit_s=60,
+                memory_bytes=MEMORY,
+                starts_programs=True,
+            )
+        os._exit(0)
+    give_up = time.monotonic() + 10
+    while not (tmp_path / "pid").exists():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    pid = int((tmp_path / "pid").read_text())
+    assert psutil.pid_exists(pid)
+    os.kill(worker, signal.SIGKILL)
+    os.waitpid(worker, 0)
+    await_end(pid)
+
+
+def await_end(pid: int) -> None:
+    give_up = time.monotonic() + 5
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < give_up, "it is still there"
+        time.sleep(0.02)
+
+
 def test_time_is_bounded_for_it_and_for_all_that_it_starts(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
 
@@ -67,10 +117,7 @@ def test_time_is_bounded_for_it_and_for_all_that_it_starts(tmp_path: Path) -> No
     assert code_of(hang, folder=tmp_path, limit_s=1) == "decode_timeout"
     assert time.monotonic() - started < 10
     [pid] = map(int, pids.read_text().split())
-    give_up = time.monotonic() + 5
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < give_up, "it outlived its time"
-        time.sleep(0.02)
+    await_end(pid)
 
 
 def test_it_has_nothing_open_and_leaves_no_core() -> None:
