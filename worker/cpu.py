@@ -21,6 +21,7 @@ from jobs.settings import Settings
 from jobs.store import JobStore
 from worker.consumer import consume
 from worker.prepare import SERVE_LIMIT_S, Preparer
+from worker.scratch import sweep
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +38,9 @@ def main() -> None:
 
     @worker_process_init.connect(weak=False)
     def open_clients(**_: Any) -> None:
+        # A child comes at the start, and when one was killed, which leaves its files behind.
+        if swept := sweep():
+            log.info("scratch.swept", folders=swept)
         # After the fork: a connection shared by two processes would mix their replies.
         preparer = Preparer(JobStore(connect(settings)), Blobs(settings), settings)
         preparer.heart.start()

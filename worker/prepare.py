@@ -1,9 +1,7 @@
 """The prepare stage: claim → fetch (sources.py) → convert (conversion.py) → prepared.json for the gpu worker."""
 
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -23,6 +21,7 @@ from jobs.store import JobStore
 from worker.conversion import Conversion, Converted, Frames, Picture, text_tokens
 from worker.deadline import Deadline
 from worker.heart import Heart
+from worker.scratch import scratch
 from worker.sources import Sources, media_of
 
 log = structlog.get_logger(__name__)
@@ -88,8 +87,8 @@ class Preparer:
             raise JobFailed("request_missing", "The job's request is gone from the object store.") from None
         self._deadline = deadline = Deadline(self._settings.prepare_timeout_s)
         folder = f"a{job.attempt}-{job.claim}"
-        with tempfile.TemporaryDirectory(prefix="thinkqueue-") as scratch:
-            media = media_of(request.messages, Path(scratch))
+        with scratch() as files:
+            media = media_of(request.messages, files)
 
             def tell(done: int) -> None:
                 self._store.progress(job.id, job.claim, done=done, total=len(media))

@@ -28,10 +28,7 @@ def open_document(path: Path, folder: Path) -> tuple[Path, int]:
     kind = document_kind(path)
     pdf = path if kind == "pdf" else slides_to_pdf(path, kind, folder)
     with _opened(pdf) as document:
-        pages = len(document)
-    if not pages:
-        raise MediaError("document_empty", "it has no pages.")
-    return pdf, pages
+        return pdf, len(document)
 
 
 def render_page(pdf: Path, number: int, bounds: ImageBounds) -> NormalisedImage:
@@ -48,7 +45,10 @@ def render_page(pdf: Path, number: int, bounds: ImageBounds) -> NormalisedImage:
             picture = page.render(scale=_scale(width, height, bounds), may_draw_forms=True).to_pil()
         except (pypdfium2.PdfiumError, ValueError, OverflowError) as error:
             raise MediaError("document_unreadable", f"page {number} cannot be drawn ({error}).") from error
-    return fitted(picture.convert("RGB"), bounds)
+    try:
+        return fitted(picture.convert("RGB"), bounds)
+    except MediaError as error:
+        raise MediaError(error.code, f"page {number}: {error.message}") from error
 
 
 def _scale(width: float, height: float, bounds: ImageBounds) -> float:
@@ -64,4 +64,6 @@ def _opened(pdf: Path) -> pypdfium2.PdfDocument:
     except pypdfium2.PdfiumError as error:
         if error.err_code in (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY):
             raise MediaError("document_encrypted", "it is protected by a password; send it without.") from error
+        if error.err_code == raw.FPDF_ERR_SUCCESS:
+            raise MediaError("document_empty", "it has no pages.") from error
         raise MediaError("document_unreadable", "it is no PDF that can be read; it may be cut off.") from error

@@ -68,11 +68,13 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     try:
         picture = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
+        if kind := _kind(data):
+            raise MediaError("image_unreadable", f"the {kind} picture's header is broken or cut off.") from None
         raise MediaError(
             "image_unsupported", f"the file is not a picture of a known kind; send one of {', '.join(FORMATS)}."
         ) from None
     except Exception as error:  # parsers of broken files raise anything
-        raise MediaError("image_unreadable", f"the picture's header is broken ({type(error).__name__}).") from error
+        raise MediaError("image_unreadable", "the picture's header is broken or cut off.") from error
     width, height = picture.size
     if width * height > max_pixels:
         raise MediaError(
@@ -85,6 +87,15 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         code = "image_truncated" if "truncated" in str(error) else "image_unreadable"
         raise MediaError(code, f"the picture's data is broken or incomplete ({error}).") from error
     return picture
+
+
+def _kind(data: bytes) -> str | None:
+    """What its first bytes promise, whatever becomes of the rest."""
+    for name in FORMATS:
+        _, accepts = Image.OPEN[name]
+        if accepts and accepts(data[:16]):
+            return name
+    return None
 
 
 def _upright_rgb(picture: Image.Image) -> Image.Image:

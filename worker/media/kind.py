@@ -13,6 +13,8 @@ PDF_HEAD = 1_024
 OLE2 = bytes.fromhex("d0cf11e0a1b11ae1")
 PRESENTATION_STREAM = "PowerPoint Document".encode("utf-16-le")
 ENCRYPTED_STREAM = "EncryptedPackage".encode("utf-16-le")
+ODF_MANIFEST = "META-INF/manifest.xml"
+ENCRYPTED_ENTRY = b"encryption-data"
 ODP = b"application/vnd.oasis.opendocument.presentation"
 MAX_UNPACKED_BYTES = 2**30
 MAX_MEMBERS = 20_000
@@ -48,6 +50,8 @@ def _zipped_kind(path: Path) -> DocumentKind:
             if "ppt/presentation.xml" in names:
                 return "pptx"
             if "mimetype" in names and archive.read("mimetype")[: len(ODP)] == ODP:
+                if ODF_MANIFEST in names and ENCRYPTED_ENTRY in archive.read(ODF_MANIFEST):
+                    raise MediaError("document_encrypted", "it is protected by a password; send it without.")
                 return "odp"
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, OSError, ValueError) as error:
         raise MediaError("document_unreadable", f"it cannot be unpacked ({error}); it may be cut off.") from error

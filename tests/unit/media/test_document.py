@@ -69,6 +69,19 @@ def test_pages_of_odd_sizes_are_drawn(tmp_path: Path, width: int, height: int) -
     assert page.width * page.height <= BOUNDS.max_pixels
 
 
+def test_a_page_that_is_a_strip_is_refused_by_its_number(tmp_path: Path) -> None:
+    path, _ = opened(pdf(2, width=14_400, height=20), tmp_path)
+    with pytest.raises(MediaError, match=r"^page 2: .*200 times"):
+        render_page(path, 2, BOUNDS)
+
+
+def test_a_page_is_turned_and_cropped_as_readers_show_it(tmp_path: Path) -> None:
+    content = pdf(1).replace(b"/Type /Page ", b"/Type /Page /Rotate 90 /CropBox [50 100 250 200] ")
+    path, _ = opened(content, tmp_path)
+    page = render_page(path, 1, BOUNDS)
+    assert (page.width, page.height) == (250, 500), "180 dots to the inch of 100 × 200 points"
+
+
 def test_ten_thousand_pages_are_counted(tmp_path: Path) -> None:
     assert opened(pdf(10_000, color=False), tmp_path)[1] == 10_000
 
@@ -87,6 +100,8 @@ REFUSED = {
     "text": (b"Dear Sir,", "document_unsupported"),
     "picture": (b"\x89PNG\r\n\x1a\n" + bytes(50), "document_unsupported"),
     "encrypted pdf": (pdf(1, encrypt=True), "document_encrypted"),
+    "pdf without pages": (pdf(0), "document_empty"),
+    "encrypted odp": (deck(encrypt=True), "document_encrypted"),
     "cut off pdf": (pdf(3)[:300], "document_unreadable"),
     "pdf in name only": (b"%PDF-1.7\nnothing more", "document_unreadable"),
     "word": (archive_of("[Content_Types].xml", "word/document.xml"), "document_unsupported"),

@@ -66,7 +66,7 @@ def test_every_kind_is_read(kind: str, options: dict[str, Any], tolerance: int) 
 
 
 def ycck() -> bytes:
-    """As Photoshop saves print pictures: inverted CMYK, its colours as luma and chroma; Pillow writes none, so by parts."""
+    """As Photoshop saves print: inverted CMYK, its colours as luma and chroma. Pillow writes none, so by parts."""
     luma, *chroma = Image.new("RGB", (60, 60), (55, 225, 225)).convert("YCbCr").split()
     inverted = [band.point(lambda value: 255 - value) for band in (luma, *chroma)]
     data = encoded(Image.merge("CMYK", (*inverted, Image.new("L", (60, 60), 40))), "JPEG", quality=95)
@@ -175,6 +175,10 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "image_unsupported"),
     "truncated png": (encoded(noise(200, 200))[:5_000], "image_truncated"),
     "truncated jpeg": (encoded(noise(200, 200), "JPEG")[:5_000], "image_truncated"),
+    "truncated heic": (encoded(noise(200, 200), "HEIF")[:5_000], "image_unreadable"),
+    "truncated webp": (encoded(noise(200, 200), "WEBP")[:5_000], "image_unreadable"),
+    "truncated tiff": (encoded(noise(200, 200), "TIFF", compression="jpeg")[:500], "image_unreadable"),
+    "nothing but a signature": (b"\x89PNG\r\n\x1a\n", "image_unreadable"),
     "bomb": (bomb(), "image_too_many_pixels"),
     "a line": (encoded(Image.new("RGB", (2_000, 2))), "image_aspect"),
 }
