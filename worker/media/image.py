@@ -117,7 +117,7 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I;16"):
         low, scale = 0.0, 1 / 256
     else:
-        low, scale = _range(*picture.getextrema())  # type: ignore[misc]
+        low, scale = _range(*picture.getextrema())
     return picture.convert("F").point(lambda value: value * scale - low * scale).convert("L")
 
 
