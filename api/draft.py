@@ -93,7 +93,7 @@ class Drafts:
                 return {"type": "image", **source, **self._size(part)}
             case VideoPart():
                 source = self._media.source(job_id, tenant, "video", part.video_url.url, f"{where}/video_url/url")
-                return {"type": "video", **source}
+                return {"type": "video", **source, **_bounds(part)}
             case FilePart():
                 source = self._media.source(job_id, tenant, "document", part.file.url, f"{where}/file")
                 return {"type": "document", **source, **({"pages": part.file.pages} if part.file.pages else {})}
@@ -107,6 +107,10 @@ class Drafts:
 
 def fingerprint_of(document: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _bounds(part: VideoPart) -> dict[str, int]:
+    return part.video_url.model_dump(include={"max_frames", "max_pixels"}, exclude_none=True)
 
 
 def _callback(body: JobBody) -> Callback | None:

@@ -64,6 +64,10 @@ class ImagePart(Body):
 
 class VideoUrl(Body):
     url: MediaUrl
+    max_frames: Annotated[int, Field(ge=2)] | None = None
+    """Of more, so many are looked at, spread evenly; always an even number."""
+    max_pixels: Annotated[int, Field(ge=1)] | None = None
+    """Of all frames together; larger ones are scaled down. The model's own bounds hold in any case."""
 
 
 class VideoPart(Body):

@@ -3,7 +3,7 @@
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from families.bounds import fit
 
@@ -108,6 +108,21 @@ class VideoBounds:
     """Of all frames together."""
     max_pixels: int
     max_aspect: int = 200
+    max_frames: int | None = None
+    """As a client has narrowed it; None: as many as are sampled."""
+
+    def within(self, *, max_frames: int | None, max_pixels: int | None) -> "VideoBounds":
+        """Bounds that a client has narrowed."""
+        pixels = self.max_pixels if max_pixels is None else max(self.min_pixels, min(self.max_pixels, max_pixels))
+        return replace(self, max_frames=max_frames, max_pixels=pixels)
+
+    def chosen(self, clock: FrameClock) -> list[int]:
+        """Indices of the frames to look at: as sampled, or of these so many, spread evenly over them."""
+        indices = self.sample(clock)
+        if self.max_frames is None or len(indices) <= self.max_frames:
+            return indices
+        count = max(self.max_frames - self.max_frames % TEMPORAL, TEMPORAL)
+        return _even([indices[int(place)] for place in _spread(0, len(indices) - 1, count)])
 
     def fit(self, frames: int, width: int, height: int) -> tuple[int, int]:
         """The (width, height) at which so many frames are seen.

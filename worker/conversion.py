@@ -116,10 +116,12 @@ class Conversion:
         return Picture(file, *self._run(medium, work, IMAGE_LIMIT_S))
 
     def _video(self, medium: Medium) -> Frames:
+        asked = medium.part
+        bounds = self._family.videos.within(max_frames=asked.get("max_frames"), max_pixels=asked.get("max_pixels"))
         file, sheet = medium.path.with_suffix(".zip"), medium.path.with_suffix(".png")
 
         def work() -> list[Any]:
-            video = normalise_video(medium.path, self._family.videos, frames=file, sheet=sheet)
+            video = normalise_video(medium.path, bounds, frames=file, sheet=sheet)
             return [video.width, video.height, video.seconds, video.source_width, video.source_height]
 
         width, height, seconds, *source = self._run(medium, work, VIDEO_LIMIT_S)

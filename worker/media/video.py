@@ -50,7 +50,7 @@ def normalise_video(path: Path, bounds: VideoBounds, *, frames: Path, sheet: Pat
     """
     shown = _scan(path)
     clock = _clock(shown)
-    indices = bounds.sample(clock)
+    indices = bounds.chosen(clock)
     seconds = [clock.time_of(index) for index in indices]
     contact_sheet = ContactSheet(len(indices))
     size = source = (0, 0)

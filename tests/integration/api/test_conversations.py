@@ -109,6 +109,12 @@ def test_the_size_of_a_picture_may_be_asked_for(client: TestClient, table: Table
     assert [part.get("max_pixels") for part in content] == [None, 168 * 168, None, 5_000]
 
 
+def test_a_video_may_be_made_cheaper(client: TestClient, table: Table) -> None:
+    source = {"url": "https://example.com/a.mp4", "max_frames": 16, "max_pixels": 500_000}
+    job_id = post(client, user({"type": "video_url", "video_url": source}, "What moves?"))
+    assert read_request(table.blobs, job_id).messages[0]["content"][0] == {"type": "video", **source}
+
+
 VIDEO = {"type": "video_url", "video_url": {"url": "https://example.com/a.mp4"}}
 
 

@@ -95,6 +95,24 @@ def test_a_long_video_is_spread_evenly(tmp_path: Path) -> None:
         assert sheet.width > 1_000
 
 
+@pytest.mark.parametrize(("asked", "given"), [(2, 2), (7, 6), (8, 8), (100, 32)])
+def test_a_client_may_have_fewer_frames_looked_at(tmp_path: Path, asked: int, given: int) -> None:
+    bounds = BOUNDS.within(max_frames=asked, max_pixels=None)
+    path = clip(tmp_path / "a.mp4", 500)
+    video = normalise_video(path, bounds, frames=tmp_path / "frames.zip", sheet=tmp_path / "sheet.png")
+    assert len(video.seconds) == given
+    assert (video.seconds[0], video.seconds[-1]) == pytest.approx((0, 19.96))
+
+
+def test_a_client_may_have_smaller_frames_looked_at(tmp_path: Path) -> None:
+    bounds = BOUNDS.within(max_frames=None, max_pixels=4 * 60 * 60)
+    path = clip(tmp_path / "a.mp4")
+    video = normalise_video(path, bounds, frames=tmp_path / "frames.zip", sheet=tmp_path / "sheet.png")
+    assert (video.width, video.height) == (56, 28)
+    assert BOUNDS.within(max_frames=None, max_pixels=1).max_pixels == BOUNDS.min_pixels
+    assert BOUNDS.within(max_frames=None, max_pixels=10**12).max_pixels == BOUNDS.max_pixels
+
+
 def refused(path: Path, folder: Path) -> str:
     with pytest.raises(MediaError) as error:
         frames_of(path, folder)
