@@ -47,6 +47,7 @@ def indices(question: dict[str, Any]) -> list[list[int]]:
 def prompt(question: dict[str, Any]) -> dict[str, Any]:
     """Ids, grids and pixels of a conversation; media as files of arrays, ``[height, width, 3]`` and with time first."""
     tokenizer = AutoTokenizer.from_pretrained(question["model"])
+    tokenizer.chat_template = question["template"] or tokenizer.chat_template
     images = Glm4vImageProcessor.from_pretrained(question["model"])
     processor = WHOLE[question["kind"]](
         images, tokenizer, VIDEO[question["kind"]](**question["options"]), chat_template=tokenizer.chat_template

@@ -62,8 +62,13 @@ class PromptWriter:
         """
 
         def place(text: str) -> str:
-            texts.append(text)
-            return f"\ue000{len(texts) - 1}\ue001"
+            # Space at the ends stays in sight: some templates strip it from answers.
+            core = text.strip()
+            if not core:
+                return text
+            texts.append(core)
+            before, after = text.split(core, 1)
+            return f"{before}\ue000{len(texts) - 1}\ue001{after}"
 
         if message["role"] == "user":
             parts = [

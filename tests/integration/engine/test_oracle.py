@@ -84,7 +84,12 @@ class Oracle:
         self._model = str(model)
         self._folder = folder
         self._tokenizer = AutoTokenizer.from_pretrained(self._model)
+        self._template: str | None = None
         self._images = Glm4vImageProcessorPil.from_pretrained(self._model)
+
+    def talk_by(self, template: str) -> None:
+        """Instead of by the model's own template."""
+        self._template = self._tokenizer.chat_template = template
 
     def theirs(
         self,
@@ -107,6 +112,7 @@ class Oracle:
             kind=kind,
             options=POCKET_VIDEO if kind == "glm4v" else {},
             model=self._model,
+            template=self._template,
             messages=messages,
             pictures=saved("picture", pictures),
             videos=saved("video", videos),
@@ -168,7 +174,36 @@ CONVERSATIONS = {
         ],
         [(100, 70), (56, 84)],
     ),
+    "odd texts": (
+        [
+            {"role": "system", "content": " Be\u2003brief.\n"},
+            user(text("  How many?\n\n"), IMAGE, text(" \n"), text("{{ 1 + 1 }} \U0001f408\u200d 图 e\u0301")),
+            {"role": "assistant", "content": "\n <b>Two</b> <|begin_of_box|> 2 <|end_of_box|> \n"},
+            user(text("\t")),
+            {"role": "assistant", "content": "  "},
+            user(text("And here?"), IMAGE),
+        ],
+        [(100, 70), (56, 84)],
+    ),
 }
+GLM_4_6V_TURNS = """[gMASK]<sop>
+{%- for message in messages -%}
+<|{{ message.role }}|>
+{%- if message.role == 'assistant' -%}
+{{ '\n<think></think>' }}{% if message.content.strip() %}{{ '\n' + message.content.strip() }}{% endif %}
+{%- elif message.content is string -%}
+{{ '\n' + message.content }}
+{%- else -%}
+{{ '\n' }}
+{%- for part in message.content -%}
+{%- if part.type == 'image' -%}<|begin_of_image|><|image|><|end_of_image|>
+{%- elif part.type == 'video' -%}<|begin_of_video|><|video|><|end_of_video|>
+{%- else -%}{{ part.text }}{%- endif -%}
+{%- endfor -%}
+{%- endif -%}
+{%- endfor -%}
+<|assistant|>{{ '\n' }}"""
+"""As GLM-4.6V prints turns: an earlier answer stands behind a closed thought, without space around it."""
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
@@ -177,6 +212,15 @@ def test_pictures_and_turns_give_the_tensors_of_transformers(oracle: Oracle, nam
     pictures = [shades(1, size, seed)[0] for seed, size in enumerate(sizes)]
     theirs = oracle.theirs(messages, pictures=pictures)
     alike(oracle.ours(messages, pictures=pictures), theirs, tolerance=RESIZE_TOLERANCE)
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_turns_of_the_other_family_give_the_tensors_of_transformers(oracle: Oracle, name: str) -> None:
+    messages, sizes = CONVERSATIONS[name]
+    pictures = [shades(1, size, seed)[0] for seed, size in enumerate(sizes)]
+    oracle.talk_by(GLM_4_6V_TURNS)
+    theirs = oracle.theirs(messages, kind="glm46v", pictures=pictures)
+    alike(oracle.ours(messages, family=GLM_4_6V, pictures=pictures), theirs, tolerance=RESIZE_TOLERANCE)
 
 
 @pytest.mark.parametrize(
