@@ -15,6 +15,8 @@ from worker.media.office import slides_to_pdf
 DPI = 180
 """Of a page whose tokens fit, as in the model's reference demo."""
 POINTS_PER_INCH = 72
+MAX_PAGES = 100_000
+"""Of a document, before any are chosen. The number stands in the file, whether the pages are there or not."""
 MAX_SIDE = 16_384
 """In pixels: a page may call itself a mile long."""
 
@@ -28,7 +30,12 @@ def open_document(path: Path, folder: Path) -> tuple[Path, int]:
     kind = document_kind(path)
     pdf = path if kind == "pdf" else slides_to_pdf(path, kind, folder)
     with _opened(pdf) as document:
-        return pdf, len(document)
+        pages = len(document)
+    if pages > MAX_PAGES:
+        raise MediaError(
+            "document_too_long", f"it says that it has {pages} pages; more than {MAX_PAGES} are not opened."
+        )
+    return pdf, pages
 
 
 def render_page(pdf: Path, number: int, bounds: ImageBounds) -> NormalisedImage:

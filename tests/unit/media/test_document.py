@@ -101,6 +101,7 @@ REFUSED = {
     "picture": (b"\x89PNG\r\n\x1a\n" + bytes(50), "document_unsupported"),
     "encrypted pdf": (pdf(1, encrypt=True), "document_encrypted"),
     "pdf without pages": (pdf(0), "document_empty"),
+    "pdf that lies": (pdf(2).replace(b"/Count 2", b"/Count 999999"), "document_too_long"),
     "encrypted odp": (deck(encrypt=True), "document_encrypted"),
     "cut off pdf": (pdf(3)[:300], "document_unreadable"),
     "pdf in name only": (b"%PDF-1.7\nnothing more", "document_unreadable"),
