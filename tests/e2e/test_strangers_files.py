@@ -1,0 +1,114 @@
+"""Whatever is sent: each job ends with a result or a clear error, and the cpu worker is as it was before."""
+
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.fixtures.http_server import HttpServer
+from tests.fixtures.oddities import COMPLETED, oddities
+from tests.fixtures.service import Service, image_part, question
+from worker.media.office import find_office
+
+REPEATS = 2
+MORE_MEMORY = 60 * 2**20
+"""In bytes: what a child of the cpu worker may have grown by, at the end."""
+
+
+def part(kind: str, url: str) -> dict[str, Any]:
+    if kind == "document":
+        return {"type": "file", "file": {"file_url": url}}
+    return {"type": f"{kind}_url", f"{kind}_url": {"url": url}}
+
+
+def memory(worker: psutil.Process) -> dict[int, int]:
+    return {child.pid: child.memory_info().rss for child in worker.children()}
+
+
+def test_every_file_ends_its_job_and_nothing_else(
+    bare_service: Service, http_server: HttpServer, tmp_path: Path
+) -> None:
+    service, scratch = bare_service, tmp_path / "scratch"
+    scratch.mkdir()
+    service.start("api", "gpu", "keeper")
+    service.start("cpu", TMPDIR=str(scratch))
+    service.await_workers(prepare=2, gpu=1, keeper=1)
+    worker = psutil.Process(service.processes["cpu"].pid)
+    before, own = memory(worker), set(os.listdir(scratch))
+
+    files = oddities(tmp_path, has_office=find_office() is not None)
+    urls = {name: http_server.answer(f"/{number}", body=files[name][1]) for number, name in enumerate(files)}
+    names = [*files] * REPEATS
+    random.Random(4).shuffle(names)
+    short = {"thinking": {"budget_tokens": 2}, "max_answer_tokens": 2}
+    jobs = [
+        (name, service.post(messages=question(part(files[name][0], urls[name]), "What is it?"), **short))
+        for name in names
+    ]
+    ends = [(name, service.await_end(job_id, 240)) for name, job_id in jobs]
+
+    found = {(name, job["error"]["code"] if job["error"] else job["status"]) for name, job in ends}
+    assert found == {(name, end) for name, (_, _, end) in files.items()}
+    assert all(job["media"] for _, job in ends if job["status"] == COMPLETED)
+    assert all(len(job["error"]["message"]) < 400 for _, job in ends if job["error"])
+    assert memory(worker).keys() == before.keys(), "no child was lost"
+    assert [child for child in worker.children(recursive=True) if child.pid not in before] == []
+    assert all(used < before[pid] + MORE_MEMORY for pid, used in memory(worker).items())
+    assert set(os.listdir(scratch)) == own, "no file is left"
+
+
+FORBIDDEN = (
+    "http://127.0.0.1:{port}/x", "http://localhost:{port}/x", "http://127.1:{port}/x", "http://2130706433:{port}/x",
+    "http://0x7f.0.0.1:{port}/x", "http://0177.0.0.1:{port}/x", "http://[::1]:{port}/x",
+    "http://[::ffff:127.0.0.1]:{port}/x", "http://[::127.0.0.1]:{port}/x", "http://[64:ff9b::7f00:1]:{port}/x",
+    "http://[2002:7f00:1::]:{port}/x", "http://0.0.0.0:{port}/x",
+    "http://169.254.169.254/latest/meta-data/", "http://10.0.0.1/", "http://192.168.0.1/", "http://[fd00:ec2::254]/",
+)  # fmt: skip
+NOT_REACHED = {"url_forbidden", "url_unreachable", "url_invalid"}
+"""A machine without v6 has no such address and says so first; octal forms are no URL to httpx."""
+REFUSED = (
+    "ftp://127.0.0.1/x", "file:///etc/passwd", "gopher://127.0.0.1:6379/_INFO", "http://u:p@example.com/",
+    "http://example.com:99999/", "http://example.com/a\r\nX: y", "http:///x", "//example.com/x", "http://exa mple.com/",
+)  # fmt: skip
+
+
+def test_nothing_inside_is_reached(bare_service: Service, http_server: HttpServer) -> None:
+    """By media, webhooks and copies of results alike."""
+    service = bare_service
+    service.start("api", "cpu", "gpu", "keeper", EGRESS_ALLOW="")
+    service.await_workers(prepare=2, gpu=1, keeper=1)
+    http_server.answer("/x", body=b"secret")
+    urls = [url.format(port=http_server.port) for url in FORBIDDEN]
+    short = {"thinking": {"budget_tokens": 2}, "max_answer_tokens": 2}
+
+    jobs = {url: service.post(messages=question(image_part(url), "What?"), **short) for url in urls}
+    codes = {url: service.await_end(job_id)["error"]["code"] for url, job_id in jobs.items()}
+    assert set(codes.values()) <= NOT_REACHED, codes
+
+    told = {
+        url: service.post(messages=question("Hi."), callback={"url": url}, result_urls=[url], **short) for url in urls
+    }
+    for url, job_id in told.items():
+        assert service.await_end(job_id)["status"] == COMPLETED
+        for delivery in (f"evt_{job_id}_job.completed", f"copy_{job_id}_0"):
+            row = service.wait(lambda delivery=delivery: tried(service, delivery), f"try at {url}")  # type: ignore[misc]
+            assert row["attempts"][0]["status"] is None
+            assert row["attempts"][0]["error"].partition(":")[0] in NOT_REACHED, row
+    assert http_server.received == []
+
+    for url in REFUSED:
+        for body in (
+            {"messages": question(image_part(url))},
+            {"messages": question("Hi."), "callback": {"url": url}},
+            {"messages": question("Hi."), "result_urls": [url]},
+        ):
+            reply = service.http.post("/v1/jobs", json=body)
+            assert (reply.status_code, reply.json()["code"]) == (422, "invalid_request"), (url, body)
+
+
+def tried(service: Service, delivery: str) -> dict[str, Any] | None:
+    reply = service.http.get(f"/v1/webhook_deliveries/{delivery}")
+    row: dict[str, Any] | None = reply.json() if reply.status_code == 200 else None
+    return row if row and row["attempts"] else None
