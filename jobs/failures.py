@@ -24,7 +24,7 @@ FAILURES: dict[str, tuple[str, str]] = {
     "image_unreadable": ("The picture cannot be decoded.", "Open and save it with another program."),
     "image_truncated": ("The file ends in the middle of the picture.", "Send it whole."),
     "image_too_many_pixels": ("The picture has more pixels than the service decodes.", "Scale it down."),
-    "image_aspect": ("The picture is longer than 200 times its width.", "Cut it into pieces."),
+    "image_aspect": ("The picture, or a page, is longer than 200 times its width.", "Cut it into pieces."),
     "document_unsupported": ("The file is no PDF and no presentation.", "Send PDF, PPTX, PPT or ODP."),
     "document_unreadable": ("The document, or a page of it, cannot be read.", "Save it anew as PDF."),
     "document_encrypted": ("The document is protected by a password.", "Send it without."),
