@@ -94,7 +94,7 @@ def _read(content: str, *, told: str) -> Iterator[_Found]:
 
 def _name(label: str) -> str | None:
     """None: it only says which picture."""
-    name = label.strip(" *\"'`-•")
+    name = label.strip(" *\"'`-•,，、")
     return None if PICTURE.sub("", name).strip().lower() in ("", "in", "on", "in the", "on the") else name
 
 

@@ -24,7 +24,6 @@ from worker.media.errors import MediaError
 PR_SET_PDEATHSIG = 1
 MAX_FILE_BYTES = 4 * 2**30
 MAX_REPLY_BYTES = 2**20
-OUT_OF_MEMORY = ("decode_memory", "decoding it takes more memory than the service gives; scale it down.")
 MOST = 0.5
 """Of its address space: a decoder in C that aborts with so much in use had no more to take."""
 CPUS = 4
@@ -69,7 +68,7 @@ def _outcome(reply: bytes, status: int, *, ran_out: bool) -> Any:
         answer = json.loads(reply)
     except ValueError:
         if ran_out:
-            raise MediaError(*OUT_OF_MEMORY) from None
+            raise _out_of_memory() from None
         how = f"by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "without a word"
         message = f"the decoder ended {how}; save the file anew with another program."
         raise MediaError("decode_crashed", message) from None
@@ -96,15 +95,23 @@ def _work(work: Callable[[], Any], confine: Callable[[], None]) -> NoReturn:
         confine()
         answer = {"done": work()}
     except MediaError as error:
-        answer = {"refused": [error.code, error.message]}
+        answer = _refusal(error)
     except MemoryError:
-        answer = {"refused": OUT_OF_MEMORY}
+        answer = _refusal(_out_of_memory())
     except BaseException as error:  # noqa: BLE001 - decoders of broken files raise anything
         message = f"the decoder failed ({type(error).__name__}: {str(error)[:200]})."
-        answer = {"refused": ["decode_crashed", message]}
+        answer = _refusal(MediaError("decode_crashed", message))
     with suppress(BaseException), open(3, "wb", closefd=False) as reply:
         reply.write(json.dumps(answer).encode())
     os._exit(0)
+
+
+def _refusal(error: MediaError) -> dict[str, Any]:
+    return {"refused": [error.code, error.message]}
+
+
+def _out_of_memory() -> MediaError:
+    return MediaError("decode_memory", "decoding it takes more memory than the service gives; scale it down.")
 
 
 def _confine(parent: int, writer: int, folder: Path, limit_s: float, memory_bytes: int, starts_programs: bool) -> None:

@@ -63,6 +63,10 @@ def test_of_several_pictures_the_answer_says_which() -> None:
     assert places('{"image": 1, "bbox_2d": [0, 0, 500, 500]}', TWO) == [(None, 0, (0, 0, 1_000, 500))]
     [unknown] = found("⟦[[500,500,1000,1000]]⟧", TWO)
     assert (unknown.image, unknown.xyxy, unknown.normalized) == (None, None, (500, 500, 1000, 1000))
+    assert places("image 1: ⟦[[0,0,500,500]]⟧, image 2: ⟦[[0,0,500,500]]⟧", TWO) == [
+        (None, 0, (0, 0, 1_000, 500)),
+        (None, 1, (0, 0, 200, 200)),
+    ]
     assert places("In image 7: ⟦[[0,0,9,9]]⟧", TWO)[0][1] is None
 
 
