@@ -51,6 +51,7 @@ JOB: dict[str, Any] = {
     "truncation_reason": None,
     "usage": {"input_tokens": 1302, "thinking_tokens": 380, "answer_tokens": 32, "gpu_seconds": 7.9},
     "timings": {"prepared_ms": 210, "queued_ms": 40, "prefill_ms": 160, "decode_ms": 7750},
+    "stopped_after_ms": None,
     "result_sha256": None,
     "media": [{"kind": "input", "name": "0.png", "url": "https://…"}],
 }

@@ -106,6 +106,9 @@ class JobReply(JobSummary):
     truncation_reason: str | None
     usage: dict[str, int | float] | None
     timings: dict[str, int | float] | None
+    stopped_after_ms: int | None
+    """Of a cancelled job: from the call to where its engine had stopped, 0 when nothing ran. ``usage`` and ``output``
+    tell what was made by then."""
     result_sha256: str | None
     """Of the document that is PUT to ``result_urls``, in hex; null without them."""
     media: list[Medium]

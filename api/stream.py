@@ -125,7 +125,7 @@ def _public(job: Job, event: Event, budget: int) -> tuple[str, dict[str, Any]]:
         return "answer.delta", data
     # No key named `error` at the top: OpenAI's client takes it for a broken stream.
     status = event.data["status"]
-    return f"job.{status}", {"job": {"id": job.id, "status": status, "error": event.data["error"]}}
+    return f"job.{status}", {"job": {"id": job.id, **event.data}}
 
 
 def _position(last_event_id: str | None) -> int:

@@ -36,12 +36,21 @@ class BlobMissing(LookupError):
     """There is no such object."""
 
 
+class LinkExpired(BlobsUnavailable):
+    """The store refuses a conditional PUT's link: it came too late, or the clocks differ."""
+
+
 def request_key(job_id: str) -> str:
     return f"requests/{job_id}.json"
 
 
 def result_key(job_id: str) -> str:
     return f"results/{job_id}.json"
+
+
+def cancel_key(job_id: str) -> str:
+    """There: its client wants no answer any more, whatever Redis remembers."""
+    return f"cancels/{job_id}.json"
 
 
 def events_key(job_id: str) -> str:
@@ -124,7 +133,7 @@ class Blobs:
                     rule_id=prefix.strip("/"),
                     expiration=Expiration(days=retention_days + 2),
                 )
-                for prefix in ("requests/", "results/", "events/", "jobs/", "deliveries/")
+                for prefix in ("requests/", "results/", "cancels/", "events/", "jobs/", "deliveries/")
             ]
             rules.append(
                 Rule(
@@ -186,13 +195,26 @@ class Blobs:
         with _answers():
             self._minio.put_object(self._bucket, key, io.BytesIO(data), len(data), content_type)
 
-    def put_if_absent(self, key: str, data: bytes, content_type: str = "application/json") -> bool:
+    def put_if_absent(
+        self,
+        key: str,
+        data: bytes,
+        content_type: str = "application/json",
+        *,
+        lifetime: timedelta = timedelta(minutes=10),
+    ) -> bool:
         """True: written, by this call. False: there was an object already, and it stays as it is.
 
         minio's ``put_object`` drops the header that this needs; a presigned PUT carries it.
+
+        Args:
+            lifetime: behind it the store refuses what is still on its way.
+
+        Raises:
+            LinkExpired
         """
         with _answers():
-            url = self._minio.presigned_put_object(self._bucket, key, expires=timedelta(minutes=10))
+            url = self._minio.presigned_put_object(self._bucket, key, expires=lifetime)
         for _ in range(self._tries):
             try:
                 reply = self._http.request(
@@ -208,6 +230,8 @@ class Blobs:
                 return True
             if reply.status == 412:
                 return False
+            if reply.status == 403 and b"expired" in reply.data.lower():
+                raise LinkExpired
             if reply.status not in (409, 429) and reply.status < 500:
                 raise BlobsUnavailable(f"The object store refused a conditional PUT: {reply.status}.")
         raise BlobsUnavailable

@@ -16,10 +16,12 @@ ThinkqueueError
 │   └── RateLimited       the key has made enough requests
 ├── Unavailable           a server that we need does not answer
 │   ├── StoreUnavailable
+│   │   └── JournalGap    it came back without a job's newest events: send them again
 │   └── BlobsUnavailable
 ├── NotInitialised        no epoch yet: run ``thinkqueue init``
 │   └── RecoveryNeeded    jobs exist, but the job table is empty
 ├── ClaimLost             another owner has the job, or it has ended: drop it, write nothing
+│   └── RecordMissing     the job table does not know it
 ├── Cancelled             its client wants no answer any more: end it, do not hand it on
 └── JobFailed             the job itself cannot be done: ends it as ``failed`` with this code
 
@@ -152,6 +154,15 @@ class StoreUnavailable(Unavailable):
     code = "store_unavailable"
 
 
+class JournalGap(StoreUnavailable):
+    """Redis came back without a job's newest events; send them again."""
+
+    def __init__(self, last_seq: int) -> None:
+        super().__init__()
+        self.last_seq = last_seq
+        """Of the newest event that it has."""
+
+
 class BlobsUnavailable(Unavailable):
     """The object store does not answer; try again shortly."""
 
@@ -174,6 +185,10 @@ class ClaimLost(ThinkqueueError):
     """The job belongs to another claim now, or has ended."""
 
     code = "claim_lost"
+
+
+class RecordMissing(ClaimLost):
+    """The job table does not know the job: it was removed, or the table was lost."""
 
 
 class Cancelled(ThinkqueueError):

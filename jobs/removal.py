@@ -1,6 +1,6 @@
 """Removing an ended job, wholly: its objects, then its record."""
 
-from jobs.blobs import Blobs, events_key, job_folder, request_key, result_key
+from jobs.blobs import Blobs, cancel_key, events_key, job_folder, request_key, result_key
 from jobs.errors import NotEnded
 from jobs.store import JobStore
 
@@ -17,7 +17,7 @@ def remove_job(store: JobStore, blobs: Blobs, job_id: str) -> None:
         raise NotEnded
     blobs.remove_folder(f"{job_folder(job_id)}/")
     # The request before the result: a request without a result would look like a job that has to be run.
-    for key in (events_key(job_id), request_key(job_id), result_key(job_id)):
+    for key in (events_key(job_id), request_key(job_id), cancel_key(job_id), result_key(job_id)):
         blobs.remove(key)
     if not store.forget(job_id):
         raise NotEnded

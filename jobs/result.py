@@ -1,9 +1,11 @@
 """How a job ended, as it lies in ``results/<id>.json``: written once, true for ever."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from jobs.events import Event, forced_flags
 from jobs.record import Job, JobStatus
 
 
@@ -30,6 +32,8 @@ class JobResult:
     truncation_reason: str | None = None
     usage: dict[str, float] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
+    stopped_after_ms: int | None = None
+    """Of a cancelled job: from the client's wish to where its engine had stopped; 0: nothing ran."""
     media: tuple[StoredMedia, ...] = ()
 
     @property
@@ -40,6 +44,22 @@ class JobResult:
     def without_output(cls, job: Job, status: JobStatus, code: str, message: str, *, claim: str) -> "JobResult":
         """The end of a job that made nothing."""
         return cls(job.id, status, job.attempt, claim, error={"code": code, "message": message})
+
+    def with_journal(self, events: Iterable[Event]) -> "JobResult":
+        """With what an earlier run made, out of the job's stream; nobody is left who could say more."""
+        texts, used = {"thinking": "", "answer": ""}, {"thinking_tokens": 0, "answer_tokens": 0}
+        for event in events:
+            if event.type == "started" and event.data.get("restarted"):
+                texts, used = {"thinking": "", "answer": ""}, {"thinking_tokens": 0, "answer_tokens": 0}
+            elif event.type == "tokens":
+                texts[event.data["stage"]] += event.data["text"]
+                used["thinking_tokens"] = event.data.get("thinking", 0)
+                if event.data["stage"] == "answer":
+                    used["answer_tokens"] += forced_flags(event.data).count(False)
+        if not any(used.values()):
+            return self
+        output = {name: text.strip() for name, text in texts.items()}
+        return replace(self, output={**output, "boxes": [], "raw": ""}, finish_reason="aborted", usage=dict(used))
 
     def to_json(self) -> bytes:
         return json.dumps({"v": 1, **asdict(self)}, ensure_ascii=False).encode()

@@ -1,12 +1,12 @@
 """The job table: a method for each script in ``lua/``, and what a refusal means."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
 import redis
 
-from jobs.errors import Cancelled, ClaimLost, NotInitialised, Overloaded, TenantFull
+from jobs.errors import Cancelled, ClaimLost, JournalGap, NotInitialised, Overloaded, RecordMissing, TenantFull
 from jobs.events import STREAM_RETENTION_MS, Event
 from jobs.record import LEASE_MS, MAX_LOSSES, RECORD_VERSION, Job, JobStatus, Stage
 from jobs.scripts import Scripts, answers
@@ -48,6 +48,14 @@ class Admitted:
     wants_bell: bool
     position: int | None
     """How many jobs of its lane are served before it; None: it does not wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    ended: JobStatus | None
+    """The job had ended already, with that; None: it is sealed, go on to the result object."""
+    stopped_after_ms: int | None
+    """Of a cancelled job: from the wish to the seal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +212,16 @@ class JobStore:
         return dict(zip(claims, cast("list[Signal]", reply[1:]), strict=True))
 
     def append(self, job_id: str, claim: str, events: Sequence[Event], *, tokens: int) -> Signal:
-        """Write events; without any, only ask whether to go on."""
+        """Write events; without any, only ask whether to go on.
+
+        Raises:
+            JournalGap: events before these are missing; nothing was written.
+        """
         packed = [item for event in events for item in event.packed()]
-        return cast("Signal", self._scripts.call("append", job_id, claim, tokens, *packed)[0])
+        reply = self._scripts.call("append", job_id, claim, tokens, *packed)
+        if reply[0] == "gap":
+            raise JournalGap(int(reply[1]))
+        return cast("Signal", reply[0])
 
     def prepared(self, job_id: str, claim: str, *, folder: str, need_tokens: int) -> None:
         """Hand a job on to the gpu stage. Raises ClaimLost, Cancelled."""
@@ -237,29 +252,53 @@ class JobStore:
 
     # ── an end ──
 
-    def seal(self, job_id: str, *, sealer: str, status: JobStatus, error: str, expect: Expect) -> JobStatus | None:
-        """Step one of an end.
-
-        Returns:
-            None: sealed, go on to the result object. A status: the job has ended already, with that.
+    def seal(self, job_id: str, *, sealer: str, status: JobStatus, error: str, expect: Expect) -> Sealed:
+        """Step one of an end. May be called again by the same sealer.
 
         Raises:
+            RecordMissing
             ClaimLost: the job is not the sealer's to end.
         """
         reply = self._scripts.call("seal", job_id, sealer, status, error[:64], LEASE_MS, expect)
         if reply[0] == "ok":
-            return None
+            return Sealed(None, int(reply[1]) if reply[1] else None)
         if reply[0] == "ended":
-            return JobStatus(reply[1])
-        raise ClaimLost
+            return Sealed(JobStatus(reply[1]), None)
+        raise RecordMissing if reply[0] == "unknown" else ClaimLost
 
     def finish(
-        self, job_id: str, *, status: JobStatus, error: str, event_data: str, usage: Usage, retention_ms: int
+        self,
+        job_id: str,
+        *,
+        status: JobStatus,
+        error: str,
+        event_data: str,
+        usage: Usage,
+        retention_ms: int,
+        ended_ms: int = 0,
+        is_archived: bool = False,
+        deliveries: Mapping[str, str] | None = None,
     ) -> bool:
-        """Step three of an end. False: it had ended already, or its record is gone."""
+        """Step three of an end. False: it had ended already, or its record is gone.
+
+        Args:
+            ended_ms: when, for a job that ended before its table was lost; 0: now.
+            is_archived: its events are in the object store already.
+            deliveries: states of those that are settled already.
+        """
         amounts = (usage.input_tokens, usage.thinking_tokens, usage.answer_tokens, usage.gpu_ms)
         reply = self._scripts.call(
-            "finish", job_id, status, error[:64], event_data, retention_ms, USAGE_RETENTION_MS, *amounts
+            "finish",
+            job_id,
+            status,
+            error[:64],
+            event_data,
+            retention_ms,
+            USAGE_RETENTION_MS,
+            *amounts,
+            ended_ms,
+            int(is_archived),
+            *(item for pair in (deliveries or {}).items() for item in pair),
         )
         return reply[0] == "ok"
 

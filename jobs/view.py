@@ -73,6 +73,7 @@ def result_document(request: JobRequest, result: JobResult) -> bytes:
         "truncation_reason": result.truncation_reason,
         "usage": result.usage,
         "timings": result.timings,
+        "stopped_after_ms": result.stopped_after_ms,
         "media": [{"kind": medium.kind, "name": medium.name} for medium in result.media],
     }
     return json.dumps(document, ensure_ascii=False, sort_keys=True).encode()
@@ -98,6 +99,7 @@ def public_job(
         "truncation_reason": result.truncation_reason if result else None,
         "usage": result.usage if result else None,
         "timings": result.timings if result else None,
+        "stopped_after_ms": result.stopped_after_ms if result else None,
         "result_sha256": _digest(request, result),
         "media": [
             {"kind": medium.kind, "name": medium.name, "url": blobs.link(medium.key)}

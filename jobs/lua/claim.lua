@@ -6,6 +6,7 @@
 -- leases:{stage}          + id
 -- deadlines               - id: it started in time
 -- claim:{claim}           id, so that a repeated call gets the same job; expires
+-- suspect:{worker}        id, when it has lost two workers; expires, unless the worker's heart beats
 --
 -- ARGV: stage, claim, worker, free KV tokens, lease in ms, newest record version known
 -- Replies: ok, id, seq of the last event, now, field, value … · empty · full (the head does not fit) · newer
@@ -32,12 +33,31 @@ local function is_claimable(id)
   return job[7] or now < tonumber(job[6])
 end
 
+local function is_suspect(id)
+  return (tonumber(get(id, 'losses')) or 0) >= SUSPECT_LOSSES
+end
+
+-- While the worker has a suspect, the others wait: for it, or for another worker. Nothing starves by that, because they
+-- keep their places, before all that passes them.
+local has_suspect
+do
+  local had = redis.call('GET', 'suspect:' .. worker)
+  local row = had and redis.call('HMGET', 'job:' .. had, 'worker', 'claim', 'status')
+  has_suspect = row and row[1] == worker and row[2] ~= '' and not TERMINAL[row[3]]
+end
+
 local function head(lane)
+  local passed = 0
   for _ = 1, 100 do
-    local first = redis.call('ZRANGE', 'queue:' .. stage .. ':' .. lane, 0, 0, 'WITHSCORES')
+    local first = redis.call('ZRANGE', 'queue:' .. stage .. ':' .. lane, passed, passed, 'WITHSCORES')
     if #first == 0 then return nil end
-    if is_claimable(first[1]) then return first[1], tonumber(first[2]) end
-    leave_line(first[1], stage, lane)
+    if not is_claimable(first[1]) then
+      leave_line(first[1], stage, lane)
+    elseif has_suspect and is_suspect(first[1]) then
+      passed = passed + 1
+    else
+      return first[1], tonumber(first[2])
+    end
   end
 end
 
@@ -70,6 +90,7 @@ for _, other in ipairs(LANES) do
   end
 end
 
+if is_suspect(id) then redis.call('SET', 'suspect:' .. worker, id, 'PX', 4 * lease) end
 redis.call('HINCRBY', key, 'attempt', 1)
 redis.call('HSET', key, 'claim', claim, 'worker', worker)
 if stage == 'gpu' then

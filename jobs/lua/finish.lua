@@ -9,10 +9,13 @@
 -- removals                        + id by the end of its retention, when that is shorter than the service's
 -- usage:{tenant}:{day}            jobs by status, tokens by kind, GPU time
 -- delivery:{e} · deliveries:{id}  rows and the job's list: its copies, and the webhook if it asked for this event
--- deliveries:due                  + e
+-- deliveries:due                  + e, unless it is settled
+-- suspect:{worker}                gone, unless the job may have killed the worker
 --
 -- ARGV: id, status, error code, event data, retention in ms, retention of usage in ms,
---       tokens of the prompt, of thinking, of the answer, GPU milliseconds
+--       tokens of the prompt, of thinking, of the answer, GPU milliseconds,
+--       when it ended (ms; 0: now), 1 when its events are archived already,
+--       then delivery, state of each one that is settled already
 -- Replies: ok | ended, status | unknown
 local id, status, retention = ARGV[1], ARGV[2], tonumber(ARGV[5])
 local key, present = 'job:' .. id, get(id, 'status')
@@ -20,37 +23,49 @@ if present == '' then return {'unknown'} end
 if TERMINAL[present] then return {'ended', present} end
 
 local stage, lane, tenant = get(id, 'stage'), get(id, 'lane'), get(id, 'tenant')
-redis.call('HSET', key, 'status', status, 'error', ARGV[3], 'ended', whole(now), 'sealed', '')
+local ended = tonumber(ARGV[11]) or 0
+if ended == 0 then ended = now end
+local expires = math.max(1, ended + retention - now)
+redis.call('HSET', key, 'status', status, 'error', ARGV[3], 'ended', whole(ended), 'sealed', '')
 leave_line(id, stage, lane)
 redis.call('ZREM', 'leases:' .. stage, id)
 redis.call('ZREM', 'deadlines', id)
-redis.call('PEXPIRE', key, retention)
+redis.call('PEXPIRE', key, whole(expires))
+if ARGV[3] ~= 'worker_lost' then clear_suspect(id) end
 
 redis.call('HINCRBY', 'tenant:' .. tenant, 'open', -1)
 local used = tonumber(ARGV[7]) + tonumber(ARGV[8]) + tonumber(ARGV[9])
 if used > 0 then
-  redis.call('HINCRBYFLOAT', 'tenant:' .. tenant, 'last:' .. stage .. ':' .. lane, used - tonumber(get(id, 'cost')))
+  redis.call('HINCRBYFLOAT', 'tenant:' .. tenant, 'last:' .. stage .. ':' .. lane, used - (tonumber(get(id, 'cost')) or used))
 end
 
 local stream = 'stream:' .. id
-redis.call('XADD', stream, whole(last_sequence(id) + 1) .. '-0', 'type', 'ended', 'data', ARGV[4])
-redis.call('ZADD', 'archive', now, id)
+if ARGV[12] ~= '1' then
+  redis.call('XADD', stream, whole(last_sequence(id) + 1) .. '-0', 'type', 'ended', 'data', ARGV[4])
+  redis.call('ZADD', 'archive', now, id)
+end
 local keep = tonumber(get(id, 'keep')) or 0
-if keep > 0 and keep < retention then redis.call('ZADD', 'removals', now + keep, id) end
+if keep > 0 and keep < retention then redis.call('ZADD', 'removals', ended + keep, id) end
 
-local usage = 'usage:' .. tenant .. ':' .. whole(math.floor(now / 86400000))
+local usage = 'usage:' .. tenant .. ':' .. whole(math.floor(ended / 86400000))
 redis.call('HINCRBY', usage, status, 1)
 for field, amount in pairs({input_tokens = 7, thinking_tokens = 8, answer_tokens = 9, gpu_ms = 10}) do
   redis.call('HINCRBY', usage, field, ARGV[amount])
 end
 redis.call('PEXPIRE', usage, ARGV[6])
 
+local settled = {}
+for index = 13, #ARGV, 2 do settled[ARGV[index]] = ARGV[index + 1] end
 local function deliver(delivery, event)
   redis.call('HSET', 'delivery:' .. delivery,
-    'job', id, 'event', event, 'state', 'pending', 'attempts', 0, 'created', whole(now))
+    'job', id, 'event', event, 'state', settled[delivery] or 'pending', 'attempts', 0, 'created', whole(ended))
   redis.call('RPUSH', 'deliveries:' .. id, delivery)
-  redis.call('PEXPIRE', 'deliveries:' .. id, retention)
-  redis.call('ZADD', 'deliveries:due', now, delivery)
+  redis.call('PEXPIRE', 'deliveries:' .. id, whole(expires))
+  if settled[delivery] then
+    redis.call('PEXPIRE', 'delivery:' .. delivery, whole(expires))
+  else
+    redis.call('ZADD', 'deliveries:due', now, delivery)
+  end
 end
 for copy = 0, (tonumber(get(id, 'copies')) or 0) - 1 do
   deliver('copy_' .. id .. '_' .. whole(copy), 'result.copy')

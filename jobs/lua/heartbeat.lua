@@ -3,18 +3,20 @@
 -- workers          the worker by time of its last beat
 -- worker:{w}       what it is and has free
 -- leases:{stage}   its jobs, renewed: an expired lease too, while nobody has taken it
+-- suspect:{w}      lives as long as the worker
 --
 -- ARGV: worker, stage, state: starting | ready | draining | gone, slots, free slots, lease in ms, then id, claim of each job
 -- Replies: ok, then for each job ok | cancel | lost | unknown
 local worker, stage, lease = ARGV[1], ARGV[2], tonumber(ARGV[6])
 if ARGV[3] == 'gone' then
   redis.call('ZREM', 'workers', worker)
-  redis.call('DEL', 'worker:' .. worker)
+  redis.call('DEL', 'worker:' .. worker, 'suspect:' .. worker)
   return {'ok'}
 end
 redis.call('ZADD', 'workers', now, worker)
 redis.call('HSET', 'worker:' .. worker, 'stage', stage, 'state', ARGV[3], 'slots', ARGV[4], 'free', ARGV[5])
 redis.call('PEXPIRE', 'worker:' .. worker, 4 * lease)
+redis.call('PEXPIRE', 'suspect:' .. worker, 4 * lease)
 
 local answer = {'ok'}
 for index = 7, #ARGV, 2 do

@@ -9,6 +9,7 @@
 -- stream:{id}                journal and events
 -- {stage}                    Celery's list of the stage's doorbells
 -- workers · worker:{w}       who is alive, and how much it has free
+-- suspect:{w}                the one job with two losses that a worker has, or had when it was lost
 
 if redis.call('EXISTS', 'epoch') == 0 then
   return {'recovery_needed'}
@@ -76,6 +77,14 @@ local function last_sequence(id)
   local newest = redis.call('XREVRANGE', 'stream:' .. id, '+', '-', 'COUNT', 1)
   if #newest == 0 then return 0 end
   return tonumber(string.match(newest[1][1], '^(%d+)'))
+end
+
+-- A worker has at most one job that may be what kills workers, so that the next crash is charged to it alone.
+local SUSPECT_LOSSES = 2
+
+local function clear_suspect(id)
+  local key = 'suspect:' .. get(id, 'worker')
+  if redis.call('GET', key) == id then redis.call('DEL', key) end
 end
 
 -- nil when the claim owns the job, otherwise the reason for the refusal.

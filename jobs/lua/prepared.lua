@@ -4,6 +4,7 @@
 -- leases:prepare       - id
 -- queue:gpu:{lane}     + id
 -- tenant:{t}           its tag moves on
+-- suspect:{worker}     gone, if it was the job
 --
 -- ARGV: id, claim, folder of prepared.json, KV tokens that it needs
 -- Replies: ok | lost | unknown | cancel (nothing written: it is to be ended)
@@ -14,6 +15,7 @@ if refused then return {refused} end
 if get(id, 'stage') ~= 'prepare' or get(id, 'sealed') ~= '' then return {'lost'} end
 if get(id, 'cancel') == '1' then return {'cancel'} end
 
+clear_suspect(id)
 redis.call('HSET', 'job:' .. id,
   'status', 'queued', 'stage', 'gpu', 'claim', '', 'attempt', 0,
   'prepared', folder, 'need', need, 'prepared_at', whole(now))

@@ -3,6 +3,7 @@
 -- job:{id}                no owner
 -- leases:{stage}          - id
 -- queue:{stage}:{lane}    + id under its old tag
+-- suspect:{worker}        gone, if it was the job
 --
 -- ARGV: id, claim
 -- Replies: ok | lost | unknown | cancel (nothing written: it is to be ended, not handed on)
@@ -13,6 +14,7 @@ if get(id, 'sealed') ~= '' then return {'lost'} end
 if get(id, 'cancel') == '1' then return {'cancel'} end
 
 local stage = get(id, 'stage')
+clear_suspect(id)
 redis.call('HSET', 'job:' .. id, 'claim', '')
 if stage == 'gpu' then redis.call('HSET', 'job:' .. id, 'status', 'queued') end
 redis.call('ZREM', 'leases:' .. stage, id)

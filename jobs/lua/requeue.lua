@@ -1,21 +1,26 @@
 #!lua flags=allow-oom
--- The keeper takes a job from an owner whose lease ran out: a loss is counted.
+-- The keeper takes a job from an owner whose lease ran out: a loss is counted. When a suspect was lost with the same
+-- worker, the loss is the suspect's alone.
 -- job:{id}                no owner, no seal, losses + 1
 -- leases:{stage}          - id
 -- queue:{stage}:{lane}    + id under its old tag
+-- suspect:{worker}        read; a lost worker's stays until it expires
 --
 -- ARGV: id, the claim that was seen to be late, losses allowed
--- Replies: ok | exhausted (too many losses: nothing written, the keeper ends it) | held (somebody has it again)
+-- Replies: ok, losses | exhausted (too many losses: nothing written, the keeper ends it) | held (somebody has it again)
 local id, claim = ARGV[1], ARGV[2]
 if refusal(id, claim) then return {'held'} end
 local stage = get(id, 'stage')
 local lease = tonumber(redis.call('ZSCORE', 'leases:' .. stage, id))
 if not lease or lease > now then return {'held'} end
-if tonumber(get(id, 'losses')) + 1 >= tonumber(ARGV[3]) then return {'exhausted'} end
 
-redis.call('HSET', 'job:' .. id, 'claim', '', 'sealed', '')
-redis.call('HINCRBY', 'job:' .. id, 'losses', 1)
+local suspect = redis.call('GET', 'suspect:' .. get(id, 'worker'))
+local losses = tonumber(get(id, 'losses')) or 0
+if not suspect or suspect == id then losses = losses + 1 end
+if losses >= tonumber(ARGV[3]) then return {'exhausted'} end
+
+redis.call('HSET', 'job:' .. id, 'claim', '', 'sealed', '', 'losses', losses)
 if stage == 'gpu' then redis.call('HSET', 'job:' .. id, 'status', 'queued') end
 redis.call('ZREM', 'leases:' .. stage, id)
 put_in_line(id, stage, get(id, 'lane'), get(id, 'tag'))
-return {'ok'}
+return {'ok', losses}

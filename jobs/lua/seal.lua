@@ -1,12 +1,13 @@
 #!lua flags=allow-oom
 -- The first of the three steps of an end: from here on neither a cancel nor a claim succeeds.
 -- job:{id}                sealed: the status that it is to end with; the sealer owns it
+--                         stopped: of a cancelled one, milliseconds from the wish to here, where its engine has stopped
 -- queue:{stage}:{lane}    - id
 -- leases:{stage}          + id: a seal is a lease, too
 --
 -- ARGV: id, sealer (the owner's claim, or a claim of its own), status, error code, lease in ms,
 --       expect: owner (the sealer has the job) | waiting (nobody has it) | late (its owner's lease ran out)
--- Replies: ok | ended, status | lost | unknown
+-- Replies: ok, stopped (empty: it is not cancelled) | ended, status | lost | unknown
 local id, sealer, status, expect = ARGV[1], ARGV[2], ARGV[3], ARGV[6]
 local present = get(id, 'status')
 if present == '' then return {'unknown'} end
@@ -14,7 +15,7 @@ if TERMINAL[present] then return {'ended', present} end
 
 local stage, claim, sealed = get(id, 'stage'), get(id, 'claim'), get(id, 'sealed')
 if sealed ~= '' and claim == sealer then
-  return {'ok'}
+  return {'ok', get(id, 'stopped')}
 elseif expect == 'owner' then
   if claim ~= sealer or sealed ~= '' then return {'lost'} end
 elseif expect == 'waiting' then
@@ -27,4 +28,7 @@ end
 redis.call('HSET', 'job:' .. id, 'sealed', status, 'claim', sealer, 'error', ARGV[4])
 leave_line(id, stage, get(id, 'lane'))
 redis.call('ZADD', 'leases:' .. stage, now + tonumber(ARGV[5]), id)
-return {'ok'}
+if status ~= 'cancelled' then return {'ok', ''} end
+-- A keeper that seals anew what a dead worker had sealed does not stop it anew.
+redis.call('HSETNX', 'job:' .. id, 'stopped', whole(now - (tonumber(get(id, 'cancel_at')) or now)))
+return {'ok', get(id, 'stopped')}

@@ -1,16 +1,21 @@
 """The three steps of an end: each death between two of them, and races for the one result."""
 
 import json
+import signal
 import threading
+import time
+from datetime import timedelta
 
 import pytest
 
 from jobs import bells
-from jobs.blobs import result_key
+from jobs.blobs import LinkExpired, cancel_key, request_key, result_key
 from jobs.errors import ClaimLost
+from jobs.events import Event, JournalToken, tokens_data
 from jobs.record import JobStatus, Stage, new_claim
 from jobs.result import JobResult
 from jobs.scripts import connect
+from tests.fixtures.servers import Servers
 from tests.fixtures.table import Table, completed
 from worker.housekeeping import Housekeeper
 
@@ -72,6 +77,70 @@ def test_a_frozen_worker_that_thaws_behind_its_put_changes_nothing(table: Table)
     assert result_of(table, "job_a").output["answer"] == "from the other"
     assert [event.type for event in table.store.events("job_a")] == ["ended"]
     assert len(table.deliveries.take(claim="k", limit=10)) == 1
+
+
+def test_a_put_that_comes_behind_its_seal_is_refused_by_the_store_itself(table: Table, servers: Servers) -> None:
+    """However long a process freezes behind its seal, and wherever: here on the way, so that no check of ours helps."""
+    weed = servers.processes["seaweedfs"]
+    weed.send_signal(signal.SIGSTOP)
+    thaw = threading.Timer(2.5, weed.send_signal, (signal.SIGCONT,))
+    thaw.start()
+    try:
+        with pytest.raises(LinkExpired):
+            table.blobs.put_if_absent(result_key("job_a"), b"{}", lifetime=timedelta(seconds=1))
+    finally:
+        thaw.join()
+    assert table.blobs.is_empty(result_key("job_a"))
+
+
+def test_a_cancel_has_a_receipt(table: Table) -> None:
+    job = table.running("job_a", events=("cancelled",))
+    table.ending.cancel(job)
+    time.sleep(0.05)
+    stopped = JobResult("job_a", JobStatus.CANCELLED, 1, job.claim, error={"code": "cancelled", "message": "y"})
+    assert table.ending.end(stopped, expect="owner") == JobStatus.CANCELLED
+    after = result_of(table, "job_a").stopped_after_ms
+    assert after is not None
+    assert 50 <= after < 5_000
+    assert table.store.events("job_a")[-1].data["stopped_after_ms"] == after
+    assert not table.blobs.is_empty(cancel_key("job_a"))
+
+
+def test_a_cancel_while_it_waits_keeps_and_counts_what_an_earlier_run_made(table: Table) -> None:
+    job = table.running("job_a")
+    for seq, stage, thinking in ((1, "thinking", 2), (2, "answer", 2)):
+        tokens = [JournalToken(7, False), JournalToken(8, False), JournalToken(9, True)]
+        event = Event(seq, "tokens", tokens_data(tokens, stage, f" {stage}", thinking))
+        table.store.append("job_a", job.claim, [event], tokens=3 * seq)
+    table.store.release("job_a", job.claim)
+    table.ending.cancel(job)
+    result = result_of(table, "job_a")
+    assert (result.status, result.stopped_after_ms) == (JobStatus.CANCELLED, 0)
+    assert result.output == {"thinking": "thinking", "answer": "answer", "boxes": [], "raw": ""}
+    assert result.usage == {"thinking_tokens": 2, "answer_tokens": 2}
+
+
+def test_a_cancel_that_came_behind_a_seal_counts_when_that_end_is_lost(table: Table) -> None:
+    job = table.running("job_a")
+    table.store.seal("job_a", sealer=job.claim, status=JobStatus.COMPLETED, error="", expect="owner")
+    table.ending.cancel(job)
+    table.let_lease_run_out("job_a")
+    keeper(table).round()
+    assert table.status("job_a") == JobStatus.CANCELLED
+
+
+def test_a_worker_leaves_its_result_when_the_table_is_lost_unless_the_job_was_cancelled(table: Table) -> None:
+    jobs = [table.running(f"job_{letter}") for letter in "abc"]
+    for job in jobs[:2]:
+        table.blobs.put_if_absent(request_key(job.id), b"{}")
+    table.ending.cancel(jobs[1])
+    connect(table.settings).flushdb()
+    assert table.ending.end(completed(jobs[0]), expect="owner") == JobStatus.COMPLETED
+    assert table.ending.end(completed(jobs[1]), expect="owner") == JobStatus.CANCELLED
+    with pytest.raises(ClaimLost):  # it was removed: nothing of it may come back
+        table.ending.end(completed(jobs[2]), expect="owner")
+    assert [result_of(table, job.id).status for job in jobs[:2]] == [JobStatus.COMPLETED, JobStatus.CANCELLED]
+    assert table.blobs.is_empty(result_key("job_c"))
 
 
 def test_racing_enders_write_one_result(table: Table) -> None:

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from jobs.errors import ClaimLost, Overloaded, RecoveryNeeded
+from jobs.errors import ClaimLost, JournalGap, Overloaded, RecoveryNeeded
 from jobs.events import Event, JournalToken, tokens_data
 from jobs.record import MAX_LOSSES, JobStatus, Stage, new_claim
 from jobs.scripts import connect
@@ -178,6 +178,58 @@ def test_events_that_are_there_already_are_not_doubled(table: Table) -> None:
         assert table.store.append("job_a", job.claim, events, tokens=3) == "ok"
     table.store.append("job_a", job.claim, [sampled(2, 9), sampled(3, 8)], tokens=4)
     assert table.store.events("job_a") == [*events, sampled(3, 8)]
+
+
+def test_a_hole_in_a_journal_is_refused_and_said_where_it_begins(table: Table) -> None:
+    """A store that came back without its last second: a job that went on from there would repeat other tokens."""
+    job = table.running("job_a")
+    events = [sampled(1, 5), sampled(2, 6), sampled(3, 7)]
+    table.store.append("job_a", job.claim, events[:2], tokens=2)
+    connect(table.settings).delete("stream:job_a")
+    table.store.append("job_a", job.claim, events[:1], tokens=1)
+    with pytest.raises(JournalGap) as gap:
+        table.store.append("job_a", job.claim, events[2:], tokens=3)
+    assert gap.value.last_seq == 1
+    assert table.store.append("job_a", job.claim, events[1:], tokens=3) == "ok"
+    assert table.store.events("job_a") == events
+
+
+def test_a_worker_gets_one_suspect_at_a_time_and_the_others_keep_their_places(table: Table) -> None:
+    redis = connect(table.settings)
+    for name in ("job_s1", "job_s2", "job_x"):
+        table.queued(name)
+    for name in ("job_s1", "job_s2"):
+        redis.hset(f"job:{name}", "losses", 2)
+
+    def claimed(worker: str) -> str | None:
+        found = table.claim(Stage.GPU, worker=worker)
+        return found.job.id if found else None
+
+    assert [claimed("w1"), claimed("w1"), claimed("w1")] == ["job_s1", "job_x", None]
+    assert claimed("w2") == "job_s2"
+    owner = table.store.get("job_s2")
+    assert owner is not None
+    table.store.release("job_s2", owner.claim)
+    assert claimed("w1") is None
+    first = table.store.get("job_s1")
+    assert first is not None
+    table.ending.end(completed(first), expect="owner")
+    assert claimed("w1") == "job_s2"
+
+
+def test_a_crash_is_charged_to_the_suspect_alone(table: Table) -> None:
+    redis = connect(table.settings)
+    for name in ("job_s", "job_x"):
+        table.queued(name)
+    redis.hset("job:job_s", "losses", 2)
+    for _ in range(2):
+        assert table.claim(Stage.GPU, worker="w1")
+    for name in ("job_s", "job_x"):
+        table.let_lease_run_out(name)
+        job = table.store.get(name)
+        assert job is not None
+        assert table.store.requeue(job) == "ok"
+    assert [redis.hget(f"job:{name}", "losses") for name in ("job_s", "job_x")] == ["3", "0"]
 
 
 def test_append_tells_of_a_cancel(table: Table) -> None:
