@@ -88,6 +88,8 @@ DELIVERY: dict[str, Any] = {
     ],
 }
 
+DELIVERY_LIST: dict[str, Any] = {"object": "list", "data": [DELIVERY]}
+
 MODEL: dict[str, Any] = {
     "id": "zai-org/GLM-4.1V-9B-Thinking",
     "object": "model",

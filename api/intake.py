@@ -18,7 +18,15 @@ from api.schemas import JobBody
 from jobs import bells
 from jobs.blobs import BlobMissing, Blobs, request_key, result_key
 from jobs.ending import DAY_MS
-from jobs.errors import Forbidden, IdempotencyConflict, NotEnded, NotFound, StoreUnavailable
+from jobs.errors import (
+    BlobsUnavailable,
+    Forbidden,
+    IdempotencyConflict,
+    NotEnded,
+    NotFound,
+    StoreUnavailable,
+    ThinkqueueError,
+)
 from jobs.index import JobIndex, labels
 from jobs.keys import ApiKey
 from jobs.record import Job, Stage
@@ -80,7 +88,7 @@ class Intake:
             is_told = idempotency_key is not None or tries_before is None
             job_id = self._check(job_id, caller, "" if is_told else fingerprint, is_repeat=bool(tries_before))
         request = self._drafts.of_body(job_id, conversation, tenant=caller.tenant, fingerprint=fingerprint)
-        return self._accept(request, known)
+        return self._accept(request, known, is_keyed=idempotency_key is not None)
 
     def retry(self, job: Job, *, caller: ApiKey, idempotency_key: str | None = None) -> Accepted:
         """Make a new job of an ended one's request, with copies of its media. Raises NotEnded, and as ``accept``."""
@@ -90,7 +98,7 @@ class Intake:
         known = self._store.get(job_id) if idempotency_key else None
         if known is None:
             self._check(job_id, caller)
-        return self._accept(self._drafts.of_job(job_id, job), known)
+        return self._accept(self._drafts.of_job(job_id, job), known, is_keyed=idempotency_key is not None)
 
     def _check(self, job_id: str, caller: ApiKey, body: str = "", *, is_repeat: bool = False) -> str:
         """Returns the job's id: another one for a body that is to be remembered, and was."""
@@ -107,14 +115,21 @@ class Intake:
         self._credit.grant(caller.tenant, checked.room)
         return checked.known or job_id
 
-    def _accept(self, request: JobRequest, known: Job | None) -> Accepted:
+    def _accept(self, request: JobRequest, known: Job | None, *, is_keyed: bool) -> Accepted:
         """Store the request, then make its record; ``known``: it is there already."""
         replayed = known is not None or not self._blobs.put_if_absent(request_key(request.id), request.to_json())
         if replayed:
             request = self._earlier(request)
         if known is not None:
             return Accepted(known, request, replayed, self._index.position(known))
-        admitted = self._create(request)
+        try:
+            admitted = self._create(request)
+        except ThinkqueueError:
+            # Its client hears that nothing was accepted: `recover` must not make a job of it. One with a key may be
+            # somebody else's by now, and meets its job when it comes again.
+            if not (replayed or is_keyed):
+                self._withdraw(request)
+            raise
         if not replayed:
             log.info("job.accepted", job_id=request.id, tenant=request.tenant, lane=request.lane)
         return Accepted(admitted.job, request, replayed, admitted.position)
@@ -138,6 +153,12 @@ class Intake:
             except StoreUnavailable:
                 log.warning("bell.missed", stage=Stage.PREPARE)  # the job is in; the keeper rings
         return admitted
+
+    def _withdraw(self, request: JobRequest) -> None:
+        try:
+            self._blobs.remove(request_key(request.id))
+        except BlobsUnavailable:
+            log.warning("request.left_behind", job_id=request.id)
 
     def _check_rights(self, body: JobBody, caller: ApiKey) -> None:
         if body.priority not in caller.lanes:

@@ -6,10 +6,21 @@ from http import HTTPStatus
 from typing import Any
 
 from api.errors import problem_body, status_of
-from jobs.errors import Cancelled, ClaimLost, Invalid, JobFailed, Problem, ThinkqueueError, Unavailable
+from jobs.errors import (
+    Cancelled,
+    ClaimLost,
+    Invalid,
+    JobFailed,
+    JournalGap,
+    LinkExpired,
+    Problem,
+    RecordMissing,
+    ThinkqueueError,
+    Unavailable,
+)
 from jobs.failures import FAILURES
 
-INSIDE = (ThinkqueueError, Unavailable, ClaimLost, Cancelled, JobFailed)
+INSIDE = (ThinkqueueError, Unavailable, JournalGap, LinkExpired, ClaimLost, RecordMissing, Cancelled, JobFailed)
 """Those that no client sees under this name."""
 
 PLAIN = {

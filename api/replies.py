@@ -158,19 +158,29 @@ class SecretReply(BaseModel):
 class AttemptReply(BaseModel):
     at: str
     status: int | None
+    """Of the receiver's answer; null: there was none, and ``error`` says why."""
     error: str | None
     latency_ms: int
     reply: str
+    """How the answer began: 512 bytes at most."""
 
 
 class DeliveryReply(BaseModel):
     model_config = shown(examples.DELIVERY)
 
     id: str
+    """Of a webhook also the event's id; ``copy_<job>_<number>`` of a copy of the result."""
     object: Literal["webhook_delivery"] = "webhook_delivery"
     event_type: str
     state: Literal["pending", "delivered", "abandoned"]
     attempts: list[AttemptReply]
+
+
+class DeliveryList(BaseModel):
+    model_config = shown(examples.DELIVERY_LIST)
+
+    object: Literal["list"] = "list"
+    data: list[DeliveryReply]
 
 
 class ModelReply(BaseModel):

@@ -1,11 +1,11 @@
-"""``/v1/webhook_secret`` and ``/v1/webhook_deliveries``: how a tenant's webhooks are signed, and where they went."""
+"""``/v1/webhook_secret``: how a tenant's webhooks are signed."""
 
 import json
 import time
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends
 from ulid import ULID
 
 from api.auth import caller, documented
@@ -14,9 +14,7 @@ from api.problems import PROBLEMS
 from api.replies import DeliveryReply, SecretReply
 from api.schemas import RotateBody, TestEventBody
 from api.services import Services, services
-from jobs.blobs import BlobMissing
 from jobs.deliveries import trial_key
-from jobs.errors import DeliveryNotFound
 from jobs.keys import ApiKey
 
 DAY_MS = 24 * 3600 * 1000
@@ -50,25 +48,6 @@ def test_secret(body: TestEventBody, key: Caller, service: Service) -> dict[str,
     service.blobs.put(trial_key(delivery), json.dumps(trial).encode(), "application/json")
     service.deliveries.start_test(delivery, event=body.event_type, retention_ms=DAY_MS)
     return {"id": delivery, "event_type": body.event_type, "state": "pending", "attempts": []}
-
-
-@router.get("/webhook_deliveries/{delivery_id}", response_model=DeliveryReply)
-def get_delivery(delivery_id: Annotated[str, Path(max_length=128)], key: Caller, service: Service) -> dict[str, Any]:
-    """A delivery with every attempt that was made: status, time, and how the answer began."""
-    row, attempts = service.deliveries.ledger(delivery_id)
-    if not row or _owner(service, delivery_id, row["job"]) != key.tenant:
-        raise DeliveryNotFound
-    return {"id": delivery_id, "event_type": row["event"], "state": row["state"], "attempts": attempts}
-
-
-def _owner(service: Services, delivery_id: str, job_id: str) -> str | None:
-    if job_id:
-        job = service.store.get(job_id)
-        return job.tenant if job else None
-    try:
-        return str(service.blobs.get_json(trial_key(delivery_id))["tenant"])
-    except BlobMissing:
-        return None
 
 
 def _secret(service: Services, tenant: str, shown: str | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from cli import demo as demo_command
 from cli import keys
+from cli import recover as recover_command
 from cli import up as up_command
 from cli.installation import Installation
 from cli.state import DEFAULT_STATE, State
@@ -51,6 +52,12 @@ def init() -> None:
         console.print(f"{error.code}: {error.message}", style="red", markup=False)
         raise typer.Exit(1) from error
     console.print(f"ready, epoch {epoch}")
+
+
+@app.command()
+def recover(state: State = DEFAULT_STATE) -> None:
+    """Make the job table anew out of the object store, when Redis has lost its data. Safe beside running processes."""
+    raise typer.Exit(recover_command.recover(Installation(state.resolve()), console))
 
 
 if __name__ == "__main__":

@@ -17,10 +17,11 @@ from rich.console import Console
 
 from cli.errors import AlreadyRunning, Broken, CannotStart
 from cli.installation import Installation
-from cli.servers import SeaweedFS, Server
+from cli.servers import SeaweedFS, Server, Valkey
 from cli.supervise import Program, Supervisor, require_setpriv
 from jobs.epoch import initialise
-from jobs.errors import ThinkqueueError
+from jobs.errors import RecoveryNeeded, ThinkqueueError
+from jobs.recovery import recover
 from jobs.settings import Settings
 
 SERVERS_LIMIT_S = 30.0
@@ -61,7 +62,7 @@ def running(installation: Installation, console: Console) -> Iterator[Service]:
         with Supervisor(installation.folder, programs(servers), environment) as supervisor:
             try:
                 with console.status("starting Valkey and SeaweedFS" if servers else "connecting to the servers"):
-                    start_servers(servers, settings, supervisor)
+                    start_servers(servers, settings, supervisor, console)
                 with console.status(f"loading the model {settings.model}"):
                     await_ready(url, settings, supervisor)
                 yield Service(url, settings, supervisor.check)
@@ -150,7 +151,7 @@ def build_pocket(console: Console) -> None:
         raise CannotStart(f"The pocket model cannot be built:\n{done.stderr[-2_000:]}")
 
 
-def start_servers(servers: list[Server], settings: Settings, supervisor: Supervisor) -> None:
+def start_servers(servers: list[Server], settings: Settings, supervisor: Supervisor, console: Console) -> None:
     """Wait for the servers, and make them ready for jobs."""
     for server in servers:
         _wait(server.is_ready, SERVERS_LIMIT_S, supervisor, what=server.name)
@@ -158,6 +159,11 @@ def start_servers(servers: list[Server], settings: Settings, supervisor: Supervi
             server.configure_fsync(settings.s3_bucket)
     try:
         initialise(settings)
+    except RecoveryNeeded as error:
+        # A Redis of somebody else's may be the wrong one; ours can only have lost its data.
+        if not any(isinstance(server, Valkey) for server in servers):
+            raise CannotStart(f"{error.code}: {error.message}") from error
+        console.print(f"Valkey has lost its data: {recover(settings)}", highlight=False)
     except ThinkqueueError as error:
         raise CannotStart(f"{error.code}: {error.message}") from error
 

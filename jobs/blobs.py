@@ -19,7 +19,7 @@ from minio.error import MinioException, S3Error
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
 from jobs.breaker import Breaker
-from jobs.errors import BlobsUnavailable
+from jobs.errors import BlobsUnavailable, LinkExpired
 from jobs.settings import Settings
 
 LINK_LIFETIME = timedelta(hours=24)
@@ -34,10 +34,6 @@ TRIES = 3
 
 class BlobMissing(LookupError):
     """There is no such object."""
-
-
-class LinkExpired(BlobsUnavailable):
-    """The store refuses a conditional PUT's link: it came too late, or the clocks differ."""
 
 
 def request_key(job_id: str) -> str:
@@ -284,6 +280,13 @@ class Blobs:
         """Bytes. Raises BlobMissing."""
         with _answers():
             return int(self._minio.stat_object(self._bucket, key).size or 0)
+
+    def ages(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Keys under a prefix, each with when it was written: milliseconds since 1970."""
+        with _answers():
+            for item in self._minio.list_objects(self._bucket, prefix, recursive=True):
+                at = item.last_modified
+                yield str(item.object_name), int(at.timestamp() * 1000) if at else 0
 
     def keys(self, prefix: str) -> list[str]:
         with _answers():

@@ -1,6 +1,7 @@
 """Webhook deliveries: their rows, the schedule, and the ledger of attempts."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, cast
 
@@ -42,8 +43,22 @@ class Attempt:
     """The first bytes of the answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    id: str
+    job_id: str
+    event: str
+    state: DeliveryState
+    attempts: list[Attempt]
+
+
 def trial_key(delivery: str) -> str:
     """Where a test event's ``url``, ``tenant`` and ``created_at`` lie."""
+    return f"deliveries/{delivery}.json"
+
+
+def tombstone_key(delivery: str) -> str:
+    """Where a job's delivery lies once it is settled: its state and attempts. `recover` does not send it anew."""
     return f"deliveries/{delivery}.json"
 
 
@@ -67,13 +82,38 @@ class Deliveries:
         line = json.dumps(asdict(attempt), ensure_ascii=False)
         return self._scripts.call("settle_delivery", delivery, claim, state, line, wait_ms, retention_ms)[0] == "ok"
 
+    def postpone(self, delivery: str, *, claim: str, wait_ms: int) -> None:
+        """Give a row back without an attempt."""
+        self._scripts.call("postpone_delivery", delivery, claim, wait_ms)
+
+    def redeliver(self, delivery: str) -> bool:
+        """Make it due now, whatever became of it. False: there is no such row (any more)."""
+        return self._scripts.call("redeliver", delivery)[0] == "ok"
+
+    def restore_ledger(self, delivery: str, lines: Sequence[str], *, retention_ms: int) -> None:
+        """The attempts of a delivery that was settled before its table was lost."""
+        key = f"delivery:{delivery}:attempts"
+        with answers():
+            if lines and not self._redis.exists(key):
+                self._redis.rpush(key, *lines)
+                self._redis.pexpire(key, retention_ms)
+
     def start_test(self, delivery: str, *, event: str, retention_ms: int) -> None:
         """A row without a job, for an event that only tries a receiver."""
         self._scripts.call("test_delivery", delivery, event, retention_ms)
 
-    def ledger(self, delivery: str) -> tuple[dict[str, str], list[Attempt]]:
-        """A row and its attempts; both empty when there is no such row (any more)."""
+    def find(self, delivery: str) -> Delivery | None:
+        """A row with all its attempts."""
         with answers():
             row = cast("dict[str, str]", self._redis.hgetall(f"delivery:{delivery}"))
             lines = cast("list[str]", self._redis.lrange(f"delivery:{delivery}:attempts", 0, -1))
-        return row, [Attempt(**json.loads(line)) for line in lines]
+        if not row:
+            return None
+        attempts = [Attempt(**json.loads(line)) for line in lines]
+        return Delivery(delivery, row["job"], row["event"], cast("DeliveryState", row["state"]), attempts)
+
+    def of_job(self, job_id: str) -> list[Delivery]:
+        """A job's deliveries, copies of its result first."""
+        with answers():
+            ids = cast("list[str]", self._redis.lrange(f"deliveries:{job_id}", 0, -1))
+        return [found for delivery in ids if (found := self.find(delivery))]

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from jobs.blobs import BlobMissing, Blobs, LinkExpired, cancel_key, request_key, result_key
+from jobs.blobs import BlobMissing, Blobs, cancel_key, request_key, result_key
 from jobs.deliveries import DeliveryState
-from jobs.errors import ClaimLost, NotFound, RecordMissing, RecoveryNeeded, StoreUnavailable
+from jobs.errors import ClaimLost, LinkExpired, NotFound, RecordMissing, RecoveryNeeded, StoreUnavailable
 from jobs.record import LEASE_MS, Job, JobStatus, new_claim
 from jobs.result import JobResult
 from jobs.store import Expect, JobStore, Sealed

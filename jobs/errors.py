@@ -18,6 +18,7 @@ ThinkqueueError
 │   ├── StoreUnavailable
 │   │   └── JournalGap    it came back without a job's newest events: send them again
 │   └── BlobsUnavailable
+│       └── LinkExpired   a conditional PUT came too late, or the clocks differ
 ├── NotInitialised        no epoch yet: run ``thinkqueue init``
 │   └── RecoveryNeeded    jobs exist, but the job table is empty
 ├── ClaimLost             another owner has the job, or it has ended: drop it, write nothing
@@ -169,6 +170,10 @@ class BlobsUnavailable(Unavailable):
     code = "object_store_unavailable"
 
 
+class LinkExpired(BlobsUnavailable):
+    """The object store refuses a conditional PUT's link: it came too late, or the clocks differ."""
+
+
 class NotInitialised(ThinkqueueError):
     """The service was never initialised here: run `thinkqueue init` once."""
 
@@ -176,7 +181,7 @@ class NotInitialised(ThinkqueueError):
 
 
 class RecoveryNeeded(NotInitialised):
-    """The job table is empty although jobs exist in the object store: Redis has lost its data."""
+    """The job table is empty although jobs exist in the object store: run `thinkqueue recover`."""
 
     code = "recovery_needed"
 

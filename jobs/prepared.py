@@ -39,6 +39,8 @@ class PreparedInputs:
     """Role and content parts: ``{"type": "text", "text"}``, ``{"type": "image"}``, ``{"type": "video"}``, in order."""
     images: tuple[PreparedImage, ...]
     videos: tuple[PreparedVideo, ...] = ()
+    need_tokens: int = 0
+    """KV room that the job may take; 0: it was not written down."""
 
     def to_json(self) -> bytes:
         return json.dumps({"v": 1, **asdict(self)}, ensure_ascii=False).encode()
@@ -50,4 +52,5 @@ class PreparedInputs:
             fields["messages"],
             tuple(PreparedImage(**image) for image in fields["images"]),
             tuple(PreparedVideo(**{**video, "seconds": tuple(video["seconds"])}) for video in fields["videos"]),
+            fields.get("need_tokens", 0),
         )

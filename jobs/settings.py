@@ -87,7 +87,8 @@ class Settings(BaseSettings):
     # ── webhooks ──
     webhook_secret: SecretStr
     """``whsec_`` and the padded base64 of 24 to 64 bytes; signs every webhook (HMAC-SHA256)."""
-    webhook_timeout_s: float = Field(default=15, gt=0)
+    webhook_timeout_s: float = Field(default=15, gt=0, le=45)
+    """Shorter than a keeper's claim on a delivery, a minute."""
     webhook_schedule_scale: float = Field(default=1.0, ge=0)
     """Multiplies the waits between attempts, so that tests need not wait a day."""
 

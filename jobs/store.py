@@ -192,6 +192,38 @@ class JobStore:
             fields = cast("dict[str, str]", self._redis.hgetall(f"job:{job_id}"))
         return Job.from_hash(job_id, fields) if fields else None
 
+    def get_many(self, job_ids: Sequence[str]) -> list[Job | None]:
+        """In one call."""
+        with answers():
+            pipe = self._redis.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipe.hgetall(f"job:{job_id}")
+            rows = cast("list[dict[str, str]]", pipe.execute())
+        return [Job.from_hash(job_id, row) if row else None for job_id, row in zip(job_ids, rows, strict=True)]
+
+    def restore(
+        self,
+        job_id: str,
+        fields: Mapping[str, str | int],
+        *,
+        cost: int,
+        index_ms: int = INDEX_MS,
+        labels: Sequence[str] = (),
+    ) -> bool:
+        """Create a record out of a job's objects. False: there is one."""
+        pairs = [item for pair in {"v": RECORD_VERSION, **fields}.items() for item in pair]
+        reply = self._scripts.call("restore", job_id, cost, index_ms, LEASE_MS, len(labels), *labels, *pairs)
+        return reply[0] == "ok"
+
+    def reconciled(self) -> str | None:
+        """The run of Redis up to which the table was held against the objects."""
+        with answers():
+            return cast("str | None", self._redis.get("reconciled"))
+
+    def mark_reconciled(self, run_id: str) -> None:
+        with answers():
+            self._redis.set("reconciled", run_id)
+
     # ── a worker's life ──
 
     def claim(self, stage: Stage, *, claim: str, worker: str, room_tokens: int = 0) -> Claimed | None:

@@ -1,17 +1,21 @@
 """What a job's end is told by: webhooks, and copies of results. One attempt, the ledger, and when to try again."""
 
 import asyncio
+import json
 import random
-from collections import defaultdict
-from datetime import UTC, datetime
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
 
 from jobs.blobs import BlobMissing, Blobs, request_key, result_key
-from jobs.deliveries import COPY_EVENT, Attempt, Deliveries, DueDelivery
+from jobs.deliveries import COPY_EVENT, Attempt, Deliveries, DueDelivery, tombstone_key, trial_key
 from jobs.ending import DAY_MS
+from jobs.errors import BlobsUnavailable
 from jobs.request import JobRequest
 from jobs.result import JobResult
 from jobs.settings import Settings
@@ -19,6 +23,7 @@ from jobs.store import JobStore
 from jobs.webhook_secrets import WebhookSecrets
 from worker import result_copy, webhook
 from worker.egress import Egress, EgressError
+from worker.hosts import Hosts
 from worker.message import Message
 
 log = structlog.get_logger(__name__)
@@ -27,8 +32,6 @@ WAITS_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 """Between tries; the first one is made at once."""
 JITTER = 0.2
 MAX_RETRY_AFTER_S = 86_400
-PER_HOST = 8
-"""A host that stalls holds up only itself."""
 GONE = 410
 
 
@@ -42,19 +45,36 @@ class Deliverer:
         self._settings = settings
         self._egress = egress
         self._secrets = WebhookSecrets(blobs, settings)
-        self._hosts: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(PER_HOST))
+        self._hosts = Hosts()
 
     async def deliver(self, due: DueDelivery, *, claim: str) -> None:
-        """Make one attempt, and settle what follows from it."""
-        message = await asyncio.to_thread(self._message, due)
-        if message is None:
+        """Make one attempt, and settle what follows from it; or put it off while its host is busy.
+
+        Cancelled, it gives the row back, so that another keeper makes the attempt at once.
+        """
+        url = await asyncio.to_thread(self._url, due)
+        if url is None:
             await self._settle(due, claim, "abandoned", _failed_attempt("the job has outlived its retention"))
             return
-        host = urlsplit(message.url).hostname or ""
-        if self._hosts[host].locked():
-            return  # still claimed: it comes up again when the claim has run out
-        async with self._hosts[host]:
+        host = urlsplit(url).hostname or ""
+        if wait_s := self._hosts.enter(host):
+            await self._postpone(due, claim, wait_s)
+            return
+        started = time.monotonic()
+        try:
+            message = await asyncio.to_thread(self._message, due, url)
+            if message is None:
+                await self._settle(due, claim, "abandoned", _failed_attempt("the job has outlived its retention"))
+                return
             attempt, retry_after_s = await self._send(message)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._postpone(due, claim, 0))
+            raise
+        finally:
+            self._hosts.leave(host, took_s=time.monotonic() - started)
+        await self._conclude(due, claim, host, attempt, retry_after_s)
+
+    async def _conclude(self, due: DueDelivery, claim: str, host: str, attempt: Attempt, retry_after_s: float) -> None:
         state = verdict(attempt.status, due.attempts + 1)
         wait_s = max(next_wait_s(due.attempts + 1), retry_after_s) * self._settings.webhook_schedule_scale
         log.info(
@@ -66,23 +86,50 @@ class Deliverer:
             status=attempt.status,
             error=attempt.error,
         )
+        if state != "pending" and due.job_id:
+            await asyncio.to_thread(self._bury, due, state, attempt)
         await self._settle(due, claim, state, attempt, wait_ms=round(wait_s * 1000))
 
-    def _message(self, due: DueDelivery) -> Message | None:
+    def _url(self, due: DueDelivery) -> str | None:
+        """None: what it would tell of is gone, or has no such receiver."""
+        try:
+            if not due.job_id:
+                return str(self._blobs.get_json(trial_key(due.id))["url"])
+            request = self._request(due)
+        except BlobMissing:
+            return None
+        if due.event == COPY_EVENT:
+            return result_copy.url(due, request)
+        return request.callback.url if request.callback else None
+
+    def _message(self, due: DueDelivery, url: str) -> Message | None:
         """None: what it would tell of is gone."""
         try:
             if not due.job_id:
                 return webhook.trial_message(due, self._blobs, self._secrets)
-            job = self._store.get(due.job_id)
-            request = JobRequest.from_json(self._blobs.get(request_key(due.job_id)))
+            job, request = self._store.get(due.job_id), self._request(due)
             result = JobResult.from_json(self._blobs.get(result_key(due.job_id)))
         except BlobMissing:
             return None
         if due.event == COPY_EVENT:
-            return result_copy.message(due, request, result)
+            return result_copy.message(url, request, result)
         if job is None:
             return None
-        return webhook.message(due, job, request, result, self._blobs, self._secrets)
+        return webhook.message(due, url, job, request, result, self._blobs, self._secrets)
+
+    def _request(self, due: DueDelivery) -> JobRequest:
+        return JobRequest.from_json(self._blobs.get(request_key(due.job_id)))
+
+    def _bury(self, due: DueDelivery, state: str, last: Attempt) -> None:
+        """Leave a trace that outlives Redis: a recovered job is not told of twice."""
+        known = self._deliveries.find(due.id)
+        attempts = [asdict(attempt) for attempt in [*(known.attempts if known else []), last]]
+        tombstone = json.dumps({"state": state, "attempts": attempts}, ensure_ascii=False)
+        try:
+            self._blobs.put(tombstone_key(due.id), tombstone.encode(), "application/json")
+        except BlobsUnavailable as error:
+            # Settled all the same: it is told twice only if Redis is lost, too.
+            log.warning("delivery.no_tombstone", job_id=due.job_id, code=error.code)
 
     async def _send(self, message: Message) -> tuple[Attempt, float]:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -98,6 +145,10 @@ class Deliverer:
             return Attempt(at, None, f"{error.code}: {error.message}", 0, ""), 0
         text = reply.body_prefix.decode("utf-8", "replace")
         return Attempt(at, reply.status, None, reply.elapsed_ms, text), retry_after_s(reply.headers)
+
+    async def _postpone(self, due: DueDelivery, claim: str, wait_s: float) -> None:
+        wait_ms = round(wait_s * 1000)
+        await asyncio.to_thread(self._deliveries.postpone, due.id, claim=claim, wait_ms=wait_ms)
 
     async def _settle(self, due: DueDelivery, claim: str, state: Any, attempt: Attempt, *, wait_ms: int = 0) -> None:
         await asyncio.to_thread(
@@ -126,10 +177,17 @@ def next_wait_s(attempts: int) -> float:
     return wait * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - not a secret
 
 
-def retry_after_s(headers: Any) -> float:
-    """``Retry-After`` in its seconds form, at most a day; 0 without one."""
-    value = str(headers.get("retry-after", ""))
-    return float(min(int(value), MAX_RETRY_AFTER_S)) if value.isdigit() else 0.0
+def retry_after_s(headers: Any, now: datetime | None = None) -> float:
+    """``Retry-After`` in either of its forms, seconds or a date; at most a day, 0 without one."""
+    value = str(headers.get("retry-after", "")).strip()
+    if value.isdecimal() and value.isascii():
+        return float(min(int(value[:9]), MAX_RETRY_AFTER_S))
+    try:
+        at = parsedate_to_datetime(value)
+    except ValueError:
+        return 0.0
+    wait = at - (now or datetime.now(UTC)) if at.tzinfo else timedelta()
+    return min(max(wait.total_seconds(), 0.0), MAX_RETRY_AFTER_S)
 
 
 def _failed_attempt(reason: str) -> Attempt:

@@ -4,6 +4,7 @@ Late leases, missed deadlines, missing bells; streams that go into the object st
 """
 
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -11,17 +12,18 @@ from jobs.archive import EventArchive
 from jobs.bells import ring
 from jobs.blobs import Blobs
 from jobs.ending import Ending
-from jobs.errors import ClaimLost, ThinkqueueError, Unavailable
+from jobs.errors import ClaimLost, NotInitialised, StoreUnavailable, Unavailable
 from jobs.logs import job_logger
-from jobs.record import LEASE_MS, MAX_LOSSES, Job, JobStatus, Stage, new_claim
+from jobs.record import LEASE_MS, MAX_LOSSES, Job, JobStatus, Stage
 from jobs.removal import remove_job
-from jobs.result import JobResult
 from jobs.store import JobStore
 
 log = structlog.get_logger(__name__)
 
 GRACE_S = 2 * LEASE_MS / 1000
 """After trouble with Redis: owners that could not renew their leases get the time to do so."""
+MAX_CLOCK_STEP_S = 2.0
+TELL_AGAIN_S = 10.0
 
 LOST = (
     "worker_lost",
@@ -44,71 +46,81 @@ class Housekeeper:
         self._quiet_until = 0.0
 
     def round(self) -> None:
-        """One look at everything; call it about once a second."""
+        """What jobs wait for: late leases, deadlines, bells. Call it about twice a second.
+
+        Raises:
+            Unavailable, NotInitialised
+        """
         try:
             self._notice_trouble()
             if time.monotonic() >= self._quiet_until:
                 for stage in Stage:
-                    self._reap(stage)
-                self._expire()
+                    for job in self._store.late_leases(stage):
+                        self._guarded(self._take_back, job)
+                for job in self._store.missed_deadlines():
+                    self._guarded(self._expire, job)
             for stage in Stage:
                 ring(self._store, stage)
             self._store.forget_workers()
-            for job_id in self._store.unarchived():
-                self._archive.move(job_id)
-            for job_id in self._store.due_removals():
-                remove_job(self._store, self._blobs, job_id)
-                log.info("job.removed", job_id=job_id)
-        except Unavailable as error:
+        except (StoreUnavailable, NotInitialised) as error:
             self._be_quiet(error.code)
-        except ThinkqueueError as error:
-            log.error("keeper.round_failed", code=error.code, detail=error.message)
+            raise
+
+    def tidy(self) -> None:
+        """What can wait: streams of ended jobs, jobs whose retention is over. Raises Unavailable, NotInitialised."""
+        for job_id in self._store.unarchived():
+            self._archive.move(job_id)
+        for job_id in self._store.due_removals():
+            remove_job(self._store, self._blobs, job_id)
+            log.info("job.removed", job_id=job_id)
+
+    def _guarded(self, act: Callable[[Job], None], job: Job) -> None:
+        """One job's trouble must not hold the others up."""
+        try:
+            act(job)
+        except ClaimLost:
+            return  # its owner, or the other keeper, was faster
+        except (Unavailable, NotInitialised):
+            raise
+        except Exception:  # noqa: BLE001 - see above
+            job_logger(job).exception("job.not_kept")
 
     def _notice_trouble(self) -> None:
         run_id, seconds = self._store.server_clock()
         skew = seconds - time.monotonic()
-        if self._run_id and run_id != self._run_id:
+        # A keeper that starts asks the others' mark; see recovery.py.
+        before = self._run_id or self._store.reconciled()
+        if before not in (None, run_id):
             self._be_quiet("store_restarted")
-        elif self._run_id and abs(skew - self._clock_skew_s) > 2:
+        elif self._run_id and abs(skew - self._clock_skew_s) > MAX_CLOCK_STEP_S:
             self._be_quiet("clock_moved")
         self._run_id, self._clock_skew_s = run_id, skew
 
     def _be_quiet(self, reason: str) -> None:
-        log.warning("keeper.waits", reason=reason, seconds=GRACE_S)
-        self._quiet_until = time.monotonic() + GRACE_S
-
-    def _reap(self, stage: Stage) -> None:
-        for job in self._store.late_leases(stage):
-            try:
-                self._take_back(job)
-            except ClaimLost:
-                continue  # its owner, or the other keeper, was faster
+        now = time.monotonic()
+        if now >= self._quiet_until - GRACE_S + TELL_AGAIN_S:
+            log.warning("keeper.waits", reason=reason, seconds=GRACE_S)
+        self._quiet_until = now + GRACE_S
 
     def _take_back(self, job: Job) -> None:
         job_log = job_logger(job)
         # Its owner may have died behind the second step of an end: then the object is the truth.
         if status := self._ending.adopt(job.id):
             job_log.info("job.adopted", status=status)
+        elif job.cancel or job.sealed == JobStatus.CANCELLED:
+            self._end(job, JobStatus.CANCELLED, CANCELLED)
         elif job.sealed and job.sealed != JobStatus.COMPLETED:
             # Its end needs no output, so it is written anew instead of run anew.
             self._end(job, JobStatus(job.sealed), (job.error or job.sealed, "The job ended; details were lost."))
-        elif job.cancel:
-            self._end(job, JobStatus.CANCELLED, CANCELLED)
         elif (outcome := self._store.requeue(job)) == "exhausted":
             self._end(job, JobStatus.FAILED, LOST)
         elif outcome == "ok":
-            job_log.warning("job.lost_worker", stage=job.stage, losses=job.losses + 1)
+            job_log.warning("job.lost_worker", stage=job.stage, losses=job.losses)
+
+    def _expire(self, job: Job) -> None:
+        if not job.claim:  # being prepared: looked at again when that is done
+            self._end(job, JobStatus.EXPIRED, EXPIRED)
 
     def _end(self, job: Job, status: JobStatus, error: tuple[str, str]) -> None:
-        result = JobResult.without_output(job, status, *error, claim=new_claim())
-        ended = self._ending.end(result, expect="late" if job.claim else "waiting")
+        ended = self._ending.stop(job, status, *error, expect="late" if job.claim else "waiting")
         job_logger(job).info("job.ended", status=ended, code=error[0])
-
-    def _expire(self) -> None:
-        for job in self._store.missed_deadlines():
-            if job.claim:
-                continue  # being prepared: looked at again when that is done
-            try:
-                self._end(job, JobStatus.EXPIRED, EXPIRED)
-            except ClaimLost:
-                continue

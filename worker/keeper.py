@@ -6,6 +6,9 @@ Delivers webhooks, and does for jobs what nobody else does. Two may run.
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from functools import partial
 
 import structlog
 
@@ -17,6 +20,7 @@ from jobs.epoch import wait_until_ready
 from jobs.errors import ThinkqueueError
 from jobs.logs import configure_logs
 from jobs.record import new_claim
+from jobs.recovery import Recovery
 from jobs.scripts import connect
 from jobs.settings import Settings
 from jobs.store import JobStore
@@ -28,22 +32,30 @@ from worker.housekeeping import Housekeeper
 log = structlog.get_logger(__name__)
 
 HOUSEKEEPING_S = 0.5
+TIDYING_S = 1.0
 DELIVERIES_S = 0.2
 CONCURRENT_DELIVERIES = 64
-STOP_LIMIT_S = 20.0
-"""An attempt that is under way may end; its time limit is 15 s."""
+BLOBS_PATIENCE_S = 4.0
+"""An object store that hangs must not hold a round up for long, nor the keeper's end."""
+STOP_LIMIT_S = 4.0
+"""An attempt that is under way may end; then it is given back, for another keeper."""
+TELL_AGAIN_S = 30.0
+"""A trouble that lasts is told again so often."""
+
+Action = Callable[[], Awaitable[None]]
 
 
 async def deliver_due(deliveries: Deliveries, deliverer: Deliverer, running: set[asyncio.Task[None]]) -> None:
     """Take what is due, as far as there is room, and start an attempt for each."""
-    room = CONCURRENT_DELIVERIES - len(running)
-    if room <= 0:
-        return
-    claim = new_claim()
-    for due in await asyncio.to_thread(deliveries.take, claim=claim, limit=room):
-        task = asyncio.create_task(_attempt(deliverer, due, claim))
-        running.add(task)
-        task.add_done_callback(running.discard)
+    while (room := CONCURRENT_DELIVERIES - len(running)) > 0:
+        claim = new_claim()
+        taken = await asyncio.to_thread(deliveries.take, claim=claim, limit=room)
+        for due in taken:
+            task = asyncio.create_task(_attempt(deliverer, due, claim))
+            running.add(task)
+            task.add_done_callback(running.discard)
+        if len(taken) < room:
+            return
 
 
 async def _attempt(deliverer: Deliverer, due: DueDelivery, claim: str) -> None:
@@ -56,42 +68,73 @@ async def _attempt(deliverer: Deliverer, due: DueDelivery, claim: str) -> None:
         log.exception("delivery.crashed", job_id=due.job_id)
 
 
-async def repeat(action: Callable[[], Awaitable[None]], *, every_s: float, stop: asyncio.Event) -> None:
+async def repeat(action: Action, *, every_s: float, stop: asyncio.Event) -> None:
     """Do it again and again until ``stop``; an error is told, and the next round tries anew."""
+    told, told_at = "", 0.0
     while not stop.is_set():
         try:
             await action()
         except ThinkqueueError as error:
-            log.warning("keeper.round_missed", code=error.code)
+            now = asyncio.get_running_loop().time()
+            if error.code != told or now - told_at > TELL_AGAIN_S:
+                log.warning("keeper.round_missed", code=error.code, detail=error.message)
+                told, told_at = error.code, now
         except Exception:
             log.exception("keeper.round_crashed")
+        else:
+            told = ""
         try:
             await asyncio.wait_for(stop.wait(), every_s)
         except TimeoutError:
             continue
 
 
+def reconcile(recovery: Recovery, stop: asyncio.Event) -> None:
+    """Hold the table against the objects when Redis has started anew: it may have lost its last second."""
+    if recovery.is_needed:
+        report = recovery.run(stop=stop.is_set)
+        log.info("keeper.reconciled", **asdict(report))
+
+
+def in_thread(work: Callable[[], None], name: str) -> Action:
+    """A thread of its own: what one kind of work waits for holds up none of the others."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    async def action() -> None:
+        await asyncio.get_running_loop().run_in_executor(pool, work)
+
+    return action
+
+
 async def keep(settings: Settings, stop: asyncio.Event) -> None:
     redis = connect(settings)
-    store, deliveries, blobs = JobStore(redis), Deliveries(redis), Blobs(settings)
+    store, deliveries = JobStore(redis), Deliveries(redis)
+    blobs = Blobs(settings, patience_s=BLOBS_PATIENCE_S, tries=2)
     await asyncio.to_thread(wait_until_ready, store, blobs, stop=stop.is_set)
     bells.configure(settings)
-    housekeeper = Housekeeper(store, blobs, Ending(store, blobs, retention_days=settings.retention_days))
+    ending = Ending(store, blobs, retention_days=settings.retention_days)
+    housekeeper, recovery = Housekeeper(store, blobs, ending), Recovery(redis, blobs, settings)
     heart = Heart(store, stage="keeper", slots=0)
     heart.start()
     heart.tell("ready")
     log.info("worker.ready")
     running: set[asyncio.Task[None]] = set()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(CONCURRENT_DELIVERIES, "delivery"))
     async with Egress(settings.egress_allow) as egress:
         deliverer = Deliverer(store, deliveries, blobs, settings, egress)
         async with asyncio.TaskGroup() as group:
             for action, every_s in (
-                (lambda: asyncio.to_thread(housekeeper.round), HOUSEKEEPING_S),
-                (lambda: deliver_due(deliveries, deliverer, running), DELIVERIES_S),
+                (in_thread(housekeeper.round, "jobs"), HOUSEKEEPING_S),
+                (in_thread(housekeeper.tidy, "tidying"), TIDYING_S),
+                (in_thread(partial(reconcile, recovery, stop), "recovery"), TIDYING_S),
+                (partial(deliver_due, deliveries, deliverer, running), DELIVERIES_S),
             ):
                 group.create_task(repeat(action, every_s=every_s, stop=stop))
         if running:
-            await asyncio.wait(running, timeout=STOP_LIMIT_S)
+            _, late = await asyncio.wait(running, timeout=STOP_LIMIT_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
     await asyncio.to_thread(heart.stop)
 
 

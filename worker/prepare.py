@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -96,8 +97,9 @@ class Preparer:
             self._sources.fetch(media, deadline)
             converted = Conversion(request, self._settings, deadline, tell).convert(media)
             inputs = self._stored(f"{job_folder(job.id)}/{folder}", request, converted)
-        self._blobs.put(f"{job_folder(job.id)}/{folder}/prepared.json", inputs.to_json(), "application/json")
         need = need_tokens(request, inputs, self._settings.family)
+        inputs = replace(inputs, need_tokens=need)
+        self._blobs.put(f"{job_folder(job.id)}/{folder}/prepared.json", inputs.to_json(), "application/json")
         self._store.prepared(job.id, job.claim, folder=folder, need_tokens=need)
         return need
 

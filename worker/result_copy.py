@@ -10,13 +10,15 @@ from jobs.view import result_document
 from worker.message import Message
 
 
-def message(due: DueDelivery, request: JobRequest, result: JobResult) -> Message | None:
+def url(due: DueDelivery, request: JobRequest) -> str | None:
     """None: the job has no such link."""
     number = int(due.id.rpartition("_")[2])
-    if number >= len(request.result_urls):
-        return None
+    return request.result_urls[number] if number < len(request.result_urls) else None
+
+
+def message(url: str, request: JobRequest, result: JobResult) -> Message:
     body = result_document(request, result)
     digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
     # No x-amz-… header: S3 refuses those that the link's signature does not name.
     headers = {"content-type": "application/json", "repr-digest": f"sha-256=:{digest}:"}
-    return Message("PUT", request.result_urls[number], body, headers)
+    return Message("PUT", url, body, headers)

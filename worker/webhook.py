@@ -28,13 +28,10 @@ OMITTED_FIRST = (
 
 
 def message(
-    due: DueDelivery, job: Job, request: JobRequest, result: JobResult, blobs: Blobs, secrets: WebhookSecrets
-) -> Message | None:
-    """None: the job wants no webhook."""
-    if request.callback is None:
-        return None
+    due: DueDelivery, url: str, job: Job, request: JobRequest, result: JobResult, blobs: Blobs, secrets: WebhookSecrets
+) -> Message:
     body = webhook_body(due, public_job(job, request, result, blobs))
-    return _signed(due, request.callback.url, body, secrets.signing(job.tenant))
+    return _signed(due, url, body, secrets.signing(job.tenant))
 
 
 def trial_message(due: DueDelivery, blobs: Blobs, secrets: WebhookSecrets) -> Message:

@@ -34,12 +34,5 @@ enqueue(id, tenant, 'prepare', lane, 1)
 redis.call('ZADD', 'deadlines', deadline, id)
 redis.call('HINCRBY', 'tenant:' .. tenant, 'open', 1)
 
--- An index forgets by itself: its oldest members here, and the whole of it when nothing comes in any more.
-local function index(name)
-  redis.call('ZADD', name, now, id)
-  redis.call('ZREMRANGEBYSCORE', name, '-inf', now - tonumber(ARGV[9]))
-  redis.call('PEXPIRE', name, ARGV[9])
-end
-index('jobs:' .. tenant)
-for label = 11, #ARGV do index('label:' .. tenant .. ':' .. ARGV[label]) end
+list_job(id, tenant, now, ARGV[9], 11, #ARGV)
 return reply('ok', 'prepare', lane, {whole(now), whole(deadline)})

@@ -48,6 +48,18 @@ local function enqueue(id, tenant, stage, lane, cost)
   put_in_line(id, stage, lane, tag)
 end
 
+-- A tenant's lists: all of its jobs, and those with one pair of metadata, whose hashes stand in ARGV.
+-- They forget by themselves: the oldest members here, and the whole when nothing comes in any more.
+local function list_job(id, tenant, created, remembered, first_label, last_label)
+  local names = {'jobs:' .. tenant}
+  for label = first_label, last_label do names[#names + 1] = 'label:' .. tenant .. ':' .. ARGV[label] end
+  for _, name in ipairs(names) do
+    redis.call('ZADD', name, created, id)
+    redis.call('ZREMRANGEBYSCORE', name, '-inf', now - tonumber(remembered))
+    redis.call('PEXPIRE', name, remembered)
+  end
+end
+
 local function leave_line(id, stage, lane)
   redis.call('ZREM', 'queue:' .. stage .. ':' .. lane, id)
 end

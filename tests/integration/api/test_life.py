@@ -122,10 +122,10 @@ def test_a_job_may_be_kept_for_less_than_the_others(client: TestClient, table: T
     job_id = post(client, retention_seconds=60)
     finish(table, job_id)
     keeper = Housekeeper(table.store, table.blobs, table.ending)
-    keeper.round()
+    keeper.tidy()
     assert client.get(f"/v1/jobs/{job_id}").status_code == 200
     connect(table.settings).zincrby("removals", -60_000, job_id)
-    keeper.round()
+    keeper.tidy()
     assert client.get(f"/v1/jobs/{job_id}").status_code == 404
     assert table.blobs.keys("") == []
     too_long = client.post("/v1/jobs", json={**HELLO, "retention_seconds": 10**9})

@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 
 from jobs import bells
-from jobs.blobs import LinkExpired, cancel_key, request_key, result_key
-from jobs.errors import ClaimLost
+from jobs.blobs import cancel_key, request_key, result_key
+from jobs.errors import ClaimLost, LinkExpired
 from jobs.events import Event, JournalToken, tokens_data
 from jobs.record import JobStatus, Stage, new_claim
 from jobs.result import JobResult

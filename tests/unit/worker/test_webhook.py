@@ -1,6 +1,7 @@
 """The rules of delivery, without a network: when to try again, and what fits into a body."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -41,10 +42,20 @@ def test_the_waits_are_the_documented_schedule_with_jitter() -> None:
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("120", 120), ("999999999", 86_400), ("-5", 0), ("Wed, 21 Oct 2026 07:28:00 GMT", 0), ("", 0)],
+    [
+        ("120", 120),
+        ("9" * 30, 86_400),
+        ("-5", 0),
+        ("", 0),
+        ("soon", 0),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", 90),
+        ("Wed, 21 Oct 2026 07:20:00 GMT", 0),
+        ("Wed, 28 Oct 2026 07:28:00 GMT", 86_400),
+    ],
 )
 def test_retry_after_is_honoured_up_to_a_day(value: str, seconds: float) -> None:
-    assert retry_after_s({"retry-after": value}) == seconds
+    now = datetime(2026, 10, 21, 7, 26, 30, tzinfo=UTC)
+    assert retry_after_s({"retry-after": value}, now) == seconds
 
 
 def test_a_small_job_is_sent_whole() -> None:

@@ -1,0 +1,189 @@
+"""A Redis that lost all that it had, or its last second: the objects tell what the table has to say."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from typer.testing import CliRunner
+
+from cli.main import app
+from jobs.archive import EventArchive
+from jobs.blobs import job_folder
+from jobs.errors import RecoveryNeeded
+from jobs.prepared import PreparedInputs
+from jobs.record import Job, JobStatus, Stage
+from jobs.recovery import Recovery, Report, recover
+from jobs.scripts import connect
+from tests.fixtures.api import HELLO
+from tests.fixtures.http_server import HttpServer
+from tests.fixtures.servers import Servers
+from tests.fixtures.table import Table, completed
+from worker.delivery import Deliverer
+from worker.egress import Egress
+
+
+def post(client: TestClient, **more: Any) -> str:
+    reply = client.post("/v1/jobs", json={**HELLO, **more})
+    assert reply.status_code == 202, reply.text
+    return str(reply.json()["id"])
+
+
+def prepare(table: Table, job_id: str) -> None:
+    claimed = table.claim(Stage.PREPARE)
+    assert claimed is not None
+    assert claimed.job.id == job_id
+    folder = f"a1-{claimed.job.claim}"
+    inputs = PreparedInputs([{"role": "user", "content": []}], (), (), need_tokens=77)
+    table.blobs.put(f"{job_folder(job_id)}/{folder}/prepared.json", inputs.to_json())
+    table.store.prepared(job_id, claimed.job.claim, folder=folder, need_tokens=77)
+
+
+def run(table: Table, job_id: str) -> Job:
+    prepare(table, job_id)
+    claimed = table.claim(Stage.GPU)
+    assert claimed is not None
+    return claimed.job
+
+
+def deliver(table: Table) -> None:
+    async def attempt() -> None:
+        async with Egress(table.settings.egress_allow) as egress:
+            deliverer = Deliverer(table.store, table.deliveries, table.blobs, table.settings, egress)
+            for due in table.deliveries.take(claim="k", limit=10):
+                await deliverer.deliver(due, claim="k")
+
+    asyncio.run(attempt())
+
+
+def wipe(table: Table) -> None:
+    connect(table.settings).flushdb()
+
+
+def test_after_a_wipe_every_job_is_where_its_objects_say(
+    client: TestClient, table: Table, http_server: HttpServer
+) -> None:
+    hook = {"url": http_server.answer("/hook", body=b"thanks"), "events": ["job.completed", "job.cancelled"]}
+    ended = post(client, callback=hook, metadata={"kind": "ended"})
+    job = run(table, ended)
+    table.ending.end(completed(job), expect="owner")
+    EventArchive(table.store, table.blobs).move(ended)
+    deliver(table)
+    untold = post(client, callback=hook)
+    table.ending.end(completed(run(table, untold)), expect="owner")
+    cancelled = post(client, callback=hook)
+    run(table, cancelled)
+    client.post(f"/v1/jobs/{cancelled}/cancel")
+    running = post(client)
+    run(table, running)
+    waiting = post(client)
+    before = {job_id: client.get(f"/v1/jobs/{job_id}").json() for job_id in (ended, running, waiting)}
+    archived = client.get(f"/v1/jobs/{ended}/events").text
+
+    wipe(table)
+    assert client.post("/v1/jobs", json=HELLO).json()["code"] == "recovery_needed"
+    report = recover(table.settings)
+    assert report == Report(requests=5, waiting=2, ended=2, cancelled=1)
+    assert recover(table.settings) == Report(requests=5), "a second time there is nothing to do"
+
+    again = client.get(f"/v1/jobs/{ended}").json()
+    for field in ("status", "output", "created_at", "metadata", "usage", "attempt", "expires_at"):
+        assert again[field] == before[ended][field], field
+    assert abs(again["ended_at"] - before[ended]["ended_at"]) <= 1
+    assert client.get(f"/v1/jobs/{ended}/events").text == archived
+    assert client.get(f"/v1/jobs/{cancelled}").json()["status"] == "cancelled"
+    assert client.get(f"/v1/jobs/{running}").json()["status"] == "queued"
+    assert client.get(f"/v1/jobs/{waiting}").json()["status"] == "preparing"
+    listed = client.get("/v1/jobs", params={"metadata[kind]": "ended"}).json()["data"]
+    assert [job["id"] for job in listed] == [ended]
+
+    http_server.received.clear()
+    deliver(table)
+    told = sorted(received.headers["webhook-id"] for received in http_server.received)
+    assert told == sorted([f"evt_{untold}_job.completed", f"evt_{cancelled}_job.cancelled"])
+    (delivery,) = client.get(f"/v1/jobs/{ended}/deliveries").json()["data"]
+    assert (delivery["state"], [attempt["reply"] for attempt in delivery["attempts"]]) == ("delivered", ["thanks"])
+
+    prepared = table.claim(Stage.GPU)
+    assert prepared is not None
+    assert (prepared.job.id, prepared.job.need_tokens) == (running, 77)
+    assert prepared.last_seq > 0, "who followed it hears that it starts anew"
+    follow = client.get(f"/v1/jobs/{ended}/events", params={"after": 0}).text
+    assert "job.completed" in follow
+    first = table.claim(Stage.PREPARE)
+    assert first is not None
+    assert first.job.id == waiting
+
+
+def test_a_worker_that_outlived_the_wipe_cannot_write_into_the_new_table(client: TestClient, table: Table) -> None:
+    job = run(table, post(client))
+    wipe(table)
+    with pytest.raises(RecoveryNeeded):
+        table.store.append(job.id, job.claim, [], tokens=0)
+    recover(table.settings)
+    assert table.store.append(job.id, job.claim, [], tokens=0) == "lost"
+
+
+def test_a_result_that_was_left_behind_during_the_wipe_counts(client: TestClient, table: Table) -> None:
+    job = run(table, post(client))
+    wipe(table)
+    table.ending.end(completed(job, "kept"), expect="owner")
+    assert recover(table.settings) == Report(requests=1, ended=1)
+    assert client.get(f"/v1/jobs/{job.id}").json()["output"]["answer"] == "kept"
+
+
+def test_the_same_key_meets_its_job_after_a_wipe(client: TestClient, table: Table) -> None:
+    headers = {"Idempotency-Key": "k"}
+    first = client.post("/v1/jobs", json=HELLO, headers=headers).json()["id"]
+    wipe(table)
+    recover(table.settings)
+    again = client.post("/v1/jobs", json=HELLO, headers=headers)
+    assert (again.json()["id"], again.headers["idempotent-replayed"]) == (first, "true")
+
+
+def test_a_lost_last_second_is_mended(client: TestClient, table: Table) -> None:
+    """Redis came back as it was a second ago: an acceptance, a finish and a cancel are missing."""
+    finished, cancelled = run(table, post(client)), run(table, post(client))
+    redis = connect(table.settings)
+    rows = {job.id: redis.hgetall(f"job:{job.id}") for job in (finished, cancelled)}
+    leases = redis.zrange("leases:gpu", 0, -1, withscores=True)
+    table.ending.end(completed(finished), expect="owner")
+    client.post(f"/v1/jobs/{cancelled.id}/cancel")
+    accepted = post(client)
+    for job_id, row in rows.items():
+        redis.delete(f"job:{job_id}", f"stream:{job_id}")
+        redis.hset(f"job:{job_id}", mapping=row)
+    redis.zadd("leases:gpu", dict(leases))
+    redis.delete(f"job:{accepted}")
+    redis.zrem("queue:prepare:default", accepted)
+
+    recovery = Recovery(redis, table.blobs, table.settings)
+    assert recovery.is_needed
+    assert recovery.run() == Report(requests=3, waiting=1, cancelled=1, adopted=1)
+    assert not recovery.is_needed
+    assert table.status(finished.id) == JobStatus.COMPLETED
+    assert table.store.append(cancelled.id, cancelled.claim, [], tokens=0) == "cancel"
+    assert table.status(accepted) == JobStatus.PREPARING
+
+
+def test_what_has_outlived_its_retention_or_was_removed_does_not_come_back(client: TestClient, table: Table) -> None:
+    removed, old = run(table, post(client)), run(table, post(client))
+    for job in (removed, old):
+        table.ending.end(completed(job), expect="owner")
+    client.delete(f"/v1/jobs/{removed.id}")
+    wipe(table)
+    # Objects cannot be made older here; a service that keeps jobs for less than no time sees them so.
+    shorter = table.settings.model_copy(update={"retention_days": -1})
+    assert recover(shorter) == Report(requests=1, outlived=1)
+    assert table.store.get(removed.id) is table.store.get(old.id) is None
+
+
+def test_recover_on_the_command_line(client: TestClient, table: Table, servers: Servers) -> None:
+    job_id = post(client)
+    wipe(table)
+    secret = table.settings.webhook_secret.get_secret_value()
+    environment = {**servers.environment(), "WEBHOOK_SECRET": secret, "COLUMNS": "200"}
+    result = CliRunner().invoke(app, ["recover"], env=environment)
+    assert result.exit_code == 0, result.output
+    assert "1 requests looked at: 1 jobs wait (again)" in result.output
+    assert table.status(job_id) == JobStatus.PREPARING
