@@ -4,6 +4,7 @@ A bell says "jobs wait in this stage", never which: lost, late and doubled bells
 """
 
 from celery import Celery
+from kombu import Queue
 from kombu.exceptions import OperationalError
 
 from jobs.errors import StoreUnavailable
@@ -25,7 +26,9 @@ def configure(settings: Settings, *, patience_s: float = 5.0) -> Celery:
         broker_url=settings.redis_url.get_secret_value(),
         result_backend=None,
         task_ignore_result=True,
-        # Acknowledged early, never prefetched: a job behind a lost bell is found by the next claim.
+        # Never prefetched: a job behind a lost bell is found by the next claim.
+        # Not acknowledged at all: what Celery would write down for that, a full Redis refuses, and the worker dies of it.
+        task_queues=[Queue(stage.value, routing_key=stage.value, no_ack=True) for stage in Stage],
         task_acks_late=False,
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,

@@ -374,6 +374,11 @@ class JobStore:
     def wants_bell(self, stage: Stage) -> bool:
         return self._scripts.call("bell", stage, LEASE_MS)[0] == "ok"
 
+    def bells(self, stage: Stage) -> int:
+        """Doorbells that nobody has heard yet."""
+        with answers():
+            return cast("int", self._redis.llen(stage.value))
+
     def workers(self) -> list[Worker]:
         """Those that beat within a lease."""
         found = []

@@ -1,17 +1,31 @@
 """Runs Celery's worker for one stage, in this process, until TERM."""
 
+import os
+import signal
+import threading
+import time
 from functools import partial
 from typing import Any
 
+import structlog
 from celery import Celery
-from celery.signals import task_postrun, worker_init
+from celery.signals import task_postrun, task_received, worker_init, worker_shutting_down
 from celery.worker import state
 from kombu.asynchronous import get_event_loop
 
+from jobs.errors import ThinkqueueError
 from jobs.record import Stage
+from jobs.scripts import connect
 from jobs.settings import Settings
+from jobs.store import JobStore
+
+log = structlog.get_logger(__name__)
 
 FREE_POLL_S = 0.002
+DEAF_S = 45.0
+"""Bells that lie so long beside a free thread are not heard. A half-open connection kombu notices earlier, in 21 s."""
+LOOK_S = 5.0
+STOP_LIMIT_S = 90.0
 
 
 def consume(app: Celery, stage: Stage, settings: Settings, *, pool: str, concurrency: int) -> int:
@@ -20,7 +34,9 @@ def consume(app: Celery, stage: Stage, settings: Settings, *, pool: str, concurr
 
     def remember(sender: Any, **_: Any) -> None:
         workers.append(sender)
+        ear.start()
 
+    ear = Ear(JobStore(connect(settings)), stage, threads=concurrency)
     worker_init.connect(remember, weak=False)
     task_postrun.connect(_look_again, weak=False)
     app.worker_main(
@@ -36,7 +52,46 @@ def consume(app: Celery, stage: Stage, settings: Settings, *, pool: str, concurr
             f"--loglevel={settings.log_level}",
         ]
     )
+    ear.stop()
     return int(workers[0].exitcode or 0) if workers else 1
+
+
+class Ear:
+    """Notices that Celery is alive but deaf, and ends the process in order, for its supervisor to start anew."""
+
+    def __init__(self, store: JobStore, stage: Stage, *, threads: int) -> None:
+        self._store = store
+        self._stage = stage
+        self._threads = threads
+        self._heard_at = time.monotonic()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ear", daemon=True)
+
+    def start(self) -> None:
+        task_received.connect(self._hear, weak=False)
+        worker_shutting_down.connect(lambda **_: self._stopped.set(), weak=False)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _hear(self, **_: Any) -> None:
+        self._heard_at = time.monotonic()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(LOOK_S):
+            try:
+                is_fine = len(state.active_requests) >= self._threads or not self._store.bells(self._stage)
+            except ThinkqueueError:
+                is_fine = True  # nothing can be heard from a Redis that is away
+            if is_fine:
+                self._heard_at = time.monotonic()
+            elif time.monotonic() - self._heard_at > DEAF_S:
+                log.error("worker.deaf", stage=self._stage, seconds=DEAF_S)
+                os.kill(os.getpid(), signal.SIGTERM)
+                if not self._stopped.wait(STOP_LIMIT_S):
+                    os._exit(1)
+                return
 
 
 def _look_again(task_id: str, **_: Any) -> None:

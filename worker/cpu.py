@@ -3,24 +3,25 @@
 Each child is a worker of its own, with its own heart. Strangers' files are opened a process further (sandbox.py).
 """
 
+import multiprocessing
 import os
 import sys
 from typing import Any
 
 import structlog
-from celery.signals import worker_process_init, worker_process_shutdown
+from celery.signals import worker_process_init, worker_process_shutdown, worker_shutting_down
 
 from jobs import bells
 from jobs.blobs import Blobs
 from jobs.epoch import wait_until_ready
-from jobs.errors import Unavailable
+from jobs.errors import NotInitialised, Unavailable
 from jobs.logs import configure_logs
 from jobs.record import Stage
 from jobs.scripts import connect
 from jobs.settings import Settings
 from jobs.store import JobStore
 from worker.consumer import consume
-from worker.prepare import SERVE_LIMIT_S, Preparer
+from worker.prepare import END_LIMIT_S, SERVE_LIMIT_S, Preparer
 from worker.scratch import sweep
 
 log = structlog.get_logger(__name__)
@@ -35,6 +36,7 @@ def main() -> None:
     wait_until_ready(JobStore(connect(settings)), Blobs(settings))
     app = bells.configure(settings)
     child: list[Preparer] = []
+    draining = multiprocessing.get_context("fork").Event()
 
     @worker_process_init.connect(weak=False)
     def open_clients(**_: Any) -> None:
@@ -42,23 +44,32 @@ def main() -> None:
         if swept := sweep():
             log.info("scratch.swept", folders=swept)
         # After the fork: a connection shared by two processes would mix their replies.
-        preparer = Preparer(JobStore(connect(settings)), Blobs(settings), settings)
+        preparer = Preparer(JobStore(connect(settings)), Blobs(settings), settings, is_draining=draining.is_set)
         preparer.heart.start()
         preparer.heart.tell("ready")
+        preparer.leave_when(draining.wait)
         child.append(preparer)
+
+    @worker_shutting_down.connect(weak=False)
+    def drain(**_: Any) -> None:
+        draining.set()
 
     @worker_process_shutdown.connect(weak=False)
     def leave(**_: Any) -> None:
         child[0].heart.stop()
 
-    @app.task(name=bells.TASKS[Stage.PREPARE], time_limit=SERVE_LIMIT_S + settings.prepare_timeout_s + GRACE_S)
+    limit_s = SERVE_LIMIT_S + settings.prepare_timeout_s + END_LIMIT_S + GRACE_S
+
+    @app.task(name=bells.TASKS[Stage.PREPARE], time_limit=limit_s)
     def serve(_version: int) -> None:
         try:
             child[0].serve()
-        except Unavailable as error:
+        except (Unavailable, NotInitialised) as error:
             log.warning("bell.unanswered", stage=Stage.PREPARE, code=error.code)
 
-    sys.exit(consume(app, Stage.PREPARE, settings, pool="prefork", concurrency=max(2, os.cpu_count() or 2)))
+    status = consume(app, Stage.PREPARE, settings, pool="prefork", concurrency=max(2, os.cpu_count() or 2))
+    sweep()
+    sys.exit(status)
 
 
 if __name__ == "__main__":

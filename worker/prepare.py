@@ -1,7 +1,10 @@
 """The prepare stage: claim → fetch (sources.py) → convert (conversion.py) → prepared.json for the gpu worker."""
 
+import os
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +14,7 @@ from families import Family, answer_of
 from jobs.bells import ring
 from jobs.blobs import BlobMissing, Blobs, job_folder, request_key
 from jobs.ending import Ending
-from jobs.errors import Cancelled, ClaimLost, JobFailed, ThinkqueueError, Unavailable
+from jobs.errors import Cancelled, ClaimLost, JobFailed, NotInitialised, ThinkqueueError, Unavailable
 from jobs.logs import job_logger
 from jobs.prepared import PreparedImage, PreparedInputs, PreparedVideo
 from jobs.record import Job, JobStatus, Stage, new_claim
@@ -21,7 +24,7 @@ from jobs.settings import Settings
 from jobs.store import JobStore
 from worker.conversion import Conversion, Converted, Frames, Picture, text_tokens
 from worker.deadline import Deadline
-from worker.heart import Heart
+from worker.heart import Heart, Lease
 from worker.scratch import scratch
 from worker.sources import Sources, media_of
 
@@ -29,13 +32,23 @@ log = structlog.get_logger(__name__)
 
 SERVE_LIMIT_S = 60.0
 """One bell's worth of work; then another bell, so that Celery's time limit can tell work from a hang."""
+RETRY_S = 1.0
+"""Between tries while a server is away."""
+DRAIN_S = 5.0
+"""What a job that is being prepared has to get ready behind TERM."""
+END_LIMIT_S = 300.0
+"""For an end while the object store is away."""
 
 
 class Preparer:
     """One process of the cpu worker."""
 
-    def __init__(self, store: JobStore, blobs: Blobs, settings: Settings) -> None:
+    def __init__(
+        self, store: JobStore, blobs: Blobs, settings: Settings, *, is_draining: Callable[[], bool] = lambda: False
+    ) -> None:
         self._store = store
+        self._is_draining = is_draining
+        self._job: Job | None = None
         self._blobs = blobs
         self._settings = settings
         self._ending = Ending(store, blobs, retention_days=settings.retention_days)
@@ -51,33 +64,55 @@ class Preparer:
     def serve(self) -> None:
         """Answer a bell: prepare until nothing waits."""
         give_way = time.monotonic() + SERVE_LIMIT_S
-        while claimed := self._store.claim(Stage.PREPARE, claim=new_claim(), worker=self.heart.worker.id):
-            self.prepare(claimed.job)
-            if time.monotonic() >= give_way:
-                ring(self._store, Stage.PREPARE)
+        while not self._is_draining():
+            claimed = self._store.claim(Stage.PREPARE, claim=new_claim(), worker=self.heart.worker.id)
+            if claimed is None:
                 return
+            self._job = claimed.job
+            self.prepare(claimed.job)
+            self._job = None
+            if time.monotonic() >= give_way:
+                break
+        ring(self._store, Stage.PREPARE)
+
+    def leave_when(self, draining: Callable[[], object]) -> None:
+        """Hand a job back that is not ready ``DRAIN_S`` behind ``draining``, and end its process."""
+
+        def watch() -> None:
+            draining()
+            time.sleep(DRAIN_S)
+            if job := self._job:
+                job_logger(job).info("job.handed_back", reason="drain")
+                self.heart.stop()
+                with suppress(ThinkqueueError):  # else its lease runs out
+                    self._store.release(job.id, job.claim)
+                os._exit(0)
+
+        threading.Thread(target=watch, name="drain", daemon=True).start()
 
     def prepare(self, job: Job) -> None:
         """Take one claimed job to the gpu stage, or to its end; every error stays inside it."""
         job_log = job_logger(job)
-        with self.heart.hold(job):
+        with self.heart.hold(job) as lease:
             try:
                 need = self._prepare(job)
                 job_log.info("job.prepared", need_tokens=need)
                 ring(self._store, Stage.GPU)
             except JobFailed as failure:
-                self._end(job, JobStatus.FAILED, failure.failure_code, failure.message, job_log)
+                self._end(lease, job, JobStatus.FAILED, failure.failure_code, failure.message, job_log)
             except Cancelled as reason:
-                self._end(job, JobStatus.CANCELLED, reason.code, reason.message, job_log)
+                self._end(lease, job, JobStatus.CANCELLED, reason.code, reason.message, job_log)
             except ClaimLost:
                 job_log.warning("job.claim_lost", stage=Stage.PREPARE)
-            except Unavailable as error:
+            except (Unavailable, NotInitialised) as error:
                 job_log.warning("job.handed_back", code=error.code)
-                self._hand_back(job)
+                self._hand_back(lease, job)
+                # Whoever takes it next, here or elsewhere, finds the same server away.
+                time.sleep(RETRY_S)
             except Exception as error:  # noqa: BLE001 - one job's crash must not cost the others
                 job_log.exception("job.prepare_crashed")
                 message = f"Preparing crashed: {type(error).__name__}."
-                self._end(job, JobStatus.FAILED, "internal_error", message, job_log)
+                self._end(lease, job, JobStatus.FAILED, "internal_error", message, job_log)
             finally:
                 self._deadline = None
 
@@ -138,19 +173,28 @@ class Preparer:
             parts = [{"type": "text", "text": answer_of(text, self._settings.family.marks)}]
         return {"role": message["role"], "content": parts}
 
-    def _end(self, job: Job, status: JobStatus, code: str, message: str, job_log: Any) -> None:
+    def _end(self, lease: Lease, job: Job, status: JobStatus, code: str, message: str, job_log: Any) -> None:
+        """The three steps, tried while the lease can be held; after that the keeper sees to the job."""
         result = JobResult.without_output(job, status, code, message, claim=job.claim)
-        try:
-            self._ending.end(result, expect="owner")
-        except ThinkqueueError as error:
-            # Its lease runs out, and the job is prepared again.
-            job_log.warning("job.end_missed", code=error.code)
-        else:
-            job_log.info("job.ended", status=status, code=code)
+        give_up = time.monotonic() + END_LIMIT_S
+        while not lease.lost.is_set() and time.monotonic() < give_up:
+            try:
+                ended = self._ending.end(result, expect="owner")
+            except ClaimLost:
+                job_log.warning("job.claim_lost", stage="end")
+                return
+            except ThinkqueueError as error:
+                job_log.warning("job.end_delayed", code=error.code)
+                time.sleep(RETRY_S)
+            else:
+                job_log.info("job.ended", status=ended, code=code)
+                return
 
-    def _hand_back(self, job: Job) -> None:
+    def _hand_back(self, lease: Lease, job: Job) -> None:
         try:
             self._store.release(job.id, job.claim)
+        except Cancelled as reason:
+            self._end(lease, job, JobStatus.CANCELLED, reason.code, reason.message, job_logger(job))
         except ThinkqueueError:
             return  # its lease runs out, and the keeper sees to it
 

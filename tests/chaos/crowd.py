@@ -1,0 +1,103 @@
+"""Clients that do not give up, and the receiver of their webhooks."""
+
+import json
+import random
+import threading
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+
+from tests.fixtures.service import question
+
+QUESTIONS = ("How many?", "What colour is it?", "Which is the largest?", "Why?", "And then?", "Read it to me.")
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "messages": question(QUESTIONS[number % len(QUESTIONS)]),
+        "thinking": {"budget_tokens": (0, 8, 24, 64)[number % 4]},
+        "max_answer_tokens": (4, 12, 24)[number % 3],
+        "sampling": {"temperature": 0.9, "top_k": 40, "seed": number},
+    }
+    for number in range(12)
+]
+"""Seeded, and in float32: each has one answer."""
+PATIENCE_S = 240.0
+CANCELLED_SHARE = 0.1
+
+
+class Receiver:
+    def __init__(self) -> None:
+        self.ids: defaultdict[str, list[str]] = defaultdict(list)
+        """Webhook ids by job, as they came in."""
+        self.times: list[float] = []
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            timeout = 20
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                receiver.times.append(time.monotonic())
+                receiver.ids[body["data"]["id"]].append(self.headers["webhook-id"])
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                return
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Crowd:
+    def __init__(self, url: str, hook: str, seed: int) -> None:
+        self._url = url
+        self._hook = hook
+        self._seed = seed
+        self.accepted: dict[str, int] = {}
+        """Template by job."""
+        self.cancelled: dict[str, str] = {}
+        """What a cancel was answered with, by job."""
+        self.refused = 0
+
+    def hand_in(self, jobs: int, clients: int = 4) -> None:
+        """Until every one is accepted: a repeat carries the same key."""
+        with ThreadPoolExecutor(clients) as pool:
+            list(pool.map(self._one, range(jobs)))
+
+    def _one(self, number: int) -> None:
+        rng = random.Random(f"{self._seed}/{number}")
+        template = rng.randrange(len(TEMPLATES))
+        events = ["job.completed", "job.failed", "job.cancelled", "job.expired"]
+        body = {**TEMPLATES[template], "callback": {"url": self._hook, "events": events}}
+        headers = {"Idempotency-Key": f"{self._seed}-{number}"}
+        job_id = self._call("POST", "/v1/jobs", {202}, json=body, headers=headers)["id"]
+        self.accepted[job_id] = template
+        if rng.random() < CANCELLED_SHARE:
+            time.sleep(rng.uniform(0, 4))
+            self.cancelled[job_id] = self._call("POST", f"/v1/jobs/{job_id}/cancel", {200})["status"]
+        time.sleep(rng.uniform(0, 1))
+
+    def _call(self, method: str, path: str, wanted: set[int], **more: Any) -> dict[str, Any]:
+        give_up = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                reply = httpx.request(method, self._url + path, timeout=5, verify=False, **more)
+                if reply.status_code in wanted:
+                    return dict(reply.json())
+                said = f"{reply.status_code} {reply.text[:200]}"
+                assert reply.status_code in (429, 503), said
+            except httpx.TransportError as error:
+                said = repr(error)
+            assert time.monotonic() < give_up, f"{method} {path}: {said}"
+            self.refused += 1
+            time.sleep(0.5)
