@@ -27,7 +27,7 @@ def configure(settings: Settings, *, patience_s: float = 5.0) -> Celery:
         result_backend=None,
         task_ignore_result=True,
         # Never prefetched: a job behind a lost bell is found by the next claim.
-        # Not acknowledged at all: what Celery would write down for that, a full Redis refuses, and the worker dies of it.
+        # Not acknowledged at all: what Celery writes down for that, a full Redis refuses, and the worker dies of it.
         task_queues=[Queue(stage.value, routing_key=stage.value, no_ack=True) for stage in Stage],
         task_acks_late=False,
         worker_prefetch_multiplier=1,

@@ -24,6 +24,11 @@ TEMPLATES: list[dict[str, Any]] = [
     for number in range(12)
 ]
 """Seeded, and in float32: each has one answer."""
+LONG = len(TEMPLATES)
+TEMPLATES.append(
+    {**TEMPLATES[0], "thinking": {"budget_tokens": 600}, "sampling": {**TEMPLATES[0]["sampling"], "seed": 3}}
+)
+"""Some seconds: time for a client to think better of it."""
 PATIENCE_S = 240.0
 CANCELLED_SHARE = 0.1
 
@@ -68,6 +73,11 @@ class Crowd:
         self.cancelled: dict[str, str] = {}
         """What a cancel was answered with, by job."""
         self.refused = 0
+        self._permits = threading.Semaphore(0)
+
+    def let_in(self, jobs: int) -> None:
+        """So many more may be handed in now: they are to meet all of the faults."""
+        self._permits.release(max(1, jobs))
 
     def hand_in(self, jobs: int, clients: int = 4) -> None:
         """Until every one is accepted: a repeat carries the same key."""
@@ -76,16 +86,17 @@ class Crowd:
 
     def _one(self, number: int) -> None:
         rng = random.Random(f"{self._seed}/{number}")
-        template = rng.randrange(len(TEMPLATES))
+        self._permits.acquire()
+        is_unwanted = rng.random() < CANCELLED_SHARE
+        template = LONG if is_unwanted else rng.randrange(len(TEMPLATES))
         events = ["job.completed", "job.failed", "job.cancelled", "job.expired"]
         body = {**TEMPLATES[template], "callback": {"url": self._hook, "events": events}}
         headers = {"Idempotency-Key": f"{self._seed}-{number}"}
         job_id = self._call("POST", "/v1/jobs", {202}, json=body, headers=headers)["id"]
         self.accepted[job_id] = template
-        if rng.random() < CANCELLED_SHARE:
-            time.sleep(rng.uniform(0, 4))
+        if is_unwanted:
+            time.sleep(rng.uniform(0, 3))
             self.cancelled[job_id] = self._call("POST", f"/v1/jobs/{job_id}/cancel", {200})["status"]
-        time.sleep(rng.uniform(0, 1))
 
     def _call(self, method: str, path: str, wanted: set[int], **more: Any) -> dict[str, Any]:
         give_up = time.monotonic() + PATIENCE_S

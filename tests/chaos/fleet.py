@@ -1,4 +1,4 @@
-"""The whole service as its operators run it: two of each worker that matters, servers that can be harmed, a supervisor."""
+"""The whole service as operators run it: two gpu workers, two keepers, a supervisor; and servers that can be harmed."""
 
 import os
 import signal
@@ -155,7 +155,7 @@ class Fleet:
     def _mark(self, call: str) -> bytes:
         if call == "put":
             return b"PUT /" + self.service.table.settings.s3_bucket.encode() + b"/results/"
-        return sha1(_source(call).encode()).hexdigest().encode()  # noqa: S324 - the name that Redis gives it
+        return sha1(_source(call).encode()).hexdigest().encode()
 
     # ── the end ──
 

@@ -1,4 +1,4 @@
-"""A TCP proxy between one process of ours and one server: a place where a connection can be cut or held at a chosen call."""
+"""A TCP proxy between one process of ours and one server: where connections are cut, or held at a chosen call."""
 
 import socket
 import threading
@@ -28,7 +28,7 @@ class Proxy:
         self._traps: list[Trap] = []
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._lock = threading.Lock()
-        self._holds = threading.Event()
+        self._deaf: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def set(self, trap: Trap) -> None:
@@ -55,8 +55,6 @@ class Proxy:
         else:
             self._deaf.clear()
             self.cut()
-
-    _deaf: set[socket.socket] = set()  # noqa: RUF012 - sockets are unique
 
     def close(self) -> None:
         with suppress(OSError):

@@ -1,0 +1,142 @@
+"""What must hold when all is quiet again: nothing lost, nothing twice, nothing left."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from jobs.archive import EventArchive
+from jobs.blobs import result_key
+from jobs.record import LANES, TERMINAL, JobStatus, Stage
+from jobs.result import JobResult
+from tests.chaos.crowd import Crowd, Receiver
+from tests.chaos.faults import Happened
+from tests.chaos.fleet import Fleet
+
+Reference = dict[int, dict[str, Any]]
+"""The undisturbed job, by template."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    statuses: Counter[str]
+    lost: int
+    doubled: int
+    wrong: list[str]
+    slowest_recovery_s: float
+
+
+def await_quiet(fleet: Fleet, crowd: Crowd, receiver: Receiver, *, limit_s: float) -> None:
+    """Until every job has ended, is told of, and is archived."""
+
+    def is_quiet() -> bool:
+        client = fleet.redis()
+        jobs = fleet.service.table.store.get_many(list(crowd.accepted))
+        return (
+            all(job is not None and job.status.is_terminal for job in jobs)
+            and set(crowd.accepted) <= set(receiver.ids)
+            and not client.zcard("archive")
+            and not client.zcard("deliveries:due")
+        )
+
+    wait(is_quiet, limit_s, lambda: _unsettled(fleet, crowd, receiver))
+
+
+def wait(condition: Callable[[], bool], limit_s: float, why: Callable[[], str]) -> None:
+    give_up = time.monotonic() + limit_s
+    while True:
+        try:
+            if condition():
+                return
+        except Exception:
+            if time.monotonic() > give_up:
+                raise
+        assert time.monotonic() < give_up, why()
+        time.sleep(0.5)
+
+
+def _unsettled(fleet: Fleet, crowd: Crowd, receiver: Receiver) -> str:
+    jobs = fleet.service.table.store.get_many(list(crowd.accepted))
+    left = [str(job or "no record") for job in jobs if job is None or not job.status.is_terminal][:5]
+    untold = sorted(set(crowd.accepted) - set(receiver.ids))[:5]
+    client = fleet.redis()
+    due = client.zrange("deliveries:due", 0, 4), client.zcard("archive"), fleet.service.table.store.workers()
+    return f"not ended: {left}; not told of: {untold}; due: {due}\n{fleet.service.log_tails()}"
+
+
+def judge(fleet: Fleet, crowd: Crowd, receiver: Receiver, reference: Reference, happened: list[Happened]) -> Verdict:
+    table, wrong = fleet.service.table, []
+    statuses: Counter[str] = Counter()
+    lost = doubled = 0
+    archive = EventArchive(table.store, table.blobs)
+    for job_id, template in crowd.accepted.items():
+        job = table.store.get(job_id)
+        if job is None or not job.status.is_terminal:
+            lost += 1
+            continue
+        statuses[job.status] += 1
+        result = JobResult.from_json(table.blobs.get(result_key(job_id)))
+        if result.status != job.status:
+            wrong.append(f"{job_id}: result says {result.status}, table {job.status}")
+        events = archive.read(job_id)
+        ends = [event for event in events if event.type == "ended"]
+        webhook_ids = receiver.ids[job_id]
+        lost += not ends or not webhook_ids
+        doubled += len(ends) > 1 or len(set(webhook_ids)) > 1
+        if [event.seq for event in events] != sorted({event.seq for event in events}):
+            wrong.append(f"{job_id}: its stream is out of order")
+        if webhook_ids and set(webhook_ids) != {f"evt_{job_id}_job.{job.status}"}:
+            wrong.append(f"{job_id}: told of as {set(webhook_ids)}")
+        if job.status == JobStatus.COMPLETED:
+            wrong += _differences(job_id, result, events, reference[template])
+        elif job.status == JobStatus.FAILED and result.error_code != "worker_lost":
+            wrong.append(f"{job_id}: failed with {result.error}")
+        if crowd.cancelled.get(job_id) == "cancelled" != job.status:
+            wrong.append(f"{job_id}: was cancelled, and is {job.status}")
+        if job.status == JobStatus.CANCELLED and (job_id not in crowd.cancelled or result.stopped_after_ms is None):
+            wrong.append(f"{job_id}: cancelled without a wish, or without a receipt")
+    wrong += _left_over(fleet)
+    return Verdict(statuses, lost, doubled, wrong, _slowest(happened, receiver))
+
+
+def _differences(job_id: str, result: JobResult, events: list[Any], undisturbed: dict[str, Any]) -> list[str]:
+    tokens = chain.from_iterable(event.data["ids"] for event in events if event.type == "tokens")
+    found = {**(result.output or {}), **result.usage, "streamed": len(list(tokens))}
+    expected = {**undisturbed["output"], **undisturbed["usage"], "streamed": undisturbed["tokens"]}
+    names = ("thinking", "answer", "raw", "input_tokens", "thinking_tokens", "answer_tokens", "streamed")
+    return [
+        f"{job_id}: {name} is {found.get(name)!r}, undisturbed {expected[name]!r}"
+        for name in names
+        if found.get(name) != expected[name]
+    ]
+
+
+def _left_over(fleet: Fleet) -> list[str]:
+    client = fleet.redis()
+    keys = [f"leases:{stage}" for stage in Stage] + [f"queue:{stage}:{lane}" for stage in Stage for lane in LANES]
+    counts = {key: client.zcard(key) for key in (*keys, "deadlines", "deliveries:due", "archive")}
+    counts["the tenant's open jobs"] = int(client.hget("tenant:default", "open") or 0)
+    counts |= {f"slots of {worker.id}": worker.slots - worker.free for worker in fleet.service.table.store.workers()}
+    found = [f"{count} left in {key}" for key, count in counts.items() if count]
+    if any(set(statuses) - {0} for statuses in fleet.statuses.values()):
+        found.append(f"drains ended with {fleet.statuses}")
+    return found
+
+
+def usage_of(fleet: Fleet) -> Counter[str]:
+    """Jobs that the usage ledger has counted, by status."""
+    client, counts = fleet.redis(), Counter[str]()
+    for key in client.scan_iter("usage:default:*"):
+        row = client.hgetall(key)
+        counts.update({status: int(row.get(status, 0)) for status in TERMINAL})
+    return +counts
+
+
+def _slowest(happened: list[Happened], receiver: Receiver) -> float:
+    """From the end of a fault to the next job that anybody is told of, while there were any."""
+    waits = [
+        min((at - fault.over_at for at in receiver.times if at >= fault.over_at), default=0.0) for fault in happened
+    ]
+    return max(waits, default=0.0)
