@@ -8,12 +8,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-config \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: help demo up test lint format docs lock clean
+.PHONY: help demo up test chaos lint format docs lock clean
 
 help:
 	@echo "make demo    a picture goes in, a signed webhook comes out"
 	@echo "make up      everything on this machine, until Ctrl-C"
 	@echo "make test    all rings against real servers"
+	@echo "make chaos   2,000 jobs, 100 faults (CHAOS_SEED, CHAOS_JOBS, CHAOS_FAULTS)"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make format  ruff's formatter and its safe fixes"
 	@echo "make docs    the pages that are made from the code"
@@ -28,6 +29,10 @@ up: .venv/runtime.done
 
 test: .venv/dev.done
 	$(BIN)/python -m pytest
+
+# CHAOS_SEED chooses the faults, CHAOS_JOBS and CHAOS_FAULTS how much of it.
+chaos: .venv/dev.done
+	CHAOS_JOBS=$${CHAOS_JOBS:-2000} CHAOS_FAULTS=$${CHAOS_FAULTS:-100} $(BIN)/python -m pytest tests/chaos -s
 
 lint: .venv/dev.done
 	$(BIN)/ruff check .

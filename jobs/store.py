@@ -377,7 +377,7 @@ class JobStore:
     def bells(self, stage: Stage) -> int:
         """Doorbells that nobody has heard yet."""
         with answers():
-            return cast("int", self._redis.llen(stage.value))
+            return int(self._redis.llen(stage.value))
 
     def workers(self) -> list[Worker]:
         """Those that beat within a lease."""

@@ -5,13 +5,9 @@ CHAOS_SEED=7 CHAOS_JOBS=2000 CHAOS_FAULTS=100 python -m pytest tests/chaos -s
 
 import os
 import random
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.chaos import faults
@@ -25,26 +21,6 @@ FAULTS = int(os.environ.get("CHAOS_FAULTS") or max(8, JOBS // 20))
 QUIET_LIMIT_S = 150.0 + JOBS
 
 pytestmark = pytest.mark.timeout(300 + 60 * FAULTS + 5 * JOBS)
-
-
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    before = set(psutil.Process().children(recursive=True))
-    launched = Fleet.launch(tmp_path)
-    yield launched
-    launched.close()
-    gone_by = time.monotonic() + 10
-    while left := set(psutil.Process().children(recursive=True)) - before:
-        assert time.monotonic() < gone_by, f"still running: {[process.cmdline() for process in left]}"
-        time.sleep(0.2)
-    assert not list(Path(tempfile.gettempdir()).glob("thinkqueue-job-*")), "files left"
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    receiver = Receiver()
-    yield receiver
-    receiver.close()
 
 
 def undisturbed(fleet: Fleet) -> Reference:

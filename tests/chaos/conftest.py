@@ -1,0 +1,39 @@
+"""A service to be harmed, and the receiver of its webhooks."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cli.errors import CannotStart
+from cli.servers import valkey_binary, weed_binary
+from tests.chaos.crowd import Receiver
+from tests.chaos.fleet import Fleet
+from tests.fixtures.needs import missing
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    try:
+        valkey_binary(), weed_binary()
+    except CannotStart as error:
+        missing("A server", str(error))
+    before = set(psutil.Process().children(recursive=True))
+    launched = Fleet.launch(tmp_path)
+    yield launched
+    launched.close()
+    gone_by = time.monotonic() + 10
+    while left := set(psutil.Process().children(recursive=True)) - before:
+        assert time.monotonic() < gone_by, f"still running: {[process.cmdline() for process in left]}"
+        time.sleep(0.2)
+    assert not list(Path(tempfile.gettempdir()).glob("thinkqueue-job-*")), "files left"
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    receiver = Receiver()
+    yield receiver
+    receiver.close()
