@@ -33,6 +33,7 @@ def initialise(settings: Settings) -> str:
         return epoch
     if not blobs.is_empty("requests/"):
         raise RecoveryNeeded
+    store.mark_reconciled(store.server_clock()[0])  # nothing is there to be held against it
     return store.begin_epoch(secrets.token_hex(8))
 
 

@@ -103,7 +103,7 @@ class Recovery:
     @property
     def is_needed(self) -> bool:
         """Has Redis started anew since the table was last held against the objects?"""
-        return self._store.reconciled() != self._store.server_clock()[0]
+        return not self._store.is_whole()
 
     def run(self, *, stop: Callable[[], bool] = lambda: False) -> Report:
         """Repair the table. May be called again, and by several at once; stopped, it begins anew the next time.

@@ -220,6 +220,10 @@ class JobStore:
         with answers():
             return cast("str | None", self._redis.get("reconciled"))
 
+    def is_whole(self) -> bool:
+        """Was the table held against the objects since Redis started? If not, what it does not know may exist."""
+        return self.reconciled() == self.server_clock()[0]
+
     def mark_reconciled(self, run_id: str) -> None:
         with answers():
             self._redis.set("reconciled", run_id)

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from jobs.blobs import BlobMissing, Blobs, request_key, result_key
-from jobs.errors import NotFound
+from jobs.errors import NotFound, StoreUnavailable
 from jobs.record import Job
 from jobs.request import JobRequest
 from jobs.result import JobResult
@@ -17,8 +17,11 @@ def find_job(store: JobStore, job_id: str, *, tenant: str) -> Job:
 
     Raises:
         NotFound: there is none, or it is somebody else's: nobody learns which.
+        StoreUnavailable: it may exist, but the table is not recovered yet.
     """
     job = store.get(job_id)
+    if job is None and not store.is_whole():
+        raise StoreUnavailable("The job table is being recovered; try again shortly.")
     if job is None or job.tenant != tenant:
         raise NotFound
     return job

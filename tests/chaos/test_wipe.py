@@ -13,7 +13,7 @@ from jobs.record import JobStatus
 from jobs.result import JobResult
 from tests.chaos.crowd import TEMPLATES, Crowd, Receiver
 from tests.chaos.fleet import Fleet
-from tests.chaos.verdict import await_quiet, judge
+from tests.chaos.verdict import await_quiet, judge, wait
 
 JOBS = 24
 
@@ -54,6 +54,7 @@ def test_after_a_wipe_in_the_middle_every_job_ends_once(fleet: Fleet, receiver: 
     handing_in.join(timeout=200)
     await_quiet(fleet, crowd, receiver, limit_s=150)
 
+    wait(lambda: all(worker.free == worker.slots for worker in fleet.service.table.store.workers()), 20, str)
     verdict = judge(fleet, crowd, receiver, reference, [])
     # What a lost table had streamed is gone with it; a stream that was cut says that it started anew.
     wrong = [line for line in verdict.wrong if "streamed" not in line]
