@@ -53,7 +53,7 @@ class Outcome:
                 "input_tokens": end.input_tokens,
                 "thinking_tokens": end.thinking_tokens,
                 "answer_tokens": end.answer_tokens,
-                "gpu_seconds": round((end.prefill_ms + end.decode_ms) / 1000, 3),
+                "gpu_seconds": round(end.device_ms / 1000, 3),
             },
             timings={
                 "prepared_ms": job.prepared_ms - job.created_ms,

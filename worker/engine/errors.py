@@ -2,7 +2,8 @@
 
 EngineError
 ├── ModelUnusable     the model cannot be loaded or does not belong to its family; refuses to start
-└── SequenceError     one request cannot be done; has a code for the one who asked
+├── SequenceError     one request cannot be done; has a code for the one who asked
+└── DeviceLost        the GPU's context is gone, and with it all that ran
 """
 
 
@@ -21,3 +22,7 @@ class SequenceError(EngineError):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+class DeviceLost(EngineError):
+    """The device's context is gone; only a new process gets another."""

@@ -48,8 +48,15 @@ class Ended:
     thinking_tokens: int
     answer_tokens: int
     prefills: int
+    """Times that its prompt was read: more than one when it had to give way to others."""
+    waited_ms: float
+    """Until the device began with it."""
     prefill_ms: float
+    """From then until its first token."""
     decode_ms: float
+    """From then until its end."""
+    device_ms: float
+    """Its share of the time that the device worked, by tokens read."""
 
     @property
     def thinking_truncated(self) -> bool:

@@ -1,5 +1,6 @@
 """From messages and media to tensors, without torchvision: transformers' AutoProcessor cannot be made without it."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,8 @@ class ModelInputs:
     """``[videos, 3]``, int64: pairs of frames, patches in height and width."""
     is_answering: bool = False
     """The prompt itself closes the thinking: what comes next is the answer."""
+    digests: tuple[bytes, ...] = ()
+    """Of each medium's patches: what tells that it was looked at before; empty: it shall be looked at anew."""
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -102,6 +105,7 @@ class InputBuilder:
             torch.tensor(types, dtype=torch.int32),
             **tensors,
             is_answering=is_answering,
+            digests=tuple(_digests(tensors)),
         )
 
     def _merged(self, patches: int) -> int:
@@ -130,3 +134,18 @@ class InputBuilder:
             expanded += more
             types += [kind if placed == self._image_id else 0 for placed in more]
         return expanded, types
+
+
+def _digests(tensors: dict[str, torch.Tensor]) -> Iterator[bytes]:
+    """One for each medium. Taken here, on the caller's thread: a large picture has 100 MB of patches."""
+    for kind, pixels, grids in (
+        ("image", "pixel_values", "image_grid_thw"),
+        ("video", "pixel_values_videos", "video_grid_thw"),
+    ):
+        if pixels not in tensors:
+            continue
+        grid = tensors[grids]
+        for shape, patches in zip(grid.tolist(), torch.split(tensors[pixels], grid.prod(dim=-1).tolist()), strict=True):
+            digest = hashlib.blake2b(f"{kind}:{shape}:".encode(), digest_size=16)
+            digest.update(patches.contiguous().numpy().data)
+            yield digest.digest()

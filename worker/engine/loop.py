@@ -6,19 +6,26 @@ import time
 from collections.abc import Callable
 
 from worker.engine.engine import Engine
-from worker.engine.errors import SequenceError
+from worker.engine.errors import DeviceLost, SequenceError
 from worker.engine.events import Failed
-from worker.engine.request import OnEvent, Request
+from worker.engine.request import Request
+from worker.engine.sequence import OnEvent
 
 IDLE_TICK_S = 1.0
 """How often an idle loop says that it is alive."""
+DEVICE_LOST = "device_lost"
+"""The code of what every sequence fails with when the device is gone."""
 
 
 class EngineLoop:
-    def __init__(self, engine: Engine) -> None:
+    """``on_lost`` is called, in the loop's thread, when the device is gone: this process cannot use it any more."""
+
+    def __init__(self, engine: Engine, *, on_lost: Callable[[str], object] | None = None) -> None:
         self.last_progress = time.monotonic()
         """When the last step, or idle tick, ended. Old: the device hangs."""
         self._engine = engine
+        self._on_lost = on_lost
+        self._lost: str | None = None
         # Bounded by the callers: a worker submits only what it has claimed a slot for.
         self._calls: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._stopping = threading.Event()
@@ -36,23 +43,31 @@ class EngineLoop:
 
     def submit(self, request: Request, on_event: OnEvent) -> None:
         """Put a request in line; a refusal comes as a Failed event."""
-
-        def call() -> None:
-            try:
-                self._engine.submit(request, on_event)
-            except SequenceError as error:
-                on_event(Failed(error.code, error.message))
-
-        self._calls.put(call)
+        self._calls.put(lambda: self._submit(request, on_event))
 
     def abort(self, request_id: str) -> None:
         """End a sequence behind the step in progress; its Ended event is the answer."""
         self._calls.put(lambda: self._engine.abort(request_id))
 
+    def _submit(self, request: Request, on_event: OnEvent) -> None:
+        if self._lost is not None:
+            on_event(Failed(DEVICE_LOST, self._lost))
+            return
+        try:
+            self._engine.submit(request, on_event)
+        except SequenceError as error:
+            on_event(Failed(error.code, error.message))
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._answer_calls(wait=self._engine.is_idle)
-            self._engine.step()
+            try:
+                self._engine.step()
+            except DeviceLost as error:
+                self._lost = f"The device is lost to this process: {str(error)[:500]}"
+                self._engine.fail_all(DEVICE_LOST, self._lost)
+                if self._on_lost is not None:
+                    self._on_lost(self._lost)
             self.last_progress = time.monotonic()
 
     def _answer_calls(self, *, wait: bool) -> None:

@@ -1,16 +1,12 @@
 """What a caller asks of the engine: plain data."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from worker.engine.events import Event, Token
+from worker.engine.events import Token
 
 if TYPE_CHECKING:
     from worker.engine.inputs import ModelInputs
-
-OnEvent = Callable[[Event], None]
-"""Called from the engine's thread: it must be quick and must not raise."""
 
 
 @dataclass(frozen=True, slots=True)

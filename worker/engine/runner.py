@@ -1,84 +1,213 @@
-"""The only caller of the model: prefill and decode of one sequence, with a KV cache of its own."""
+"""Puts a step's plan on the device: prefills one by one, then the decode batch, then the choice of tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import DynamicCache
 
+from worker.engine.decoder import Decoder
+from worker.engine.graphs import DecodeGraphs
 from worker.engine.inputs import ModelInputs
+from worker.engine.kv import KVCache
+from worker.engine.ops import Chunk, Rows
+from worker.engine.sampler import Choice, sample
+from worker.engine.scheduler import Span
+from worker.engine.sequence import Draw, Sequence
+from worker.engine.upload import upload
+from worker.engine.vision import Vision
 
-VISION = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
-"""Of ModelInputs, under the model's own names."""
+UNKNOWN = -1
+"""Instead of a row's id: it is what its slot drew last, which only the device knows yet."""
+
+
+class Drawn:
+    """Tokens that were asked for in one go."""
+
+    def __init__(self, draws: list[Draw], ids: torch.Tensor) -> None:
+        self.draws = draws
+        self._ids, self._ready = ids, None
+        if ids.is_cuda:
+            self._ids = torch.empty(ids.shape, dtype=ids.dtype, pin_memory=True)
+            self._ids.copy_(ids, non_blocking=True)
+            self._ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._ready.record()
+
+    def read(self) -> list[int]:
+        """Wait for the device, and return an id for each draw."""
+        if self._ready is not None:
+            self._ready.synchronize()
+        return list(map(int, self._ids.tolist()))
 
 
 @dataclass
-class SequenceCache:
-    keys_and_values: Any
-    delta: int
-    """M-RoPE: a token's position is its place plus this. The model's own ``rope_deltas`` is one for all callers."""
+class Resident:
+    """What the device keeps of a sequence while it has a slot."""
 
-    @property
-    def length(self) -> int:
-        return int(self.keys_and_values.get_seq_length())
+    sequence: Sequence
+    stay: int
+    positions: torch.Tensor
+    """M-RoPE of the prompt, ``[3, length]``, int64, on the CPU."""
+    delta: int
+    """Behind the prompt a token's position is its number plus this. The model's own ``rope_deltas`` serves one."""
+    features: torch.Tensor | None
+    """``[image tokens, hidden]``, until the prompt is read."""
+    feature_of: torch.Tensor
+    """``[length]``: how many image tokens stand before each token."""
+    blocks: int = 0
+    """Of them the table knows."""
 
 
 class Runner:
-    def __init__(self, model: Any) -> None:
+    """The only caller of the model. Belongs to the engine's thread."""
+
+    def __init__(self, model: Any, decoder: Decoder, vision: Vision) -> None:
         self._model = model
         self._device = model.device
+        self._decoder = decoder
+        self._cache: KVCache = decoder.cache
+        self._vision = vision
+        self.graphs: DecodeGraphs | None = None
+        """Of ``read``; None: each decode pass is launched kernel by kernel."""
+        slots = len(self._cache.tables)
+        vocabulary = model.config.text_config.vocab_size
+        self._residents: list[Resident | None] = [None] * slots
+        self._last_ids = torch.zeros(slots, dtype=torch.int64, device=self._device)
+        self._seen = torch.zeros((slots, vocabulary), dtype=torch.bool, device=self._device)
         self.prefills = 0
-        """Passes over prompts, and over pictures, since the start."""
-        self.vision_passes = 0
+        """Prompts that were begun since the start."""
+
+    @property
+    def vision_passes(self) -> int:
+        return self._vision.passes
 
     @torch.inference_mode()
-    def prefill(self, inputs: ModelInputs, behind: Sequence[int]) -> tuple[SequenceCache, torch.Tensor]:
-        """Read a prompt and the tokens behind it in one pass.
+    def prefill(self, span: Span) -> Drawn | None:
+        """Read a chunk of one sequence; the draw behind its last token, where the plan asks for one."""
+        resident = self._resident(span)
+        ids = self._ids_of(resident, span)
+        device_ids = ids.to(self._device, non_blocking=True)
+        self._seen[span.sequence.slot, device_ids] = True
+        slots = upload([span.sequence.slot], self._device)
+        seen = self._cache.places(slots, span.end)[0, : span.end]
+        chunk = Chunk(span.start, span.end, seen[span.start :], seen)
+        positions = self._positions(resident, span).to(self._device, non_blocking=True)
+        state = self._decoder.read_chunk(self._embed(resident, span, device_ids), positions, chunk)
+        if span.draw is None:
+            return None
+        resident.features = None
+        return self._choose(self._decoder.logits(state), [span.draw])
 
-        Returns:
-            The new cache, and the logits ``[vocabulary]`` of what comes next.
-        """
-        tokens = torch.cat([inputs.input_ids, torch.tensor(list(behind), dtype=torch.int64)])
-        positions, delta = self._positions(inputs, len(behind))
-        cache = SequenceCache(DynamicCache(config=self._model.config), delta)
-        vision = {name: value.to(self._device) for name in VISION if (value := getattr(inputs, name)) is not None}
-        self.vision_passes += bool(vision)
+    @torch.inference_mode()
+    def decode(self, spans: Items[Span]) -> Drawn:
+        """Read the last tokens of many sequences in one pass."""
+        rows: list[tuple[int, int, int, int]] = []
+        drawing: list[int] = []
+        for span in spans:
+            resident, slot = self._resident(span), span.sequence.slot
+            assert slot is not None
+            ids = [UNKNOWN] if span.is_ahead else span.sequence.behind_prompt(span.start, span.end)
+            rows += [(token, slot, number, number + resident.delta) for number, token in enumerate(ids, span.start)]
+            drawing.append(len(rows) - 1)
+        longest = max(span.end for span in spans)
+        logits = self._read_rows(rows, longest)
+        if len(drawing) < len(rows):
+            logits = logits[upload(drawing, self._device)]
+        return self._choose(logits, [span.draw for span in spans if span.draw is not None])
+
+    @torch.inference_mode()
+    def forget_guess(self, sequence: Sequence) -> None:
+        """A token that was read ahead is not the one that came to stand there: it must not count as said."""
+        assert sequence.slot is not None
+        said = torch.tensor([token.id for token in sequence.tokens], dtype=torch.int64)
+        ids = torch.cat([sequence.request.inputs.input_ids, said])
+        self._seen[sequence.slot] = False
+        self._seen[sequence.slot, ids.to(self._device)] = True
+
+    def _read_rows(self, rows: list[tuple[int, int, int, int]], longest: int) -> torch.Tensor:
+        """Logits ``[rows, vocabulary]`` of rows of id, slot, number in the sequence, and M-RoPE position."""
+        if self.graphs is not None and len(rows) <= self.graphs.largest:
+            return self.graphs.run(rows)
+        return self.read(upload(rows, self._device).T, longest)
+
+    def read(self, rows: torch.Tensor, longest: int) -> torch.Tensor:
+        """A decode pass over ``[4, rows]``, int64, on the device. With ``longest`` left at 0 it can be captured."""
+        known, slots, numbers, positions = rows
+        ids = torch.where(known == UNKNOWN, self._last_ids[slots], known)
+        self._seen.index_put_((slots, ids), self._seen.new_ones(()))
+        seen = self._cache.places(slots, longest) if longest else None
+        places = self._cache.place_of(slots, numbers)
+        batch = Rows(slots, self._cache.tables, (numbers + 1).int(), places, seen)
+        return self._decoder.read_rows(self._decoder.embed(ids), positions, batch)
+
+    def _choose(self, logits: torch.Tensor, draws: list[Draw]) -> Drawn:
+        choices = [Choice(draw.sequence.request.sampling, draw.position, draw.masked) for draw in draws]
+        slots = upload([draw.sequence.slot for draw in draws], self._device)
+        has_penalty = any(choice.sampling.repetition_penalty != 1 for choice in choices)
+        ids = sample(logits, self._seen[slots] if has_penalty else None, choices)
+        self._last_ids[slots] = ids.clamp(min=0)
+        return Drawn(draws, ids)
+
+    def _resident(self, span: Span) -> Resident:
+        """The span's sequence in its slot, its table up to date; moves it in if it is new there."""
+        sequence = span.sequence
+        assert sequence.slot is not None
+        resident = self._residents[sequence.slot]
+        if resident is None or resident.sequence is not sequence or resident.stay != sequence.stay:
+            resident = self._move_in(sequence)
+            self._residents[sequence.slot] = resident
+        if resident.blocks < len(sequence.blocks):
+            self._cache.assign(sequence.slot, resident.blocks, sequence.blocks[resident.blocks :])
+            resident.blocks = len(sequence.blocks)
+        return resident
+
+    def _move_in(self, sequence: Sequence) -> Resident:
+        inputs = sequence.request.inputs
+        features = self._vision.features(inputs)
+        positions, delta = self._mrope(inputs)
+        is_image = inputs.token_types > 0
+        if features is not None and int(is_image.sum()) != len(features):
+            raise ValueError(f"{int(is_image.sum())} image tokens for {len(features)} features")
+        self._seen[sequence.slot] = False
         self.prefills += 1
-        return cache, self._forward(tokens, positions, cache, **vision)
+        sequence.prefills += 1
+        return Resident(sequence, sequence.stay, positions, delta, features, is_image.cumsum(0) - is_image.long())
 
-    @torch.inference_mode()
-    def decode(self, cache: SequenceCache, tokens: Sequence[int]) -> torch.Tensor:
-        """Read a few more tokens in one pass; returns the logits ``[vocabulary]`` of what comes next."""
-        first = cache.length + cache.delta
-        positions = torch.arange(first, first + len(tokens)).expand(3, 1, -1)
-        return self._forward(torch.tensor(list(tokens)), positions, cache)
+    def _ids_of(self, resident: Resident, span: Span) -> torch.Tensor:
+        prompt = resident.sequence.request.inputs.input_ids
+        if span.end <= len(prompt):
+            return prompt[span.start : span.end]
+        behind = resident.sequence.behind_prompt(max(span.start, len(prompt)), span.end)
+        return torch.cat([prompt[span.start :], torch.tensor(behind, dtype=torch.int64)])
 
-    def _forward(
-        self, tokens: torch.Tensor, positions: torch.Tensor, cache: SequenceCache, **vision: torch.Tensor
-    ) -> torch.Tensor:
-        output = self._model(
-            input_ids=tokens[None].to(self._device),
-            position_ids=positions.to(self._device),
-            past_key_values=cache.keys_and_values,
-            use_cache=True,
-            logits_to_keep=1,
-            **vision,
-        )
-        logits: torch.Tensor = output.logits[0, -1]
-        return logits
+    def _positions(self, resident: Resident, span: Span) -> torch.Tensor:
+        """``[3, tokens]`` of a chunk."""
+        length = resident.positions.shape[1]
+        first = max(span.start, length)
+        behind = torch.arange(first, max(span.end, first)) + resident.delta
+        return torch.cat([resident.positions[:, span.start : span.end], behind.expand(3, -1)], dim=1)
 
-    def _positions(self, inputs: ModelInputs, behind: int) -> tuple[torch.Tensor, int]:
-        """M-RoPE positions ``[3, 1, length + behind]`` and the delta of what follows."""
-        length = len(inputs)
+    def _embed(self, resident: Resident, span: Span, ids: torch.Tensor) -> torch.Tensor:
+        """Embeddings ``[tokens, hidden]`` of a chunk, with what the tower saw at the image tokens."""
+        hidden: torch.Tensor = self._decoder.embed(ids)
+        if resident.features is None:
+            return hidden
+        here = resident.sequence.request.inputs.token_types[span.start : span.end] > 0
+        places = here.nonzero()[:, 0]
+        if len(places) == 0:
+            return hidden
+        first = int(resident.feature_of[span.start + int(places[0])])
+        features = resident.features[first : first + len(places)]
+        return hidden.index_copy(0, places.to(self._device), features.to(hidden.dtype))
+
+    def _mrope(self, inputs: ModelInputs) -> tuple[torch.Tensor, int]:
+        """Positions ``[3, length]`` of the prompt, and the delta of what follows."""
         if inputs.image_grid_thw is None and inputs.video_grid_thw is None:
-            return torch.arange(length + behind).expand(3, 1, -1), 0
+            return torch.arange(len(inputs)).expand(3, -1), 0
         positions, deltas = self._model.model.get_rope_index(
             inputs.input_ids[None],
             mm_token_type_ids=inputs.token_types[None],
             image_grid_thw=inputs.image_grid_thw,
             video_grid_thw=inputs.video_grid_thw,
         )
-        delta = int(deltas[0, 0])
-        more = torch.arange(length + delta, length + delta + behind).expand(3, 1, -1)
-        return torch.cat([positions, more], dim=-1), delta
+        return positions[:, 0], int(deltas[0, 0])

@@ -57,7 +57,8 @@ class Vocabulary:
         return int(token)
 
     def decode(self, ids: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        # The Rust tokenizer itself: transformers' wrapper takes several times as long, for each token of a batch.
+        return str(self._tokenizer.backend_tokenizer.decode(list(ids), skip_special_tokens=False))
 
     def is_special(self, token: int) -> bool:
         """A token that is no text."""

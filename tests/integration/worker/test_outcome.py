@@ -20,7 +20,7 @@ ANSWER = (
 
 def ended(answer: str) -> Ended:
     raw = f"<think>I look.</think>\n<answer>{answer}</answer>"
-    return Ended("stop", "I look.", "stripped", raw, None, 9, 3, 7, 1, 1.0, 2.0)
+    return Ended("stop", "I look.", "stripped", raw, None, 9, 3, 7, 1, 0.0, 1.0, 2.0, 3.0)
 
 
 def test_boxes_come_in_pixels_and_drawn_into_their_picture(table: Table) -> None:

@@ -1,0 +1,156 @@
+"""The GPU's kernels against plain torch, and the engine on a GPU against itself on a CPU. Needs a CUDA device:
+
+python -m pytest tests/gpu
+"""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from families import FAMILIES
+from worker.engine import Delta, Ended, Engine, EngineLimits, Event, Request, Sampling
+from worker.engine.cache import BLOCK_TOKENS, BlockPool
+from worker.engine.kv import KVCache, TextShape
+from worker.engine.ops import Chunk, PlainOps, Rows
+
+if not torch.cuda.is_available():
+    pytest.skip("no CUDA device here", allow_module_level=True)
+
+from worker.engine.cuda_ops import CudaOps
+
+CUDA = torch.device("cuda")
+GLM = TextShape(layers=1, heads=32, kv_heads=2, head_dim=128)
+POCKET = TextShape(layers=1, heads=6, kv_heads=2, head_dim=32)
+SHAPES = pytest.mark.parametrize("shape", [GLM, POCKET], ids=["glm", "pocket"])
+DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+
+
+def error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """Relative, in float64; NaN is never small."""
+    difference = (ours.double() - theirs.double()).norm()
+    return float(difference / theirs.double().norm())
+
+
+def bound(dtype: torch.dtype) -> float:
+    return 1e-5 if dtype == torch.float32 else 1e-2
+
+
+def filled(shape: TextShape, dtype: torch.dtype, lengths: list[int]) -> KVCache:
+    pool = BlockPool(BLOCK_TOKENS * 2 * sum(-(-length // BLOCK_TOKENS) for length in lengths))
+    cache = KVCache(shape, pool, slots=len(lengths), longest=max(lengths), device=CUDA, dtype=dtype)
+    order = torch.randperm(pool.blocks).add(1).tolist()
+    for slot, length in enumerate(lengths):
+        cache.assign(slot, 0, [order.pop() for _ in range(-(-length // BLOCK_TOKENS))])
+    cache.keys[0].normal_()
+    cache.values[0].normal_()
+    return cache
+
+
+@SHAPES
+@DTYPES
+@pytest.mark.parametrize("copies", [1, 40])
+def test_rows_attend_to_their_own_sequence_only(shape: TextShape, dtype: torch.dtype, copies: int) -> None:
+    lengths = [1, 63, 64, 65, 500, 4_097]
+    cache = filled(shape, dtype, lengths)
+    slots = torch.arange(len(lengths), device=CUDA).repeat(copies)
+    seen = torch.tensor(lengths, dtype=torch.int32, device=CUDA).repeat(copies)
+    rows = Rows(slots, cache.tables, seen, slots, cache.places(slots, max(lengths)))
+    queries = torch.randn(len(slots), shape.heads, shape.head_dim, device=CUDA, dtype=dtype)
+    ours = CudaOps(shape).attend_rows(queries, cache.keys[0], cache.values[0], rows)
+    theirs = PlainOps().attend_rows(queries.double(), cache.keys[0].double(), cache.values[0].double(), rows)
+    assert error(ours, theirs) < bound(dtype)
+
+
+@SHAPES
+@DTYPES
+@pytest.mark.parametrize(("start", "end"), [(0, 130), (130, 131), (512, 1_300)])
+def test_a_chunk_sees_what_is_before_it(shape: TextShape, dtype: torch.dtype, start: int, end: int) -> None:
+    cache = filled(shape, dtype, [end])
+    seen = cache.places(torch.zeros(1, dtype=torch.int64, device=CUDA), end)[0, :end]
+    chunk = Chunk(start, end, seen[start:], seen)
+    queries = torch.randn(end - start, shape.heads, shape.head_dim, device=CUDA, dtype=dtype)
+    ours = CudaOps(shape).attend_chunk(queries, cache.keys[0], cache.values[0], chunk)
+    theirs = PlainOps().attend_chunk(queries.double(), cache.keys[0].double(), cache.values[0].double(), chunk)
+    assert error(ours, theirs) < bound(dtype)
+
+
+@SHAPES
+@DTYPES
+def test_norms_gates_and_turns(shape: TextShape, dtype: torch.dtype) -> None:
+    ours, plain = CudaOps(shape), PlainOps()
+    width, rows, pairs = shape.heads * shape.head_dim, 37, shape.head_dim // 4
+
+    def draw(*size: int) -> torch.Tensor:
+        return torch.randn(size, device=CUDA, dtype=dtype)
+
+    hidden, added, inner, outer = draw(rows, width), draw(rows, width), draw(width), draw(width)
+    doubles = [tensor.double() for tensor in (hidden, added, inner, outer)]
+    assert error(ours.norm(hidden, inner, 1e-5), plain.norm(doubles[0], doubles[2], 1e-5)) < bound(dtype)
+    for mine, exact in zip(
+        ours.norm_add_norm(hidden, added, inner, outer, 1e-5), plain.norm_add_norm(*doubles, 1e-5), strict=True
+    ):
+        assert error(mine, exact) < bound(dtype)
+    wide = draw(rows, 2 * 1_500)
+    assert error(ours.gate(wide), plain.gate(wide.double())) < bound(dtype)
+
+    caches = [filled(shape, kind, [256]) for kind in (dtype, torch.float64)]
+    qkv = draw(rows, shape.heads + 2 * shape.kv_heads, shape.head_dim)
+    cos, sin = draw(rows, pairs), draw(rows, pairs)
+    places = torch.randperm(256, device=CUDA)[:rows]
+    mine = ours.rotate_and_store(qkv, cos, sin, places, caches[0].keys[0], caches[0].values[0])
+    exact = plain.rotate_and_store(
+        qkv.double(), cos.double(), sin.double(), places, caches[1].keys[0], caches[1].values[0]
+    )
+    assert error(mine, exact) < bound(dtype)
+    for side in ("keys", "values"):
+        stored = [getattr(cache, side)[0][:, places] for cache in caches]
+        assert error(*stored) < bound(dtype)
+
+
+def test_the_engine_says_on_a_gpu_what_it_says_on_a_cpu() -> None:
+    """float32, a mixed batch, budgets that bite; 40 tokens, because somewhere a near tie parts the two."""
+    from pocket.build import build
+
+    torch.backends.cudnn.allow_tf32 = False  # the tower's convolutions would be near, not equal
+    with tempfile.TemporaryDirectory() as folder:
+        model = str(build(Path(folder) / "pocket"))
+        engines = [
+            Engine.load(
+                model, revision="main", device=device, dtype="float32", family=FAMILIES["pocket"],
+                limits=EngineLimits(slots=8, kv_gib=0.2),
+            )
+            for device in ("cpu", "cuda")
+        ]  # fmt: skip
+    said = [generate(engine) for engine in engines]
+    alike = [
+        next((place for place, (a, b) in enumerate(zip(*pair, strict=False)) if a != b), 40)
+        for pair in zip(*said, strict=True)
+    ]
+    assert sum(place >= 40 for place in alike) >= len(alike) - 1, alike
+
+
+def generate(engine: Engine) -> list[list[int]]:
+    greedy = Sampling(temperature=0, top_p=1, top_k=0, repetition_penalty=1.1, seed=1)
+    sampled = Sampling(temperature=0.8, top_p=0.6, top_k=2, repetition_penalty=1.1, seed=7)
+    tokens: dict[str, list[int]] = {}
+    for number in range(12):
+        picture = Image.new("RGB", (56 + 28 * number, 168), "white")
+        ImageDraw.Draw(picture).ellipse((9, 9, 50, 90), fill=("red", "blue", "green")[number % 3])
+        parts = [{"type": "image"}] if number % 2 else []
+        content = [*parts, {"type": "text", "text": "How many red circles are there? " * (1 + number)}]
+        inputs = engine.prepare([{"role": "user", "content": content}], [picture] * (number % 2))
+        name = str(number)
+        tokens[name] = []
+
+        def listen(event: Event, kept: list[int] = tokens[name]) -> None:
+            assert isinstance(event, Delta | Ended), event
+            if isinstance(event, Delta):
+                kept.extend(token.id for token in event.tokens)
+
+        engine.submit(Request(name, inputs, 5 + 9 * number, 30, (greedy, sampled)[number % 2]), listen)
+    while not engine.is_idle:
+        engine.step()
+    return list(tokens.values())
