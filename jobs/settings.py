@@ -83,6 +83,10 @@ class Settings(BaseSettings):
     model_device: Literal["auto", "cpu", "cuda"] = "auto"
     model_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """``auto``: bfloat16 on a GPU, float32 on a CPU."""
+    engine_slots: int | None = Field(default=None, ge=1, le=248)
+    """Jobs that a gpu worker runs at once. Default: 64 on a GPU, 16 on a CPU."""
+    engine_kv_gib: float | None = Field(default=None, gt=0)
+    """Memory for keys and values. Default: what the model leaves of a GPU, at most 1 GiB on a CPU."""
 
     # ── webhooks ──
     webhook_secret: SecretStr

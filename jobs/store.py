@@ -263,9 +263,9 @@ class JobStore:
         """Hand a job on to the gpu stage. Raises ClaimLost, Cancelled."""
         self._fenced("prepared", job_id, claim, folder, need_tokens)
 
-    def release(self, job_id: str, claim: str) -> None:
-        """Hand a job back, no loss counted. Raises ClaimLost, Cancelled."""
-        self._fenced("release", job_id, claim)
+    def release(self, job_id: str, claim: str, *, is_loss: bool = False) -> None:
+        """Hand a job back; ``is_loss``: the worker goes down, maybe because of it. Raises ClaimLost, Cancelled."""
+        self._fenced("release", job_id, claim, int(is_loss))
 
     def progress(self, job_id: str, claim: str, *, done: int, total: int) -> None:
         """Tell how many of a job's media are ready. Raises ClaimLost, Cancelled."""

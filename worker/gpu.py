@@ -1,8 +1,11 @@
 """PROCESS: the gpu worker (Celery, threads). ``python -m worker.gpu``.
 
-One process, one resident model. Celery's threads only wait; the engine steps in a thread of its own.
+One process, one resident model. Celery's thread only hears bells; each job has a thread that mostly waits, and the
+engine steps in one of its own.
 """
 
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,14 +16,14 @@ from celery import bootsteps
 from jobs import bells
 from jobs.blobs import Blobs
 from jobs.epoch import wait_until_ready
-from jobs.errors import Unavailable
+from jobs.errors import NotInitialised, Unavailable
 from jobs.logs import configure_logs
 from jobs.record import Stage
 from jobs.scripts import connect
 from jobs.settings import Settings
 from jobs.store import JobStore
 from worker.consumer import consume
-from worker.engine import Engine, EngineLoop
+from worker.engine import Engine, EngineLimits, EngineLoop
 from worker.inference import Inference
 
 log = structlog.get_logger(__name__)
@@ -41,6 +44,8 @@ class Residence(bootsteps.StartStopStep):  # type: ignore[misc]
     requires = frozenset({"celery.worker.components:Pool"})
     inference: Inference | None = None
     loop: EngineLoop | None = None
+    is_lost = False
+    """The GPU is gone for this process: it hands its jobs back, and another process takes its place."""
 
     def start(self, parent: Any) -> None:
         settings: Settings = parent.app.settings
@@ -52,14 +57,22 @@ class Residence(bootsteps.StartStopStep):  # type: ignore[misc]
             device=settings.model_device,
             dtype=settings.model_dtype,
             family=settings.family,
+            limits=EngineLimits(slots=settings.engine_slots, kv_gib=settings.engine_kv_gib),
         )
-        loop = EngineLoop(engine)
+        loop = EngineLoop(engine, on_lost=self._lose)
         loop.start()
         inference = Inference(JobStore(connect(settings)), Blobs(settings), settings, engine, loop)
-        inference.heart.start()
-        inference.heart.tell("ready")
+        inference.start()
         Residence.loop, Residence.inference = loop, inference
-        log.info("worker.ready", model=settings.model, revision=engine.revision, context=engine.context_tokens)
+        log.info(
+            "worker.ready",
+            model=settings.model,
+            revision=engine.revision,
+            context=engine.context_tokens,
+            slots=engine.slots,
+            kv_tokens=engine.kv_tokens,
+            attention=engine.attention,
+        )
 
     def stop(self, _parent: Any) -> None:
         if self.inference:
@@ -67,6 +80,14 @@ class Residence(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def terminate(self, parent: Any) -> None:
         self.stop(parent)
+
+    @staticmethod
+    def _lose(reason: str) -> None:
+        log.critical("device.lost", reason=reason)
+        Residence.is_lost = True
+        if Residence.inference:
+            Residence.inference.drain(grace_s=0)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main() -> None:
@@ -82,16 +103,16 @@ def main() -> None:
         assert Residence.inference is not None
         try:
             Residence.inference.serve()
-        except Unavailable as error:
+        except (Unavailable, NotInitialised) as error:
             log.warning("bell.unanswered", stage=Stage.GPU, code=error.code)
 
     try:
         status = consume(app, Stage.GPU, settings, pool="threads", concurrency=1)
     finally:
         if Residence.inference and Residence.loop:
-            Residence.inference.heart.stop()
+            Residence.inference.stop()
             Residence.loop.stop(timeout_s=5)
-    sys.exit(status)
+    sys.exit(1 if Residence.is_lost else status)
 
 
 if __name__ == "__main__":

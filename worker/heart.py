@@ -70,7 +70,8 @@ class Heart:
             yield lease
         finally:
             with self._lock:
-                del self._leases[job.id]
+                if self._leases.get(job.id) is lease:  # a lost job may have come back here under a new claim
+                    del self._leases[job.id]
 
     def _run(self) -> None:
         while not self._stopped.wait(HEARTBEAT_S):

@@ -1,26 +1,37 @@
 """Writes a running generation into its job's event stream, and hears from there whether to go on."""
 
+import threading
 import time
 from collections.abc import Sequence
 
-from jobs.errors import Unavailable
+from jobs.errors import JournalGap, NotInitialised, Unavailable
 from jobs.events import Event, EventType, JournalToken, tokens_data
 from jobs.record import Job
 from jobs.store import JobStore, Signal
 
 
 class JournalWriter:
-    """Keeps what the store would not take: a generation goes on while Redis is away.
+    """The engine's thread adds, another one flushes.
 
-    Bounded by the model's context: a token is at most one event.
+    Keeps all that is written under its claim: a generation goes on while Redis is away, and a Redis that came back
+    without its last second gets the newest events again. Bounded by the model's context: a token is at most one event.
     """
 
     def __init__(self, store: JobStore, job: Job, *, last_seq: int, tokens: int) -> None:
         self._store = store
         self._job = job
-        self._next_seq = last_seq + 1
+        self._first_seq = last_seq + 1
         self._tokens = tokens
-        self._unwritten: list[Event] = []
+        self._events: list[Event] = []
+        self._written = 0
+        """Of the events, from the first on."""
+        self._adding = threading.Lock()
+        self._flushing = threading.Lock()
+        """Two flushes at once would write events in the wrong order."""
+
+    @property
+    def job_id(self) -> str:
+        return self._job.id
 
     def started(self, *, revision: str, restarted: bool) -> None:
         """``restarted``: what stands before this event belongs to another model and does not count."""
@@ -31,27 +42,37 @@ class JournalWriter:
         self._add("started", data)
 
     def tokens(self, tokens: Sequence[JournalToken], *, stage: str, text: str, thinking_tokens: int) -> None:
-        self._tokens += len(tokens)
-        self._add("tokens", tokens_data(tokens, stage, text, thinking_tokens))
+        self._add("tokens", tokens_data(tokens, stage, text, thinking_tokens), tokens=len(tokens))
 
     def flush(self) -> Signal:
-        """Write what there is. ``ok`` also when Redis does not answer: the lease decides, not a lost call."""
-        try:
-            signal = self._store.append(self._job.id, self._job.claim, self._unwritten, tokens=self._tokens)
-        except Unavailable:
-            return "ok"
-        self._unwritten.clear()
-        return signal
+        """Write what there is, and ask whether to go on.
 
-    def flush_fully(self, *, limit_s: float) -> bool:
-        """Try until all is written; False: it is not, and whoever goes on will make those tokens again."""
-        give_up = time.monotonic() + limit_s
-        while self.flush() == "ok" and self._unwritten:
-            if time.monotonic() >= give_up:
-                return False
-            time.sleep(0.2)
-        return not self._unwritten
+        Raises:
+            Unavailable, NotInitialised: nothing was written; it is kept for the next flush.
+        """
+        with self._flushing:
+            with self._adding:
+                events, tokens = self._events[self._written :], self._tokens
+            try:
+                signal = self._store.append(self._job.id, self._job.claim, events, tokens=tokens)
+            except JournalGap as gap:
+                self._written = max(0, gap.last_seq + 1 - self._first_seq)
+                raise
+            self._written += len(events)
+            return signal
 
-    def _add(self, kind: EventType, data: dict[str, object]) -> None:
-        self._unwritten.append(Event(self._next_seq, kind, data))
-        self._next_seq += 1
+    def flush_fully(self, *, until: float, stop: threading.Event) -> bool:
+        """Try until all is written, until a moment of the monotonic clock, or ``stop``. False: not all is."""
+        while True:
+            try:
+                self.flush()
+            except (Unavailable, NotInitialised):
+                if time.monotonic() >= until or stop.wait(0.2):
+                    return False
+            else:
+                return True
+
+    def _add(self, kind: EventType, data: dict[str, object], *, tokens: int = 0) -> None:
+        with self._adding:
+            self._tokens += tokens
+            self._events.append(Event(self._first_seq + len(self._events), kind, data))

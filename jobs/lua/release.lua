@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- An owner hands its job back: in line again at its old place, no loss counted.
--- job:{id}                no owner
+-- An owner hands its job back: in line again at its old place.
+-- job:{id}                no owner; losses + 1 if it counts as one
 -- leases:{stage}          - id
 -- queue:{stage}:{lane}    + id under its old tag
 -- suspect:{worker}        gone, if it was the job
 --
--- ARGV: id, claim
+-- ARGV: id, claim, 1 when it counts as a loss
 -- Replies: ok | lost | unknown | cancel (nothing written: it is to be ended, not handed on)
 local id, claim = ARGV[1], ARGV[2]
 local refused = refusal(id, claim)
@@ -13,6 +13,7 @@ if refused then return {refused} end
 if get(id, 'sealed') ~= '' then return {'lost'} end
 if get(id, 'cancel') == '1' then return {'cancel'} end
 
+if ARGV[3] == '1' then redis.call('HINCRBY', 'job:' .. id, 'losses', 1) end
 local stage = get(id, 'stage')
 clear_suspect(id)
 redis.call('HSET', 'job:' .. id, 'claim', '')

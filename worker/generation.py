@@ -1,0 +1,254 @@
+"""One job's way through the engine: inputs → journal → tokens → result."""
+
+import io
+import queue
+import threading
+import time
+import zipfile
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from jobs.blobs import BlobMissing, Blobs, job_folder, request_key
+from jobs.errors import ClaimLost, JobFailed
+from jobs.events import Journal, JournalToken
+from jobs.prepared import PreparedInputs
+from jobs.record import MAX_LOSSES, JobStatus
+from jobs.request import JobRequest
+from jobs.result import JobResult
+from jobs.store import Claimed, JobStore, Signal
+from worker.engine import (
+    DEVICE_LOST,
+    Delta,
+    Ended,
+    Engine,
+    EngineLoop,
+    Event,
+    Failed,
+    ModelInputs,
+    Request,
+    Sampling,
+    Token,
+    Video,
+)
+from worker.heart import Lease
+from worker.journal import JournalWriter
+from worker.outcome import Outcome, Stopped
+from worker.scribe import Scribe
+
+LOOK_S = 0.25
+"""How often a job that hears nothing looks at its lease, its time limit and the worker's drain."""
+ABORT_LIMIT_S = 60.0
+"""A step in progress is finished before an abort is answered; the longest is a prefill of a full context."""
+TAIL_LIMIT_S = 10.0
+"""For the last tokens of a generation to reach its stream, before it ends without them."""
+
+
+class HandedBack(Exception):
+    """The job goes back into the line with its journal."""
+
+    def __init__(self, reason: str, *, is_loss: bool = False) -> None:
+        super().__init__(reason)
+        self.is_loss = is_loss
+        """The worker died of something, and it may have been this job."""
+
+
+CANCELLED = Stopped(JobStatus.CANCELLED, "cancelled", "The job was cancelled.")
+
+
+@dataclass(frozen=True)
+class RunLimit:
+    """A job's ``max_run_seconds``, counted from its first start."""
+
+    seconds: int
+    ends_at: float
+    """On the monotonic clock."""
+
+    @classmethod
+    def of(cls, request: JobRequest, ran_ms: int) -> "RunLimit":
+        if request.max_run_s is None:
+            return cls(0, float("inf"))
+        return cls(request.max_run_s, time.monotonic() + request.max_run_s - ran_ms / 1000)
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self.ends_at
+
+    @property
+    def verdict(self) -> Stopped:
+        message = f"The job ran longer than its max_run_seconds, {self.seconds}; what it had made by then is kept."
+        return Stopped(JobStatus.FAILED, "run_time_exceeded", message)
+
+
+@dataclass
+class Drain:
+    """Until when the worker's jobs may run."""
+
+    hand_back_at: float = float("inf")
+    """On the monotonic clock."""
+
+    @property
+    def is_on(self) -> bool:
+        return self.hand_back_at < float("inf")
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self.hand_back_at
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all generations of a worker share."""
+
+    store: JobStore
+    blobs: Blobs
+    engine: Engine
+    loop: EngineLoop
+    scribe: Scribe
+    outcome: Outcome
+    drain: Drain
+    preparing: threading.Semaphore
+    """Inputs are made by as many threads as there are cores to spare: the rest is the engine's."""
+
+
+class Generation:
+    """Lives in a thread that mostly waits: tokens go from the engine's thread to the scribe's past it."""
+
+    def __init__(self, bench: Bench, claimed: Claimed, lease: Lease, job_log: Any) -> None:
+        self._bench = bench
+        self._log = job_log
+        self._claimed = claimed
+        self._lease = lease
+        # Bounded: one end, and a few signals until it is heard.
+        self._heard: queue.SimpleQueue[Ended | Failed | Signal] = queue.SimpleQueue()
+
+    def run(self) -> JobResult:
+        """Take the job to its result.
+
+        Raises:
+            JobFailed, ClaimLost, HandedBack, Unavailable, NotInitialised
+        """
+        job, bench = self._claimed.job, self._bench
+        request, prepared = self._read()
+        journal = Journal.from_events(bench.store.events(job.id))
+        restarted = bool(journal.tokens) and journal.revision != bench.engine.revision
+        tokens = () if restarted else journal.tokens
+        writer = JournalWriter(bench.store, job, last_seq=self._claimed.last_seq, tokens=len(tokens))
+        writer.started(revision=bench.engine.revision, restarted=restarted)
+        self._log.info("job.started", resumed_tokens=len(tokens))
+        with bench.preparing:
+            inputs = self._inputs(request, prepared)
+        limit = RunLimit.of(request, self._claimed.ran_ms)
+        with bench.scribe.follow(writer, self._heard.put):
+            bench.loop.submit(self._request(request, inputs, tokens), self._listener(writer))
+            try:
+                end, stopped = self._follow(limit)
+            except BaseException:
+                bench.loop.abort(job.claim)  # nothing may stay in the engine whose job is gone
+                self._write_tail(writer)
+                raise
+        self._write_tail(writer)
+        return bench.outcome.result(job, prepared, end, stopped)
+
+    def _read(self) -> tuple[JobRequest, PreparedInputs]:
+        job, blobs = self._claimed.job, self._bench.blobs
+        try:
+            request = JobRequest.from_json(blobs.get(request_key(job.id)))
+            return request, PreparedInputs.from_json(blobs.get(f"{job_folder(job.id)}/{job.prepared}/prepared.json"))
+        except BlobMissing:
+            raise JobFailed("media_missing", "The job's inputs are gone from the object store.") from None
+
+    def _inputs(self, request: JobRequest, prepared: PreparedInputs) -> ModelInputs:
+        blobs = self._bench.blobs
+        try:
+            pictures = [Image.open(io.BytesIO(blobs.get(image.key))) for image in prepared.images]
+            videos = [Video(_frames(blobs.get(video.key)), video.seconds) for video in prepared.videos]
+        except BlobMissing:
+            raise JobFailed("media_missing", "The job's inputs are gone from the object store.") from None
+        is_thinking = request.thinking_budget != 0
+        return self._bench.engine.prepare(prepared.messages, pictures, videos, is_thinking=is_thinking)
+
+    def _request(self, request: JobRequest, inputs: ModelInputs, tokens: tuple[JournalToken, ...]) -> Request:
+        defaults, chosen = self._bench.engine.sampling_defaults, request.sampling
+        return Request(
+            id=self._claimed.job.claim,
+            inputs=inputs,
+            thinking_budget=request.thinking_budget,
+            max_answer_tokens=request.max_answer_tokens,
+            sampling=Sampling(
+                temperature=chosen.get("temperature", defaults.temperature),
+                top_p=chosen.get("top_p", defaults.top_p),
+                top_k=int(chosen.get("top_k", defaults.top_k)),
+                repetition_penalty=chosen.get("repetition_penalty", defaults.repetition_penalty),
+                seed=request.seed,
+            ),
+            keeps_box_marks=request.box_marks == "keep",
+            journal=tuple(Token(token.id, token.forced) for token in tokens),
+        )
+
+    def _listener(self, writer: JournalWriter) -> Any:
+        """What the engine's thread calls with each event."""
+
+        def listen(event: Event) -> None:
+            if isinstance(event, Delta):
+                tokens = [JournalToken(token.id, token.forced) for token in event.tokens]
+                writer.tokens(tokens, stage=event.stage, text=event.text, thinking_tokens=event.thinking_tokens)
+            else:
+                self._heard.put(event)
+
+        return listen
+
+    def _follow(self, limit: RunLimit) -> tuple[Ended, Stopped | None]:
+        """Wait until the generation ends, or something ends it."""
+        lease, drain = self._lease, self._bench.drain
+        while True:
+            try:
+                heard = self._heard.get(timeout=LOOK_S)
+            except queue.Empty:
+                heard = "ok"
+            if isinstance(heard, Ended):
+                return heard, None
+            if isinstance(heard, Failed):
+                raise self._failure(heard)
+            if heard == "lost" or lease.lost.is_set():
+                raise ClaimLost
+            if heard == "cancel" or lease.cancelled.is_set():
+                return self._abort(), CANCELLED
+            if limit.is_over:
+                return self._abort(), limit.verdict
+            if drain.is_over:
+                self._abort()
+                raise HandedBack("drain")
+
+    def _abort(self) -> Ended:
+        """Stop the engine on this job; its answer says what was made."""
+        self._bench.loop.abort(self._claimed.job.claim)
+        give_up = time.monotonic() + ABORT_LIMIT_S
+        while (left := give_up - time.monotonic()) > 0:
+            try:
+                heard = self._heard.get(timeout=left)
+            except queue.Empty:
+                break
+            if isinstance(heard, Ended):
+                return heard
+            if isinstance(heard, Failed):
+                raise self._failure(heard)
+        raise JobFailed("engine_stuck", "The engine did not answer an abort.")
+
+    def _failure(self, failed: Failed) -> Exception:
+        if failed.code != DEVICE_LOST:
+            return JobFailed(failed.code, failed.message)
+        if self._claimed.job.losses + 1 >= MAX_LOSSES:
+            return JobFailed("worker_lost", f"Its GPU failed under it once more, the {MAX_LOSSES}th lost worker.")
+        return HandedBack(DEVICE_LOST, is_loss=True)
+
+    def _write_tail(self, writer: JournalWriter) -> None:
+        """The last tokens, before the end is told: readers of the stream must not miss them."""
+        writer.flush_fully(until=time.monotonic() + TAIL_LIMIT_S, stop=self._lease.lost)
+
+
+def _frames(archive: bytes) -> list[Image.Image]:
+    """The frames of a PreparedVideo."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as frames:
+        return [Image.open(io.BytesIO(frames.read(name))) for name in frames.namelist()]
