@@ -3,6 +3,7 @@
 A bell says "jobs wait in this stage", never which: lost, late and doubled bells do no harm.
 """
 
+import redis
 from celery import Celery
 from kombu import Queue
 from kombu.exceptions import OperationalError
@@ -24,6 +25,7 @@ def configure(settings: Settings, *, patience_s: float = 5.0) -> Celery:
     """Point the app at its broker; once in each process."""
     app.conf.update(
         broker_url=settings.redis_url.get_secret_value(),
+        broker_transport="jobs.broker:PatientTransport",
         result_backend=None,
         task_ignore_result=True,
         # Never prefetched: a job behind a lost bell is found by the next claim.
@@ -72,5 +74,5 @@ def send(stage: Stage) -> None:
     """Ring, wanted or not. Raises StoreUnavailable."""
     try:
         app.send_task(TASKS[stage], args=(BELL_VERSION,), queue=stage.value, ignore_result=True)
-    except OperationalError as error:
+    except (OperationalError, redis.RedisError) as error:
         raise StoreUnavailable from error

@@ -58,6 +58,11 @@ def answers() -> Iterator[None]:
         raise Overloaded("Redis is out of memory; running jobs must end first.") from error
     except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError, redis.ReadOnlyError) as error:
         raise StoreUnavailable from error
+    except redis.ResponseError as error:
+        # Its disk is full, or what copies it has lost touch; also as a script's own error.
+        if any(word in str(error) for word in ("MISCONF", "NOREPLICAS", "LOADING", "READONLY")):
+            raise StoreUnavailable("Redis refuses to write; see its log.") from error
+        raise
 
 
 class Scripts:

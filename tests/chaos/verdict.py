@@ -1,5 +1,6 @@
 """What must hold when all is quiet again: nothing lost, nothing twice, nothing left."""
 
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -120,7 +121,8 @@ def _left_over(fleet: Fleet) -> list[str]:
     counts["the tenant's open jobs"] = int(client.hget("tenant:default", "open") or 0)
     counts |= {f"slots of {worker.id}": worker.slots - worker.free for worker in fleet.service.table.store.workers()}
     found = [f"{count} left in {key}" for key, count in counts.items() if count]
-    if any(set(statuses) - {0} for statuses in fleet.statuses.values()):
+    # TERM may come before a process has begun to listen for it.
+    if any(set(statuses) - {0, -signal.SIGTERM} for statuses in fleet.statuses.values()):
         found.append(f"drains ended with {fleet.statuses}")
     return found
 

@@ -1,0 +1,96 @@
+"""How soon does a cancelled job stop? Under load: from the call to where the engine has stopped, as the receipts say.
+
+    python -m bench.cancel [--jobs 60]
+
+A gpu worker with more jobs than slots; running jobs are cancelled one after the other at random moments. Beside each
+receipt, what the client sees: from its call to the first poll that says ``cancelled``. The alternative is what a
+worker that asks with its heartbeat, every three seconds, would need: half of that at the median, all of it at worst.
+"""
+
+import argparse
+import random
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from jobs.record import HEARTBEAT_S
+from tests.fixtures.servers import SECRET_KEY, SeaweedFS, Servers, Valkey, free_ports, settings_of, start, stop
+from tests.fixtures.service import Service, new_service, question
+from tests.fixtures.table import new_table
+
+LOAD = 12
+"""Jobs that run or wait at any time."""
+LONG = {
+    "messages": question("Describe everything that you see."),
+    "thinking": {"budget_tokens": -1},
+    "sampling": {"temperature": 1.0, "top_k": 40},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--jobs", type=int, default=60)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        servers = Servers(
+            Valkey(folder / "valkey", free_ports(), "bench-password"),
+            SeaweedFS(folder / "seaweedfs", free_ports(5), "bench-key", SECRET_KEY, ("a1", "b2", "c3", "d4")),
+        )
+        processes = [start(server, folder / f"{server.name}.log") for server in (servers.valkey, servers.seaweedfs)]
+        environment = servers.environment()
+        service = new_service(new_table(settings_of(environment)), environment, folder)
+        try:
+            service.start("api", "cpu", "gpu", "keeper")
+            service.await_workers(prepare=2, gpu=1, keeper=1)
+            report(*measure(service, parser.parse_args().jobs))
+        finally:
+            service.stop()
+            for process in processes:
+                stop(process)
+            servers.seaweedfs.remove_sockets()
+
+
+def measure(service: Service, count: int) -> tuple[list[int], list[float], list[int]]:
+    """Receipts in ms, what clients saw in ms, tokens made."""
+    receipts, seen, tokens = [], [], []
+    rng = random.Random(1)
+    waiting = [post(service, rng) for _ in range(LOAD)]
+    while len(receipts) < count:
+        running = service.wait(lambda: [job for job in waiting if is_running(service, job)], "running job")
+        job_id = rng.choice(running)
+        time.sleep(rng.uniform(0, 0.3))
+        called_at = time.monotonic()
+        service.http.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
+        job = service.await_end(job_id)
+        seen.append((time.monotonic() - called_at) * 1000)
+        waiting.remove(job_id)
+        waiting.append(post(service, rng))
+        if job["status"] == "cancelled":
+            receipts.append(int(job["stopped_after_ms"]))
+            tokens.append(int(job["tokens"]))
+    for job_id in waiting:
+        service.http.post(f"/v1/jobs/{job_id}/cancel")
+    return receipts, seen, tokens
+
+
+def post(service: Service, rng: random.Random) -> str:
+    return service.post(**{**LONG, "sampling": {**LONG["sampling"], "seed": rng.randrange(10**6)}})  # type: ignore[dict-item]
+
+
+def is_running(service: Service, job_id: str) -> bool:
+    job = service.job(job_id)
+    return job["status"] == "running" and job["tokens"] > 0
+
+
+def report(receipts: list[int], seen: list[float], tokens: list[int]) -> None:
+    print(f"{len(receipts)} running jobs cancelled, {statistics.median(tokens):.0f} tokens made at the median")
+    for name, values in (("receipt: engine stopped", receipts), ("seen by the client", seen)):
+        p99 = statistics.quantiles(values, n=100, method="inclusive")[98]
+        print(f"{name:24} {statistics.median(values):6.0f} ms at the median, {p99:6.0f} ms p99")
+    ratio = HEARTBEAT_S * 500 / statistics.median(receipts)
+    print(f"a worker that asks with its heartbeat: {HEARTBEAT_S * 500:.0f} ms at the median, {ratio:.1f} times as long")
+
+
+if __name__ == "__main__":
+    main()

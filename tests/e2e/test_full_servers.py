@@ -1,0 +1,109 @@
+"""Redis without memory, servers without disk: refused at the door, what is in ends, and all is well with room."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.servers import Server
+from jobs.scripts import connect
+from tests.fixtures.needs import missing
+from tests.fixtures.servers import Servers, free_ports, settings_of, start, stop
+from tests.fixtures.service import Service, new_service, question
+from tests.fixtures.table import new_table
+
+SHORT: dict[str, Any] = {"messages": question("Hi."), "thinking": {"budget_tokens": 4}, "max_answer_tokens": 4}
+
+
+def status(service: Service) -> tuple[int, str]:
+    reply = service.http.post("/v1/jobs", json=SHORT)
+    return reply.status_code, reply.json().get("code", "")
+
+
+def test_a_redis_without_memory_refuses_at_the_door_and_drains(bare_service: Service) -> None:
+    bare_service.start("api", "cpu", "gpu", "keeper")
+    bare_service.await_workers(prepare=2, gpu=1, keeper=1)
+    redis = connect(bare_service.table.settings)
+    limit = redis.config_get("maxmemory")["maxmemory"]
+    ids = [bare_service.post(**SHORT) for _ in range(6)]
+    try:
+        redis.config_set("maxmemory", int(redis.info("memory")["used_memory"]) // 2)
+        bare_service.wait(lambda: status(bare_service) == (429, "queue_full"), "a refusal")
+        for job_id in ids:
+            assert bare_service.await_end(job_id)["status"] == "completed"
+    finally:
+        redis.config_set("maxmemory", limit)
+    assert bare_service.await_end(bare_service.post(**SHORT))["status"] == "completed"
+    for name in ("cpu", "gpu", "keeper"):
+        assert bare_service.processes[name].poll() is None, f"{name} lived through it"
+
+
+@dataclass(frozen=True)
+class SmallDisk:
+    folder: Path
+    mb: int
+
+    def mount(self) -> None:
+        self.folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={self.mb}m", "tmpfs", str(self.folder)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            missing("The right to mount a small disk", "run as root, with CAP_SYS_ADMIN")
+
+    def fill(self) -> Path:
+        ballast = self.folder / "ballast"
+        with suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while file.write(b"x" * 4096):
+                pass
+        return ballast
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", "-l", str(self.folder)], capture_output=True, check=False)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    disk = SmallDisk(tmp_path / "disk", mb=64)
+    disk.mount()
+    yield disk
+    disk.unmount()
+
+
+@pytest.mark.parametrize("server", ["valkey", "seaweedfs"])
+def test_a_full_disk_is_a_503_and_over_when_there_is_room(
+    servers: Servers, disk: SmallDisk, tmp_path: Path, server: str
+) -> None:
+    cramped: Server
+    if server == "valkey":
+        cramped = replace(servers.valkey, folder=disk.folder / "valkey", port=free_ports())
+        own = replace(servers, valkey=cramped)
+    else:
+        cramped = replace(servers.seaweedfs, folder=disk.folder / "seaweedfs", port=free_ports(5))
+        own = replace(servers, seaweedfs=cramped)
+    process = start(cramped, tmp_path / "cramped.log")
+    environment = own.environment(bucket="cramped")
+    service = new_service(new_table(settings_of(environment)), environment, tmp_path)
+    try:
+        service.start("api", "cpu", "gpu", "keeper")
+        service.await_workers(prepare=2, gpu=1, keeper=1)
+        assert service.await_end(service.post(**SHORT))["status"] == "completed"
+        ballast = disk.fill()
+        service.wait(lambda: status(service)[0] == 503, "a refusal", limit_s=20)
+        accepted = [
+            reply.json()["id"]
+            for _ in range(5)
+            if (reply := service.http.post("/v1/jobs", json=SHORT)).status_code == 202
+        ]
+        ballast.unlink()
+        service.wait(lambda: status(service)[0] == 202, "room", limit_s=30)
+        for job_id in [*accepted, service.post(**SHORT)]:
+            assert service.await_end(job_id)["status"] == "completed"
+        assert "crashed" not in service.log("api")
+    finally:
+        service.stop()
+        stop(process)
+        if server == "seaweedfs":
+            own.seaweedfs.remove_sockets()
