@@ -20,7 +20,7 @@ from tests.fixtures.servers import SECRET_KEY, Servers, free_ports, settings_of,
 from tests.fixtures.service import Service, new_service
 from tests.fixtures.table import new_table
 
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), Path("/libfaketime is not installed"))
 FLEET = ("api", "cpu", "gpu", "gpu2", "keeper", "keeper2")
 WORKERS = FLEET[1:]
 GPUS = ("gpu", "gpu2")

@@ -1,0 +1,30 @@
+"""TERM to processes that have something in hand: exit 0 within seconds, the work goes on elsewhere, no loss counted."""
+
+import threading
+import time
+from http.server import BaseHTTPRequestHandler
+
+from tests.fixtures.http_server import HttpServer
+from tests.fixtures.service import Service, image_part, question
+
+LIMIT_S = 15.0
+
+
+def test_a_cpu_worker_hands_back_what_it_fetches(bare_service: Service, http_server: HttpServer) -> None:
+    asked = threading.Event()
+
+    def stall(request: BaseHTTPRequestHandler) -> None:
+        asked.set()
+        time.sleep(25)
+
+    http_server.answers["/slow.png"] = stall
+    bare_service.start("api", "cpu", "keeper")
+    bare_service.await_workers(prepare=2, keeper=1)
+    job_id = bare_service.post(messages=question("What?", image_part(http_server.url("/slow.png"))))
+    assert asked.wait(20)
+    for name in ("cpu", "keeper"):
+        bare_service.processes[name].terminate()
+    assert [bare_service.processes.pop(name).wait(LIMIT_S) for name in ("cpu", "keeper")] == [0, 0]
+    record = bare_service.table.store.get(job_id)
+    assert record is not None
+    assert (record.status, record.claim, record.losses) == ("preparing", "", 0)
