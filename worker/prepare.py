@@ -1,10 +1,10 @@
 """The prepare stage: claim → fetch (sources.py) → convert (conversion.py) → prepared.json for the gpu worker."""
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +40,10 @@ END_LIMIT_S = 300.0
 """For an end while the object store is away."""
 
 
+class Drained(BaseException):
+    """Raised by a signal, in the middle of anything; no ``except Exception`` is to take it for an error."""
+
+
 class Preparer:
     """One process of the cpu worker."""
 
@@ -48,7 +52,7 @@ class Preparer:
     ) -> None:
         self._store = store
         self._is_draining = is_draining
-        self._job: Job | None = None
+        self._is_interruptible = False
         self._blobs = blobs
         self._settings = settings
         self._ending = Ending(store, blobs, retention_days=settings.retention_days)
@@ -68,26 +72,25 @@ class Preparer:
             claimed = self._store.claim(Stage.PREPARE, claim=new_claim(), worker=self.heart.worker.id)
             if claimed is None:
                 return
-            self._job = claimed.job
             self.prepare(claimed.job)
-            self._job = None
             if time.monotonic() >= give_way:
                 break
         ring(self._store, Stage.PREPARE)
 
     def leave_when(self, draining: Callable[[], object]) -> None:
-        """Hand a job back that is not ready ``DRAIN_S`` behind ``draining``, and end its process."""
+        """Hand a job back that is not ready ``DRAIN_S`` behind ``draining``. Call it in the process's main thread."""
+
+        def interrupt(*_: object) -> None:
+            if self._is_interruptible:
+                raise Drained
 
         def watch() -> None:
             draining()
             time.sleep(DRAIN_S)
-            if job := self._job:
-                job_logger(job).info("job.handed_back", reason="drain")
-                self.heart.stop()
-                with suppress(ThinkqueueError):  # else its lease runs out
-                    self._store.release(job.id, job.claim)
-                os._exit(0)
+            os.kill(os.getpid(), signal.SIGUSR2)
 
+        # A signal ends whatever the main thread waits for: a slow host, a decoder, a server.
+        signal.signal(signal.SIGUSR2, interrupt)
         threading.Thread(target=watch, name="drain", daemon=True).start()
 
     def prepare(self, job: Job) -> None:
@@ -98,6 +101,9 @@ class Preparer:
                 need = self._prepare(job)
                 job_log.info("job.prepared", need_tokens=need)
                 ring(self._store, Stage.GPU)
+            except Drained:
+                job_log.info("job.handed_back", reason="drain")
+                self._hand_back(lease, job)
             except JobFailed as failure:
                 self._end(lease, job, JobStatus.FAILED, failure.failure_code, failure.message, job_log)
             except Cancelled as reason:
@@ -117,6 +123,13 @@ class Preparer:
                 self._deadline = None
 
     def _prepare(self, job: Job) -> int:
+        self._is_interruptible = True
+        try:
+            return self._prepare_wholly(job)
+        finally:
+            self._is_interruptible = False
+
+    def _prepare_wholly(self, job: Job) -> int:
         try:
             request = JobRequest.from_json(self._blobs.get(request_key(job.id)))
         except BlobMissing:
