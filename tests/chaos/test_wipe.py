@@ -11,7 +11,7 @@ import pytest
 from jobs.blobs import result_key
 from jobs.record import JobStatus
 from jobs.result import JobResult
-from tests.chaos.crowd import TEMPLATES, Crowd, Receiver
+from tests.chaos.crowd import LONG, TEMPLATES, Crowd, Receiver
 from tests.chaos.fleet import Fleet
 from tests.chaos.verdict import await_quiet, judge, wait
 
@@ -39,18 +39,23 @@ def test_after_a_wipe_in_the_middle_every_job_ends_once(fleet: Fleet, receiver: 
         for number, template in enumerate(TEMPLATES)
     }
     crowd = Crowd(fleet.service.url, receiver.url, 5)
-    crowd.let_in(JOBS)
+    crowd.let_in(JOBS // 3)
     handing_in = threading.Thread(target=crowd.hand_in, args=(JOBS,))
     handing_in.start()
-    fleet.service.wait(lambda: len(receiver.ids) >= 4 and len(crowd.accepted) >= 8, "work on its way", 60)
-    time.sleep(1)
+    fleet.service.wait(lambda: len(tombstones(fleet)) >= 3, "work that is done", 60)
+    ids = [fleet.service.post(**TEMPLATES[LONG], callback={"url": receiver.url}) for _ in range(6)]
+    crowd.accepted |= dict.fromkeys(ids, LONG)
+    fleet.service.wait(lambda: fleet.service.job(ids[0])["status"] == "running", "work on its way", 60)
+    crowd.let_in(JOBS // 3)
     told = tombstones(fleet)
     cancelled = {job_id for job_id, status in list(crowd.cancelled.items()) if status == "cancelled"}
     fleet.redis().flushall()
     before = {job_id: len(ids) for job_id, ids in receiver.ids.items()}
     fleet.service.wait(lambda: fleet.service.http.get("/readyz").status_code == 503, "a refusal")
     time.sleep(3)
-    print(recover(fleet))
+    report = recover(fleet)
+    assert " 0 jobs wait" not in report, "it was too late: nothing was on its way"
+    crowd.let_in(JOBS)
     handing_in.join(timeout=200)
     await_quiet(fleet, crowd, receiver, limit_s=150)
 
