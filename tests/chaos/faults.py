@@ -15,6 +15,8 @@ TRAP_LIMIT_S = 12.0
 LOST_BYTES = 6_000
 """Of Redis' log: about what a busy second writes."""
 
+LOST_SECOND = "Redis without its last second"
+
 Act = Callable[[Fleet, random.Random], None]
 
 
@@ -140,7 +142,7 @@ MENU = [
     Fault("connections half-open", 2, half_open),
     Fault("CLIENT KILL", 4, kill_clients),
     Fault("Redis restarted", 3, restart_redis),
-    Fault("Redis without its last second", 2, lose_last_second),
+    Fault(LOST_SECOND, 2, lose_last_second),
     Fault("Redis frozen", 2, freeze_redis),
     Fault("object store restarted", 3, restart_blobs),
     Fault("object store frozen", 2, freeze_blobs),

@@ -49,7 +49,10 @@ def test_nothing_is_lost_and_nothing_happens_twice(fleet: Fleet, receiver: Recei
     print(f"{len(crowd.accepted)} jobs in {time.monotonic() - started_at:.0f} s: {dict(verdict.statuses)}; ", end="")
     print(f"{crowd.refused} calls refused and repeated")
     print(f"{len(happened)} faults:\n{faults.counted(happened)}")
-    print(f"lost {verdict.lost}, doubled {verdict.doubled}, slowest recovery {verdict.slowest_recovery_s:.1f} s")
+    print(
+        f"lost {verdict.lost}, doubled {verdict.doubled}, slowest recovery {verdict.slowest_recovery_s:.1f} s; ", end=""
+    )
+    print(f"{verdict.cut_streams} streams without their tail")
     assert len(crowd.accepted) == JOBS
     assert not verdict.wrong, "\n".join(verdict.wrong)
     assert (verdict.lost, verdict.doubled) == (0, 0)
