@@ -6,8 +6,8 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from cli import ask, batch, keys
 from cli import demo as demo_command
-from cli import keys
 from cli import recover as recover_command
 from cli import up as up_command
 from cli.installation import Installation
@@ -24,6 +24,8 @@ app = typer.Typer(
 )
 console = Console()
 
+app.add_typer(ask.app)
+app.add_typer(batch.app)
 app.add_typer(keys.app, name="keys")
 
 
