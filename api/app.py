@@ -8,7 +8,7 @@ import anyio.to_thread
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from api import deliveries, health, jobs, models, stream, uploads, usage, webhooks
+from api import autoscale, deliveries, health, jobs, models, stream, uploads, usage, webhooks
 from api.auth import Door
 from api.document import install_document
 from api.errors import install_handlers
@@ -48,7 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
     app.add_middleware(Door, doorkeeper=services.doorkeeper)
     install_handlers(app)
-    for routes in (jobs, stream, deliveries, uploads, webhooks, models, usage, health):
+    for routes in (jobs, stream, deliveries, uploads, webhooks, models, usage, autoscale, health):
         app.include_router(routes.router)
     install_document(app, has_keys=settings.auth == "keys")
     return app

@@ -123,3 +123,18 @@ READY: dict[str, Any] = {
     "checks": {"store": "ok", "object_store": "ok"},
     "workers": {"prepare": 2, "gpu": 1, "keeper": 1},
 }
+
+AUTOSCALE: dict[str, Any] = {
+    stage: {
+        "wanted": wanted,
+        "reason": "backlog",
+        "backlog_seconds": 312.0,
+        "jobs_per_second_per_worker": pace,
+        "arrivals_per_second": 1.2,
+        "waiting": waiting,
+        "held": 8,
+        "workers": {"ready": 1, "starting": 1},
+        "busy": 1,
+    }
+    for stage, wanted, pace, waiting in (("prepare", 2, 3.1, 40), ("gpu", 4, 0.42, 262))
+}

@@ -223,6 +223,30 @@ class UsageReply(BaseModel):
     """Days (UTC) on which something ended, oldest first."""
 
 
+class StageScale(BaseModel):
+    wanted: int
+    """Workers."""
+    reason: Literal["busy", "backlog", "arrivals", "deadlines", "warm", "idle"]
+    """What asks for the most."""
+    backlog_seconds: float
+    """Until the present workers have done what waits; -1: there are none."""
+    jobs_per_second_per_worker: float
+    arrivals_per_second: float
+    waiting: int
+    held: int
+    """Jobs that a worker has."""
+    workers: dict[str, int]
+    """By state: ``starting``, ``ready``, ``draining``."""
+    busy: int
+
+
+class AutoscaleReply(BaseModel):
+    model_config = shown(examples.AUTOSCALE)
+
+    prepare: StageScale
+    gpu: StageScale
+
+
 class LiveReply(BaseModel):
     model_config = shown({"status": "live"})
 

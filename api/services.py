@@ -13,6 +13,7 @@ from jobs.archive import EventArchive
 from jobs.blobs import Blobs
 from jobs.deliveries import Deliveries
 from jobs.ending import Ending
+from jobs.figures import FiguresReader
 from jobs.index import JobIndex
 from jobs.keys import Keys
 from jobs.scripts import connect
@@ -42,6 +43,7 @@ class Services:
     deliveries: Deliveries
     secrets: WebhookSecrets
     usage: UsageLedger
+    figures: FiguresReader
     keys: Keys
     doorkeeper: Doorkeeper | None
     hub: EventHub
@@ -65,6 +67,7 @@ class Services:
             deliveries=Deliveries(redis),
             secrets=WebhookSecrets(blobs, settings),
             usage=UsageLedger(redis),
+            figures=FiguresReader(redis),
             keys=keys,
             doorkeeper=Doorkeeper(keys, Rates(settings, patience_s=REDIS_PATIENCE_S)) if has_keys else None,
             hub=EventHub(settings),

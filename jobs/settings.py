@@ -96,6 +96,17 @@ class Settings(BaseSettings):
     webhook_schedule_scale: float = Field(default=1.0, ge=0)
     """Multiplies the waits between attempts, so that tests need not wait a day."""
 
+    # ── operation ──
+    monitor_port: int = Field(default=0, ge=0, le=65_535)
+    """Where each process answers ``/livez``, ``/readyz`` and ``/metrics``; 0: nowhere. No two processes share one."""
+    monitor_host: str = "127.0.0.1"
+    autoscale_wait_s: float = Field(default=60, gt=0)
+    """How long jobs should wait at the most; more workers are wanted when they would wait longer."""
+    autoscale_startup_s: float = Field(default=180, ge=0)
+    """From the wish for a gpu worker to one that is ready: node, image, model."""
+    autoscale_idle_s: float = Field(default=300, ge=0)
+    """One gpu worker is kept while the next job is expected within this time; 0: none is."""
+
     # ── logs ──
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"

@@ -3,6 +3,7 @@
 -- job:{id}                created if absent
 -- queue:prepare:{lane}    + id
 -- tenant:{t}              its tag moves on; open + 1
+-- arrivals:prepare        + 1
 -- deadlines               + id by deadline
 -- jobs:{tenant}           + id by creation
 -- label:{tenant}:{hash}   + id by creation, for each pair of its metadata
@@ -31,6 +32,7 @@ redis.call('HSET', key,
   'attempt', 0, 'claim', '', 'losses', 0, 'created', whole(now), 'deadline', whole(deadline), 'events', ARGV[6], 'copies', ARGV[7],
   'keep', ARGV[8])
 enqueue(id, tenant, 'prepare', lane, 1)
+arrived('prepare')
 redis.call('ZADD', 'deadlines', deadline, id)
 redis.call('HINCRBY', 'tenant:' .. tenant, 'open', 1)
 

@@ -2,7 +2,7 @@
 -- Give the best waiting job of a stage to a worker, under a lease.
 -- queue:{stage}:{lane}    - id
 -- vtime:{stage}:{lane}    the lane's clock and pass move on
--- job:{id}                attempt + 1, claim, started
+-- job:{id}                attempt + 1, claim, claimed, started
 -- leases:{stage}          + id
 -- deadlines               - id: it started in time
 -- claim:{claim}           id, so that a repeated call gets the same job; expires
@@ -92,7 +92,7 @@ end
 
 if is_suspect(id) then redis.call('SET', 'suspect:' .. worker, id, 'PX', 4 * lease) end
 redis.call('HINCRBY', key, 'attempt', 1)
-redis.call('HSET', key, 'claim', claim, 'worker', worker)
+redis.call('HSET', key, 'claim', claim, 'worker', worker, 'claimed', whole(now))
 if stage == 'gpu' then
   redis.call('HSET', key, 'status', 'running')
   redis.call('HSETNX', key, 'started', whole(now))

@@ -8,8 +8,11 @@
 -- archive                         + id: the keeper moves its stream into the object store
 -- removals                        + id by the end of its retention, when that is shorter than the service's
 -- usage:{tenant}:{day}            jobs by status, tokens by kind, GPU time
+-- totals                          jobs by status and code, tokens by kind
+-- pace:gpu                        what a completed one took
 -- delivery:{e} · deliveries:{id}  rows and the job's list: its copies, and the webhook if it asked for this event
 -- deliveries:due                  + e, unless it is settled
+-- deliveries:open                 + e by its creation, while it is not settled
 -- suspect:{worker}                gone, unless the job may have killed the worker
 --
 -- ARGV: id, status, error code, event data, retention in ms, retention of usage in ms,
@@ -56,6 +59,14 @@ redis.call('PEXPIRE', usage, ARGV[6])
 
 local settled = {}
 for index = 13, #ARGV, 2 do settled[ARGV[index]] = ARGV[index + 1] end
+if ARGV[11] == '0' then
+  redis.call('HINCRBY', 'totals', status .. ':' .. ARGV[3], 1)
+  for kind, amount in pairs({input = 7, thinking = 8, answer = 9}) do
+    redis.call('HINCRBY', 'totals', 'tokens:' .. kind, ARGV[amount])
+  end
+  if status == 'completed' then took(id, 'gpu') end
+end
+
 local function deliver(delivery, event)
   redis.call('HSET', 'delivery:' .. delivery,
     'job', id, 'event', event, 'state', settled[delivery] or 'pending', 'attempts', 0, 'created', whole(ended))
@@ -65,6 +76,7 @@ local function deliver(delivery, event)
     redis.call('PEXPIRE', 'delivery:' .. delivery, whole(expires))
   else
     redis.call('ZADD', 'deliveries:due', now, delivery)
+    redis.call('ZADD', 'deliveries:open', ended, delivery)
   end
 end
 for copy = 0, (tonumber(get(id, 'copies')) or 0) - 1 do

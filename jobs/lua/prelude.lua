@@ -10,6 +10,9 @@
 -- {stage}                    Celery's list of the stage's doorbells
 -- workers · worker:{w}       who is alive, and how much it has free
 -- suspect:{w}                the one job with two losses that a worker has, or had when it was lost
+-- arrivals:{stage}           jobs that came into its line, forgotten over FORGET_MS: count, at
+-- pace:{stage}               milliseconds that workers had its jobs, forgotten likewise: count, sum, at · slots: of its last worker
+-- totals                     counters since the epoch: {status}:{code}, lost:{stage}, tokens:{kind}
 
 if redis.call('EXISTS', 'epoch') == 0 then
   return {'recovery_needed'}
@@ -106,4 +109,25 @@ local function refusal(id, claim)
   if TERMINAL[fields[1]] then return 'lost' end
   if fields[2] ~= claim then return 'lost' end
   return nil
+end
+
+-- What autoscaling reads (jobs/autoscale.py). A third of what counted five minutes ago counts now.
+local FORGET_MS = 300000
+
+local function arrived(stage)
+  local key = 'arrivals:' .. stage
+  local row = redis.call('HMGET', key, 'count', 'at')
+  local count = (tonumber(row[1]) or 0) * math.exp(((tonumber(row[2]) or now) - now) / FORGET_MS) + 1
+  redis.call('HSET', key, 'count', string.format('%.6f', count), 'at', whole(now))
+end
+
+-- The last four jobs count in any case: a mean of one would jump after every quiet night.
+local function took(id, stage)
+  local key, took_ms = 'pace:' .. stage, now - (tonumber(get(id, 'claimed')) or now)
+  local row = redis.call('HMGET', key, 'count', 'sum', 'at')
+  local count = tonumber(row[1]) or 0
+  local left = math.exp(((tonumber(row[3]) or now) - now) / FORGET_MS)
+  if count * left < 3 then left = math.min(1, 3 / math.max(count, 1)) end
+  redis.call('HSET', key, 'count', string.format('%.6f', count * left + 1),
+    'sum', string.format('%.3f', (tonumber(row[2]) or 0) * left + took_ms), 'at', whole(now))
 end

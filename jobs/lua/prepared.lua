@@ -5,6 +5,8 @@
 -- queue:gpu:{lane}     + id
 -- tenant:{t}           its tag moves on
 -- suspect:{worker}     gone, if it was the job
+-- pace:prepare         what it took
+-- arrivals:gpu         + 1
 --
 -- ARGV: id, claim, folder of prepared.json, KV tokens that it needs
 -- Replies: ok | lost | unknown | cancel (nothing written: it is to be ended)
@@ -20,5 +22,7 @@ redis.call('HSET', 'job:' .. id,
   'status', 'queued', 'stage', 'gpu', 'claim', '', 'attempt', 0,
   'prepared', folder, 'need', need, 'prepared_at', whole(now))
 redis.call('ZREM', 'leases:prepare', id)
+took(id, 'prepare')
+arrived('gpu')
 enqueue(id, get(id, 'tenant'), 'gpu', get(id, 'lane'), need)
 return {'ok'}

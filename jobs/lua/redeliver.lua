@@ -3,6 +3,7 @@
 -- delivery:{e}             state pending, attempts 0; kept again until it is settled
 -- delivery:{e}:attempts    stays: the ledger goes on
 -- deliveries:due           + e, now
+-- deliveries:open          + e
 --
 -- ARGV: delivery
 -- Replies: ok | unknown
@@ -15,4 +16,5 @@ redis.call('HDEL', key, 'claim')
 redis.call('PERSIST', key)
 redis.call('PERSIST', key .. ':attempts')
 redis.call('ZADD', 'deliveries:due', now, ARGV[1])
+redis.call('ZADD', 'deliveries:open', 'NX', now, ARGV[1])
 return {'ok'}

@@ -5,6 +5,7 @@
 -- leases:{stage}          - id
 -- queue:{stage}:{lane}    + id under its old tag
 -- suspect:{worker}        read; a lost worker's stays until it expires
+-- totals                  lost:{stage} + 1
 --
 -- ARGV: id, the claim that was seen to be late, losses allowed
 -- Replies: ok, losses | exhausted (too many losses: nothing written, the keeper ends it) | held (somebody has it again)
@@ -22,5 +23,6 @@ if losses >= tonumber(ARGV[3]) then return {'exhausted'} end
 redis.call('HSET', 'job:' .. id, 'claim', '', 'sealed', '', 'losses', losses)
 if stage == 'gpu' then redis.call('HSET', 'job:' .. id, 'status', 'queued') end
 redis.call('ZREM', 'leases:' .. stage, id)
+redis.call('HINCRBY', 'totals', 'lost:' .. stage, 1)
 put_in_line(id, stage, get(id, 'lane'), get(id, 'tag'))
 return {'ok', losses}

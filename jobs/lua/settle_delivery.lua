@@ -3,6 +3,7 @@
 -- delivery:{e}             state, attempts; expires once it is settled
 -- delivery:{e}:attempts    + the attempt, as JSON
 -- deliveries:due           next time, or - e
+-- deliveries:open          - e once it is settled
 --
 -- ARGV: delivery, claim, state: delivered | pending | abandoned, the attempt as JSON,
 --       milliseconds until the next try, retention in ms
@@ -24,6 +25,7 @@ if state == 'pending' then
   redis.call('ZADD', 'deliveries:due', now + tonumber(ARGV[5]), delivery)
 else
   redis.call('ZREM', 'deliveries:due', delivery)
+  redis.call('ZREM', 'deliveries:open', delivery)
   redis.call('PEXPIRE', key, retention)
 end
 return {'ok'}

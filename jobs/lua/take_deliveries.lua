@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- Take due webhook deliveries: their score moves ahead, so that a taker who dies delays them and loses none.
 -- deliveries:due    score + the time a taker has
+-- deliveries:open   - e whose row is gone
 -- delivery:{e}      claim
 --
 -- ARGV: claim, at most so many, milliseconds that the taker has
@@ -16,6 +17,7 @@ for _, delivery in ipairs(redis.call('ZRANGEBYSCORE', 'deliveries:due', '-inf', 
     end
   else
     redis.call('ZREM', 'deliveries:due', delivery)
+    redis.call('ZREM', 'deliveries:open', delivery)
   end
 end
 return answer

@@ -1,0 +1,121 @@
+"""How the service is doing, from one short call: what metrics, autoscaling, ``status`` and ``doctor`` read."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from jobs.record import LEASE_MS, Stage
+from jobs.scripts import Scripts
+
+HORIZONS_S = (60, 300, 900, 3600)
+"""Deadlines are counted up to these distances."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    waiting: int
+    head_s: float
+    """How long its next job has waited."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFigures:
+    id: str
+    stage: str
+    state: str
+    """``starting``, ``ready`` or ``draining``."""
+    slots: int
+    free: int
+    details: Mapping[str, str]
+    """Whatever else its heart tells."""
+
+    @property
+    def is_busy(self) -> bool:
+        return self.free < self.slots
+
+
+@dataclass(frozen=True, slots=True)
+class StageFigures:
+    lanes: Mapping[str, Lane]
+    held: int
+    """Jobs that a worker has."""
+    arrivals_per_s: float
+    """Into its line, over the last five minutes or so."""
+    job_s: float
+    """That a worker has a job, on the mean of late; 0: none has been done yet."""
+    slots: int
+    """Of one worker, as the last one told; 0: there was none yet."""
+    workers: tuple[WorkerFigures, ...]
+
+    @property
+    def waiting(self) -> int:
+        return sum(lane.waiting for lane in self.lanes.values())
+
+    def in_state(self, *states: str) -> list[WorkerFigures]:
+        return [worker for worker in self.workers if worker.state in states]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    stages: Mapping[Stage, StageFigures]
+    keepers: int
+    must_start: Mapping[int, int]
+    """Jobs, by the seconds within which a GPU worker must have started them."""
+    deliveries_due: int
+    deliveries_open: int
+    """Not settled yet, whenever they are tried next."""
+    oldest_delivery_s: float
+    unarchived: int
+    memory_used: int
+    memory_limit: int
+    """Bytes of Redis; 0: it has no limit."""
+    totals: Mapping[str, int]
+    """Counters since the epoch, see lua/prelude.lua."""
+
+    @classmethod
+    def from_json(cls, text: str) -> "Figures":
+        found = json.loads(text)
+        workers = tuple(_worker(row) for row in found["workers"])
+        return cls(
+            stages={stage: _stage(stage, found["stages"][stage], workers) for stage in Stage},
+            keepers=sum(worker.stage == "keeper" for worker in workers),
+            must_start={int(horizon) // 1000: count for horizon, count in found["must_start"].items()},
+            deliveries_due=found["deliveries"]["due"],
+            deliveries_open=found["deliveries"]["open"],
+            oldest_delivery_s=found["deliveries"]["oldest_ms"] / 1000,
+            unarchived=found["unarchived"],
+            memory_used=found["memory"]["used"],
+            memory_limit=found["memory"]["limit"],
+            totals={name: int(count) for name, count in found["totals"].items()},
+        )
+
+
+class FiguresReader:
+    """Safe to share between threads."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self._scripts = Scripts(client)
+
+    def read(self) -> Figures:
+        """Raises StoreUnavailable, RecoveryNeeded."""
+        horizons = [seconds * 1000 for seconds in HORIZONS_S]
+        return Figures.from_json(self._scripts.call("figures", LEASE_MS, *horizons)[1])
+
+
+def _worker(row: dict[str, str]) -> WorkerFigures:
+    slots, free = int(row.pop("slots")), int(row.pop("free"))
+    return WorkerFigures(row.pop("id"), row.pop("stage"), row.pop("state"), slots, free, row)
+
+
+def _stage(stage: Stage, row: dict[str, Any], workers: tuple[WorkerFigures, ...]) -> StageFigures:
+    return StageFigures(
+        lanes={lane: Lane(line["waiting"], line["head_ms"] / 1000) for lane, line in row["lanes"].items()},
+        held=row["held"],
+        arrivals_per_s=row["arrivals_per_s"],
+        job_s=row["job_ms"] / 1000,
+        slots=row["slots"],
+        workers=tuple(worker for worker in workers if worker.stage == stage),
+    )

@@ -1,0 +1,105 @@
+"""How many workers are wanted, case by case."""
+
+from dataclasses import replace
+
+import pytest
+
+from jobs.autoscale import Plan, decide
+from jobs.figures import HORIZONS_S, Figures, Lane, StageFigures, WorkerFigures
+from jobs.record import Stage
+
+PLAN = Plan(wait_s=60, startup_s=180, idle_s=300)
+
+
+def workers(*states: str, busy: int = 0, slots: int = 8) -> tuple[WorkerFigures, ...]:
+    return tuple(
+        WorkerFigures(f"w{number}", "gpu", state, slots, slots - 1 if number < busy else slots, {})
+        for number, state in enumerate(states)
+    )
+
+
+def figures(
+    waiting: int = 0,
+    *,
+    held: int = 0,
+    arrivals: float = 0.0,
+    present: tuple[WorkerFigures, ...] = (),
+    preparing: int = 0,
+    job_s: float = 20.0,
+    must_start: dict[int, int] | None = None,
+) -> Figures:
+    """A worker with 8 slots does 0.4 jobs of 20 s a second."""
+    nothing = StageFigures({"default": Lane(preparing, 0)}, 0, 0, 1, 1, ())
+    gpu = StageFigures({"default": Lane(waiting, 0)}, held, arrivals, job_s, 8, present)
+    horizons = dict.fromkeys(HORIZONS_S, 0) | (must_start or {})
+    return Figures({Stage.PREPARE: nothing, Stage.GPU: gpu}, 1, horizons, 0, 0, 0, 0, 0, 0, {})
+
+
+def wanted(**case: object) -> tuple[int, str]:
+    decision = decide(Stage.GPU, figures(**case), PLAN)  # type: ignore[arg-type]
+    return decision.wanted, decision.reason
+
+
+def test_nothing_to_do_wants_nobody() -> None:
+    assert wanted() == (0, "idle")
+    assert wanted(present=workers("ready", "ready")) == (0, "idle")
+
+
+def test_one_job_brings_the_first_worker_from_zero() -> None:
+    assert wanted(waiting=1) == (1, "backlog")
+    assert wanted(preparing=1) == (1, "backlog"), "it will be in line before the worker is there"
+
+
+def test_before_the_first_job_the_pace_is_a_guess() -> None:
+    assert wanted(waiting=1, job_s=0.0)[0] == 1
+
+
+def test_workers_with_jobs_are_never_given_up() -> None:
+    assert wanted(held=3, present=workers(*["ready"] * 5, busy=3)) == (3, "busy")
+
+
+def test_a_backlog_that_is_done_before_help_could_come_wants_no_help() -> None:
+    # 60 jobs at 0.4 a second: 150 s, and help needs 180 s.
+    one = decide(Stage.GPU, figures(60, held=8, present=workers("ready", busy=1)), PLAN)
+    assert (one.wanted, one.backlog_s) == (1, pytest.approx(150))
+
+
+def test_what_would_still_wait_then_wants_as_many_as_do_it_in_time() -> None:
+    # 400 jobs, of which one worker does 72 in 180 s; 328 left at 24 a minute and worker: 14 more.
+    assert wanted(waiting=400, held=8, present=workers("ready", busy=1)) == (15, "backlog")
+
+
+def test_starting_workers_count() -> None:
+    with_starting = workers("ready", *["starting"] * 14, busy=1)
+    assert wanted(waiting=400, held=8, present=with_starting)[0] <= 17
+    assert wanted(waiting=400, held=8, present=workers("ready", *["draining"] * 14, busy=1)) == (15, "backlog")
+
+
+def test_what_arrives_is_kept_up_with() -> None:
+    # 2 a second at 0.4 each, at 85 % load.
+    assert wanted(waiting=3, held=40, arrivals=2.0, present=workers(*["ready"] * 6, busy=5)) == (6, "arrivals")
+
+
+def test_a_worker_stays_warm_while_the_next_job_is_expected_soon() -> None:
+    assert wanted(arrivals=1 / 100) == (1, "warm")
+    assert wanted(arrivals=1 / 400) == (0, "idle")
+
+
+def test_deadlines_ask_for_more_than_the_backlog() -> None:
+    case = figures(100, held=8, present=workers("ready", busy=1), must_start={300: 100, 900: 100, 3600: 100})
+    patient = replace(PLAN, wait_s=3600)
+    relaxed = decide(Stage.GPU, replace(case, must_start=dict.fromkeys(HORIZONS_S, 0)), patient)
+    pressed = decide(Stage.GPU, case, patient)
+    assert pressed.reason == "deadlines"
+    assert pressed.wanted > relaxed.wanted
+
+
+def test_no_figure_breaks_it() -> None:
+    for waiting in (0, 1, 100_000):
+        for arrivals in (0.0, 1e-9, 500.0):
+            for job_s in (0.0, 0.001, 10_000.0):
+                for present in ((), workers("starting"), workers("ready", slots=0), workers(*["ready"] * 50, busy=50)):
+                    decision = decide(
+                        Stage.GPU, figures(waiting, arrivals=arrivals, job_s=job_s, present=present), PLAN
+                    )
+                    assert decision.wanted >= sum(worker.is_busy for worker in present)
