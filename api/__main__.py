@@ -8,6 +8,7 @@ import uvicorn
 
 from api.app import create_app
 from jobs.logs import configure_logs
+from jobs.monitor import watch_over
 from jobs.settings import Settings
 
 UNREAD_LIMIT_MS = 60_000
@@ -17,6 +18,7 @@ UNREAD_LIMIT_MS = 60_000
 def main() -> None:
     settings = Settings()
     configure_logs(settings, process="api")
+    watch_over(settings)
     # uvicorn raises the signal again once it has shut down in order; that is a clean end here.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     config = uvicorn.Config(

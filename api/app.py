@@ -13,6 +13,7 @@ from api.auth import Door
 from api.document import install_document
 from api.errors import install_handlers
 from api.limits import BodyLimit
+from api.measure import Measure
 from api.services import REDIS_PATIENCE_S, Services
 from jobs import bells
 from jobs.settings import Settings
@@ -47,6 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
     app.add_middleware(Door, doorkeeper=services.doorkeeper)
+    app.add_middleware(Measure)
     install_handlers(app)
     for routes in (jobs, stream, deliveries, uploads, webhooks, models, usage, autoscale, health):
         app.include_router(routes.router)

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from api.faults import problems_of
+from jobs import metrics
 from jobs.errors import (
     Forbidden,
     IdempotencyConflict,
@@ -101,6 +102,7 @@ def problem_response(
     problems: Sequence[Problem] = (),
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
+    metrics.REFUSALS.labels(code).inc()
     body = problem_body(status, code, message, problems=problems)
     return JSONResponse(body, status, headers, media_type="application/problem+json")
 

@@ -14,6 +14,7 @@ import redis.asyncio
 import structlog
 from redis.exceptions import RedisError
 
+from jobs import metrics
 from jobs.errors import TooManyStreams
 from jobs.events import Event
 from jobs.record import JobStatus
@@ -114,6 +115,7 @@ class EventHub:
         reader = Reader(job_id, after)
         self._readers[job_id].append(reader)
         self._count += 1
+        metrics.STREAMS.inc()
         self._woken.set()
         return reader
 
@@ -121,6 +123,7 @@ class EventHub:
         readers = self._readers[reader.job_id]
         readers.remove(reader)
         self._count -= 1
+        metrics.STREAMS.dec()
         if not readers:
             del self._readers[reader.job_id]
 

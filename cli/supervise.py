@@ -50,6 +50,7 @@ redirect_stderr=true
 stdout_logfile={folder}/logs/{name}.log
 stdout_logfile_maxbytes=10MB
 stdout_logfile_backups=2
+environment=MONITOR_PORT="{monitor_port}"
 """
 
 
@@ -61,6 +62,7 @@ class Program:
     """Started in this order, stopped in the opposite one."""
     stop_s: int
     """What it has to end in order."""
+    monitor_port: int = 0
 
 
 class Supervisor:
@@ -144,6 +146,7 @@ class Supervisor:
                 order=program.order,
                 stop_s=program.stop_s,
                 folder=_escaped(self._folder),
+                monitor_port=program.monitor_port,
             )
             for program in self._programs
         ]

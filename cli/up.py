@@ -26,6 +26,7 @@ from jobs.settings import Settings
 
 SERVERS_LIMIT_S = 30.0
 READY_LIMIT_S = 120.0
+OURS = ("api", "cpu", "gpu", "keeper")
 MODEL_LIMIT_S = 1_800.0
 """20 GB of weights take minutes from a slow disk, and longer from a hub."""
 WEIGHTS = Path(__file__).parent.parent / "pocket" / "weights"
@@ -56,10 +57,13 @@ def running(installation: Installation, console: Console) -> Iterator[Service]:
     settings = read_settings(environment)
     url = f"http://{settings.api_host}:{settings.api_port}"
     with installation.lock(url):
-        check_ports({"API_PORT": settings.api_port}, *(server.ports() for server in servers))
+        ports = {"API_PORT": settings.api_port}
+        if settings.monitor_port:
+            ports |= {f"MONITOR_PORT ({name})": settings.monitor_port + step for step, name in enumerate(OURS)}
+        check_ports(ports, *(server.ports() for server in servers))
         if settings.model == "pocket":
             build_pocket(console)
-        with Supervisor(installation.folder, programs(servers), environment) as supervisor:
+        with Supervisor(installation.folder, programs(servers, settings.monitor_port), environment) as supervisor:
             try:
                 with console.status("starting Valkey and SeaweedFS" if servers else "connecting to the servers"):
                     start_servers(servers, settings, supervisor, console)
@@ -115,15 +119,21 @@ def read_settings(environment: dict[str, str]) -> Settings:
         os.environ.update(before)
 
 
-def programs(servers: list[Server]) -> list[Program]:
-    """Servers first; stopped the other way round: no new jobs, then the workers, then what they need."""
+def programs(servers: list[Server], monitor_port: int) -> list[Program]:
+    """Servers first; stopped the other way round: no new jobs, then the workers, then what they need.
+
+    The first of our processes answers on ``monitor_port``, the others on the next three; 0: none does.
+    """
     python = sys.executable
+    ports = dict.fromkeys(OURS, 0)
+    if monitor_port:
+        ports = {name: monitor_port + step for step, name in enumerate(OURS)}
     return [
         *(Program(server.name, server.command(), order=1 + step, stop_s=15) for step, server in enumerate(servers)),
-        Program("keeper", [python, "-m", "worker.keeper"], order=10, stop_s=25),
-        Program("gpu", [python, "-m", "worker.gpu"], order=11, stop_s=30),
-        Program("cpu", [python, "-m", "worker.cpu"], order=12, stop_s=15),
-        Program("api", [python, "-m", "api"], order=13, stop_s=12),
+        Program("keeper", [python, "-m", "worker.keeper"], order=10, stop_s=25, monitor_port=ports["keeper"]),
+        Program("gpu", [python, "-m", "worker.gpu"], order=11, stop_s=30, monitor_port=ports["gpu"]),
+        Program("cpu", [python, "-m", "worker.cpu"], order=12, stop_s=15, monitor_port=ports["cpu"]),
+        Program("api", [python, "-m", "api"], order=13, stop_s=12, monitor_port=ports["api"]),
     ]
 
 

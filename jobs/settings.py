@@ -98,7 +98,8 @@ class Settings(BaseSettings):
 
     # ── operation ──
     monitor_port: int = Field(default=0, ge=0, le=65_535)
-    """Where each process answers ``/livez``, ``/readyz`` and ``/metrics``; 0: nowhere. No two processes share one."""
+    """Where a process answers ``/livez``, ``/readyz`` and ``/metrics``; 0: nowhere. Each process of a machine needs one
+    of its own; ``thinkqueue up`` takes four in a row, for api, cpu, gpu and keeper."""
     monitor_host: str = "127.0.0.1"
     autoscale_wait_s: float = Field(default=60, gt=0)
     """How long jobs should wait at the most; more workers are wanted when they would wait longer."""

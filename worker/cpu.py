@@ -14,13 +14,15 @@ from celery.signals import worker_process_init, worker_process_shutdown, worker_
 from jobs import bells
 from jobs.blobs import Blobs
 from jobs.epoch import wait_until_ready
-from jobs.errors import NotInitialised, Unavailable
+from jobs.errors import NotInitialised, ThinkqueueError, Unavailable
 from jobs.logs import configure_logs
+from jobs.monitor import watch_over
 from jobs.record import Stage
 from jobs.scripts import connect
 from jobs.settings import Settings
 from jobs.store import JobStore
 from worker.consumer import consume
+from worker.heart import host_prefix
 from worker.prepare import END_LIMIT_S, SERVE_LIMIT_S, Preparer
 from worker.scratch import sweep
 
@@ -33,7 +35,9 @@ GRACE_S = 60.0
 def main() -> None:
     settings = Settings()
     configure_logs(settings, process="cpu")
-    wait_until_ready(JobStore(connect(settings)), Blobs(settings))
+    store = JobStore(connect(settings))
+    watch_over(settings, is_ready=lambda: _has_ready_child(store))
+    wait_until_ready(store, Blobs(settings))
     app = bells.configure(settings)
     child: list[Preparer] = []
     draining = multiprocessing.get_context("fork").Event()
@@ -70,6 +74,14 @@ def main() -> None:
     status = consume(app, Stage.PREPARE, settings, pool="prefork", concurrency=max(2, os.cpu_count() or 2))
     sweep()
     sys.exit(status)
+
+
+def _has_ready_child(store: JobStore) -> bool:
+    """Each child has a heart, and none of them is in this process."""
+    try:
+        return any(worker.id.startswith(host_prefix()) and worker.state == "ready" for worker in store.workers())
+    except ThinkqueueError:
+        return False
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from jobs import metrics
 from jobs.blobs import BlobMissing, Blobs, request_key, result_key
 from jobs.deliveries import COPY_EVENT, Attempt, Deliveries, DueDelivery, tombstone_key, trial_key
 from jobs.ending import DAY_MS
@@ -76,6 +77,8 @@ class Deliverer:
 
     async def _conclude(self, due: DueDelivery, claim: str, host: str, attempt: Attempt, retry_after_s: float) -> None:
         state = verdict(attempt.status, due.attempts + 1)
+        metrics.DELIVERIES.labels("copy" if due.event == COPY_EVENT else "webhook", state).inc()
+        metrics.DELIVERY_SECONDS.observe(attempt.latency_ms / 1000)
         wait_s = max(next_wait_s(due.attempts + 1), retry_after_s) * self._settings.webhook_schedule_scale
         log.info(
             f"delivery.{'retrying' if state == 'pending' else state}",

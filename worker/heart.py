@@ -32,12 +32,17 @@ class Lease:
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
+def host_prefix() -> str:
+    """Of the ids of all workers on this host, or in this pod."""
+    return f"{socket.gethostname()[:40]}:"
+
+
 class Heart:
     def __init__(
         self, store: JobStore, *, stage: str, slots: int, is_progressing: Callable[[], bool] = lambda: True
     ) -> None:
         # A restarted pod may have the same name and pid as the one before it.
-        name = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(3)}"
+        name = f"{host_prefix()}{os.getpid()}:{secrets.token_hex(3)}"
         self.worker = Worker(id=name, stage=stage, state="starting", slots=slots, free=slots)
         self._store = store
         self._is_progressing = is_progressing

@@ -5,6 +5,7 @@ Delivers webhooks, and does for jobs what nobody else does. Two may run.
 
 import asyncio
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -12,13 +13,15 @@ from functools import partial
 
 import structlog
 
-from jobs import bells
+from jobs import bells, metrics
 from jobs.blobs import Blobs
 from jobs.deliveries import Deliveries, DueDelivery
 from jobs.ending import Ending
 from jobs.epoch import wait_until_ready
 from jobs.errors import ThinkqueueError
+from jobs.figures import FiguresReader
 from jobs.logs import configure_logs
+from jobs.monitor import watch_over
 from jobs.record import new_claim
 from jobs.recovery import Recovery
 from jobs.scripts import connect
@@ -41,8 +44,34 @@ STOP_LIMIT_S = 4.0
 """An attempt that is under way may end; then it is given back, for another keeper."""
 TELL_AGAIN_S = 30.0
 """A trouble that lasts is told again so often."""
+HUNG_S = 180.0
+"""A round ends a hundred jobs at the most, each call with a time limit; the start may wait a minute for its servers."""
 
 Action = Callable[[], Awaitable[None]]
+
+
+class Pulse:
+    """Whether rounds come to an end: a keeper whose round hangs is to be started anew."""
+
+    def __init__(self) -> None:
+        self.rounds = 0
+        self._last = time.monotonic()
+
+    def of(self, action: Action) -> Action:
+        """The action, with a beat at each of its ends."""
+
+        async def beating() -> None:
+            try:
+                await action()
+            finally:
+                self.rounds += 1
+                self._last = time.monotonic()
+                metrics.ROUNDS.inc()
+
+        return beating
+
+    def is_beating(self) -> bool:
+        return time.monotonic() - self._last < HUNG_S
 
 
 async def deliver_due(deliveries: Deliveries, deliverer: Deliverer, running: set[asyncio.Task[None]]) -> None:
@@ -110,6 +139,9 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
     redis = connect(settings)
     store, deliveries = JobStore(redis), Deliveries(redis)
     blobs = Blobs(settings, patience_s=BLOBS_PATIENCE_S, tries=2)
+    pulse = Pulse()
+    metrics.tell_of_table(FiguresReader(redis), settings)
+    watch_over(settings, is_live=pulse.is_beating, is_ready=lambda: pulse.rounds > 0)
     await asyncio.to_thread(wait_until_ready, store, blobs, stop=stop.is_set)
     bells.configure(settings)
     ending = Ending(store, blobs, retention_days=settings.retention_days)
@@ -124,7 +156,7 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
         deliverer = Deliverer(store, deliveries, blobs, settings, egress)
         async with asyncio.TaskGroup() as group:
             for action, every_s in (
-                (in_thread(housekeeper.round, "jobs"), HOUSEKEEPING_S),
+                (pulse.of(in_thread(housekeeper.round, "jobs")), HOUSEKEEPING_S),
                 (in_thread(housekeeper.tidy, "tidying"), TIDYING_S),
                 (in_thread(partial(reconcile, recovery, stop), "recovery"), TIDYING_S),
                 (partial(deliver_due, deliveries, deliverer, running), DELIVERIES_S),
