@@ -1,6 +1,5 @@
 """``thinkqueue keys``: make, list, rotate and revoke API keys."""
 
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,9 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.errors import CannotStart
-from cli.installation import Installation
 from cli.state import DEFAULT_STATE, State
-from cli.up import read_settings
+from cli.up import installed_settings
 from jobs.blobs import Blobs
 from jobs.errors import ThinkqueueError
 from jobs.keys import ApiKey, Keys
@@ -90,14 +88,10 @@ def rotate(key_id: str, state: State = DEFAULT_STATE) -> None:
 
 
 def _open(state: Path) -> tuple[Settings, Keys]:
-    """The running installation's servers, or those that the environment names."""
-    installation = Installation(state.resolve())
-    values = installation.values(os.environ)
     try:
-        settings = read_settings(installation.environment(values, installation.servers(values)))
-    except (CannotStart, KeyError) as error:
-        way_out = "run `thinkqueue up`, or set REDIS_URL and S3_*"
-        raise _failed(f"no servers to keep keys in: {way_out} ({error})") from error
+        settings = installed_settings(state)
+    except CannotStart as error:
+        raise _failed(str(error)) from error
     return settings, Keys(connect(settings), Blobs(settings))
 
 

@@ -6,7 +6,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from cli import ask, batch, keys
+from cli import ask, batch, doctor, keys, operate
 from cli import demo as demo_command
 from cli import recover as recover_command
 from cli import up as up_command
@@ -26,6 +26,8 @@ console = Console()
 
 app.add_typer(ask.app)
 app.add_typer(batch.app)
+app.add_typer(operate.app)
+app.add_typer(doctor.app)
 app.add_typer(keys.app, name="keys")
 
 

@@ -26,6 +26,7 @@ from jobs.settings import Settings
 
 SERVERS_LIMIT_S = 30.0
 READY_LIMIT_S = 120.0
+NAME_SERVERS = "Run `thinkqueue up`, or set REDIS_URL, S3_ENDPOINT, S3_ACCESS_KEY, S3_SECRET_KEY and WEBHOOK_SECRET."
 OURS = ("api", "cpu", "gpu", "keeper")
 MODEL_LIMIT_S = 1_800.0
 """20 GB of weights take minutes from a slow disk, and longer from a hub."""
@@ -117,6 +118,22 @@ def read_settings(environment: dict[str, str]) -> Settings:
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+def installed_settings(state: Path) -> Settings:
+    """Of the installation in this folder, or of the servers that the environment names.
+
+    Raises:
+        CannotStart: there are none.
+    """
+    installation = Installation(state.resolve())
+    values = installation.values(os.environ)
+    try:
+        return read_settings(installation.environment(values, installation.servers(values)))
+    except KeyError as error:
+        raise CannotStart(f"No servers are named ({error} is missing). {NAME_SERVERS}") from error
+    except CannotStart as error:
+        raise CannotStart(f"{error}\n{NAME_SERVERS}" if "Field required" in str(error) else str(error)) from error
 
 
 def programs(servers: list[Server], monitor_port: int) -> list[Program]:

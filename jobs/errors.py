@@ -17,8 +17,9 @@ ThinkqueueError
 ├── Unavailable           a server that we need does not answer
 │   ├── StoreUnavailable
 │   │   └── JournalGap    it came back without a job's newest events: send them again
-│   └── BlobsUnavailable
-│       └── LinkExpired   a conditional PUT came too late, or the clocks differ
+│   ├── BlobsUnavailable
+│   │   └── LinkExpired   a conditional PUT came too late, or the clocks differ
+│   └── IntakeClosed      by an operator
 ├── NotInitialised        no epoch yet: run ``thinkqueue init``
 │   └── RecoveryNeeded    jobs exist, but the job table is empty
 ├── ClaimLost             another owner has the job, or it has ended: drop it, write nothing
@@ -172,6 +173,12 @@ class BlobsUnavailable(Unavailable):
 
 class LinkExpired(BlobsUnavailable):
     """The object store refuses a conditional PUT's link: it came too late, or the clocks differ."""
+
+
+class IntakeClosed(Unavailable):
+    """No new jobs are taken while the service is being drained; try again later."""
+
+    code = "intake_closed"
 
 
 class NotInitialised(ThinkqueueError):

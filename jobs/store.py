@@ -6,7 +6,16 @@ from typing import Literal, cast
 
 import redis
 
-from jobs.errors import Cancelled, ClaimLost, JournalGap, NotInitialised, Overloaded, RecordMissing, TenantFull
+from jobs.errors import (
+    Cancelled,
+    ClaimLost,
+    IntakeClosed,
+    JournalGap,
+    NotInitialised,
+    Overloaded,
+    RecordMissing,
+    TenantFull,
+)
 from jobs.events import STREAM_RETENTION_MS, Event
 from jobs.record import LEASE_MS, MAX_LOSSES, RECORD_VERSION, Job, JobStatus, Stage
 from jobs.scripts import Scripts, answers
@@ -125,10 +134,13 @@ class JobStore:
 
         Raises:
             Overloaded: no more jobs may come in, or no more of this tenant.
+            IntakeClosed: an operator has shut the door.
         """
         reply = self._scripts.call(
             "check", job_id, tenant, max_waiting, max_open, body[:32], int(is_repeat), REPEAT_WINDOW_MS
         )
+        if reply[0] == "closed":
+            raise IntakeClosed
         if reply[0] == "tenant_full":
             raise TenantFull(f"{reply[1]} of your jobs have not ended, the limit is {max_open}; try again later.")
         if reply[0] == "queue_full":

@@ -3,17 +3,19 @@
 -- queue:{stage}:{lane}   counted
 -- tenant:{t}             open: its jobs that have not ended
 -- body:{t}:{hash}        id; expires
+-- closed                 set by an operator who drains the service
 --
 -- ARGV: id, tenant, waiting jobs allowed, the tenant's jobs allowed (0: any number), hash of the body (empty: it is not
 --       to be remembered), 1 when a client library repeats it by itself, milliseconds that it is remembered
 -- Replies: ok, jobs up to the nearest limit · known, id (of the job that the same body made) · queue_full, waiting · tenant_full, open
---          · memory_full, used, limit
+--          · memory_full, used, limit · closed
 local id, tenant, allowed, body = ARGV[1], ARGV[2], tonumber(ARGV[4]), 'body:' .. ARGV[2] .. ':' .. ARGV[5]
 if ARGV[5] ~= '' and ARGV[6] == '1' then
   local known = redis.call('GET', body)
   if known then return {'known', known} end
 end
 
+if redis.call('EXISTS', 'closed') == 1 then return {'closed'} end
 local waiting = 0
 for _, stage in ipairs({'prepare', 'gpu'}) do waiting = waiting + count_waiting(stage) end
 if waiting >= tonumber(ARGV[3]) then return {'queue_full', waiting} end

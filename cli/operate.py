@@ -1,0 +1,144 @@
+"""``thinkqueue status`` and ``drain``: the whole service, as its operator sees it."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+
+from cli.state import DEFAULT_STATE, State
+from cli.terminal import tell, told
+from cli.up import installed_settings
+from jobs.autoscale import Plan, decide
+from jobs.figures import Figures, FiguresReader, StageFigures
+from jobs.intake_door import IntakeDoor
+from jobs.scripts import connect
+from jobs.settings import Settings
+
+app = typer.Typer()
+
+EVERY_S = 1.0
+
+
+@app.command()
+def status(
+    state: State = DEFAULT_STATE,
+    once: Annotated[bool, typer.Option("--once", help="Print it and go.")] = False,
+) -> None:
+    """Show lines, workers and deliveries, live until Ctrl-C."""
+    console = Console()
+    with told():
+        settings, reader, door = _open(state)
+        if once or not console.is_terminal:
+            console.print(_picture(reader.read(), settings, is_open=door.is_open()))
+            return
+        try:
+            with Live(console=console, auto_refresh=False, screen=True) as live:
+                while True:
+                    live.update(_picture(reader.read(), settings, is_open=door.is_open()), refresh=True)
+                    time.sleep(EVERY_S)
+        except KeyboardInterrupt:
+            return
+
+
+@app.command()
+def drain(
+    state: State = DEFAULT_STATE,
+    reopen: Annotated[bool, typer.Option("--open", help="Take jobs again.")] = False,
+    limit_s: Annotated[float, typer.Option("--limit", min=0, help="Seconds to wait; 0: for ever.")] = 0,
+) -> None:
+    """Take no new jobs, and wait until all that are in have ended and were told of."""
+    with told():
+        _, reader, door = _open(state)
+        if reopen:
+            door.open()
+            tell.print("jobs are taken again", style="green")
+            return
+        door.close()
+        tell.print("no new jobs are taken; `thinkqueue drain --open` takes them again")
+        give_up = time.monotonic() + limit_s if limit_s else float("inf")
+        try:
+            left = _await_empty(reader, give_up)
+        except KeyboardInterrupt:
+            tell.print("not waited for any more; the door stays shut", style="yellow")
+            raise typer.Exit(130) from None
+    if left:
+        tell.print(f"{left} still to be done after {limit_s:.0f} s", style="red")
+        raise typer.Exit(1)
+    tell.print("empty: it can be stopped", style="green")
+
+
+def _open(state: Path) -> tuple[Settings, FiguresReader, IntakeDoor]:
+    settings = installed_settings(state)
+    client = connect(settings)
+    return settings, FiguresReader(client), IntakeDoor(client)
+
+
+def _await_empty(reader: FiguresReader, give_up: float) -> int:
+    """Returns what is left: jobs, streams to be archived, deliveries that were never tried."""
+    told = ""
+    while True:
+        figures = reader.read()
+        jobs = sum(found.waiting + found.held for found in figures.stages.values())
+        left = jobs + figures.unarchived + figures.deliveries_due
+        line = f"{jobs:,} jobs, {figures.deliveries_due:,} deliveries due, {figures.unarchived:,} streams to archive"
+        if line != told:
+            told = line
+            tell.print(line, style="dim")
+        if not left or time.monotonic() >= give_up:
+            return left
+        time.sleep(EVERY_S)
+
+
+def _picture(figures: Figures, settings: Settings, *, is_open: bool) -> RenderableType:
+    stages = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("stage", "waiting", "high", "default", "low", "next waited", "held", "a second", "each takes"):
+        stages.add_column(name, justify="left" if name == "stage" else "right")
+    for name in ("ready", "starting", "draining", "slots", "wanted", "because"):
+        stages.add_column(name, justify="left" if name == "because" else "right")
+    for stage, found in figures.stages.items():
+        decision = decide(stage, figures, Plan.of(stage, settings))
+        stages.add_row(stage, *_row(found), str(decision.wanted), decision.reason)
+    memory = f"{figures.memory_used / 2**20:,.0f} MiB"
+    if figures.memory_limit:
+        memory += f" of {figures.memory_limit / 2**20:,.0f}"
+    rest = Table.grid(padding=(0, 2, 0, 0))
+    rest.add_row("keepers", str(figures.keepers) if figures.keepers else "[red]none[/]")
+    oldest = f", the oldest {_span(figures.oldest_delivery_s)}" if figures.deliveries_open else ""
+    rest.add_row("deliveries", f"{figures.deliveries_open:,} open{oldest}, {figures.deliveries_due:,} due")
+    rest.add_row("ended", ", ".join(f"{count:,} {status}" for status, count in _ended(figures).items()) or "none yet")
+    rest.add_row("Redis", memory)
+    rest.add_row("intake", "open" if is_open else "[yellow]shut; thinkqueue drain --open takes jobs again[/]")
+    return Group(stages, "", rest)
+
+
+def _row(found: StageFigures) -> list[str]:
+    lanes = [f"{found.lanes[lane].waiting:,}" for lane in ("high", "default", "low")]
+    head = max((line.head_s for line in found.lanes.values()), default=0.0)
+    ready = found.in_state("ready")
+    slots = sum(worker.slots for worker in ready)
+    busy = slots - sum(worker.free for worker in ready)
+    states = [str(len(found.in_state(state))) for state in ("ready", "starting", "draining")]
+    pace = [f"{found.arrivals_per_s:.2f}", _span(found.job_s) if found.job_s else "–"]
+    return [f"{found.waiting:,}", *lanes, _span(head), f"{found.held:,}", *pace, *states, f"{busy}/{slots}"]
+
+
+def _span(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3600:.1f} h"
+
+
+def _ended(figures: Figures) -> dict[str, int]:
+    """Since the epoch."""
+    counts: dict[str, int] = {}
+    for name, count in figures.totals.items():
+        status = name.partition(":")[0]
+        if status not in ("lost", "tokens"):
+            counts[status] = counts.get(status, 0) + count
+    return counts

@@ -1,0 +1,62 @@
+"""``thinkqueue status`` and ``drain``, as an operator types them."""
+
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from typer.testing import CliRunner
+
+from cli.main import app
+from jobs.record import Stage
+from jobs.store import Worker
+from tests.fixtures.api import HELLO
+from tests.fixtures.servers import Servers
+from tests.fixtures.table import Table, completed
+
+
+class Terminal:
+    def __init__(self, environment: dict[str, str], state: Path) -> None:
+        self._environment = environment
+        self._state = str(state)
+
+    def __call__(self, *words: str, code: int = 0) -> str:
+        result = CliRunner().invoke(app, [*words, "--state", self._state], env=self._environment)
+        assert result.exit_code == code, result.output
+        return result.output
+
+
+@pytest.fixture
+def operator(table: Table, servers: Servers, tmp_path: Path) -> Terminal:
+    secret = table.settings.webhook_secret.get_secret_value()
+    return Terminal({**servers.environment(), "WEBHOOK_SECRET": secret, "COLUMNS": "180"}, tmp_path)
+
+
+def test_status_shows_lines_and_workers(operator: Terminal, table: Table) -> None:
+    table.queued("job_a", lane="high")
+    table.store.heartbeat(Worker("w1", "gpu", "starting", 8, 8), {})
+    line = next(row for row in operator("status", "--once").splitlines() if row.startswith("gpu"))
+    assert line.split()[:5] == ["gpu", "1", "1", "0", "0"]
+    assert "backlog" in line
+
+
+def test_drain_shuts_the_door_and_waits_for_what_is_in(operator: Terminal, table: Table, client: TestClient) -> None:
+    kept = client.post("/v1/jobs", json=HELLO, headers={"Idempotency-Key": "k"}).json()["id"]
+    assert "1 jobs" in operator("drain", "--limit", "0.1", code=1)
+    refused = client.post("/v1/jobs", json=HELLO)
+    assert (refused.status_code, refused.json()["code"]) == (503, "intake_closed")
+    assert int(refused.headers["retry-after"]) <= 60
+    again = client.post("/v1/jobs", json=HELLO, headers={"Idempotency-Key": "k"})
+    assert again.json()["id"] == kept, "what is in is in"
+
+    claimed = table.claim(Stage.PREPARE)
+    assert claimed is not None
+    table.ending.end(completed(claimed.job), expect="owner")
+    table.store.archived(kept)
+    assert "it can be stopped" in operator("drain")
+    assert "shut" in operator("status", "--once")
+    operator("drain", "--open")
+    assert client.post("/v1/jobs", json=HELLO).status_code == 202
+
+
+def test_without_servers_the_way_out_is_named(tmp_path: Path) -> None:
+    assert "thinkqueue up" in Terminal(dict.fromkeys(("REDIS_URL", "S3_ENDPOINT"), ""), tmp_path)("status", code=1)
