@@ -48,8 +48,10 @@ docs: .venv/dev.done
 	$(BIN)/python -m api.problems > docs/errors.md
 
 lock:
-	$(LOCK) -o requirements.lock pyproject.toml requirements-torch.in
-	$(LOCK) -o requirements-dev.lock --extra dev -c requirements.lock pyproject.toml requirements-torch.in
+	$(LOCK) -o requirements.lock --extra engine --extra embedded pyproject.toml requirements-torch.in
+	$(LOCK) -o requirements-slim.lock -c requirements.lock pyproject.toml requirements-build.in
+	$(LOCK) -o requirements-gpu.lock --extra engine -c requirements.lock pyproject.toml requirements-torch.in
+	$(LOCK) -o requirements-dev.lock --extra engine --extra embedded --extra dev -c requirements.lock pyproject.toml requirements-torch.in
 	echo "torchvision==0.28.0" | $(LOCK) -o requirements-oracle.lock --no-deps -
 
 clean:

