@@ -15,7 +15,7 @@ help:
 	@echo "make up      everything on this machine, until Ctrl-C"
 	@echo "make test    all rings against real servers"
 	@echo "make chaos   2,000 jobs, 100 faults (CHAOS_SEED, CHAOS_JOBS, CHAOS_FAULTS)"
-	@echo "make lint    ruff, mypy, import-linter"
+	@echo "make lint    ruff, mypy, import-linter, hadolint, the schemas of compose, Kubernetes and KEDA"
 	@echo "make format  ruff's formatter and its safe fixes"
 	@echo "make docs    the pages that are made from the code"
 	@echo "make lock    resolve the lock files anew (needs uv)"
@@ -39,6 +39,9 @@ lint: .venv/dev.done
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose*.yml
+	$(BIN)/python k8s/check.py
 
 format: .venv/dev.done
 	$(BIN)/ruff check --fix .
@@ -46,6 +49,7 @@ format: .venv/dev.done
 
 docs: .venv/dev.done
 	$(BIN)/python -m api.problems > docs/errors.md
+	$(BIN)/python observe/dashboard.py > observe/grafana/dashboards/thinkqueue.json
 
 lock:
 	$(LOCK) -o requirements.lock --extra engine --extra embedded pyproject.toml requirements-torch.in

@@ -1,0 +1,85 @@
+"""Builds the overlays as `kubectl apply -k` would, and holds each object against its schema. `make lint` runs it.
+
+    python k8s/check.py
+
+Kubernetes' own kinds by kubernetes-validate, KEDA's by models that are made from its CRDs. Without kubectl nothing is
+built: then it says so here, and fails in CI.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import yaml
+
+ROOT = Path(__file__).parent
+OVERLAYS = ("dev", "production")
+KUBERNETES = "1.31"
+SECRETS = ("REDIS_PASSWORD", "REDIS_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY", "WEBHOOK_SECRET")
+SECRETS += tuple(f"S3_JWT_KEY_{number}" for number in range(1, 5))
+
+
+def main() -> int:
+    if shutil.which("kubectl") is None:
+        sys.stderr.write("k8s: kubectl is missing, so the overlays are not built\n")
+        return 1 if os.environ.get("CI") else 0
+    faults = [f"{overlay}: {fault}" for overlay in OVERLAYS for fault in faults_of(built(overlay))]
+    sys.stderr.write("\n".join([*faults, ""]) if faults else f"k8s: {', '.join(OVERLAYS)} are valid\n")
+    return 1 if faults else 0
+
+
+def built(overlay: str) -> list[dict[str, Any]]:
+    """The objects of an overlay; the dev one's secrets are made up, in a copy."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "k8s"
+        shutil.copytree(ROOT, copy)
+        (copy / "overlays" / "dev" / "secrets.env").write_text("".join(f"{name}=x\n" for name in SECRETS), "utf-8")
+        command = ["kubectl", "kustomize", str(copy / "overlays" / overlay)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode:
+            raise SystemExit(f"{overlay}: {done.stderr}")
+    return [item for item in yaml.safe_load_all(done.stdout) if item]
+
+
+def faults_of(objects: list[dict[str, Any]]) -> list[str]:
+    faults = []
+    for item in objects:
+        name = f"{item['kind']} {item['metadata']['name']}"
+        try:
+            if item["apiVersion"].startswith("keda.sh/"):
+                _check_keda(item)
+            else:
+                kubernetes_validate.validate(item, KUBERNETES, strict=True)
+        except Exception as error:  # noqa: BLE001 - each library has errors of its own; all mean the same here
+            faults.append(f"{name}: {error}")
+    return faults
+
+
+def _check_keda(item: dict[str, Any]) -> None:
+    model = getattr(import_module("cloudcoil.models.keda.v1alpha1"), item["kind"])
+    kept = model.model_validate(item).model_dump(by_alias=True, exclude_unset=True, mode="json")
+    if lost := _lost(item, kept):
+        raise ValueError(f"KEDA knows no {', '.join(lost)}")
+
+
+def _lost(given: Any, kept: Any, path: str = "") -> list[str]:
+    """Fields that the model has dropped."""
+    if isinstance(given, dict):
+        return [
+            lost
+            for key, value in given.items()
+            for lost in (_lost(value, kept[key], f"{path}.{key}") if key in kept else [f"{path}.{key}"])
+        ]
+    if isinstance(given, list):
+        return [lost for one, other in zip(given, kept, strict=True) for lost in _lost(one, other, path)]
+    return []
+
+
+if __name__ == "__main__":
+    sys.exit(main())
