@@ -1,0 +1,129 @@
+"""What images run, run here: commands and health checks of docker-compose.yml, in the tree that goes into an image."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import yaml
+
+from cli.servers import valkey_binary
+from tests.fixtures.servers import Servers, free_ports, stop
+from tests.fixtures.table import Table
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+SERVICES = ("api", "cpu", "keeper", "gpu-on-cpu")
+LIMIT_S = 60
+PASSWORD = "a-password_0"
+
+
+class Container:
+    """The image's tree, user-less: what it may write is its /tmp alone."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.app = folder / "app"
+        self.app.mkdir()
+        for name in re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text("utf-8"), re.MULTILINE):
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, self.app / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, self.app)
+        self.environment = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOME": str(folder),
+            "TMPDIR": str(folder),
+            "PYTHONPATH": str(self.app),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **environment,
+        }
+
+    def start(self, command: list[str], log: Path) -> "subprocess.Popen[bytes]":
+        with log.open("wb") as output:
+            return subprocess.Popen(command, cwd=self.app, env=self.environment, stdout=output, stderr=output)
+
+    def run(self, command: list[str]) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            command, cwd=self.app, env=self.environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
+        )
+
+
+@pytest.fixture
+def container(table: Table, servers: Servers, tmp_path: Path) -> Container:
+    secret = table.settings.webhook_secret.get_secret_value()
+    dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
+    image = dict(re.findall(r"\b(API_HOST|AUTH|LOG_FORMAT|MONITOR_HOST)=(\S+)", dockerfile))
+    ports = {"API_PORT": str(free_ports()), "MONITOR_PORT": str(free_ports())}
+    return Container(tmp_path, {**image, **servers.environment(), **ports, "WEBHOOK_SECRET": secret})
+
+
+def test_init_is_run_again_without_harm(container: Container) -> None:
+    for _ in range(2):
+        done = container.run(["python", "-m", "cli.main", *COMPOSE["services"]["init"]["command"][1:]])
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_service_becomes_healthy_and_ends_on_term(container: Container, name: str, tmp_path: Path) -> None:
+    service = COMPOSE["services"][name]
+    dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
+    words = re.findall(r"HEALTHCHECK .*?CMD (\[.+?\])", dockerfile, re.DOTALL)[0]
+    check: list[str] = json.loads(words)
+    if name == "gpu-on-cpu":
+        check = service["healthcheck"]["test"][1:]
+        assert container.run(["python", "-m", "pocket.build"]).returncode == 0, "as the image is built"
+    assert container.run(check).returncode == 1, "nothing answers before it runs"
+    log = tmp_path / "log"
+    process = container.start(service["command"], log)
+    try:
+        give_up = time.monotonic() + LIMIT_S
+        while container.run(check).returncode:
+            assert process.poll() is None, log.read_text("utf-8")
+            assert time.monotonic() < give_up, log.read_text("utf-8")
+            time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(float(service["stop_grace_period"].rstrip("s"))) == 0, log.read_text("utf-8")
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+@pytest.fixture
+def compose_valkey(tmp_path: Path) -> Iterator[tuple[int, int]]:
+    """The server as compose starts it, on another port and folder."""
+    port = free_ports()
+    shell, flag, script = COMPOSE["services"]["valkey"]["command"]
+    script = script.replace("$$", "$").replace("dir /data", f"dir {tmp_path}\nport {port}\nbind 127.0.0.1")
+    environment = {"PATH": f"{valkey_binary().parent}:{os.environ['PATH']}", "REDIS_PASSWORD": PASSWORD}
+    environment["REDIS_MAXMEMORY"] = "64mb"
+    process = subprocess.Popen([shell, flag, script], env=environment, stdout=subprocess.DEVNULL)
+    yield port, process.pid
+    stop(process)
+
+
+def test_valkey_keeps_a_log_evicts_nothing_and_shows_no_password(compose_valkey: tuple[int, int]) -> None:
+    port, pid = compose_valkey
+    client = redis.Redis(port=port, password=PASSWORD)
+    give_up = time.monotonic() + 10
+    while True:
+        try:
+            client.ping()
+            break
+        except redis.ConnectionError:
+            assert time.monotonic() < give_up
+            time.sleep(0.05)
+    for name, value in (("appendonly", "yes"), ("maxmemory-policy", "noeviction"), ("maxmemory", str(64 * 2**20))):
+        assert client.config_get(name)[name] == value
+    assert PASSWORD not in Path(f"/proc/{pid}/cmdline").read_text("utf-8")
+    with pytest.raises(redis.AuthenticationError):
+        redis.Redis(port=port).ping()
