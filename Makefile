@@ -49,6 +49,7 @@ format: .venv/dev.done
 
 docs: .venv/dev.done
 	$(BIN)/python -m api.problems > docs/errors.md
+	$(BIN)/python -m jobs.configuration > docs/configuration.md
 	$(BIN)/python observe/dashboard.py > observe/grafana/dashboards/thinkqueue.json
 
 lock:

@@ -17,38 +17,49 @@ SAMPLE = "change-me"
 
 
 class Settings(BaseSettings):
-    """The names of the fields, in capitals, are the names of the environment variables."""
+    """The names of the fields, in capitals, are the names of the environment variables.
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
+    docs/configuration.md is made of what stands here (jobs/configuration.py).
+    """
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True, use_attribute_docstrings=True)
 
     # ── servers ──
     redis_url: SecretStr
-    """``redis://[:password@]host:port/db``. Valkey speaks the same protocol under the same scheme."""
+    """``redis://[:password@]host:port/db``; Valkey uses the same scheme. Redis 7.0 or newer, policy ``noeviction``."""
     s3_endpoint: str
     """``http(s)://host:port`` of the object store, as the processes reach it."""
     s3_public_endpoint: str | None = None
     """The same store as clients reach it; presigned links carry this host. Default: ``S3_ENDPOINT``."""
     s3_access_key: SecretStr
+    """Of the object store; may read, write, list and remove in the bucket, and set its lifecycle."""
     s3_secret_key: SecretStr
+    """The secret that belongs to it."""
     s3_bucket: str = Field(default="thinkqueue", min_length=3, max_length=63)
+    """Made by ``thinkqueue init``."""
     s3_region: str = "us-east-1"
+    """A part of the signature of every link; what the store says of itself."""
 
     # ── api ──
     auth: Literal["none", "keys"] = "none"
-    """``keys``: every call needs an API key. ``none``: whoever reaches it may use it, so it binds to loopback."""
+    """``keys``: every call needs an API key. ``none``: whoever reaches the service may use it, so ``API_HOST`` must be
+    loopback."""
     api_keys_file: Path | None = None
-    """JSON list of keys to create at the start, unless they are there."""
+    """JSON list of keys to create at the start, unless they are there; its fields stand in docs/api.md."""
     requests_per_minute: int = Field(default=1_200, ge=1)
-    """Of one API key that has no limit of its own."""
+    """Of one API key that has no limit of its own; more get a 429."""
     max_open_jobs: int = Field(default=20_000, ge=1)
-    """Of one tenant, not ended yet; for keys that have no limit of their own."""
+    """Of one tenant, not ended yet; for keys that have no limit of their own. The next one gets a 429."""
     api_host: str = "127.0.0.1"
+    """Loopback only, unless ``AUTH=keys``."""
     api_port: int = Field(default=8800, ge=1, le=65_535)
+    """Where the api listens."""
     max_body_bytes: int = Field(default=32 * 2**20, ge=1_024)
     """The largest request body. Pictures in ``data:`` URLs count, a third larger than their files."""
     body_timeout_s: float = Field(default=60, gt=0)
-    """For a whole request body to come in."""
+    """For a whole request body to come in; a slower one gets a 408."""
     max_upload_bytes: int = Field(default=2 * 2**30, ge=1)
+    """One upload."""
     max_streams: int = Field(default=2_000, ge=1)
     """Event streams open at once on one api process."""
     max_waiting_jobs: int = Field(default=100_000, ge=1)
@@ -62,26 +73,33 @@ class Settings(BaseSettings):
 
     # ── inputs ──
     max_image_bytes: int = Field(default=20 * 2**20, ge=1_024)
+    """One picture, as sent or fetched."""
     max_image_pixels: int = Field(default=100_000_000, ge=1)
     """A picture that claims more pixels is refused before it is decoded."""
     max_document_bytes: int = Field(default=50 * 2**20, ge=1_024)
+    """One document."""
     max_video_bytes: int = Field(default=2**30, ge=1_024)
+    """One video."""
     fetch_timeout_s: float = Field(default=30, gt=0)
     """For one try at one medium, redirects included; a video has ten times as long."""
     prepare_timeout_s: float = Field(default=600, gt=0)
-    """For all that fetching and converting one job's media takes."""
+    """For all that fetching and converting one job's media takes; then the job fails with ``prepare_timeout``."""
     decode_memory_bytes: int = Field(default=4 * 2**30, ge=2**29)
-    """Address space of a process that opens a client's file."""
+    """Address space of a process that opens a client's file; the largest picture takes about 1.5 GiB."""
     egress_allow: Annotated[tuple[Network, ...], NoDecode] = ()
-    """Networks, comma-separated, that media URLs and webhooks may reach although they are not public."""
+    """Networks, comma-separated, that media URLs and webhooks may reach although they are not public; under
+    ``thinkqueue up`` loopback."""
 
     # ── model ──
     model: str = "pocket"
     """``pocket`` (embedded), a folder, or a hub id such as ``zai-org/GLM-4.1V-9B-Thinking``."""
     model_family: str | None = None
-    """Default: ``pocket`` for the pocket model, ``glm-4.6v-flash`` for one of this name, else ``glm-4.1v-thinking``."""
+    """``pocket``, ``glm-4.1v-thinking`` or ``glm-4.6v-flash``. Default: ``pocket`` for the pocket model,
+    ``glm-4.6v-flash`` where ``MODEL`` has "4.6V-Flash" in it, else ``glm-4.1v-thinking``."""
     model_revision: str = "main"
+    """Of a hub id: a branch, tag or commit."""
     model_device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto``: the GPU, if there is one."""
     model_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """``auto``: bfloat16 on a GPU, float32 on a CPU."""
     engine_slots: int | None = Field(default=None, ge=1, le=248)
@@ -93,7 +111,7 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr
     """``whsec_`` and the padded base64 of 24 to 64 bytes; signs every webhook (HMAC-SHA256)."""
     webhook_timeout_s: float = Field(default=15, gt=0, le=45)
-    """Shorter than a keeper's claim on a delivery, a minute."""
+    """One attempt; shorter than a keeper's claim on a delivery, a minute."""
     webhook_schedule_scale: float = Field(default=1.0, ge=0)
     """Multiplies the waits between attempts, so that tests need not wait a day."""
 
@@ -102,6 +120,7 @@ class Settings(BaseSettings):
     """Where a process answers ``/livez``, ``/readyz`` and ``/metrics``; 0: nowhere. Each process of a machine needs one
     of its own; ``thinkqueue up`` takes four in a row, for api, cpu, gpu and keeper."""
     monitor_host: str = "127.0.0.1"
+    """For the operator and nobody else: figures of the whole service are told there."""
     autoscale_wait_s: float = Field(default=60, gt=0)
     """How long jobs should wait at the most; more workers are wanted when they would wait longer."""
     autoscale_startup_s: float = Field(default=180, ge=0)
@@ -111,6 +130,7 @@ class Settings(BaseSettings):
 
     # ── logs ──
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is less is left out."""
     log_format: Literal["auto", "json", "console"] = "auto"
     """``auto``: pretty on a terminal, JSON elsewhere."""
 

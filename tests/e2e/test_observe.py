@@ -18,9 +18,8 @@ from tests.fixtures.servers import free_ports, stop
 from tests.fixtures.service import Service, question
 
 ROOT = Path(__file__).parents[2]
-ALERTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "observe" / "alerts.yml").read_text("utf-8"))["groups"][0][
-    "rules"
-]
+RULES = yaml.safe_load((ROOT / "observe" / "alerts.yml").read_text("utf-8"))
+ALERTS: list[dict[str, Any]] = RULES["groups"][0]["rules"]
 QUERIES = [target["expr"] for panel in dashboard()["panels"] for target in panel.get("targets", [])]
 NAME = re.compile(r"thinkqueue_\w+")
 
