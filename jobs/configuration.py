@@ -26,7 +26,7 @@ TAIL = """
 
 | variable | of | meaning |
 |---|---|---|
-| `THINKQUEUE_URL` | commands | the service that `submit`, `watch`, `batch` talk to; else what runs here, else port 8800 |
+| `THINKQUEUE_URL` | commands | the service that they talk to; else what runs here, else port 8800 |
 | `THINKQUEUE_API_KEY` | commands | their API key |
 | `THINKQUEUE_STATE` | commands | the folder of `up`, `.thinkqueue` |
 | `EMBEDDED_REDIS_PORT`, `EMBEDDED_S3_PORT` | `up` | 8801, 8802; the store takes five in a row, and five 10,000 above |

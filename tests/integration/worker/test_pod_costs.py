@@ -1,0 +1,33 @@
+"""Deletion costs, told to a real HTTP server in the place of Kubernetes."""
+
+import json
+
+import httpx
+
+from jobs.figures import WorkerFigures
+from tests.fixtures.http_server import HttpServer
+from worker.pod_costs import COST, PodCosts
+
+PATH = "/api/v1/namespaces/ours/pods/"
+
+
+def worker(pod: str, *, slots: int, free: int) -> WorkerFigures:
+    return WorkerFigures(f"{pod}:7:a1b2c3", "gpu", "ready", slots, free, {})
+
+
+def test_busy_pods_cost_their_jobs_and_only_changes_are_told(http_server: HttpServer) -> None:
+    for pod in ("gpu-a", "gpu-b"):
+        http_server.answer(PATH + pod)
+    costs = PodCosts(httpx.Client(base_url=http_server.url("")), "ours", lambda: "token-1")
+    costs.tell([worker("gpu-a", slots=8, free=3), worker("gpu-b", slots=8, free=8), worker("gone", slots=8, free=8)])
+    costs.tell([worker("gpu-a", slots=8, free=3), worker("gpu-b", slots=8, free=7)])
+    told = [(one.path.removeprefix(PATH), json.loads(one.body)) for one in http_server.received]
+    assert [(pod, body["metadata"]["annotations"][COST]) for pod, body in told] == [
+        ("gpu-a", "5"),
+        ("gpu-b", "0"),
+        ("gone", "0"),
+        ("gpu-b", "1"),
+    ]
+    headers = {name.lower(): value for name, value in http_server.received[0].headers.items()}
+    assert headers["content-type"] == "application/merge-patch+json"
+    assert headers["authorization"] == "Bearer token-1"

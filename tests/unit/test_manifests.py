@@ -1,0 +1,106 @@
+"""The Kubernetes manifests, held against the code that they run; their schemas are `make lint`'s."""
+
+import shutil
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+from api.replies import AutoscaleReply, StageScale
+from jobs.settings import Settings
+from k8s.check import OVERLAYS, built
+from worker.gpu import DRAIN_S
+
+PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+
+pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is missing")
+
+
+@pytest.fixture(scope="module", params=OVERLAYS)
+def objects(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    return built(request.param)
+
+
+def of_kind(objects: list[dict[str, Any]], *kinds: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    return ((item["metadata"]["name"], item) for item in objects if item["kind"] in kinds)
+
+
+def pods(objects: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, item in of_kind(objects, "Deployment", "StatefulSet", "Job"):
+        yield name, item["spec"]["template"]["spec"]
+
+
+def test_each_container_runs_a_program_that_exists_as_process_one(objects: list[dict[str, Any]]) -> None:
+    for name, pod in pods(objects):
+        for container in pod["containers"]:
+            if not container["image"].startswith(("thinkqueue", "registry.example.com/thinkqueue")):
+                continue
+            command = container["command"]
+            if command[:2] == ["python", "-m"]:
+                assert find_spec(command[2]) is not None, name
+            else:
+                assert command[:2] in (["thinkqueue", "init"], ["hf", "download"]), name
+
+
+def test_no_pod_may_do_more_than_it_must(objects: list[dict[str, Any]]) -> None:
+    for name, pod in pods(objects):
+        assert pod["automountServiceAccountToken"] is (name == "pod-costs"), name
+        assert pod["securityContext"]["runAsNonRoot"], name
+        for container in pod["containers"]:
+            assert container["securityContext"]["readOnlyRootFilesystem"], name
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}, name
+            assert "memory" in container["resources"]["limits"], name
+
+
+def test_probes_ask_for_what_is_answered(objects: list[dict[str, Any]]) -> None:
+    for name, pod in pods(objects):
+        for container in pod["containers"]:
+            ports = {port["name"] for port in container.get("ports", ())}
+            for probe in (container[kind] for kind in PROBES if kind in container):
+                if "httpGet" in probe:
+                    assert probe["httpGet"]["path"] in ("/livez", "/readyz", "/healthz"), name
+                    assert probe["httpGet"]["port"] in ports, name
+
+
+def test_each_setting_exists(objects: list[dict[str, Any]]) -> None:
+    names = {name.upper() for name in Settings.model_fields}
+    for _, item in of_kind(objects, "ConfigMap"):
+        assert set(item["data"]) <= names
+
+
+def test_a_gpu_worker_has_time_to_load_and_to_drain(objects: list[dict[str, Any]]) -> None:
+    pod = dict(pods(objects))["gpu"]
+    assert pod["terminationGracePeriodSeconds"] >= DRAIN_S + 30
+    probe = pod["containers"][0]["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 1_800
+
+
+def test_the_keeper_is_never_scaled_away(objects: list[dict[str, Any]]) -> None:
+    assert dict(of_kind(objects, "Deployment"))["keeper"]["spec"]["replicas"] >= 1
+    targets = {item["spec"]["scaleTargetRef"]["name"] for _, item in of_kind(objects, "ScaledObject")}
+    assert targets <= {"gpu", "cpu"}
+
+
+def test_keda_reads_what_autoscale_answers(objects: list[dict[str, Any]]) -> None:
+    for _, item in of_kind(objects, "ScaledObject"):
+        trigger = item["spec"]["triggers"][0]["metadata"]
+        stage, field = trigger["valueLocation"].split(".")
+        assert stage in AutoscaleReply.model_fields
+        assert field in StageScale.model_fields
+        assert trigger["url"].endswith("/v1/autoscale")
+
+
+def test_only_those_that_must_reach_out_of_the_cluster(objects: list[dict[str, Any]]) -> None:
+    policies = dict(of_kind(objects, "NetworkPolicy"))
+    assert policies["deny-all"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    wide = [
+        name
+        for name, item in policies.items()
+        for rule in item["spec"].get("egress", ())
+        for to in rule.get("to", ())
+        if to.get("ipBlock", {}).get("cidr") == "0.0.0.0/0"
+    ]
+    assert wide == ["out"]
+    chosen = policies["out"]["spec"]["podSelector"]["matchExpressions"][0]["values"]
+    assert chosen == ["cpu", "keeper", "fetch-model"]

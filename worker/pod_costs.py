@@ -1,0 +1,81 @@
+"""PROCESS, on Kubernetes only: tells it which gpu pods have jobs, so that scaling down takes the idle ones first.
+
+``python -m worker.pod_costs``. An HPA picks the pods that it ends by their deletion cost; without one, a busy worker
+may go while an idle one stays. A process of its own, because it alone holds a token of the cluster. Nothing is lost
+while it is away: a busy worker that must go hands its jobs back.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import structlog
+
+from jobs.errors import ThinkqueueError
+from jobs.figures import FiguresReader, WorkerFigures
+from jobs.logs import configure_logs
+from jobs.monitor import watch_over
+from jobs.record import Stage
+from jobs.scripts import connect
+from jobs.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+EVERY_S = 10.0
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+COST = "controller.kubernetes.io/pod-deletion-cost"
+
+
+class PodCosts:
+    """The number of its jobs, as each gpu worker's deletion cost."""
+
+    def __init__(self, api: httpx.Client, namespace: str, token: Callable[[], str]) -> None:
+        self._api = api
+        self._namespace = namespace
+        self._token = token
+        self._told: dict[str, int] = {}
+
+    def tell(self, workers: list[WorkerFigures]) -> None:
+        """Only what has changed. A pod that is gone, or is none of this cluster, is passed over."""
+        costs = {worker.id.partition(":")[0]: worker.slots - worker.free for worker in workers}
+        for pod, cost in costs.items():
+            if self._told.get(pod) != cost:
+                self._patch(pod, cost)
+        self._told = costs
+
+    def _patch(self, pod: str, cost: int) -> None:
+        reply = self._api.patch(
+            f"/api/v1/namespaces/{self._namespace}/pods/{pod}",
+            json={"metadata": {"annotations": {COST: str(cost)}}},
+            # The token is replaced every hour.
+            headers={"Content-Type": "application/merge-patch+json", "Authorization": f"Bearer {self._token()}"},
+        )
+        if reply.status_code not in (200, 404):
+            log.warning("pod.cost_refused", pod=pod, status=reply.status_code)
+
+
+def main() -> None:
+    settings = Settings()
+    configure_logs(settings, process="pod_costs")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    reader = FiguresReader(connect(settings))
+    watch_over(settings)
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
+    url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    with httpx.Client(base_url=url, verify=str(ACCOUNT / "ca.crt"), timeout=10) as api:
+        costs = PodCosts(api, (ACCOUNT / "namespace").read_text(), lambda: (ACCOUNT / "token").read_text())
+        while not stop.is_set():
+            try:
+                costs.tell(list(reader.read().stages[Stage.GPU].workers))
+            except (ThinkqueueError, httpx.HTTPError) as error:
+                log.warning("pod.costs_missed", error=type(error).__name__)
+            stop.wait(EVERY_S)
+
+
+if __name__ == "__main__":
+    main()
