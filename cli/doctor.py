@@ -27,6 +27,7 @@ from jobs.figures import FiguresReader
 from jobs.record import Stage
 from jobs.scripts import connect
 from jobs.settings import Settings
+from worker import landlock
 
 app = typer.Typer()
 console = Console(soft_wrap=True, highlight=False)
@@ -85,7 +86,7 @@ def examine(installation: Installation) -> Iterator[Finding]:
     embedded = {name for name in ("REDIS_URL", "S3_ENDPOINT") if name not in os.environ}
     if embedded and running is None and (installation.folder / "env").exists():
         yield Finding("note", f"{installation.folder} is not running", "`thinkqueue up` starts it, its servers too.")
-    for check in (_redis, _store, _disk, _model, _gpu, _office, _ports, _workers):
+    for check in (_redis, _store, _disk, _model, _gpu, _cpu_worker, _ports, _workers):
         yield from check(settings, installation)
 
 
@@ -198,7 +199,10 @@ def _gpu(settings: Settings, _: Installation) -> Iterator[Finding]:
         yield Finding("note", "torch is not installed: no gpu worker can run here")
 
 
-def _office(_settings: Settings, _: Installation) -> Iterator[Finding]:
+def _cpu_worker(_settings: Settings, _: Installation) -> Iterator[Finding]:
+    if landlock.version() < 1:
+        way_out = "Linux 5.13 or newer has it; without it only process limits stand before strangers' files."
+        yield Finding("note", "no Landlock in this kernel", way_out)
     if shutil.which("soffice") is None:
         yield Finding("note", "no LibreOffice: slides are refused", "apt install libreoffice-impress-nogui")
     else:
