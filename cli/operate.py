@@ -94,14 +94,12 @@ def _await_empty(reader: FiguresReader, give_up: float) -> int:
 
 
 def _picture(figures: Figures, settings: Settings, *, is_open: bool) -> RenderableType:
-    stages = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("stage", "waiting", "high", "default", "low", "next waited", "held", "a second", "each takes"):
-        stages.add_column(name, justify="left" if name == "stage" else "right")
-    for name in ("ready", "starting", "draining", "slots", "wanted", "because"):
-        stages.add_column(name, justify="left" if name == "because" else "right")
+    lines = _table("stage", "waiting", "high", "default", "low", "next waits", "held", "a second", "each takes")
+    workers = _table("stage", "ready", "starting", "draining", "slots", "wanted", "because")
     for stage, found in figures.stages.items():
         decision = decide(stage, figures, Plan.of(stage, settings))
-        stages.add_row(stage, *_row(found), str(decision.wanted), decision.reason)
+        lines.add_row(stage, *_line_cells(found))
+        workers.add_row(stage, *_worker_cells(found), str(decision.wanted), decision.reason)
     memory = f"{figures.memory_used / 2**20:,.0f} MiB"
     if figures.memory_limit:
         memory += f" of {figures.memory_limit / 2**20:,.0f}"
@@ -112,18 +110,29 @@ def _picture(figures: Figures, settings: Settings, *, is_open: bool) -> Renderab
     rest.add_row("ended", ", ".join(f"{count:,} {status}" for status, count in _ended(figures).items()) or "none yet")
     rest.add_row("Redis", memory)
     rest.add_row("intake", "open" if is_open else "[yellow]shut; thinkqueue drain --open takes jobs again[/]")
-    return Group(stages, "", rest)
+    return Group(lines, "", workers, "", rest)
 
 
-def _row(found: StageFigures) -> list[str]:
+def _table(*names: str) -> Table:
+    """Narrow enough for 80 columns."""
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name in names:
+        table.add_column(name, justify="left" if name in ("stage", "because") else "right", no_wrap=True)
+    return table
+
+
+def _line_cells(found: StageFigures) -> list[str]:
     lanes = [f"{found.lanes[lane].waiting:,}" for lane in ("high", "default", "low")]
     head = max((line.head_s for line in found.lanes.values()), default=0.0)
+    pace = [f"{found.arrivals_per_s:.2f}", _span(found.job_s) if found.job_s else "–"]
+    return [f"{found.waiting:,}", *lanes, _span(head), f"{found.held:,}", *pace]
+
+
+def _worker_cells(found: StageFigures) -> list[str]:
     ready = found.in_state("ready")
     slots = sum(worker.slots for worker in ready)
     busy = slots - sum(worker.free for worker in ready)
-    states = [str(len(found.in_state(state))) for state in ("ready", "starting", "draining")]
-    pace = [f"{found.arrivals_per_s:.2f}", _span(found.job_s) if found.job_s else "–"]
-    return [f"{found.waiting:,}", *lanes, _span(head), f"{found.held:,}", *pace, *states, f"{busy}/{slots}"]
+    return [str(len(found.in_state(state))) for state in ("ready", "starting", "draining")] + [f"{busy}/{slots}"]
 
 
 def _span(seconds: float) -> str:

@@ -28,15 +28,15 @@ class Terminal:
 @pytest.fixture
 def operator(table: Table, servers: Servers, tmp_path: Path) -> Terminal:
     secret = table.settings.webhook_secret.get_secret_value()
-    return Terminal({**servers.environment(), "WEBHOOK_SECRET": secret, "COLUMNS": "180"}, tmp_path)
+    return Terminal({**servers.environment(), "WEBHOOK_SECRET": secret, "COLUMNS": "80"}, tmp_path)
 
 
 def test_status_shows_lines_and_workers(operator: Terminal, table: Table) -> None:
     table.queued("job_a", lane="high")
     table.store.heartbeat(Worker("w1", "gpu", "starting", 8, 8), {})
-    line = next(row for row in operator("status", "--once").splitlines() if row.startswith("gpu"))
-    assert line.split()[:5] == ["gpu", "1", "1", "0", "0"]
-    assert "backlog" in line
+    line, workers = (row.split() for row in operator("status", "--once").splitlines() if row.startswith("gpu"))
+    assert line[:5] == ["gpu", "1", "1", "0", "0"]
+    assert workers == ["gpu", "0", "1", "0", "0/0", "1", "backlog"]
 
 
 def test_drain_shuts_the_door_and_waits_for_what_is_in(operator: Terminal, table: Table, client: TestClient) -> None:
