@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- One worker's sign of life: renews its leases and says what became of its jobs.
--- pace:{stage}     slots
+-- pace:{stage}     slots, of a ready one
 -- workers          the worker by time of its last beat
 -- worker:{w}       what it is and has free
 -- leases:{stage}   its jobs, renewed: an expired lease too, while nobody has taken it
@@ -18,7 +18,7 @@ redis.call('ZADD', 'workers', now, worker)
 redis.call('HSET', 'worker:' .. worker, 'stage', stage, 'state', ARGV[3], 'slots', ARGV[4], 'free', ARGV[5])
 redis.call('PEXPIRE', 'worker:' .. worker, 4 * lease)
 redis.call('PEXPIRE', 'suspect:' .. worker, 4 * lease)
-redis.call('HSET', 'pace:' .. stage, 'slots', ARGV[4])
+if ARGV[3] == 'ready' then redis.call('HSET', 'pace:' .. stage, 'slots', ARGV[4]) end
 
 local answer = {'ok'}
 for index = 7, #ARGV, 2 do
