@@ -34,14 +34,13 @@ STREAMS = Gauge("thinkqueue_streams", "Event streams that are open here.")
 # ── gpu worker ──
 STAGE_SECONDS = Histogram(
     "thinkqueue_stage_seconds",
-    "Of jobs that were generated: prepare (from the 202 until it is ready), queue, prefill, decode.",
+    "Of jobs that were generated: prepared (from the 202 until it is ready), queued, prefill, decode.",
     ["stage"],
     buckets=SECONDS,
 )
 FIRST_TOKEN_SECONDS = Histogram(
     "thinkqueue_first_token_seconds", "From a gpu worker's claim to the job's first token there.", buckets=SECONDS
 )
-GENERATED = Counter("thinkqueue_generated_tokens_total", "Tokens that were sampled.", ["kind"])
 THINKING_TOKENS = Histogram("thinkqueue_thinking_tokens", "Thinking tokens of one job.", buckets=TOKENS)
 CUTOFFS = Counter("thinkqueue_thinking_cutoffs_total", "Thinking that was closed for the model.", ["reason"])
 RESUMES = Counter("thinkqueue_resumes_total", "Jobs that went on from another worker's journal.")

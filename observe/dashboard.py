@@ -63,7 +63,33 @@ ROWS: list[tuple[str, list[tuple[str, str, list[Query]]]]] = [
             ("Backlog", "s", _each("backlog_seconds", "stage")),
             ("Slots", "short", [('max by (state) (thinkqueue_slots{stage="gpu"})', "{{state}}")]),
             ("First token", "s", _quantiles("first_token_seconds")),
-            ("Tokens, a second", "short", _sum("generated_tokens_total", "kind")),
+            (
+                "Tokens, a second",
+                "short",
+                [
+                    (f"sum({_rate('engine_sampled_tokens_total')})", "sampled"),
+                    (f"sum({_rate('engine_prefill_tokens_total')})", "read"),
+                ],
+            ),
+            (
+                "Batch",
+                "percentunit",
+                [
+                    ("sum(thinkqueue_engine_running) / sum(thinkqueue_engine_slots)", "slots in use"),
+                    ("1 - sum(thinkqueue_engine_kv_free_tokens) / sum(thinkqueue_engine_kv_tokens)", "KV cache in use"),
+                ],
+            ),
+            (
+                "GPU memory in use",
+                "bytes",
+                [
+                    (
+                        "thinkqueue_gpu_memory_bytes{state='total'} - on(instance)"
+                        " thinkqueue_gpu_memory_bytes{state='free'}",
+                        "{{instance}}",
+                    )
+                ],
+            ),
             ("Thinking tokens of a job", "short", _quantiles("thinking_tokens")),
             ("Thinking closed, by reason", "short", _sum("thinking_cutoffs_total", "reason")),
             (
