@@ -52,6 +52,13 @@ DELIVERY_SECONDS = Histogram("thinkqueue_delivery_seconds", "One try, until its 
 ROUNDS = Counter("thinkqueue_keeper_rounds_total", "Looks of the keeper at what is overdue.")
 
 
+# Told as 0 before the first one comes: a rate over a counter's birth would miss it.
+for _outcome in ("delivered", "pending", "abandoned"):
+    DELIVERIES.labels("webhook", _outcome)
+for _reason in ("budget", "repetition"):
+    CUTOFFS.labels(_reason)
+
+
 class TableCollector(Collector):
     """The job table at the time of the question; a store that does not answer is told as ``thinkqueue_table_up 0``."""
 
@@ -145,12 +152,12 @@ def _totals(figures: Figures) -> Iterator[Metric]:
     ended = CounterMetricFamily("thinkqueue_jobs_ended", "Jobs by how they ended.", labels=["status", "code"])
     lost = CounterMetricFamily("thinkqueue_leases_lost", "Jobs taken from a worker that was lost.", labels=["stage"])
     tokens = CounterMetricFamily("thinkqueue_tokens", "Tokens of ended jobs.", labels=["kind"])
+    for stage in Stage:
+        lost.add_metric([stage], figures.totals.get(f"lost:{stage}", 0))
+    for kind in ("input", "thinking", "answer"):
+        tokens.add_metric([kind], figures.totals.get(f"tokens:{kind}", 0))
     for name, count in figures.totals.items():
-        family, _, label = name.partition(":")
-        if family == "lost":
-            lost.add_metric([label], count)
-        elif family == "tokens":
-            tokens.add_metric([label], count)
-        else:
-            ended.add_metric([family, label], count)
+        status, _, code = name.partition(":")
+        if status not in ("lost", "tokens"):
+            ended.add_metric([status, code], count)
     yield from (ended, lost, tokens)

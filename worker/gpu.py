@@ -18,13 +18,16 @@ from jobs.blobs import Blobs
 from jobs.epoch import wait_until_ready
 from jobs.errors import NotInitialised, Unavailable
 from jobs.logs import configure_logs
+from jobs.monitor import watch_over
 from jobs.record import Stage
 from jobs.scripts import connect
 from jobs.settings import Settings
 from jobs.store import JobStore
 from worker.consumer import consume
 from worker.engine import Engine, EngineLimits, EngineLoop
+from worker.heart import Heart
 from worker.inference import Inference
+from worker.meter import tell_of_engine
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +54,11 @@ class Residence(bootsteps.StartStopStep):  # type: ignore[misc]
         settings: Settings = parent.app.settings
         model = str(POCKET) if settings.model == "pocket" else settings.model
         log.info("model.loading", model=settings.model, family=settings.family_name)
+        store = JobStore(connect(settings))
+        # Told while the model loads, so that nobody starts more workers than are wanted.
+        starting = Heart(store, stage=Stage.GPU, slots=0)
+        starting.start()
+        starting.tell("starting")
         engine = Engine.load(
             model,
             revision=settings.model_revision,
@@ -61,8 +69,10 @@ class Residence(bootsteps.StartStopStep):  # type: ignore[misc]
         )
         loop = EngineLoop(engine, on_lost=self._lose)
         loop.start()
-        inference = Inference(JobStore(connect(settings)), Blobs(settings), settings, engine, loop)
+        inference = Inference(store, Blobs(settings), settings, engine, loop)
+        starting.stop()
         inference.start()
+        tell_of_engine(engine.stats)
         Residence.loop, Residence.inference = loop, inference
         log.info(
             "worker.ready",
@@ -90,9 +100,20 @@ class Residence(bootsteps.StartStopStep):  # type: ignore[misc]
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+def _is_live() -> bool:
+    """While the model loads, and as long as the engine finishes its steps."""
+    return Residence.inference is None or Residence.inference.heart.is_beating
+
+
+def _is_ready() -> bool:
+    """The model is resident."""
+    return Residence.inference is not None and Residence.inference.heart.worker.state == "ready"
+
+
 def main() -> None:
     settings = Settings()
     configure_logs(settings, process="gpu")
+    watch_over(settings, is_live=_is_live, is_ready=_is_ready)
     wait_until_ready(JobStore(connect(settings)), Blobs(settings))
     app = bells.configure(settings)
     app.settings = settings

@@ -51,6 +51,11 @@ class Heart:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
 
+    @property
+    def is_beating(self) -> bool:
+        """False: the worker makes no progress, and its leases run out."""
+        return self._is_progressing()
+
     def start(self) -> None:
         self._thread.start()
 

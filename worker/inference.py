@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from jobs import metrics
 from jobs.bells import ring
 from jobs.blobs import Blobs
 from jobs.ending import Ending
@@ -20,6 +21,7 @@ from jobs.store import Claimed, JobStore
 from worker.engine import Engine, EngineLoop
 from worker.generation import Bench, Drain, Generation, HandedBack
 from worker.heart import Heart, Lease
+from worker.meter import generated
 from worker.outcome import Outcome
 from worker.scribe import Scribe
 
@@ -124,6 +126,7 @@ class Inference:
         with self.heart.hold(job) as lease:
             try:
                 result = Generation(self._bench, claimed, lease, job_log).run()
+                generated(result)
             except JobFailed as failure:
                 result = _failed(job, failure.failure_code, failure.message)
             except ClaimLost:
@@ -174,6 +177,7 @@ class Inference:
             # Its lease runs out; a cancelled one is ended by the keeper then.
             job_log.warning("job.hand_back_missed", reason=reason, code=error.code)
         else:
+            metrics.HANDED_BACK.inc()
             job_log.info("job.handed_back", reason=reason)
 
 

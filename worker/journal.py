@@ -4,10 +4,12 @@ import threading
 import time
 from collections.abc import Sequence
 
+from jobs import metrics
 from jobs.errors import JournalGap, NotInitialised, Unavailable
 from jobs.events import Event, EventType, JournalToken, tokens_data
 from jobs.record import Job
 from jobs.store import JobStore, Signal
+from worker.meter import FirstToken
 
 
 class JournalWriter:
@@ -22,6 +24,7 @@ class JournalWriter:
         self._job = job
         self._first_seq = last_seq + 1
         self._tokens = tokens
+        self._first_token = FirstToken()
         self._events: list[Event] = []
         self._written = 0
         """Of the events, from the first on."""
@@ -39,9 +42,12 @@ class JournalWriter:
         if restarted:
             self._tokens = 0
             data["restarted"] = True
+        if self._tokens:
+            metrics.RESUMES.inc()
         self._add("started", data)
 
     def tokens(self, tokens: Sequence[JournalToken], *, stage: str, text: str, thinking_tokens: int) -> None:
+        self._first_token.came()
         self._add("tokens", tokens_data(tokens, stage, text, thinking_tokens), tokens=len(tokens))
 
     def flush(self) -> Signal:

@@ -16,7 +16,7 @@ class Watched:
     def __init__(self, service: Service) -> None:
         self.service = service
         first = free_ports(4)
-        self.ports = {name: first + step for step, name in enumerate(("api", "cpu", "keeper"))}
+        self.ports = {name: first + step for step, name in enumerate(("api", "cpu", "gpu", "keeper"))}
 
     def start(self, *names: str) -> None:
         for name in names:
@@ -48,7 +48,9 @@ def watched(bare_service: Service) -> Watched:
 
 
 def test_each_process_is_live_then_ready_and_counts_what_it_does(watched: Watched) -> None:
-    watched.service.start("gpu")
+    watched.start("gpu")
+    # The model is loaded before the first job is taken, and a probe must not kill it meanwhile.
+    watched.service.wait(lambda: watched.status("gpu", "/livez") == 200, "a live gpu worker")
     watched.start("api", "cpu", "keeper")
     for name in watched.ports:
         watched.service.wait(lambda name=name: watched.status(name, "/readyz") == 200, f"a ready {name}", 60)
@@ -65,6 +67,9 @@ def test_each_process_is_live_then_ready_and_counts_what_it_does(watched: Watche
     assert found["thinkqueue_jobs_ended_total{code=,status=completed}"] == 1
     assert found["thinkqueue_workers{stage=gpu,state=ready}"] == 1
     assert found["thinkqueue_workers_wanted{stage=gpu}"] == 0
+    assert found["thinkqueue_stage_seconds_count{stage=decode}"] == 1
+    assert found["thinkqueue_first_token_seconds_count{}"] == 1
+    assert found["thinkqueue_thinking_cutoffs_total{reason=budget}"] == 1
     assert found["thinkqueue_table_up{}"] == 1
     assert found["thinkqueue_keeper_rounds_total{}"] > 0
 

@@ -1,5 +1,6 @@
 """The inference engine: a library that knows nothing of jobs, queues or URLs. The only home of torch."""
 
+from worker.engine.device import device_memory
 from worker.engine.engine import Engine, EngineStats
 from worker.engine.errors import DeviceLost, EngineError, ModelUnusable, SequenceError
 from worker.engine.events import Delta, Ended, Event, Failed, Stage, Token
@@ -28,4 +29,5 @@ __all__ = [
     "Stage",
     "Token",
     "Video",
+    "device_memory",
 ]
