@@ -63,6 +63,11 @@ CMD ["python", "-m", "api"]
 
 FROM base AS gpu
 ENV HF_HOME=/models
+# Triton builds its kernels' launchers at the first start, into HOME.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
 COPY --from=made-gpu /opt/thinkqueue /opt/thinkqueue
 COPY --from=made-gpu /app /app
 RUN install --directory --owner=10001 --group=10001 /models
