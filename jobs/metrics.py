@@ -55,6 +55,8 @@ ROUNDS = Counter("thinkqueue_keeper_rounds_total", "Looks of the keeper at what 
 # Told as 0 before the first one comes: a rate over a counter's birth would miss it.
 for _outcome in ("delivered", "pending", "abandoned"):
     DELIVERIES.labels("webhook", _outcome)
+for _stage in ("prepared", "queued", "prefill", "decode"):
+    STAGE_SECONDS.labels(_stage)
 for _reason in ("budget", "repetition"):
     CUTOFFS.labels(_reason)
 
