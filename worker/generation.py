@@ -41,8 +41,9 @@ LOOK_S = 0.25
 """How often a job that hears nothing looks at its lease, its time limit and the worker's drain."""
 ABORT_LIMIT_S = 60.0
 """A step in progress is finished before an abort is answered; the longest is a prefill of a full context."""
-TAIL_LIMIT_S = 10.0
-"""For the last tokens of a generation to reach its stream, before it ends without them."""
+TAIL_LIMIT_S = 60.0
+"""For the last tokens of a generation to reach its stream. Its end needs the same server, so there is no hurry; a table
+that was wiped never takes them, and the result has to be written all the same."""
 
 
 class HandedBack(Exception):

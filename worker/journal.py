@@ -51,7 +51,7 @@ class JournalWriter:
         self._add("tokens", tokens_data(tokens, stage, text, thinking_tokens), tokens=len(tokens))
 
     def flush(self) -> Signal:
-        """Write what there is, and ask whether to go on.
+        """Write what there is, and ask whether to go on. ``lost`` and ``unknown``: nothing was written.
 
         Raises:
             Unavailable, NotInitialised: nothing was written; it is kept for the next flush.
@@ -64,19 +64,21 @@ class JournalWriter:
             except JournalGap as gap:
                 self._written = max(0, gap.last_seq + 1 - self._first_seq)
                 raise
-            self._written += len(events)
+            if signal in ("ok", "cancel"):
+                self._written += len(events)
             return signal
 
     def flush_fully(self, *, until: float, stop: threading.Event) -> bool:
         """Try until all is written, until a moment of the monotonic clock, or ``stop``. False: not all is."""
         while True:
             try:
-                self.flush()
+                signal = self.flush()
             except (Unavailable, NotInitialised):
-                if time.monotonic() >= until or stop.wait(0.2):
-                    return False
-            else:
+                signal = "unknown"
+            if signal in ("ok", "cancel"):
                 return True
+            if signal == "lost" or time.monotonic() >= until or stop.wait(0.2):
+                return False
 
     def _add(self, kind: EventType, data: dict[str, object], *, tokens: int = 0) -> None:
         with self._adding:
