@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 
 from tests.fixtures.api import HELLO
@@ -141,6 +142,8 @@ def test_while_a_server_is_frozen_everybody_hears_so_in_time(
 
     with ThreadPoolExecutor(100) as pool:
         servers.processes[server].send_signal(signal.SIGSTOP)
+        stopped = psutil.Process(servers.processes[server].pid)
+        api.wait(lambda: stopped.status() == psutil.STATUS_STOPPED, f"stop of {server}")
         try:
             assert set(pool.map(post, range(150))) == {(503, code)}
             ready = api.http.get("/readyz", timeout=PATIENCE_S)
