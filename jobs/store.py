@@ -68,12 +68,22 @@ class Sealed:
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How a gpu worker is doing; zeros for the others."""
+
+    kv_free: int = 0
+    """Tokens that still fit into its KV cache."""
+    tokens_per_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
     id: str
     stage: str
     state: str
     slots: int
     free: int
+    pace: Pace = Pace()
 
 
 class JobStore:
@@ -254,9 +264,8 @@ class JobStore:
     def heartbeat(self, worker: Worker, claims: dict[str, str]) -> dict[str, Signal]:
         """Renew the leases of ``{job id: claim}``; says of each job whether to go on."""
         pairs = [item for pair in claims.items() for item in pair]
-        reply = self._scripts.call(
-            "heartbeat", worker.id, worker.stage, worker.state, worker.slots, worker.free, LEASE_MS, *pairs
-        )
+        told = (worker.slots, worker.free, LEASE_MS, worker.pace.kv_free, round(worker.pace.tokens_per_s, 1))
+        reply = self._scripts.call("heartbeat", worker.id, worker.stage, worker.state, *told, *pairs)
         return dict(zip(claims, cast("list[Signal]", reply[1:]), strict=True))
 
     def append(self, job_id: str, claim: str, events: Sequence[Event], *, tokens: int) -> Signal:

@@ -16,7 +16,7 @@ import structlog
 
 from jobs.errors import ThinkqueueError
 from jobs.record import HEARTBEAT_S, Job
-from jobs.store import JobStore, Worker
+from jobs.store import JobStore, Pace, Worker
 
 log = structlog.get_logger(__name__)
 
@@ -39,13 +39,20 @@ def host_prefix() -> str:
 
 class Heart:
     def __init__(
-        self, store: JobStore, *, stage: str, slots: int, is_progressing: Callable[[], bool] = lambda: True
+        self,
+        store: JobStore,
+        *,
+        stage: str,
+        slots: int,
+        is_progressing: Callable[[], bool] = lambda: True,
+        pace: Callable[[], Pace] = Pace,
     ) -> None:
         # A restarted pod may have the same name and pid as the one before it.
         name = f"{host_prefix()}{os.getpid()}:{secrets.token_hex(3)}"
         self.worker = Worker(id=name, stage=stage, state="starting", slots=slots, free=slots)
         self._store = store
         self._is_progressing = is_progressing
+        self._pace = pace
         self._leases: dict[str, Lease] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -93,7 +100,8 @@ class Heart:
     def _beat(self) -> None:
         with self._lock:
             leases = dict(self._leases)
-        present = replace(self.worker, free=max(0, self.worker.slots - len(leases)))
+        free = max(0, self.worker.slots - len(leases))
+        present = replace(self.worker, free=free, pace=self._pace())
         try:
             signals = self._store.heartbeat(present, {lease.job_id: lease.claim for lease in leases.values()})
         except ThinkqueueError as error:

@@ -17,7 +17,7 @@ from jobs.logs import job_logger
 from jobs.record import Job, JobStatus, Stage, new_claim
 from jobs.result import JobResult
 from jobs.settings import Settings
-from jobs.store import Claimed, JobStore
+from jobs.store import Claimed, JobStore, Pace
 from worker.engine import Engine, EngineLoop
 from worker.generation import Bench, Drain, Generation, HandedBack
 from worker.heart import Heart, Lease
@@ -64,7 +64,10 @@ class Inference:
             stage=Stage.GPU,
             slots=engine.slots,
             is_progressing=lambda: time.monotonic() - loop.last_progress < STUCK_S,
+            pace=self._pace,
         )
+
+        self._counted = (time.monotonic(), 0)
 
     def start(self) -> None:
         self._scribe.start()
@@ -101,6 +104,12 @@ class Inference:
                 self._threads.submit(self._take, claimed)
         # Another worker may be free for what this one leaves.
         ring(self._store, Stage.GPU)
+
+    def _pace(self) -> Pace:
+        """Tokens a second since the last time that it was asked."""
+        stats, now = self._engine.stats(), time.monotonic()
+        (then, before), self._counted = self._counted, (now, stats.sampled_tokens)
+        return Pace(stats.kv_free, (stats.sampled_tokens - before) / max(now - then, 0.1))
 
     def _room(self) -> int:
         """KV tokens that are nobody's. A job alone may need more than there is: the engine then says what fits."""

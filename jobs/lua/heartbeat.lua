@@ -6,7 +6,8 @@
 -- leases:{stage}   its jobs, renewed: an expired lease too, while nobody has taken it
 -- suspect:{w}      lives as long as the worker
 --
--- ARGV: worker, stage, state: starting | ready | draining | gone, slots, free slots, lease in ms, then id, claim of each job
+-- ARGV: worker, stage, state: starting | ready | draining | gone, slots, free slots, lease in ms, free KV
+--       tokens, tokens a second, then id, claim of each job
 -- Replies: ok, then for each job ok | cancel | lost | unknown
 local worker, stage, lease = ARGV[1], ARGV[2], tonumber(ARGV[6])
 if ARGV[3] == 'gone' then
@@ -15,13 +16,14 @@ if ARGV[3] == 'gone' then
   return {'ok'}
 end
 redis.call('ZADD', 'workers', now, worker)
-redis.call('HSET', 'worker:' .. worker, 'stage', stage, 'state', ARGV[3], 'slots', ARGV[4], 'free', ARGV[5])
+redis.call('HSET', 'worker:' .. worker, 'stage', stage, 'state', ARGV[3], 'slots', ARGV[4], 'free', ARGV[5],
+  'kv_free', ARGV[7], 'tokens_per_s', ARGV[8])
 redis.call('PEXPIRE', 'worker:' .. worker, 4 * lease)
 redis.call('PEXPIRE', 'suspect:' .. worker, 4 * lease)
 if ARGV[3] == 'ready' then redis.call('HSET', 'pace:' .. stage, 'slots', ARGV[4]) end
 
 local answer = {'ok'}
-for index = 7, #ARGV, 2 do
+for index = 9, #ARGV, 2 do
   local id = ARGV[index]
   local word = refusal(id, ARGV[index + 1])
   if not word then
