@@ -18,7 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import Glm4vConfig, Glm4vForConditionalGeneration
 
 from families import FAMILIES, SamplingDefaults
-from pocket.build import END_TOKENS, make_image_processor, make_tokenizer
+from pocket.model import END_TOKENS, make_image_processor, make_tokenizer
 from worker.engine import Engine, EngineLimits, Event, ModelInputs, Request, Sampling
 from worker.engine.loading import LoadedModel
 from worker.engine.vocabulary import Vocabulary

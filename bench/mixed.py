@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from families import FAMILIES
-from pocket.build import build
+from pocket.untrained import build
 from worker.engine import Delta, Engine, EngineLimits, Event, ModelInputs, Request, Sampling
 from worker.engine.loading import LoadedModel, load
 

@@ -168,11 +168,15 @@ def check_ports(*settings: dict[str, int]) -> None:
 
 def build_pocket(console: Console) -> None:
     """In a process of its own: this one is to stay small, and torch is large."""
-    if (WEIGHTS / "recipe.txt").exists():
+    if (WEIGHTS / "model.safetensors").exists():
         return
-    with console.status("building the pocket model"):
+    with console.status("building the pocket model, untrained"):
         done = subprocess.run(
-            [sys.executable, "-m", "pocket.build"], capture_output=True, text=True, timeout=300, check=False
+            [sys.executable, "-m", "pocket.untrained", str(WEIGHTS)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
     if done.returncode:
         raise CannotStart(f"The pocket model cannot be built:\n{done.stderr[-2_000:]}")

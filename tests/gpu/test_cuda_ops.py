@@ -112,7 +112,7 @@ def test_norms_gates_and_turns(shape: TextShape, dtype: torch.dtype) -> None:
 
 def test_the_engine_says_on_a_gpu_what_it_says_on_a_cpu() -> None:
     """float32, a mixed batch, budgets that bite; 40 tokens, because somewhere a near tie parts the two."""
-    from pocket.build import build
+    from pocket.untrained import build
 
     torch.backends.cudnn.allow_tf32 = False  # the tower's convolutions would be near, not equal
     with tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from families import FAMILIES
-from pocket.build import make_tokenizer
+from pocket.model import make_tokenizer
 from worker.engine.cache import BLOCK_TOKENS, BlockPool, blocks_for
 from worker.engine.events import Token
 from worker.engine.scheduler import Plan, Scheduler
