@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-config \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: help demo up test chaos lint format docs lock clean
+.PHONY: help demo up test chaos lint format docs eval lock clean
 
 help:
 	@echo "make demo    a picture goes in, a signed webhook comes out"
@@ -18,6 +18,7 @@ help:
 	@echo "make lint    ruff, mypy, import-linter, hadolint, the schemas of compose, Kubernetes and KEDA"
 	@echo "make format  ruff's formatter and its safe fixes"
 	@echo "make docs    the pages that are made from the code"
+	@echo "make eval    what the pocket model can, by skill and by thinking budget"
 	@echo "make lock    resolve the lock files anew (needs uv)"
 	@echo "make clean   remove .venv and the built model; .thinkqueue stays"
 
@@ -51,6 +52,9 @@ docs: .venv/dev.done
 	$(BIN)/python -m api.problems > docs/errors.md
 	$(BIN)/python -m jobs.configuration > docs/configuration.md
 	$(BIN)/python observe/dashboard.py > observe/grafana/dashboards/thinkqueue.json
+
+eval: .venv/runtime.done
+	$(BIN)/python -m pocket.evaluate
 
 lock:
 	$(LOCK) -o requirements.lock --extra engine --extra embedded pyproject.toml requirements-torch.in

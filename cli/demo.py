@@ -22,11 +22,17 @@ from jobs.record import JobStatus
 from jobs.settings import Settings
 
 PICTURE = Path(__file__).parent / "shapes.png"
-QUESTION = "How many red circles are there?"
-BUDGET = 48
-ANSWER_LIMIT = 32
+POCKET = Path(__file__).parent.parent / "pocket" / "weights"
+UNTRAINED = "recipe.txt"
+"""Stands beside weights that were drawn, not learned."""
+QUESTION = "How many red circles are there? Show where."
+RIGHT = "2"
+"""What the answer begins with, if it is right."""
+BUDGET = 160
+ANSWER_LIMIT = 128
 JOB_LIMIT_S = 120.0
 WEBHOOK_LIMIT_S = 30.0
+LINES = 16
 
 
 class DemoFailed(Exception):
@@ -37,7 +43,7 @@ def demo(installation: Installation, console: Console) -> int:
     """The command. Returns its exit status: 0 only for a completed job and a verified webhook."""
     try:
         with service(installation, console) as (url, settings), Receiver() as receiver:
-            tell_story(url, settings, receiver, console)
+            tell_story(url, settings, receiver, console, installation.folder)
     except (AlreadyRunning, CannotStart, Broken, DemoFailed, httpx.HTTPError) as error:
         console.print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False)
         return 1
@@ -56,7 +62,7 @@ def service(installation: Installation, console: Console) -> Iterator[tuple[str,
             yield started.url, started.settings
 
 
-def tell_story(url: str, settings: Settings, receiver: Receiver, console: Console) -> None:
+def tell_story(url: str, settings: Settings, receiver: Receiver, console: Console, folder: Path) -> None:
     api = httpx.Client(base_url=url, timeout=15)
     console.print(f"\n[bold]1[/]  a picture, [cyan]{PICTURE.name}[/], and a question: [italic]{QUESTION}[/]")
     started = time.monotonic()
@@ -70,6 +76,7 @@ def tell_story(url: str, settings: Settings, receiver: Receiver, console: Consol
     if job["status"] != JobStatus.COMPLETED:
         raise DemoFailed(f"the job ended as {job['status']}: {job['error']}")
     show_result(job, settings, console)
+    show_media(job, console, folder)
     show_webhook(await_webhook(receiver), job_id, settings, console)
     console.print(
         "\nWhat you saw: a thin api took the job and answered at once; a cpu worker checked the picture; the gpu "
@@ -117,25 +124,41 @@ def show_result(job: dict[str, Any], settings: Settings, console: Console) -> No
     closed = f"closed for it ({job['truncation_reason']})" if job["thinking_truncated"] else "closed by itself"
     console.print(
         f"[bold]4[/]  thinking, {usage['thinking_tokens']} of {BUDGET} tokens, {closed}:\n"
-        f"   [dim]{plain(output['thinking'], 160)}[/]\n"
-        f"   answer, {usage['answer_tokens']} tokens: [bold]{plain(output['answer'], 160)}[/]"
+        f"   [dim]{indented(output['thinking'])}[/]\n"
+        f"   answer, {usage['answer_tokens']} tokens: [bold]{indented(output['answer'])}[/]"
     )
     if settings.model == "pocket":
-        console.print(
-            "   [yellow]The embedded model is untrained in this version: its words mean nothing, their path is real.[/]"
-        )
+        console.print(f"   {verdict(output['answer'])}")
     console.print(
         f"   prompt {usage['input_tokens']} tokens · prepared {timings['prepared_ms']} ms · queued"
         f" {timings['queued_ms']} ms · prefill {timings['prefill_ms']} ms · decode {timings['decode_ms']} ms"
     )
+
+
+def verdict(answer: str) -> str:
+    """The picture is known, so the answer can be checked."""
+    if (POCKET / UNTRAINED).exists():
+        return "[yellow]This pocket model is untrained: its words mean nothing, the path that they take is real.[/]"
+    if answer.startswith(RIGHT):
+        return f"[green]That is right: {RIGHT}.[/]"
+    return f"[yellow]That is wrong: it is {RIGHT}. The model is small; pocket/README.md says how often it errs.[/]"
+
+
+def show_media(job: dict[str, Any], console: Console, folder: Path) -> None:
+    """Fetch the boxed picture, as a client would, by its link."""
     for medium in job["media"]:
-        console.print(f"   {medium['kind']} {medium['name']}: {medium['url']}", soft_wrap=True, highlight=False)
+        if medium["kind"] != "annotated":
+            continue
+        file = folder / f"demo-{Path(medium['name']).name}"
+        file.write_bytes(httpx.get(medium["url"], timeout=15).raise_for_status().content)
+        console.print(f"   the picture with its boxes: {file}", soft_wrap=True, highlight=False)
 
 
-def plain(text: str, limit: int) -> str:
-    """One line of it, with nothing that a terminal would obey."""
-    line = "".join(sign if sign.isprintable() else " " for sign in text)
-    return escape(line[:limit] + (" …" if len(line) > limit else ""))
+def indented(text: str) -> str:
+    """At most so many lines of it, with nothing that a terminal would obey."""
+    lines = ["".join(sign if sign.isprintable() else " " for sign in line)[:100] for line in text.splitlines()]
+    shown = [*lines[:LINES], "…"] if len(lines) > LINES else lines
+    return escape("\n   ".join(shown))
 
 
 def await_webhook(receiver: Receiver) -> Delivery:

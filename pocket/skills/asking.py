@@ -28,7 +28,10 @@ def example(
     rng: random.Random, scene: Scene, picture: Image.Image, language: Language, weights: dict[str, float]
 ) -> Example:
     """One question about a picture."""
-    asked = ask(rng, scene, language, weights)
+    return one_question(rng, ask(rng, scene, language, weights), picture, language)
+
+
+def one_question(rng: random.Random, asked: Ask, picture: Image.Image, language: Language) -> Example:
     messages = [_first(rng, asked.question, language)]
     if rng.random() < 0.03:
         messages.insert(0, {"role": "system", "content": [text(rng.choice(SYSTEM))]})

@@ -1,0 +1,74 @@
+"""Examples as files, and back."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pocket.data import FILE, BadExample, read, write
+from pocket.example import Example
+from pocket.lessons import Course, Lessons
+from pocket.skills.film import film
+from pocket.skills.pages import Fonts
+
+GOOD = {
+    "messages": [
+        {"role": "user", "content": "How many?"},
+        {"role": "assistant", "content": "<think>\nOne.\n</think>\n<answer>1</answer>"},
+    ]
+}
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    lessons = Lessons(1, Fonts())
+    examples = [lessons.next(Course(), 4)[0] for _ in range(30)] + [film(random.Random(1), (112, 112), 2, "zh")]
+    assert write(tmp_path, examples) == len(examples)
+    for written, found in zip(examples, read(tmp_path / FILE), strict=True):
+        assert (found.skill, found.language, found.thought, found.answer) == (
+            written.skill, written.language, written.thought, written.answer,
+        )  # fmt: skip
+        assert found.messages == written.messages
+        for one, other in zip(frames(written), frames(found), strict=True):
+            assert (one == other).all()
+        assert [video.seconds for video in found.videos] == [video.seconds for video in written.videos]
+
+
+def frames(example: Example) -> list[np.ndarray]:
+    pictures = [*example.pictures, *(frame for video in example.videos for frame in video.frames)]
+    return [np.asarray(picture) for picture in pictures]
+
+
+def test_the_published_form_is_read(tmp_path: Path) -> None:
+    """GLM-V's own: line breaks inside the marks, no fields of ours."""
+    (tmp_path / FILE).write_text(json.dumps([GOOD]), "utf-8")
+    (example,) = read(tmp_path / FILE)
+    assert (example.thought.strip(), example.answer) == ("One.", "1")
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ({}, "example 2: it has no 'messages'"),
+        ({"messages": [GOOD["messages"][0]]}, "its last message must be the assistant's"),
+        ({**GOOD, "images": ["a.png"]}, "its messages name 0 images with <image>, and 1 are listed"),
+        (
+            {"messages": [{"role": "user", "content": "<image>?"}, GOOD["messages"][1]], "images": ["gone.png"]},
+            "gone.png",
+        ),
+    ],
+)
+def test_a_bad_example_is_named(tmp_path: Path, entry: dict[str, object], told: str) -> None:
+    (tmp_path / FILE).write_text(json.dumps([GOOD, entry]), "utf-8")
+    with pytest.raises(BadExample, match="example 2"):
+        list(read(tmp_path / FILE))
+    with pytest.raises(BadExample) as caught:
+        list(read(tmp_path / FILE))
+    assert told in str(caught.value)
+
+
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text("[", "utf-8")
+    with pytest.raises(BadExample, match="is not JSON"):
+        list(read(tmp_path / FILE))
