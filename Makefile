@@ -20,7 +20,7 @@ help:
 	@echo "make docs    the pages that are made from the code"
 	@echo "make eval    what the pocket model can, by skill and by thinking budget"
 	@echo "make lock    resolve the lock files anew (needs uv)"
-	@echo "make clean   remove .venv and the built model; .thinkqueue stays"
+	@echo "make clean   remove .venv; .thinkqueue stays"
 
 demo: .venv/runtime.done
 	$(BIN)/thinkqueue demo
@@ -64,7 +64,7 @@ lock:
 	echo "torchvision==0.28.0" | $(LOCK) -o requirements-oracle.lock --no-deps -
 
 clean:
-	rm -rf .venv pocket/weights
+	rm -rf .venv
 
 .venv/made.done:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

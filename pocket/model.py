@@ -96,8 +96,8 @@ def make_config(tokenizer: PreTrainedTokenizerFast) -> Glm4vConfig:
         text_config={
             "vocab_size": len(tokenizer),
             "hidden_size": 8 * HEAD,
-            "intermediate_size": 512,
-            "num_hidden_layers": 5,
+            "intermediate_size": 704,
+            "num_hidden_layers": 4,
             "num_attention_heads": 8,
             "num_key_value_heads": 2,
             "max_position_embeddings": FAMILIES["pocket"].context_tokens,
