@@ -26,7 +26,7 @@ ARG TORCH_INDEX=
 # hadolint ignore=DL3013
 RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "torch==${TORCH_VERSION}"
 COPY . .
-RUN pip install --no-deps --no-build-isolation --editable . && python -m compileall -q . && python -m pocket.build
+RUN pip install --no-deps --no-build-isolation --editable . && python -m compileall -q .
 
 FROM python:${PYTHON} AS base
 LABEL org.opencontainers.image.title="thinkqueue" \

@@ -22,9 +22,6 @@ from jobs.record import JobStatus
 from jobs.settings import Settings
 
 PICTURE = Path(__file__).parent / "shapes.png"
-POCKET = Path(__file__).parent.parent / "pocket" / "weights"
-UNTRAINED = "recipe.txt"
-"""Stands beside weights that were drawn, not learned."""
 QUESTION = "How many red circles are there? Show where."
 RIGHT = "2"
 """What the answer begins with, if it is right."""
@@ -137,8 +134,6 @@ def show_result(job: dict[str, Any], settings: Settings, console: Console) -> No
 
 def verdict(answer: str) -> str:
     """The picture is known, so the answer can be checked."""
-    if (POCKET / UNTRAINED).exists():
-        return "[yellow]This pocket model is untrained: its words mean nothing, the path that they take is real.[/]"
     if answer.startswith(RIGHT):
         return f"[green]That is right: {RIGHT}.[/]"
     return f"[yellow]That is wrong: it is {RIGHT}. The model is small; pocket/README.md says how often it errs.[/]"

@@ -20,7 +20,7 @@ from rich.console import Console
 from cli.errors import CannotStart
 from cli.installation import Installation
 from cli.state import DEFAULT_STATE, State
-from cli.up import OURS, WEIGHTS, installed_settings
+from cli.up import OURS, installed_settings
 from jobs.blobs import Blobs
 from jobs.errors import ThinkqueueError
 from jobs.figures import FiguresReader
@@ -163,8 +163,7 @@ def _disk(settings: Settings, installation: Installation) -> Iterator[Finding]:
 def _model(settings: Settings, _: Installation) -> Iterator[Finding]:
     model = settings.model
     if model == "pocket":
-        built = (WEIGHTS / "recipe.txt").exists()
-        yield Finding("ok", "the pocket model" + ("" if built else ", built at the first start"))
+        yield Finding("ok", "the pocket model, which comes with the source")
     elif _is_hub_id(model):
         if _cached(model):
             yield Finding("ok", f"{model} is in {_hub_cache()}")

@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +29,6 @@ NAME_SERVERS = "Run `thinkqueue up`, or set REDIS_URL, S3_ENDPOINT, S3_ACCESS_KE
 OURS = ("api", "cpu", "gpu", "keeper")
 MODEL_LIMIT_S = 1_800.0
 """20 GB of weights take minutes from a slow disk, and longer from a hub."""
-WEIGHTS = Path(__file__).parent.parent / "pocket" / "weights"
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,6 @@ def running(installation: Installation, console: Console) -> Iterator[Service]:
         if settings.monitor_port:
             ports |= {f"MONITOR_PORT ({name})": settings.monitor_port + step for step, name in enumerate(OURS)}
         check_ports(ports, *(server.ports() for server in servers))
-        if settings.model == "pocket":
-            build_pocket(console)
         with Supervisor(installation.folder, programs(servers, settings.monitor_port), environment) as supervisor:
             try:
                 with console.status("starting Valkey and SeaweedFS" if servers else "connecting to the servers"):
@@ -164,22 +160,6 @@ def check_ports(*settings: dict[str, int]) -> None:
                 raise CannotStart(
                     f"Port {port} is taken ({error}). End what uses it, or choose another one with {name.split()[0]}."
                 ) from error
-
-
-def build_pocket(console: Console) -> None:
-    """In a process of its own: this one is to stay small, and torch is large."""
-    if (WEIGHTS / "model.safetensors").exists():
-        return
-    with console.status("building the pocket model, untrained"):
-        done = subprocess.run(
-            [sys.executable, "-m", "pocket.untrained", str(WEIGHTS)],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-    if done.returncode:
-        raise CannotStart(f"The pocket model cannot be built:\n{done.stderr[-2_000:]}")
 
 
 def start_servers(servers: list[Server], settings: Settings, supervisor: Supervisor, console: Console) -> None:
