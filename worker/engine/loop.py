@@ -61,14 +61,18 @@ class EngineLoop:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._answer_calls(wait=self._engine.is_idle)
-            try:
-                self._engine.step()
-            except DeviceLost as error:
-                self._lost = f"The device is lost to this process: {str(error)[:500]}"
-                self._engine.fail_all(DEVICE_LOST, self._lost)
-                if self._on_lost is not None:
-                    self._on_lost(self._lost)
+            if self._lost is None:
+                try:
+                    self._engine.step()
+                except DeviceLost as error:
+                    self._lose(str(error))
             self.last_progress = time.monotonic()
+
+    def _lose(self, reason: str) -> None:
+        self._lost = f"The device is lost to this process: {reason[:500]}"
+        self._engine.fail_all(DEVICE_LOST, self._lost)
+        if self._on_lost is not None:
+            self._on_lost(self._lost)
 
     def _answer_calls(self, *, wait: bool) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from PIL import Image, ImageDraw
 from families import FAMILIES
 from tests.fixtures.videos import scene
 from worker.engine import (
+    DEVICE_LOST,
     Delta,
+    DeviceLost,
     Ended,
     Engine,
     EngineLoop,
@@ -24,6 +27,8 @@ from worker.engine import (
     Token,
     Video,
 )
+from worker.engine.engine import is_device_error
+from worker.engine.loading import LoadedModel, load
 
 VISION = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
 """Of ModelInputs, under the model's own names."""
@@ -52,7 +57,20 @@ CASES = {
         [{"role": "system", "content": [{"type": "text", "text": "Be brief."}]}, *user(None, "有几个?")],
         [picture("green", (300, 300))],
     ),
+    "several turns": (
+        [
+            *user(None, "How many red circles are there?"),
+            {"role": "assistant", "content": [{"type": "text", "text": "Two."}]},
+            *user("And in this one?", None),
+        ],
+        [picture("red"), picture("blue", (112, 84))],
+    ),
 }
+
+
+@pytest.fixture(scope="module")
+def loaded_pocket(pocket_folder: Path) -> LoadedModel:
+    return load(str(pocket_folder), revision="main", device="cpu", dtype="float32", family=POCKET)
 
 
 VIDEO = {"type": "video"}
@@ -284,6 +302,54 @@ def test_a_loop_serves_many_threads(pocket_engine: Engine) -> None:
     assert isinstance(ends.pop("refused"), Failed)
     assert all(isinstance(end, Ended) for end in ends.values())
     assert loop.stop(timeout_s=10)
+
+
+class Dying(Engine):
+    """Its device goes down in the third step."""
+
+    def step(self) -> None:
+        super().step()
+        if self.stats().steps == 3:
+            raise DeviceLost("CUDA error: an illegal memory access was encountered")
+
+
+def test_a_lost_device_ends_all_and_takes_no_more(loaded_pocket: LoadedModel) -> None:
+    told: list[str] = []
+    lost = threading.Event()
+
+    def on_lost(reason: str) -> None:
+        told.append(reason)
+        lost.set()
+
+    engine = Dying(loaded_pocket)
+    inputs = inputs_of(engine, "text")
+    loop = EngineLoop(engine, on_lost=on_lost)
+    events: list[Event] = []
+    for number in range(3):
+        loop.submit(Request(str(number), inputs, 100, 8, SAMPLED), events.append)
+    loop.start()
+    assert lost.wait(30)
+    after = threading.Event()
+    late: list[Event] = []
+    loop.submit(Request("late", inputs, 8, 8, SAMPLED), lambda event: (late.append(event), after.set()))
+    assert after.wait(30)
+    assert loop.stop(timeout_s=10)
+    failed = [event for event in [*events, *late] if isinstance(event, Failed)]
+    assert [event.code for event in failed] == [DEVICE_LOST] * 4
+    assert "illegal memory access" in failed[0].message
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RuntimeError("CUDA error: device-side assert triggered"), True),
+        (RuntimeError("shape '[2, 3]' is invalid for input of size 7"), False),
+        (ValueError("CUDA"), False),
+    ],
+)
+def test_only_errors_of_the_device_cost_the_process(error: Exception, expected: bool) -> None:
+    assert is_device_error(error) is expected
 
 
 def test_box_marks_are_stripped_or_kept_and_the_raw_output_has_all(pocket_engine: Engine) -> None:
