@@ -99,7 +99,7 @@ class Drain:
 
 
 @dataclass(frozen=True)
-class Bench:
+class Workshop:
     """What all generations of a worker share."""
 
     store: JobStore
@@ -116,8 +116,8 @@ class Bench:
 class Generation:
     """Lives in a thread that mostly waits: tokens go from the engine's thread to the scribe's past it."""
 
-    def __init__(self, bench: Bench, claimed: Claimed, lease: Lease, job_log: Any) -> None:
-        self._bench = bench
+    def __init__(self, workshop: Workshop, claimed: Claimed, lease: Lease, job_log: Any) -> None:
+        self._workshop = workshop
         self._log = job_log
         self._claimed = claimed
         self._lease = lease
@@ -130,30 +130,30 @@ class Generation:
         Raises:
             JobFailed, ClaimLost, HandedBack, Unavailable, NotInitialised
         """
-        job, bench = self._claimed.job, self._bench
+        job, workshop = self._claimed.job, self._workshop
         request, prepared = self._read()
-        journal = Journal.from_events(bench.store.events(job.id))
-        restarted = bool(journal.tokens) and journal.revision != bench.engine.revision
+        journal = Journal.from_events(workshop.store.events(job.id))
+        restarted = bool(journal.tokens) and journal.revision != workshop.engine.revision
         tokens = () if restarted else journal.tokens
-        writer = JournalWriter(bench.store, job, last_seq=self._claimed.last_seq, tokens=len(tokens))
-        writer.started(revision=bench.engine.revision, restarted=restarted)
+        writer = JournalWriter(workshop.store, job, last_seq=self._claimed.last_seq, tokens=len(tokens))
+        writer.started(revision=workshop.engine.revision, restarted=restarted)
         self._log.info("job.started", resumed_tokens=len(tokens))
-        with bench.preparing:
+        with workshop.preparing:
             inputs = self._inputs(request, prepared)
         limit = RunLimit.of(request, self._claimed.ran_ms)
-        with bench.scribe.follow(writer, self._heard.put):
-            bench.loop.submit(self._request(request, inputs, tokens), self._listener(writer))
+        with workshop.scribe.follow(writer, self._heard.put):
+            workshop.loop.submit(self._request(request, inputs, tokens), self._listener(writer))
             try:
                 end, stopped = self._follow(limit)
             except BaseException:
-                bench.loop.abort(job.claim)  # nothing may stay in the engine whose job is gone
+                workshop.loop.abort(job.claim)  # nothing may stay in the engine whose job is gone
                 self._write_tail(writer)
                 raise
         self._write_tail(writer)
-        return bench.outcome.result(job, prepared, end, stopped)
+        return workshop.outcome.result(job, prepared, end, stopped)
 
     def _read(self) -> tuple[JobRequest, PreparedInputs]:
-        job, blobs = self._claimed.job, self._bench.blobs
+        job, blobs = self._claimed.job, self._workshop.blobs
         try:
             request = JobRequest.from_json(blobs.get(request_key(job.id)))
             return request, PreparedInputs.from_json(blobs.get(f"{job_folder(job.id)}/{job.prepared}/prepared.json"))
@@ -161,17 +161,17 @@ class Generation:
             raise JobFailed("media_missing", "The job's inputs are gone from the object store.") from None
 
     def _inputs(self, request: JobRequest, prepared: PreparedInputs) -> ModelInputs:
-        blobs = self._bench.blobs
+        blobs = self._workshop.blobs
         try:
             pictures = [Image.open(io.BytesIO(blobs.get(image.key))) for image in prepared.images]
             videos = [Video(_frames(blobs.get(video.key)), video.seconds) for video in prepared.videos]
         except BlobMissing:
             raise JobFailed("media_missing", "The job's inputs are gone from the object store.") from None
         is_thinking = request.thinking_budget != 0
-        return self._bench.engine.prepare(prepared.messages, pictures, videos, is_thinking=is_thinking)
+        return self._workshop.engine.prepare(prepared.messages, pictures, videos, is_thinking=is_thinking)
 
     def _request(self, request: JobRequest, inputs: ModelInputs, tokens: tuple[JournalToken, ...]) -> Request:
-        defaults, chosen = self._bench.engine.sampling_defaults, request.sampling
+        defaults, chosen = self._workshop.engine.sampling_defaults, request.sampling
         return Request(
             id=self._claimed.job.claim,
             inputs=inputs,
@@ -202,7 +202,7 @@ class Generation:
 
     def _follow(self, limit: RunLimit) -> tuple[Ended, Stopped | None]:
         """Wait until the generation ends, or something ends it."""
-        lease, drain = self._lease, self._bench.drain
+        lease, drain = self._lease, self._workshop.drain
         while True:
             try:
                 heard = self._heard.get(timeout=LOOK_S)
@@ -224,7 +224,7 @@ class Generation:
 
     def _abort(self) -> Ended:
         """Stop the engine on this job; its answer says what was made."""
-        self._bench.loop.abort(self._claimed.job.claim)
+        self._workshop.loop.abort(self._claimed.job.claim)
         give_up = time.monotonic() + ABORT_LIMIT_S
         while (left := give_up - time.monotonic()) > 0:
             try:

@@ -19,7 +19,7 @@ from jobs.result import JobResult
 from jobs.settings import Settings
 from jobs.store import Claimed, JobStore, Pace
 from worker.engine import Engine, EngineLoop
-from worker.generation import Bench, Drain, Generation, HandedBack
+from worker.generation import Drain, Generation, HandedBack, Workshop
 from worker.heart import Heart, Lease
 from worker.meter import generated
 from worker.outcome import Outcome
@@ -43,7 +43,7 @@ class Inference:
         self._ending = Ending(store, blobs, retention_days=settings.retention_days)
         self._scribe = Scribe()
         self._drain = Drain()
-        self._bench = Bench(
+        self._workshop = Workshop(
             store,
             blobs,
             engine,
@@ -134,7 +134,7 @@ class Inference:
         job, job_log = claimed.job, job_logger(claimed.job)
         with self.heart.hold(job) as lease:
             try:
-                result = Generation(self._bench, claimed, lease, job_log).run()
+                result = Generation(self._workshop, claimed, lease, job_log).run()
                 generated(result)
             except JobFailed as failure:
                 result = _failed(job, failure.failure_code, failure.message)
