@@ -15,18 +15,14 @@ class Detokenizer:
         self._read = 0
 
     def push(self, token: int) -> str:
-        """The text that a token completes; empty while a character is open."""
+        """The text that a token completes; empty while a character is open.
+
+        A character that is still open at the end is nobody's: neither the stream nor the result has half of it.
+        """
         self._ids.append(token)
-        return self._take(held_back=REPLACEMENT)
-
-    def flush(self) -> str:
-        """What was held back, as it is."""
-        return self._take(held_back=None)
-
-    def _take(self, *, held_back: str | None) -> str:
         before = self._vocabulary.decode(self._ids[self._start : self._read])
         whole = self._vocabulary.decode(self._ids[self._start :])
-        if held_back and whole.endswith(held_back):
+        if whole.endswith(REPLACEMENT):
             return ""
         self._start, self._read = self._read, len(self._ids)
         added = whole[len(before) :]

@@ -110,8 +110,6 @@ class Sequence:
         self.stay += 1
 
     def ended(self, reason: FinishReason) -> Ended:
-        for stage in Stage:
-            self._texts[stage].flush()
         now = time.monotonic()
         began, drew = self.read_at or now, self.drawn_at or now
         return Ended(
