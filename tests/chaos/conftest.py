@@ -16,13 +16,13 @@ from tests.fixtures.needs import missing
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
+def fleet(tmp_path: Path, pocket_folder: Path) -> Iterator[Fleet]:
     try:
         valkey_binary(), weed_binary()
     except CannotStart as error:
         missing("A server", str(error))
     before = set(psutil.Process().children(recursive=True))
-    launched = Fleet.launch(tmp_path)
+    launched = Fleet.launch(tmp_path, pocket_folder)
     yield launched
     launched.close()
     gone_by = time.monotonic() + 10

@@ -57,7 +57,7 @@ class Fleet:
     """How those ended that were asked to."""
 
     @classmethod
-    def launch(cls, folder: Path) -> "Fleet":
+    def launch(cls, folder: Path, model: Path) -> "Fleet":
         valkey = FakedValkey(folder / "valkey", free_ports(), "chaos-password")
         valkey.folder.mkdir(parents=True)
         (valkey.folder / "clock").write_text("+0")
@@ -66,7 +66,7 @@ class Fleet:
         for server in (valkey, weed):
             servers.processes[server.name] = start(server, folder / f"{server.name}.log")
         environment = servers.environment()
-        service = new_service(new_table(settings_of(environment)), environment, folder)
+        service = new_service(new_table(settings_of(environment)), environment, folder, model)
         fleet = cls(folder, servers, service)
         for name in FLEET:
             fleet.proxies[name] = (Proxy(valkey.port), Proxy(weed.port))

@@ -74,7 +74,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 @pytest.mark.parametrize("server", ["valkey", "seaweedfs"])
 def test_a_full_disk_is_a_503_and_over_when_there_is_room(
-    servers: Servers, disk: SmallDisk, tmp_path: Path, server: str
+    servers: Servers, disk: SmallDisk, pocket_folder: Path, tmp_path: Path, server: str
 ) -> None:
     cramped: Server
     if server == "valkey":
@@ -85,7 +85,7 @@ def test_a_full_disk_is_a_503_and_over_when_there_is_room(
         own = replace(servers, seaweedfs=cramped)
     process = start(cramped, tmp_path / "cramped.log")
     environment = own.environment(bucket="cramped")
-    service = new_service(new_table(settings_of(environment)), environment, tmp_path)
+    service = new_service(new_table(settings_of(environment)), environment, tmp_path, pocket_folder)
     try:
         service.start("api", "cpu", "gpu", "keeper")
         service.await_workers(prepare=2, gpu=1, keeper=1)

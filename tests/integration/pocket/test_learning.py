@@ -107,7 +107,7 @@ def test_a_model_learns_two_answers_by_heart_and_the_engine_tells_them(tmp_path:
     ]
     batch = collate(examples, Encoder(TOKENIZER, model.config))
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    for _ in range(60):
+    for _ in range(200):
         loss, faults = learner.judge(batch)
         optimizer.zero_grad()
         loss.backward()
