@@ -17,8 +17,9 @@ from pocket.encoding import Encoder, pairs_of
 from pocket.example import Example
 from pocket.lessons import Course, Lessons
 from pocket.model import make_config
+from pocket.spots import SIDE, cells
 
-LENGTHS, TARGETS = 96, 96
+LENGTHS, TARGETS = 128, 128
 """Steps of length, and of targets an example, while training: few shapes, since each is recorded."""
 NOTHING = -100
 """A target that is none."""
@@ -32,6 +33,8 @@ class Batch:
     """``[pairs, 1 or 2, height, width, 3]``, uint8: what is looked at, each once; one frame stands for two alike."""
     looks: torch.Tensor
     """``[examples, pairs of each]``, int64: which of them an example shows, in order."""
+    spots: torch.Tensor
+    """``[pairs, tokens, COLUMNS]``, float32: what is to be seen there (``pocket/spots.py``)."""
     ids: torch.Tensor
     """``[examples, length]``, int64; shorter ones are filled up behind."""
     positions: torch.Tensor
@@ -82,9 +85,10 @@ def collate(
         answers[row, item.answer_from : size] = True
     places = np.flatnonzero(learned)
     spare = _up(len(places), steps[1]) - len(places)
-    frames, looks = _looks(examples)
+    frames, spots, looks = _looks(examples)
     return Batch(
         frames=torch.from_numpy(frames),
+        spots=torch.from_numpy(spots),
         looks=torch.tensor(looks, dtype=torch.int64).view(len(examples), -1),
         ids=torch.from_numpy(ids),
         positions=torch.from_numpy(positions),
@@ -105,22 +109,24 @@ def _filled(values: np.ndarray, spare: int, filler: int) -> torch.Tensor:
     return torch.from_numpy(np.pad(values, (0, spare), constant_values=filler))
 
 
-def _looks(examples: list[Example]) -> tuple[np.ndarray, list[list[int]]]:
-    """All pairs of frames, each once, and which of them each example shows."""
+def _looks(examples: list[Example]) -> tuple[np.ndarray, np.ndarray, list[list[int]]]:
+    """All pairs of frames, each once, what is to be seen on them, and which of them each example shows."""
     numbers: dict[int, int] = {}
     shown: list[tuple[Any, Any]] = []
     looks: list[list[int]] = []
+    told: list[np.ndarray] = []
     for example in examples:
         looks.append([])
-        for pair in pairs_of(example):
+        for place, pair in enumerate(pairs_of(example)):
             if id(pair[0]) not in numbers:
                 numbers[id(pair[0])] = len(shown)
                 shown.append(pair)
+                told.append(cells(example.spots[place] if example.spots else None, *pair[0].size))
             looks[-1].append(numbers[id(pair[0])])
     if not shown:
-        return np.zeros((0, 1, 28, 28, 3), dtype=np.uint8), looks
+        return np.zeros((0, 1, SIDE, SIDE, 3), dtype=np.uint8), cells(None, SIDE, SIDE)[None][:0], looks
     is_still = not examples[0].videos
-    return np.stack([np.stack(pair[:1] if is_still else pair) for pair in shown]), looks
+    return np.stack([np.stack(pair[:1] if is_still else pair) for pair in shown]), np.stack(told), looks
 
 
 class Endless(IterableDataset[Batch]):

@@ -80,7 +80,7 @@ class Exam:
             while True:
                 scene = _scene(rng)
                 if asked := asking(rng, scene, language):
-                    return one_question(rng, asked, scene.picture(), language)
+                    return one_question(rng, asked, scene, scene.picture(), language)
 
         return example
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from PIL import Image
 
+from pocket.spots import Spot
 from pocket.words import Language
 from worker.engine.inputs import Video
 
@@ -30,6 +31,8 @@ class Example:
     answer: str
     pictures: Sequence[Image.Image] = ()
     videos: Sequence[Video] = ()
+    spots: Sequence[Sequence[Spot]] = ()
+    """What is to be seen on each picture, or in each pair of frames; empty: nobody knows."""
 
 
 IMAGE, VIDEO = {"type": "image"}, {"type": "video"}

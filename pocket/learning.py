@@ -4,6 +4,7 @@ transformers' vision attention walks over the pictures one by one, and its ``for
 for a model this small that is most of the time. A test compares the two.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
@@ -13,9 +14,12 @@ from transformers import AttentionInterface
 from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
 from transformers.models.glm4v.modeling_glm4v import Glm4vRMSNorm
 
+from pocket import spots
 from pocket.batches import NOTHING, Batch
 
 ALIKE = "pictures_alike"
+TELLING = "telling."
+"""Begins the names of parameters that are not the model's."""
 TOGETHER = {"pictures": 1}
 """How many pictures the vision attention finds in its one long sequence."""
 
@@ -42,6 +46,27 @@ def _normed(norm: Any, states: torch.Tensor) -> torch.Tensor:
         return functional.rms_norm(states, states.shape[-1:], norm.weight.to(states.dtype), norm.variance_epsilon)
 
 
+SEEING = 0.5
+"""How much telling what lies where counts beside a token of what is said."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Of one batch; all on the device."""
+
+    loss: torch.Tensor
+    """To be made small: what is said, and what is seen."""
+    marks: torch.Tensor
+    """As ``MARKS`` names them."""
+    faults: torch.Tensor
+    """``[examples]``: tokens of its answer that were foretold wrongly, the thought given."""
+
+
+MARKS = ("loss", "unseen", "seen", "thought")
+"""Nats a token of what is said; the same of what is seen (``spots.judge``); share of middles seen rightly; share of
+tokens of thoughts foretold rightly."""
+
+
 class Learner:
     """A model on its device, and what of it is asked while learning. Nothing in a pass waits for the device, nor brings
     it anything but the batch, so that a pass can be recorded (``pocket/recording.py``).
@@ -49,6 +74,9 @@ class Learner:
 
     def __init__(self, model: Any) -> None:
         self.model = model
+        width = model.config.vision_config.out_hidden_size
+        self.telling = torch.nn.Linear(width, sum(spots.WIDTHS)).to(model.device)
+        """Tells what lies in a picture's cell, from its token. Thrown away in the end."""
         # Flash attention only: one run of five hundred seconds was lost to a NaN with cuDNN's in the choice.
         torch.backends.cuda.enable_cudnn_sdp(False)
         self.device: torch.device = model.device
@@ -61,22 +89,37 @@ class Learner:
         self._words = torch.arange(model.config.text_config.vocab_size, device=self.device)
         self._places = lru_cache(256)(self._new_places)
 
-    def judge(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss, nats a token; and of each example, how many tokens of its answer were foretold wrongly."""
-        logits = self.logits(batch).float()
-        count = (batch.targets >= 0).sum()
-        loss = functional.cross_entropy(logits, batch.targets, ignore_index=NOTHING, reduction="sum") / count
-        with torch.no_grad():
-            wrong = ((logits.argmax(-1) != batch.targets) & batch.answering).float()
-            faults = torch.zeros(len(batch.ids), device=self.device).index_add_(0, batch.rows, wrong)
-        return loss, faults
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        return dict(self.model.named_parameters()) | {
+            f"{TELLING}{name}": parameter for name, parameter in self.telling.named_parameters()
+        }
 
-    def logits(self, batch: Batch) -> torch.Tensor:
-        """``[tokens, vocabulary]``: what it holds likely at the places before the batch's targets."""
+    def judge(self, batch: Batch) -> Judged:
+        features = self.look(batch.frames) if len(batch.frames) else None
+        logits = self.logits(batch, features).float()
+        is_target = batch.targets >= 0
+        said = functional.cross_entropy(logits, batch.targets, ignore_index=NOTHING, reduction="sum") / is_target.sum()
+        unseen, seen = said.new_zeros(()), said.new_zeros(())
+        if features is not None:
+            unseen, seen = spots.judge(self.telling(features), batch.spots)
+        with torch.no_grad():
+            right = logits.argmax(-1) == batch.targets
+            wrong = (~right & batch.answering).float()
+            faults = torch.zeros(len(batch.ids), device=self.device).index_add_(0, batch.rows, wrong)
+            thinking = is_target & ~batch.answering
+            thought = (right & thinking).sum() / thinking.sum()
+            marks = torch.stack([said, unseen, seen, thought])
+        return Judged(said + SEEING * unseen, marks, faults)
+
+    def logits(self, batch: Batch, features: torch.Tensor | None) -> torch.Tensor:
+        """``[tokens, vocabulary]``: what it holds likely at the places before the batch's targets.
+
+        Args:
+            features: of the batch's frames.
+        """
         words = self.model.model.language_model
         states = self._embedded(batch.ids)
-        if len(batch.frames):
-            features = self.look(batch.frames)
+        if features is not None:
             shown = features.index_select(0, batch.looks.flatten()).flatten(0, 1).to(states.dtype)
             states = states.flatten(0, 1).index_copy(0, batch.pictures, shown).view(states.shape)
         turns = words.rotary_emb(states, batch.positions)

@@ -103,7 +103,9 @@ def make_config(tokenizer: PreTrainedTokenizerFast) -> Glm4vConfig:
             "max_position_embeddings": FAMILIES["pocket"].context_tokens,
             "rope_parameters": {
                 "rope_type": "default",
-                "rope_theta": 10_000.0,
+                # Eight turns have to serve time, row and column, slower from one to the next: at GLM's base the
+                # columns' slowest would need thousands of tokens to turn.
+                "rope_theta": 100.0,
                 "partial_rotary_factor": 0.5,
                 "mrope_section": [2, 3, 3],
             },

@@ -13,6 +13,7 @@ from transformers import Glm4vForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 from pocket import checkpoint
+from pocket.learning import TELLING
 from pocket.model import WEIGHTS, greedy, make_config, make_image_processor, make_tokenizer
 
 AVERAGE = "average "
@@ -40,7 +41,11 @@ def main(run: Path, folder: Path) -> None:
     if found is None:
         sys.exit(f"{run} holds no checkpoint; python -m pocket.train {run} makes one.")
     tensors, state = found
-    weights = {name.removeprefix(AVERAGE): tensor for name, tensor in tensors.items() if name.startswith(AVERAGE)}
+    weights = {
+        name.removeprefix(AVERAGE): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(AVERAGE) and not name.startswith(AVERAGE + TELLING)
+    }
     broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
     if broken:
         sys.exit(f"{len(broken)} of {len(weights)} weights hold no numbers (NaN), {broken[0]} among them; train again.")

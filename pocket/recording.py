@@ -2,18 +2,15 @@
 whatever the batch; replaying a recording takes what the kernels take.
 """
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from pocket.batches import Batch
-from pocket.learning import Learner
+from pocket.learning import Judged, Learner
 
-SEEN_BEFORE = 2
-"""A shape is recorded when it comes once more: recording takes as long as some ten plain passes."""
 CHECKED = 4
 TOLERANCE = 0.1
 """Of the first recordings' losses and gradients against a plain pass: both are in bfloat16."""
@@ -24,8 +21,7 @@ class _Recording:
     graph: Any
     batch: Batch
     """Where a replay finds its input."""
-    loss: torch.Tensor
-    faults: torch.Tensor
+    judged: Judged
     gradients: Sequence[torch.Tensor | None]
 
 
@@ -34,10 +30,9 @@ class Passes:
 
     def __init__(self, learner: Learner, *, records: bool) -> None:
         self._learner = learner
-        self._parameters = list(learner.model.parameters())
+        self._parameters = list(learner.parameters().values())
         self._is_cuda = learner.device.type == "cuda"
         self._records = records and self._is_cuda
-        self._seen: Counter[tuple[torch.Size, ...]] = Counter()
         self._recordings: dict[tuple[torch.Size, ...], _Recording] = {}
         self._pool: Any = torch.cuda.graph_pool_handle() if self._records else None
 
@@ -45,37 +40,39 @@ class Passes:
         """Recordings."""
         return len(self._recordings)
 
-    def run(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss and faults, as ``Learner.judge`` gives them; valid until the next run."""
+    def run(self, batch: Batch) -> Judged:
+        """As ``Learner.judge``; valid until the next run."""
         key = tuple(tensor.shape for tensor in batch.tensors())
         recording = self._recordings.get(key)
         if recording is None:
-            self._seen[key] += 1
             batch = batch.to(self._learner.device)
-            loss, faults, gradients = self._pass(batch)
-            if self._records and len(batch.frames) and self._seen[key] > SEEN_BEFORE:
+            judged, gradients = self._pass(batch)
+            if self._records and len(batch.frames):
                 try:
-                    self._recordings[key] = self._record(batch, loss, gradients)
+                    self._recordings[key] = self._record(batch, judged, gradients)
                 except torch.OutOfMemoryError:
                     self._records = False
         else:
             for held, new in zip(recording.batch.tensors(), batch.tensors(), strict=True):
                 held.copy_(new, non_blocking=True)
             recording.graph.replay()
-            loss, faults, gradients = recording.loss, recording.faults, recording.gradients
+            judged, gradients = recording.judged, recording.gradients
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
-        return loss, faults
+        return judged
 
-    def _pass(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, Sequence[torch.Tensor | None]]:
+    def _pass(self, batch: Batch) -> tuple[Judged, Sequence[torch.Tensor | None]]:
         # Without a cache of casts: it would outlive a recording.
         with torch.autocast(self._learner.device.type, torch.bfloat16, enabled=self._is_cuda, cache_enabled=False):
-            loss, faults = self._learner.judge(batch)
-        gradients = torch.autograd.grad(loss, self._parameters, allow_unused=True)
-        # The fused optimizer wants them laid out as the parameters are.
-        return loss.detach(), faults, [None if slope is None else slope.float().contiguous() for slope in gradients]
+            judged = self._learner.judge(batch)
+        gradients = torch.autograd.grad(judged.loss, self._parameters, allow_unused=True)
+        # Detached: what remembers the stream of a plain pass must be gone before another is recorded. And the fused
+        # optimizer wants slopes laid out as the parameters are.
+        return replace(judged, loss=judged.loss.detach()), [
+            None if slope is None else slope.float().contiguous() for slope in gradients
+        ]
 
-    def _record(self, batch: Batch, loss: torch.Tensor, gradients: Sequence[torch.Tensor | None]) -> _Recording:
+    def _record(self, batch: Batch, judged: Judged, gradients: Sequence[torch.Tensor | None]) -> _Recording:
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
         # Other threads pin memory meanwhile.
@@ -84,13 +81,13 @@ class Passes:
         recording = _Recording(graph, batch, *recorded)
         if len(self._recordings) < CHECKED:
             graph.replay()
-            self._check(recording, loss, gradients)
+            self._check(recording, judged.loss, gradients)
         return recording
 
     def _check(self, recording: _Recording, loss: torch.Tensor, gradients: Sequence[torch.Tensor | None]) -> None:
         ours = torch.cat([gradient.flatten() for gradient in recording.gradients if gradient is not None])
         plain = torch.cat([gradient.flatten() for gradient in gradients if gradient is not None])
-        apart = float((recording.loss - loss).abs() / loss), float((ours - plain).norm() / plain.norm())
+        apart = float((recording.judged.loss - loss).abs() / loss), float((ours - plain).norm() / plain.norm())
         if not max(apart) < TOLERANCE:
             raise RuntimeError(
                 f"a recorded pass differs from a plain one: {apart[0]:.4f} in loss, {apart[1]:.4f} in slope"

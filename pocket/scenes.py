@@ -10,7 +10,7 @@ from pocket.drawing import Look, draw, new_look, stands_out
 from pocket.things import Thing, new_thing
 from pocket.words import COLORS, PLACES, SHAPES, Kind
 
-SMALLEST_RADIUS = 9.0
+SMALLEST_RADIUS = 10.0
 """Pixels as the model sees them: below that a star is a dot."""
 GAP = 2.0
 ROW = 0.1

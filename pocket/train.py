@@ -2,8 +2,8 @@
 
     python -m pocket.train RUN [--seconds S] [--plan P] [--device cuda] [--fonts FOLDER]
 
-Endless scenes. ``RUN`` gets a checkpoint, from which the same command goes on, a log, and the loss curve; of the
-checkpoint, ``python -m pocket.publish RUN FOLDER`` makes a model to serve.
+Endless scenes. ``RUN`` gets a checkpoint, from which the same command goes on,
+a log, and the loss curve; of the checkpoint, ``python -m pocket.publish RUN FOLDER`` makes a model to serve.
 """
 
 import argparse
@@ -21,8 +21,9 @@ from tqdm import tqdm
 
 from pocket import checkpoint
 from pocket.batches import Endless, Supply
+from pocket.beginning import begin
 from pocket.chart import Line, chart
-from pocket.learning import Learner
+from pocket.learning import MARKS, TELLING, Judged, Learner
 from pocket.lessons import Lessons
 from pocket.model import make_model, make_tokenizer
 from pocket.recording import Passes
@@ -51,9 +52,14 @@ class Training:
         self._device = torch.device(options.device)
         torch.manual_seed(SEED)
         self._tokenizer = make_tokenizer()
-        learner = Learner(make_model(self._tokenizer).to(self._device).train())
+        model = make_model(self._tokenizer)
+        begin(model)
+        learner = Learner(model.to(self._device).train())
         self._passes = Passes(learner, records=not options.plain)
-        self._parameters = dict(learner.model.named_parameters())
+        self._parameters = learner.parameters()
+        # What is seen has the steeper slope; cut to one length with what is said, it left little of that.
+        eyes = [p for name, p in self._parameters.items() if ".visual." in name or name.startswith(TELLING)]
+        self._sides = eyes, [p for p in self._parameters.values() if all(p is not eye for eye in eyes)]
         matrices = [p for p in self._parameters.values() if p.dim() > 1]
         vectors = [p for p in self._parameters.values() if p.dim() <= 1]
         self._optimizer = torch.optim.AdamW(
@@ -99,7 +105,7 @@ class Training:
         self.save()
 
     def save(self) -> None:
-        tensors = {}
+        tensors: dict[str, torch.Tensor] = {}
         for name, parameter in self._parameters.items():
             state = self._optimizer.state[parameter]
             tensors[f"weight {name}"] = parameter
@@ -129,7 +135,7 @@ class Training:
 
     def _learn(self) -> None:
         batch = self._supply.next()
-        loss, faults = self._passes.run(batch)
+        judged = self._passes.run(batch)
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate()
         self._descend()
@@ -137,21 +143,26 @@ class Training:
         memory = min(MEMORY, self.step / (self.step + 20))
         with torch.no_grad():
             torch._foreach_lerp_(list(self._average.values()), list(self._parameters.values()), 1 - memory)
-        self._log.note(batch.skills, loss, faults)
+        self._log.note(batch.skills, judged)
 
     def _descend(self) -> None:
-        """A step down a slope of length 1 at most. One that is no number (NaN) is left out, and nothing is lost."""
-        slopes = [parameter.grad for parameter in self._parameters.values() if parameter.grad is not None]
-        length = torch.nn.utils.get_total_norm(slopes, foreach=True)
+        """A step down slopes of length 1 at most. One that is no number (NaN) is left out, and nothing is lost."""
+        lengths = []
+        for parameters in self._sides:
+            slopes = [parameter.grad for parameter in parameters if parameter.grad is not None]
+            if not slopes:
+                continue  # Talk without pictures.
+            lengths.append(torch.nn.utils.get_total_norm(slopes, foreach=True))
+            torch._foreach_div_(slopes, lengths[-1].clamp(min=1.0))
+        steep = torch.stack(lengths)
+        is_broken = ~steep.isfinite().all()
         if self._device.type == "cuda":
-            # As a GradScaler does it: the fused optimizer reads both on the device, and nobody waits.
-            self._optimizer.grad_scale = length.clamp(min=1.0)  # type: ignore[attr-defined]
-            self._optimizer.found_inf = (~length.isfinite()).float()  # type: ignore[attr-defined]
+            # As a GradScaler does it: the fused optimizer reads it on the device, and nobody waits.
+            self._optimizer.found_inf = is_broken.float()  # type: ignore[attr-defined]
             self._optimizer.step()
-        elif length.isfinite():
-            torch.nn.utils.clip_grads_with_norm_(self._parameters.values(), 1.0, length, foreach=True)
+        elif not is_broken:
             self._optimizer.step()
-        self._log.steep.append(length)
+        self._log.steep.append(steep.max())
 
     def _share(self) -> float:
         """Of the plan."""
@@ -168,35 +179,39 @@ class Log:
     def __init__(self, file: Path) -> None:
         self._file = file
         file.parent.mkdir(parents=True, exist_ok=True)
-        self._losses: list[torch.Tensor] = []
+        self._marks: list[torch.Tensor] = []
         self._rights: list[tuple[list[str], torch.Tensor]] = []
         self.steep: list[torch.Tensor] = []
         """Lengths of the slopes."""
 
-    def note(self, skills: list[str], loss: torch.Tensor, faults: torch.Tensor) -> None:
-        self._losses.append(loss.clone())
-        self._rights.append((skills, faults == 0))
+    def note(self, skills: list[str], judged: Judged) -> None:
+        self._marks.append(judged.marks.clone())
+        self._rights.append((skills, judged.faults == 0))
 
-    def write(self, step: int, how: dict[str, float]) -> dict[str, str]:
+    def write(self, step: int, how: dict[str, Any]) -> dict[str, str]:
         """One line; returns what a progress bar shows."""
         by_skill: dict[str, list[float]] = defaultdict(list)
         for skills, rights in self._rights:
             for skill, right in zip(skills, rights.tolist(), strict=True):
                 by_skill[skill].append(right)
-        loss = torch.stack(self._losses).nanmean().item()
+        means = torch.stack(self._marks).nanmean(dim=0).tolist()
+        marks = {name: round(mean, 4) for name, mean in zip(MARKS, means, strict=True)}
         right = {skill: round(sum(values) / len(values), 3) for skill, values in sorted(by_skill.items())}
         steep = torch.stack(self.steep)
         how |= {
             "steepest": round(steep.nan_to_num(0, 0, 0).max().item(), 2),
             "left_out": int((~steep.isfinite()).sum()),
         }
-        line = {"step": step, **how, "loss": round(loss, 4), "right": right}
+        line = {"step": step, **how, **marks, "right": right}
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        self._losses.clear()
+        self._marks.clear()
         self._rights.clear()
         self.steep.clear()
-        return {"loss": f"{loss:.3f}", **{skill: f"{100 * share:.0f}" for skill, share in right.items()}}
+        return {
+            **{name: f"{mark:.3f}" for name, mark in marks.items()},
+            **{skill: f"{100 * share:.0f}" for skill, share in right.items()},
+        }
 
     def lines(self) -> Iterator[dict[str, Any]]:
         with self._file.open(encoding="utf-8") as file:

@@ -9,6 +9,7 @@ from pocket.example import IMAGE, Ask, Example, assistant, text, user
 from pocket.scenes import Scene
 from pocket.skills.counting import count, describe, exists
 from pocket.skills.finding import attribute, locate, place, show
+from pocket.spots import spots_of
 from pocket.words import Language, varied
 
 Asking = Callable[[random.Random, Scene, Language], Ask | None]
@@ -28,14 +29,16 @@ def example(
     rng: random.Random, scene: Scene, picture: Image.Image, language: Language, weights: dict[str, float]
 ) -> Example:
     """One question about a picture."""
-    return one_question(rng, ask(rng, scene, language, weights), picture, language)
+    return one_question(rng, ask(rng, scene, language, weights), scene, picture, language)
 
 
-def one_question(rng: random.Random, asked: Ask, picture: Image.Image, language: Language) -> Example:
+def one_question(rng: random.Random, asked: Ask, scene: Scene, picture: Image.Image, language: Language) -> Example:
     messages = [_first(rng, asked.question, language)]
     if rng.random() < 0.03:
         messages.insert(0, {"role": "system", "content": [text(rng.choice(SYSTEM))]})
-    return Example(asked.skill, language, messages, asked.thought, asked.answer, [picture])
+    return Example(
+        asked.skill, language, messages, asked.thought, asked.answer, [picture], spots=[spots_of(scene.things)]
+    )
 
 
 def follow_up(
@@ -49,7 +52,9 @@ def follow_up(
         messages += [asked, assistant(before.answer)]
     last = ask(rng, scene, language, weights)
     messages.append(user(text(varied(last.question, language, rng))))
-    return Example("follow-up", language, messages, last.thought, last.answer, [picture])
+    return Example(
+        "follow-up", language, messages, last.thought, last.answer, [picture], spots=[spots_of(scene.things)]
+    )
 
 
 def _first(rng: random.Random, question: str, language: Language) -> dict[str, object]:

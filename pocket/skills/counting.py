@@ -4,7 +4,7 @@ import random
 
 from pocket.example import Ask
 from pocket.scenes import Scene
-from pocket.skills.telling import counted, line
+from pocket.skills.telling import counted, line, searched
 from pocket.words import COLORS, SHAPES, Kind, Language, joined, many, one, spoken, with_article
 
 HOW_MANY = {
@@ -74,19 +74,12 @@ def exists(rng: random.Random, scene: Scene, language: Language) -> Ask:
     if scene.things and rng.random() < 0.5:
         seen = rng.choice(scene.things)
         kind = rng.choice([seen.kind, seen.kind, Kind(seen.color), Kind(None, seen.shape)])
-    yes, no = ("yes", "no") if language == "en" else ("有", "没有")
-    lines = []
-    for thing in scene.things:
-        is_one = thing.matches(kind)
-        lines.append(line(thing, scene, language, yes if is_one else ""))
-        if is_one:
-            break
     found = bool(scene.matching(kind))
     name = spoken(kind, language, rng, plural=False)
     return Ask(
         "exists",
         rng.choice(IS_THERE[language]).format(_an(name) if language == "en" else name),
-        looking_for(kind, language) + "".join(lines) + ("" if found else f"{no}\n"),
+        searched(scene, kind, language),
         {"en": ("No", "Yes"), "zh": ("没有", "有")}[language][found],
     )
 
@@ -101,10 +94,6 @@ def describe(rng: random.Random, scene: Scene, language: Language) -> Ask:
         answer = answer[0].upper() + answer[1:]
     lines = "".join(line(thing, scene, language) for thing in scene.things)
     return Ask("describe", rng.choice(WHAT[language]), head + lines, answer)
-
-
-def looking_for(kind: Kind, language: Language) -> str:
-    return f"Looking for {with_article(kind, 'en')}:\n" if language == "en" else f"找{one(kind, 'zh')}：\n"
 
 
 def _an(name: str) -> str:

@@ -6,6 +6,7 @@ from PIL import Image
 
 from pocket.drawing import draw, new_look, stands_out
 from pocket.example import VIDEO, Example, text, user
+from pocket.spots import Spot, spots_of
 from pocket.things import new_thing
 from pocket.words import (
     COLORS,
@@ -45,11 +46,9 @@ ASK = {
 def film(rng: random.Random, size: tuple[int, int], seconds: int, language: Language) -> Example:
     """Each thing is shown for whole seconds: two frames are one look of the model."""
     shown = _shown(rng, seconds)
-    frames = _frames(rng, size, shown)
+    frames, spots = _frames(rng, size, shown)
     kinds = [kind for number, kind in enumerate(shown) if number == 0 or kind != shown[number - 1]]
-    thought = "".join(f"{second} s: {one(kind, language)}\n" for second, kind in enumerate(shown))
-    if language == "zh":
-        thought = thought.replace(" s: ", "秒：")
+    thought = _watched(shown, language)
     number = rng.randrange(len(kinds))
     aspect = rng.choices(("color", "shape", "all"), (45, 35, 20))[0]
     if aspect == "all":
@@ -67,7 +66,19 @@ def film(rng: random.Random, size: tuple[int, int], seconds: int, language: Lang
     video = Video(frames, tuple(index / FPS for index in range(len(frames))))
     said = text(varied(question, language, rng))
     parts = [VIDEO, said] if rng.random() < 0.75 else [said, VIDEO]
-    return Example("film", language, [user(*parts)], thought, answer, videos=[video])
+    return Example("film", language, [user(*parts)], thought, answer, videos=[video], spots=spots)
+
+
+def _watched(shown: list[Kind], language: Language) -> str:
+    """Second by second; what comes anew is numbered."""
+    lines, number = [], 0
+    for second, kind in enumerate(shown):
+        is_new = second == 0 or kind != shown[second - 1]
+        number += is_new
+        begin, colon = ("s: ", ": ") if language == "en" else ("秒：", "：")
+        space = " " if language == "en" else ""
+        lines.append(f"{second}{space}{begin}{one(kind, language)}{f'{colon}{number}' if is_new else ''}\n")
+    return "".join(lines)
 
 
 def _shown(rng: random.Random, seconds: int) -> list[Kind]:
@@ -84,14 +95,16 @@ def _shown(rng: random.Random, seconds: int) -> list[Kind]:
     return shown
 
 
-def _frames(rng: random.Random, size: tuple[int, int], shown: list[Kind]) -> list[Image.Image]:
-    """Two a second. In some films the next thing comes half a second early: the model sees both in one look."""
+def _frames(rng: random.Random, size: tuple[int, int], shown: list[Kind]) -> tuple[list[Image.Image], list[list[Spot]]]:
+    """Two a second, and what is to be seen in each. In some films the next thing comes half a second early: the model sees both in one look."""
     look = new_look(rng, wild=True)
     pictures: list[Image.Image] = []
+    spots: list[list[Spot]] = []
     moves, hastes = rng.random() < 0.5, rng.random() < 0.25
     for number, kind in enumerate(shown):
         if number and kind == shown[number - 1] and not moves:
             pictures.append(pictures[-1])
+            spots.append(spots[-1])
             continue
         radius = rng.uniform(0.2, 0.42) * min(size)
         x, y = (rng.uniform(1.05 * radius, side - 1.05 * radius) for side in size)
@@ -102,11 +115,12 @@ def _frames(rng: random.Random, size: tuple[int, int], shown: list[Kind]) -> lis
         else:
             look = new_look(rng, wild=False)
         pictures.append(draw(size, [thing], look))
+        spots.append(spots_of([thing]))
     frames = []
     for number, picture in enumerate(pictures):
         is_early = hastes and number + 1 < len(pictures) and rng.random() < 0.4
         frames += [picture, pictures[number + 1] if is_early else picture]
-    return frames
+    return frames, spots
 
 
 def _aspect(kind: Kind, aspect: str, language: Language) -> str:

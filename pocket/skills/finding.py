@@ -4,11 +4,13 @@ import random
 
 from pocket.example import Ask
 from pocket.scenes import Scene
-from pocket.skills.counting import looking_for, near_miss, wanted
-from pocket.skills.telling import box_of, boxed, counted, line
+from pocket.skills.counting import near_miss, wanted
+from pocket.skills.telling import box_of, boxed, counted, line, searched
 from pocket.things import Thing
 from pocket.words import (
+    COLORS,
     PLACES,
+    SHAPES,
     ZH_COLORS,
     ZH_PLACES,
     ZH_SHAPES,
@@ -21,6 +23,9 @@ from pocket.words import (
     with_article,
 )
 
+ABSENT = 0.08
+"""Share of questions about something that is not there."""
+NONE: dict[Language, str] = {"en": "There is none.", "zh": "没有。"}
 MOST_BOXES = 4
 """Each takes about 22 tokens of the 128 that an answer has."""
 
@@ -72,12 +77,11 @@ OF_KIND: dict[str, dict[Language, tuple[str, ...]]] = {
 
 def locate(rng: random.Random, scene: Scene, language: Language) -> Ask | None:
     """The only one of its kind; now and then one that is not there."""
-    if rng.random() < 0.08:
+    if rng.random() < ABSENT:
         kind = near_miss(rng, scene)
         if scene.matching(kind):
             return None
-        thought = looking_for(kind, language) + ("none\n" if language == "en" else "没有\n")
-        answer = "There is none." if language == "en" else "没有。"
+        answer = NONE[language]
     else:
         alone = _alone(scene, [thing.kind for thing in scene.things]) or _alone(
             scene, [Kind(thing.color) for thing in scene.things] + [Kind(None, thing.shape) for thing in scene.things]
@@ -88,9 +92,9 @@ def locate(rng: random.Random, scene: Scene, language: Language) -> Ask | None:
         if rng.random() < 0.3:
             looser = [part for part in (Kind(thing.color), Kind(None, thing.shape)) if len(scene.matching(part)) == 1]
             kind = rng.choice(looser or [kind])
-        thought = looking_for(kind, language) + line(thing, scene, language)
         answer = boxed(box_of(thing, scene))
-    return Ask("locate", rng.choice(WHERE[language]).format(spoken(kind, language, rng, plural=False)), thought, answer)
+    question = rng.choice(WHERE[language]).format(spoken(kind, language, rng, plural=False))
+    return Ask("locate", question, searched(scene, kind, language), answer)
 
 
 def show(rng: random.Random, scene: Scene, language: Language) -> Ask | None:
@@ -126,25 +130,27 @@ def place(rng: random.Random, scene: Scene, language: Language) -> Ask | None:
 
 
 def attribute(rng: random.Random, scene: Scene, language: Language) -> Ask | None:
-    """The colour of the only star; the shape of the only red thing."""
+    """The colour of the only star; the shape of the only red thing; now and then of one that is not there."""
     aspect = rng.choice(("color", "shape"))
-    kinds = [Kind(None, thing.shape) if aspect == "color" else Kind(thing.color) for thing in scene.things]
-    alone = _alone(scene, kinds)
-    if not alone:
-        return None
-    kind, thing = rng.choice(alone)
+    if rng.random() < ABSENT:
+        kind = Kind(None, rng.choice(SHAPES)) if aspect == "color" else Kind(rng.choice(COLORS))
+        if scene.matching(kind):
+            return None
+        answer = NONE[language]
+    else:
+        kinds = [Kind(None, thing.shape) if aspect == "color" else Kind(thing.color) for thing in scene.things]
+        alone = _alone(scene, kinds)
+        if not alone:
+            return None
+        kind, thing = rng.choice(alone)
+        answer = _aspect(thing, aspect, language)
     if aspect == "color":
         said = spoken(kind, language, rng, plural=False)
     else:
         assert kind.color
         said = kind.color if language == "en" else ZH_COLORS[kind.color]
     question = rng.choice(OF_KIND[aspect][language]).format(said)
-    return Ask(
-        "attribute",
-        question,
-        looking_for(kind, language) + line(thing, scene, language),
-        _aspect(thing, aspect, language),
-    )
+    return Ask("attribute", question, searched(scene, kind, language), answer)
 
 
 def _alone(scene: Scene, kinds: list[Kind]) -> list[tuple[Kind, Thing]]:

@@ -7,6 +7,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pocket.drawing import Look, weathered
 from pocket.example import IMAGE, Example, text, user
+from pocket.skills.telling import remark
+from pocket.spots import Spot
 from pocket.things import Rgb, shade
 from pocket.words import COLORS, ORDINALS, ZH_ORDINALS, Language, varied
 
@@ -33,6 +35,9 @@ WHICH_PAGE = {
 HEADINGS = ("Report", "Page", "Invoice", "Number", "Total", "Chapter", "Section", "Notes", "Summary", "Order")
 
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
 class Fonts:
     """Pillow's own, and those of a folder."""
 
@@ -40,9 +45,9 @@ class Fonts:
         self._files: list[Path | None] = [None]
         if folder:
             self._files += sorted([*folder.rglob("*.ttf"), *folder.rglob("*.otf")])
-        self._open: dict[tuple[Path | None, int], ImageFont.FreeTypeFont | ImageFont.ImageFont] = {}
+        self._open: dict[tuple[Path | None, int], Font] = {}
 
-    def any(self, rng: random.Random, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    def any(self, rng: random.Random, size: int) -> Font:
         # Few sizes: each is opened once.
         key = rng.choice(self._files), max(8, size // 4 * 4)
         if key not in self._open:
@@ -53,7 +58,8 @@ class Fonts:
 
 def pages(rng: random.Random, sizes: list[tuple[int, int]], language: Language, fonts: Fonts) -> Example:
     numbers = [_number(rng) for _ in sizes]
-    pictures = [_page(rng, size, number, fonts) for size, number in zip(sizes, numbers, strict=True)]
+    drawn = [_page(rng, size, number, fonts) for size, number in zip(sizes, numbers, strict=True)]
+    pictures, spots = [picture for picture, _ in drawn], [spots for _, spots in drawn]
     asked = rng.randrange(len(numbers))
     thought, answer = f"{_head(asked, language)}{numbers[asked]}\n", numbers[asked]
     if len(numbers) == 1:
@@ -61,7 +67,10 @@ def pages(rng: random.Random, sizes: list[tuple[int, int]], language: Language, 
     elif rng.random() < 0.35:
         question = rng.choice(WHICH_PAGE[language]).format(numbers[asked])
         asked = numbers.index(numbers[asked])
-        thought = "".join(f"{_head(page, language)}{numbers[page]}\n" for page in range(asked + 1))
+        thought = f"Looking for {numbers[asked]}:\n" if language == "en" else f"找{numbers[asked]}：\n"
+        thought += "".join(
+            f"{_head(page, language)}{numbers[page]}{remark(page == asked, language)}\n" for page in range(asked + 1)
+        )
         answer = f"Page {asked + 1}" if language == "en" else f"第{ZH_ORDINALS[asked]}页"
     elif language == "zh":
         question = rng.choice(READ_NTH["zh"]).format(rng.choice([ZH_ORDINALS[asked], str(asked + 1)]))
@@ -72,7 +81,7 @@ def pages(rng: random.Random, sizes: list[tuple[int, int]], language: Language, 
     said = text(varied(question, language, rng))
     images = [IMAGE] * len(pictures)
     parts = [*images, said] if rng.random() < 0.75 else [said, *images]
-    return Example("pages", language, [user(*parts)], thought, answer, pictures)
+    return Example("pages", language, [user(*parts)], thought, answer, pictures, spots=spots)
 
 
 def _head(page: int, language: Language) -> str:
@@ -83,7 +92,7 @@ def _number(rng: random.Random) -> str:
     return str(rng.randrange(10 ** rng.choice([1, 2, 2, 3, 3, 4])))
 
 
-def _page(rng: random.Random, size: tuple[int, int], number: str, fonts: Fonts) -> Image.Image:
+def _page(rng: random.Random, size: tuple[int, int], number: str, fonts: Fonts) -> tuple[Image.Image, list[Spot]]:
     width, height = size
     paper: Rgb = (
         (rng.randint(225, 255),) * 3 if rng.random() < 0.85 else (255, rng.randint(235, 250), rng.randint(200, 235))
@@ -102,11 +111,22 @@ def _page(rng: random.Random, size: tuple[int, int], number: str, fonts: Fonts) 
     x = rng.choice([(width - wide) / 2, rng.uniform(0.04 * width, max(0.05 * width, 0.96 * width - wide))])
     y = rng.uniform(0.05 * height, max(0.06 * height, 0.95 * height - high))
     pen.text((x - left, y - top), number, ink, font=font)
+    spots = _digits(pen, number, (x - left, y - top), font)
     if rng.random() < 0.5:
         _small_print(rng, pen, size, (y - 6, y + high + 6), ink, fonts)
     noise = rng.uniform(2, 8) if rng.random() < 0.15 else 0.0
     jpeg = rng.randint(50, 95) if rng.random() < 0.15 else None
-    return weathered(canvas, Look("plain", paper, paper, noise=noise, jpeg=jpeg, seed=rng.getrandbits(20)))
+    look = Look("plain", paper, paper, noise=noise, jpeg=jpeg, seed=rng.getrandbits(20))
+    return weathered(canvas, look), spots
+
+
+def _digits(pen: ImageDraw.ImageDraw, number: str, start: tuple[float, float], font: Font) -> list[Spot]:
+    spots = []
+    for place, digit in enumerate(number):
+        x = start[0] + pen.textlength(number[:place], font=font)
+        left, top, right, bottom = pen.textbbox((x, start[1]), digit, font=font)
+        spots.append(Spot(digit, "", (left, top, right, bottom)))
+    return spots
 
 
 def _small_print(

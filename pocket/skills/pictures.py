@@ -5,7 +5,8 @@ import random
 from pocket.example import IMAGE, Example, text, user
 from pocket.scenes import Crowd, Scene, new_scene
 from pocket.skills.counting import near_miss, wanted
-from pocket.skills.telling import counted
+from pocket.skills.telling import counted, looking_for, remark
+from pocket.spots import spots_of
 from pocket.words import (
     ORDINALS,
     ZH_ORDINALS,
@@ -93,10 +94,11 @@ def _which(rng: random.Random, scenes: list[Scene], number: int, language: Langu
     if language == "en":
         said = f"{'an' if said[0] in 'aeiou' else 'a'} {said}"
     question = rng.choice(WHICH[language]).format(said)
-    thought, answer = "", "None of them" if language == "en" else "都没有"
+    thought, answer = looking_for(kind, language), "None of them" if language == "en" else "都没有"
     for found, scene in enumerate(scenes):
-        thought += f"{_head(found, language)}{_content(scene, language)}\n"
-        if scene.matching(kind):
+        is_here = bool(scene.matching(kind))
+        thought += f"{_head(found, language)}{_content(scene, language)}{remark(is_here, language)}\n"
+        if is_here:
             answer = f"Picture {found + 1}" if language == "en" else f"第{ZH_ORDINALS[found]}张"
             break
     return _example("among", rng, scenes, question, thought, answer, language)
@@ -117,4 +119,5 @@ def _example(
     images = [IMAGE] * len(scenes)
     said = text(varied(question, language, rng))
     parts = [*images, said] if rng.random() < 0.75 else [said, *images]
-    return Example(skill, language, [user(*parts)], thought, answer, [scene.picture() for scene in scenes])
+    pictures, spots = [scene.picture() for scene in scenes], [spots_of(scene.things) for scene in scenes]
+    return Example(skill, language, [user(*parts)], thought, answer, pictures, spots=spots)

@@ -7,9 +7,11 @@ The place is the thing's middle in hundredths of the picture's width and height.
 
 from pocket.scenes import Scene
 from pocket.things import Thing
-from pocket.words import Kind, Language, one
+from pocket.words import Kind, Language, one, with_article
 
 BOX_OPEN, BOX_CLOSE = "<|begin_of_box|>", "<|end_of_box|>"
+YES: dict[Language, str] = {"en": "yes", "zh": "有"}
+NO: dict[Language, str] = {"en": "no", "zh": "没有"}
 
 
 def place_of(thing: Thing, scene: Scene) -> str:
@@ -17,6 +19,11 @@ def place_of(thing: Thing, scene: Scene) -> str:
         min(max(int(100 * value / side), 0), 99) for value, side in zip((thing.x, thing.y), scene.size, strict=True)
     )
     return f"{x:02},{y:02}"
+
+
+def remark(is_so: bool, language: Language) -> str:
+    """``: yes``, ``：没有``."""
+    return (": " if language == "en" else "：") + (YES if is_so else NO)[language]
 
 
 def line(thing: Thing, scene: Scene, language: Language, remark: str = "") -> str:
@@ -34,6 +41,20 @@ def counted(scene: Scene, kind: Kind, language: Language) -> str:
         number += is_one
         lines.append(line(thing, scene, language, str(number) if is_one else ""))
     return "".join(lines)
+
+
+def looking_for(kind: Kind, language: Language) -> str:
+    return f"Looking for {with_article(kind, 'en')}:\n" if language == "en" else f"找{one(kind, 'zh')}：\n"
+
+
+def searched(scene: Scene, kind: Kind, language: Language) -> str:
+    """From the top until one of the kind is found: to go straight to it, one would have to know where it is."""
+    lines = [looking_for(kind, language)]
+    for thing in scene.things:
+        if thing.matches(kind):
+            return "".join([*lines, line(thing, scene, language, YES[language])])
+        lines.append(line(thing, scene, language))
+    return "".join([*lines, f"{NO[language]}\n"])
 
 
 def box_of(thing: Thing, scene: Scene) -> str:

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from families import FAMILIES
 from pocket.batches import NOTHING, collate
+from pocket.beginning import begin
 from pocket.encoding import Encoder
 from pocket.example import IMAGE, Example, text, user
 from pocket.learning import Learner
@@ -16,7 +17,7 @@ from pocket.lessons import Course, Lessons
 from pocket.model import greedy, make_image_processor, make_model, make_tokenizer
 from pocket.publish import publish
 from pocket.skills.pages import Fonts
-from tests.unit.pocket.test_scenes import SIZE, THREE
+from tests.unit.pocket.test_scenes import THREE
 from worker.engine import Ended, Engine, Request, Sampling
 from worker.engine.inputs import InputBuilder
 
@@ -62,8 +63,8 @@ def test_the_loss_is_that_of_the_published_model_on_the_services_inputs(model, k
     twin = make_model(TOKENIZER).eval()
     twin.load_state_dict(model.state_dict())
     with torch.no_grad():
-        loss, _ = Learner(twin).judge(collate(examples, encoder, steps=(64, 512)))
-    assert float(loss) == pytest.approx(total / count, rel=1e-5)
+        judged = Learner(twin).judge(collate(examples, encoder, steps=(64, 512)))
+    assert float(judged.marks[0]) == pytest.approx(total / count, rel=1e-5)
 
 
 def test_forced_tokens_are_not_learned(model) -> None:  # type: ignore[no-untyped-def]
@@ -97,25 +98,25 @@ def test_a_model_learns_two_answers_by_heart_and_the_engine_tells_them(tmp_path:
     """The whole way: examples, loss, published folder, engine."""
     torch.manual_seed(0)
     model = make_model(TOKENIZER).train()
+    begin(model)
     learner = Learner(model)
-    picture = THREE.picture()
-    assert picture.size == SIZE
+    picture = THREE.picture().resize((112, 84))
     told = (("How many stars?", "50,44 blue star: 1\n", "1"), ("有几个圆形？", "没有\n", "0"))
     examples = [
         Example("count", "en", [user(IMAGE, text(question))], thought, answer, [picture])
         for question, thought, answer in told
     ]
     batch = collate(examples, Encoder(TOKENIZER, model.config))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     for _ in range(200):
-        loss, faults = learner.judge(batch)
+        judged = learner.judge(batch)
         optimizer.zero_grad()
-        loss.backward()
+        judged.loss.backward()
         optimizer.step()
-        if loss.item() < 0.02:
+        if judged.loss.item() < 0.02:
             break
-    assert loss.item() < 0.02
-    assert faults.tolist() == [0, 0]
+    assert judged.loss.item() < 0.02
+    assert judged.faults.tolist() == [0, 0]
     publish(tmp_path / "weights", TOKENIZER, dict(model.named_parameters()))
     engine = Engine.load(
         str(tmp_path / "weights"), revision="main", device="cpu", dtype="float32", family=FAMILIES["pocket"]
