@@ -1,8 +1,9 @@
 """What the pocket model can, and what a cutoff costs: fresh scenes, through the real engine.
 
-    python -m pocket.evaluate [MODEL] [--count N] [--to FOLDER] [--fonts FOLDER]
+    python -m pocket.evaluate [MODEL] [--count N] [--to FOLDER] [--fonts FOLDER] [--vector]
 
-Writes a table and the curve of accuracy against thinking budget. Seeds are never those of training.
+Writes a table and the curve of accuracy against thinking budget. Seeds are never those of training. With ``--vector``,
+only a table, of questions about scenes that another program has drawn.
 """
 
 import argparse
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
 from tqdm import tqdm
 
 from families import FAMILIES
@@ -24,6 +26,7 @@ from pocket.skills.asking import ASKING, Asking, follow_up, one_question
 from pocket.skills.film import film
 from pocket.skills.pages import Fonts, pages
 from pocket.skills.pictures import among, compare
+from pocket.vector import redrawn
 from pocket.words import LANGUAGES, Language
 from worker.engine import Ended, Engine, Event, Request, Sampling
 
@@ -46,13 +49,25 @@ class Outcome:
         return is_right(self.ended.answer, self.example.answer)
 
 
-class Exam:
-    """The questions: for each skill and number always the same one."""
+Draw = Callable[[random.Random, Scene], tuple[Scene, Image.Image]]
 
-    def __init__(self, fonts: Fonts) -> None:
+
+class Exam:
+    """The questions: for each skill and number always the same one.
+
+    Args:
+        draw: a scene to a picture, and what of it is to be seen there.
+    """
+
+    def __init__(self, fonts: Fonts, draw: Draw | None = None) -> None:
         self._fonts = fonts
-        self._skills: dict[str, Callable[[random.Random, Language], Example]] = {
-            **{asking.__name__: self._about_a_scene(asking) for asking in ASKING},
+        self._draw = draw or (lambda _rng, scene: (scene, scene.picture()))
+        about_scenes = {asking.__name__: self._about_a_scene(asking) for asking in ASKING}
+        self._skills: dict[str, Callable[[random.Random, Language], Example]] = about_scenes
+        if draw:
+            return
+        self._skills = {
+            **about_scenes,
             "follow-up": lambda rng, language: follow_up(rng, scene := _scene(rng), scene.picture(), language, WEIGHTS),
             "compare": lambda rng, language: compare(rng, [_size(rng, THUMBNAILS + LARGER)] * 2, language),
             "among": lambda rng, language: among(rng, [_size(rng, THUMBNAILS)] * rng.choice([2, 3, 5]), language),
@@ -74,13 +89,12 @@ class Exam:
             for number in range(count)
         ]
 
-    @staticmethod
-    def _about_a_scene(asking: Asking) -> Callable[[random.Random, Language], Example]:
+    def _about_a_scene(self, asking: Asking) -> Callable[[random.Random, Language], Example]:
         def example(rng: random.Random, language: Language) -> Example:
             while True:
-                scene = _scene(rng)
+                scene, picture = self._draw(rng, _scene(rng))
                 if asked := asking(rng, scene, language):
-                    return one_question(rng, asked, scene, scene.picture(), language)
+                    return one_question(rng, asked, scene, picture, language)
 
         return example
 
@@ -147,14 +161,23 @@ def budget_table(curves: dict[str, list[float]]) -> str:
     return "\n".join(lines)
 
 
+def vector_table(engine: Engine, count: int) -> str:
+    exam = Exam(Fonts(), redrawn)
+    return table({skill: ask(engine, exam.questions(skill, count), -1) for skill in exam.skills})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, nargs="?", default=SHIPPED)
     parser.add_argument("--count", type=int, default=200, help="questions for each skill")
     parser.add_argument("--to", type=Path, default=Path(__file__).parent / "scores")
     parser.add_argument("--fonts", type=Path, help="folder of fonts for pages, beside Pillow's own")
+    parser.add_argument("--vector", action="store_true", help="scenes that librsvg draws")
     options = parser.parse_args()
     engine = Engine.load(str(options.model), revision="main", device="auto", dtype="auto", family=FAMILIES["pocket"])
+    if options.vector:
+        print(vector_table(engine, options.count))  # noqa: T201
+        return
     exam = Exam(Fonts(options.fonts))
     by_skill = {}
     curves: dict[str, list[float]] = {}
