@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from pocket.encoding import Encoder, pairs_of
 from pocket.example import Example
+from pocket.given import Given
 from pocket.lessons import Course, Lessons
 from pocket.model import make_config
 from pocket.spots import SIDE, cells
@@ -133,7 +134,7 @@ class Endless(IterableDataset[Batch]):
     """Batches without end. ``progress`` is shared with the trainer, which moves it on."""
 
     def __init__(
-        self, tokenizer: Any, lessons: Callable[[int], Lessons], size: int, progress: "Synchronized[float]"
+        self, tokenizer: Any, lessons: Callable[[int], Lessons | Given], size: int, progress: "Synchronized[float]"
     ) -> None:
         """Args: ``lessons``: made from a number, another one for each process."""
         self._tokenizer, self._lessons, self._size, self._progress = tokenizer, lessons, size, progress

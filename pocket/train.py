@@ -2,7 +2,7 @@
 
     python -m pocket.train RUN [--seconds S] [--plan P] [--device cuda] [--fonts FOLDER]
 
-Endless scenes. ``RUN`` gets a checkpoint, from which the same command goes on,
+Endless scenes, or with ``--examples`` those of a file. ``RUN`` gets a checkpoint, from which the same command goes on,
 a log, and the loss curve; of the checkpoint, ``python -m pocket.publish RUN FOLDER`` makes a model to serve.
 """
 
@@ -23,6 +23,7 @@ from pocket import checkpoint
 from pocket.batches import Endless, Supply
 from pocket.beginning import begin
 from pocket.chart import Line, chart
+from pocket.given import Given
 from pocket.learning import MARKS, TELLING, Judged, Learner
 from pocket.lessons import Lessons
 from pocket.model import make_model, make_tokenizer
@@ -76,7 +77,9 @@ class Training:
         self._progress.value = min(1.0, self._share() / self._ramp)
         seed, only = 1_000 * (SEED + self.step), options.only.split(",") if options.only else ()
 
-        def lessons(number: int) -> Lessons:
+        def lessons(number: int) -> Lessons | Given:
+            if options.examples:
+                return Given.of_file(options.examples, seed + number)
             return Lessons(seed + number, Fonts(options.fonts), only=only, sizes=options.sizes)
 
         is_gpu = self._device.type == "cuda"
@@ -237,6 +240,7 @@ def main() -> None:
     parser.add_argument("--ramp", type=float, default=RAMP, help="share of the plan until all is taught")
     parser.add_argument("--only", help="these kinds of lessons, by comma")
     parser.add_argument("--sizes", type=int, help="pictures of the first so many sizes")
+    parser.add_argument("--examples", type=Path, help="a finetune.json to learn from, in place of drawn scenes")
     parser.add_argument("--plain", action="store_true", help="record no passes as CUDA graphs")
     parser.add_argument("--fonts", type=Path, help="folder of fonts for pages, beside Pillow's own")
     options = parser.parse_args()

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pocket.data import FILE, BadExample, read, write
-from pocket.example import Example
+from pocket.example import IMAGE, Example, text, user
+from pocket.given import Given
 from pocket.lessons import Course, Lessons
 from pocket.skills.film import film
 from pocket.skills.pages import Fonts
@@ -72,3 +74,25 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text("[", "utf-8")
     with pytest.raises(BadExample, match="is not JSON"):
         list(read(tmp_path / FILE))
+
+
+def test_a_file_makes_lessons_of_pictures_that_are_alike(tmp_path: Path) -> None:
+    """Photos of any size, scaled as the service does it."""
+    said = [user(IMAGE, text("What is it?"))]
+    sizes = [(640, 480)] * 3 + [(100, 60)] * 2 + [(1200, 900)]
+    photos = [Example("given", "en", said, "", "A photo", [Image.new("RGB", size)]) for size in sizes]
+    write(tmp_path, [*photos, film(random.Random(1), (112, 112), 2, "zh")])
+    given = Given.of_file(tmp_path / FILE, seed=1)
+    seen = set()
+    for _ in range(60):
+        lesson = given.next(Course(), 4)
+        (shown,) = {tuple(picture.size for picture in example.pictures) for example in lesson}
+        assert all(not side % 28 for size in shown for side in size)
+        seen.add((shown, len(lesson)))
+    assert seen == {(((364, 280),), 4), (((112, 56),), 2), ((), 1)}
+
+
+def test_a_file_without_examples_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, [])
+    with pytest.raises(BadExample, match="holds no example"):
+        Given.of_file(tmp_path / FILE, seed=1)
