@@ -87,6 +87,12 @@ def test_alerts_fire_when_they_should_and_hold_when_they_should_not() -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_each_alert_is_seen_to_fire_and_to_hold() -> None:
+    cases = yaml.safe_load((ROOT / "observe" / "alerts_test.yml").read_text("utf-8"))["tests"]
+    seen = {(case["alertname"], bool(case["exp_alerts"])) for test in cases for case in test["alert_rule_test"]}
+    assert seen == {(rule["alert"], fires) for rule in ALERTS for fires in (True, False)}
+
+
 def test_the_dashboard_file_is_what_its_source_makes() -> None:
     stored = json.loads((ROOT / "observe" / "grafana" / "dashboards" / "thinkqueue.json").read_text("utf-8"))
     assert stored == dashboard(), "run `make docs`"
