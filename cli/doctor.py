@@ -4,7 +4,6 @@ import os
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ console = Console(soft_wrap=True, highlight=False)
 GIB = 2**30
 SCRATCH_BYTES = 2 * GIB
 """The largest video, twice."""
+DEFAULT_SCRATCH = "/tmp"  # noqa: S108 - Python's own first choice
 STATE_BYTES = GIB
 MODEL_BYTES = 22 * GIB
 """GLM-4.1V-9B in bfloat16, as it is downloaded."""
@@ -144,12 +144,16 @@ def _store(settings: Settings, _: Installation) -> Iterator[Finding]:
 
 
 def _disk(settings: Settings, installation: Installation) -> Iterator[Finding]:
-    needed = {Path(tempfile.gettempdir()): SCRATCH_BYTES}
+    # What was asked for, not tempfile.gettempdir(): that one silently goes elsewhere when the folder is full.
+    needed = {Path(os.environ.get("TMPDIR") or DEFAULT_SCRATCH): SCRATCH_BYTES}
     if installation.folder.exists():
         needed[installation.folder] = STATE_BYTES
     if _is_hub_id(settings.model) and not _cached(settings.model):
         needed[_existing(_hub_cache())] = MODEL_BYTES
     for folder, wanted in needed.items():
+        if not folder.is_dir():
+            yield Finding("bad", f"{folder} is not there", "Make it, or name another: TMPDIR, --state, HF_HOME.")
+            continue
         free = shutil.disk_usage(folder).free
         if free < wanted:
             what = f"{folder} has {free / GIB:.1f} GiB free, {wanted / GIB:.0f} are wanted"
@@ -238,8 +242,9 @@ def _workers(settings: Settings, _: Installation) -> Iterator[Finding]:
         return
     for stage, count in counts.items():
         if not count:
-            what = f"no {stage} worker is ready" + (f", and {waiting:,} jobs wait" if waiting else "")
-            yield Finding("bad" if waiting else "note", what, f"python -m {modules[stage]}")
+            what = f"no {stage} worker is ready" + (f", and jobs wait: {waiting:,}" if waiting else "")
+            way_out = f"Start one, `python -m {modules[stage]}`; if one runs, its log says what it waits for."
+            yield Finding("bad" if waiting else "note", what, way_out)
 
 
 def _answers(url: str) -> bool:

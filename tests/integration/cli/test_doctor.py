@@ -99,10 +99,17 @@ def test_a_wrong_setting_is_named_with_its_remedy(doctor: Doctor, name: str, val
     assert says in doctor(code=1, **{name: value})
 
 
-def test_a_full_disk(doctor: Doctor, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(small_disk))  # what TMPDIR does at a program's start
-    said = doctor(code=1)
+def test_a_full_disk(doctor: Doctor, small_disk: Path) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        (small_disk / "all").write_bytes(b"x" * 2**21)
+    said = doctor(code=1, TMPDIR=str(small_disk))
     assert f"{small_disk} has 0.0 GiB free" in said
+    assert "TMPDIR" in said
+
+
+def test_a_scratch_folder_that_is_not_there(doctor: Doctor, tmp_path: Path) -> None:
+    said = doctor(code=1, TMPDIR=str(tmp_path / "nowhere"))
+    assert "nowhere is not there" in said
     assert "TMPDIR" in said
 
 
