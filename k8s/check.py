@@ -3,9 +3,10 @@
     python k8s/check.py
 
 Kubernetes' own kinds by kubernetes-validate, KEDA's by models that are made from its CRDs. Without kubectl (1.27
-or newer; no package registry that we use has one) nothing is built, and it says so.
+or newer) nothing is built: it says so, and in CI it fails.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,7 @@ SECRETS += tuple(f"S3_JWT_KEY_{number}" for number in range(1, 5))
 def main() -> int:
     if shutil.which("kubectl") is None:
         sys.stderr.write("k8s: NOT CHECKED, kubectl is missing\n")
-        return 0
+        return 1 if os.environ.get("CI") else 0
     faults = [f"{overlay}: {fault}" for overlay in OVERLAYS for fault in faults_of(built(overlay))]
     sys.stderr.write("\n".join([*faults, ""]) if faults else f"k8s: {', '.join(OVERLAYS)} are valid\n")
     return 1 if faults else 0
