@@ -47,6 +47,16 @@ ROWS: list[tuple[str, list[tuple[str, str, list[Query]]]]] = [
             ("Ended, a second", "short", [(f"sum by (status) ({ENDED})", "{{status}}")]),
             ("Failed and expired, by code", "short", [(FAILED, "{{code}}")]),
             ("Time per stage", "s", _quantiles("stage_seconds", "stage")),
+            ("Arrivals, a second", "short", _each("arrivals_per_second", "stage")),
+            ("A worker has a job, on the mean", "s", _each("job_seconds", "stage")),
+            (
+                "cpu workers, and how many are wanted",
+                "short",
+                [
+                    ('max by (state) (thinkqueue_workers{stage="prepare"})', "{{state}}"),
+                    ('max(thinkqueue_workers_wanted{stage="prepare"})', "wanted"),
+                ],
+            ),
         ],
     ),
     (
@@ -119,12 +129,14 @@ ROWS: list[tuple[str, list[tuple[str, str, list[Query]]]]] = [
                     (f"sum by (outcome) ({_rate('deliveries_total')})", "{{outcome}}, a second"),
                 ],
             ),
+            ("Delivery time", "s", _quantiles("delivery_seconds")),
             ("Oldest delivery", "s", [("max(thinkqueue_oldest_delivery_seconds)", "age")]),
             (
                 "Redis memory",
                 "bytes",
                 [("max(thinkqueue_redis_used_bytes)", "used"), ("max(thinkqueue_redis_limit_bytes)", "limit")],
             ),
+            ("Streams not archived yet", "short", [("max(thinkqueue_streams_unarchived)", "streams")]),
         ],
     ),
 ]
