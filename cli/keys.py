@@ -13,7 +13,7 @@ from cli.errors import CannotStart
 from cli.state import DEFAULT_STATE, State
 from cli.up import installed_settings
 from jobs.blobs import Blobs
-from jobs.errors import ThinkqueueError
+from jobs.errors import ThinkqueueError, Unavailable
 from jobs.keys import ApiKey, Keys
 from jobs.scripts import connect
 from jobs.settings import Settings
@@ -48,7 +48,7 @@ def create(
     except ValueError as error:
         raise _failed(str(error)) from error
     except ThinkqueueError as error:
-        raise _failed(error.message) from error
+        raise _failed(_with_remedy(error)) from error
     _show(key, token)
     secret = _answered(lambda: WebhookSecrets(Blobs(settings), settings).show_first(tenant))
     if secret:
@@ -99,7 +99,13 @@ def _answered(call: Callable[[], T]) -> T:
     try:
         return call()
     except ThinkqueueError as error:
-        raise _failed(error.message) from error
+        raise _failed(_with_remedy(error)) from error
+
+
+def _with_remedy(error: ThinkqueueError) -> str:
+    if isinstance(error, Unavailable):
+        return f"{error.message} If it is not running at all: `thinkqueue up` starts it; `thinkqueue doctor` says more."
+    return error.message
 
 
 def _show(key: ApiKey, token: str) -> None:

@@ -17,11 +17,11 @@ TOKEN = re.compile(r"tq_[\w-]{43}")
 
 class Terminal:
     def __init__(self, environment: dict[str, str], state: Path) -> None:
-        self._environment = environment
+        self.environment = environment
         self._state = str(state)
 
     def __call__(self, *words: str, code: int = 0) -> str:
-        result = CliRunner().invoke(app, ["keys", *words, "--state", self._state], env=self._environment)
+        result = CliRunner().invoke(app, ["keys", *words, "--state", self._state], env=self.environment)
         assert result.exit_code == code, result.output
         return result.output
 
@@ -71,3 +71,8 @@ def test_what_is_wrong_is_said(keys_command: Terminal, words: tuple[str, ...], s
 def test_without_servers_the_way_out_is_named(tmp_path: Path) -> None:
     nothing = dict.fromkeys(("REDIS_URL", "S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "WEBHOOK_SECRET"), "")
     assert "thinkqueue up" in Terminal(nothing, tmp_path)("list", code=1)
+
+
+def test_a_service_that_does_not_run_is_said_so_with_the_remedy(keys_command: Terminal) -> None:
+    keys_command.environment["S3_ENDPOINT"] = "http://127.0.0.1:9"
+    assert "`thinkqueue up` starts it" in keys_command("create", "--tenant", "acme", code=1)
