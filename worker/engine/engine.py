@@ -202,6 +202,10 @@ class Engine:
 
     def _launch(self, plan: Plan) -> _Flight:
         drawn: list[Drawn] = []
+        # Before, not behind: a CPU's call comes back when all is read.
+        now = time.monotonic()
+        for span in plan.spans:
+            span.sequence.read_at = span.sequence.read_at or now
         for span in plan.prefills:
             with self._failing([span.sequence]):
                 if (tokens := self.runner.prefill(span)) is not None:
@@ -210,9 +214,6 @@ class Engine:
         if plan.decode:
             with self._failing([span.sequence for span in plan.decode]):
                 drawn.append(self.runner.decode(plan.decode))
-        now = time.monotonic()
-        for span in plan.spans:
-            span.sequence.read_at = span.sequence.read_at or now
         return _Flight(plan.spans, drawn)
 
     def _settle(self, flight: _Flight) -> None:

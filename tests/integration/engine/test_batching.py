@@ -195,6 +195,15 @@ def test_the_device_time_is_shared_among_those_who_use_it(engine: Engine) -> Non
     assert sum(end.device_ms for end in crowd.ends.values()) <= 1.5 * longest
 
 
+def test_reading_the_prompt_is_part_of_the_time_that_is_told(engine: Engine) -> None:
+    """Of one that is alone, and says hardly anything: the device worked for it between its begin and its end."""
+    crowd = Crowd(engine)
+    crowd.submit(request(inputs_of(engine, "two pictures"), budget=1, answer=1))
+    crowd.finish()
+    (end,) = crowd.ends.values()
+    assert end.device_ms <= 1.1 * (end.prefill_ms + end.decode_ms)
+
+
 ACTIONS = st.lists(
     st.one_of(
         st.tuples(st.just("submit"), st.integers(0, 15)),
