@@ -31,7 +31,7 @@ from pocket.recording import Passes
 from pocket.skills.pages import Fonts
 
 SEED = 20_261_124
-PEAK = 1.5e-3
+PEAK = 2e-3
 WARM_UP = 200
 """Steps to the peak of the learning rate."""
 RAMP = 0.12
@@ -73,6 +73,8 @@ class Training:
         self.step, self._seconds = 0, 0.0
         self._progress = multiprocessing.Value("d", 0.0)
         self._resume()
+        # From here the average is begun anew: that of a short call would be the last call's.
+        self._resumed_at = self.step
         self._ramp = options.ramp
         self._progress.value = min(1.0, self._share() / self._ramp)
         seed, only = 1_000 * (SEED + self.step), options.only.split(",") if options.only else ()
@@ -143,7 +145,8 @@ class Training:
             group["lr"] = self._rate()
         self._descend()
         self.step += 1
-        memory = min(MEMORY, self.step / (self.step + 20))
+        since = self.step - self._resumed_at
+        memory = min(MEMORY, since / (since + 20))
         with torch.no_grad():
             torch._foreach_lerp_(list(self._average.values()), list(self._parameters.values()), 1 - memory)
         self._log.note(batch.skills, judged)

@@ -5,7 +5,7 @@ import random
 from pocket.example import IMAGE, Example, text, user
 from pocket.scenes import Crowd, Scene, new_scene
 from pocket.skills.counting import near_miss, wanted
-from pocket.skills.telling import counted, looking_for, remark
+from pocket.skills.telling import NO, counted, looking_for, walked
 from pocket.spots import spots_of
 from pocket.words import (
     ORDINALS,
@@ -94,13 +94,16 @@ def _which(rng: random.Random, scenes: list[Scene], number: int, language: Langu
     if language == "en":
         said = f"{'an' if said[0] in 'aeiou' else 'a'} {said}"
     question = rng.choice(WHICH[language]).format(said)
-    thought, answer = looking_for(kind, language), "None of them" if language == "en" else "都没有"
-    for found, scene in enumerate(scenes):
-        is_here = bool(scene.matching(kind))
-        thought += f"{_head(found, language)}{_content(scene, language)}{remark(is_here, language)}\n"
-        if is_here:
-            answer = f"Picture {found + 1}" if language == "en" else f"第{ZH_ORDINALS[found]}张"
+    thought = looking_for(kind, language)
+    for picture, scene in enumerate(scenes):
+        lines, is_found = walked(scene, kind, language)
+        thought += f"{_head(picture, language).rstrip()}\n{lines}"
+        if is_found:
+            answer = f"Picture {picture + 1}" if language == "en" else f"第{ZH_ORDINALS[picture]}张"
             break
+    else:
+        thought += f"{NO[language]}\n"
+        answer = "None of them" if language == "en" else "都没有"
     return _example("among", rng, scenes, question, thought, answer, language)
 
 

@@ -47,14 +47,19 @@ def looking_for(kind: Kind, language: Language) -> str:
     return f"Looking for {with_article(kind, 'en')}:\n" if language == "en" else f"找{one(kind, 'zh')}：\n"
 
 
-def searched(scene: Scene, kind: Kind, language: Language) -> str:
+def walked(scene: Scene, kind: Kind, language: Language) -> tuple[str, bool]:
     """From the top until one of the kind is found: to go straight to it, one would have to know where it is."""
-    lines = [looking_for(kind, language)]
+    lines: list[str] = []
     for thing in scene.things:
         if thing.matches(kind):
-            return "".join([*lines, line(thing, scene, language, YES[language])])
+            return "".join([*lines, line(thing, scene, language, YES[language])]), True
         lines.append(line(thing, scene, language))
-    return "".join([*lines, f"{NO[language]}\n"])
+    return "".join(lines), False
+
+
+def searched(scene: Scene, kind: Kind, language: Language) -> str:
+    lines, is_found = walked(scene, kind, language)
+    return looking_for(kind, language) + lines + ("" if is_found else f"{NO[language]}\n")
 
 
 def box_of(thing: Thing, scene: Scene) -> str:
