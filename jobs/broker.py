@@ -16,15 +16,13 @@ class PatientTransport(Transport):  # type: ignore[misc]
     model again, for minutes, to end at the next one.
     """
 
-    connection_errors: tuple[type[BaseException], ...]
+    # Of the class: that is where kombu looks, before there is a connection.
+    connection_errors = (*Transport.connection_errors, redis.ResponseError)
     _connected_at = 0.0
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.connection_errors = (*self.connection_errors, redis.ResponseError)
-
-    def establish_connection(self) -> Any:
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Celery's consumer calls this whenever it has connected, and nobody else: who only rings never waits here."""
         if time.monotonic() - PatientTransport._connected_at < PAUSE_S:
             time.sleep(PAUSE_S)
         PatientTransport._connected_at = time.monotonic()
-        return super().establish_connection()
+        super().register_with_event_loop(connection, loop)
