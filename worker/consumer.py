@@ -11,7 +11,6 @@ import structlog
 from celery import Celery
 from celery.signals import task_postrun, task_received, worker_init, worker_shutting_down
 from celery.worker import state
-from kombu.asynchronous import get_event_loop
 
 from jobs.errors import ThinkqueueError
 from jobs.record import Stage
@@ -36,9 +35,14 @@ def consume(app: Celery, stage: Stage, settings: Settings, *, pool: str, concurr
         workers.append(sender)
         ear.start()
 
+    def look_again(task_id: str, **_: Any) -> None:
+        # Asked of the worker: to kombu its loop is nobody's any more once it has connected anew.
+        workers[0].hub.call_soon(_tick_until_free, workers[0].hub, task_id)
+
     ear = Ear(JobStore(connect(settings)), stage, threads=concurrency)
     worker_init.connect(remember, weak=False)
-    task_postrun.connect(_look_again, weak=False)
+    if pool == "threads":
+        task_postrun.connect(look_again, weak=False)
     app.worker_main(
         [
             "--quiet",
@@ -94,19 +98,13 @@ class Ear:
                 return
 
 
-def _look_again(task_id: str, **_: Any) -> None:
+def _tick_until_free(hub: Any, task_id: str, tries: int = 20) -> None:
     """Have Celery listen for bells as soon as a thread is free, instead of at its next tick, up to a second later.
 
     Its thread pool frees a slot without a word to the event loop that reads the queue (celery 5.7, early
-    acknowledgement, no prefetch): an idle worker took a median of 0.85 s to hear a bell, with this 3 ms.
+    acknowledgement, no prefetch): an idle worker took a median of 0.85 s to hear a bell, with this 3 ms. Runs in that
+    loop's thread: each timer is a tick, at which it looks whether it may listen.
     """
-    hub = get_event_loop()
-    if hub is not None:
-        hub.call_soon(_tick_until_free, hub, task_id)
-
-
-def _tick_until_free(hub: Any, task_id: str, tries: int = 20) -> None:
-    """In the event loop's thread: each timer is a tick, at which it looks whether it may listen."""
     is_reserved = any(request.id == task_id for request in tuple(state.reserved_requests))
     if is_reserved and tries:
         hub.call_later(FREE_POLL_S, partial(_tick_until_free, hub, task_id, tries - 1))

@@ -3,7 +3,6 @@
 Each child is a worker of its own, with its own heart. Strangers' files are opened a process further (sandbox.py).
 """
 
-import multiprocessing
 import os
 import sys
 from typing import Any
@@ -22,6 +21,7 @@ from jobs.scripts import connect
 from jobs.settings import Settings
 from jobs.store import JobStore
 from worker.consumer import consume
+from worker.flag import Flag
 from worker.heart import host_prefix
 from worker.prepare import END_LIMIT_S, SERVE_LIMIT_S, Preparer
 from worker.scratch import sweep
@@ -40,7 +40,7 @@ def main() -> None:
     wait_until_ready(store, Blobs(settings))
     app = bells.configure(settings)
     child: list[Preparer] = []
-    draining = multiprocessing.get_context("fork").Event()
+    draining = Flag()
 
     @worker_process_init.connect(weak=False)
     def open_clients(**_: Any) -> None:
@@ -48,7 +48,7 @@ def main() -> None:
         if swept := sweep():
             log.info("scratch.swept", folders=swept)
         # After the fork: a connection shared by two processes would mix their replies.
-        preparer = Preparer(JobStore(connect(settings)), Blobs(settings), settings, is_draining=draining.is_set)
+        preparer = Preparer(JobStore(connect(settings)), Blobs(settings), settings, is_draining=draining.is_up)
         preparer.heart.start()
         preparer.heart.tell("ready")
         preparer.leave_when(draining.wait)
@@ -56,7 +56,7 @@ def main() -> None:
 
     @worker_shutting_down.connect(weak=False)
     def drain(**_: Any) -> None:
-        draining.set()
+        draining.hoist()
 
     @worker_process_shutdown.connect(weak=False)
     def leave(**_: Any) -> None:

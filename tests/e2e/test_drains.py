@@ -4,6 +4,8 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler
 
+import psutil
+
 from tests.fixtures.http_server import HttpServer
 from tests.fixtures.service import Service, image_part, question
 
@@ -28,3 +30,14 @@ def test_a_cpu_worker_hands_back_what_it_fetches(bare_service: Service, http_ser
     record = bare_service.table.store.get(job_id)
     assert record is not None
     assert (record.status, record.claim, record.losses) == ("preparing", "", 0)
+
+
+def test_a_cpu_worker_leaves_in_order_though_a_child_of_it_was_killed(bare_service: Service) -> None:
+    bare_service.start("api", "cpu", "keeper")
+    bare_service.await_workers(prepare=2)
+    worker = bare_service.processes["cpu"]
+    child = psutil.Process(worker.pid).children()[0]
+    child.kill()
+    bare_service.wait(lambda: child not in psutil.Process(worker.pid).children(), "end of the child")
+    worker.terminate()
+    assert bare_service.processes.pop("cpu").wait(LIMIT_S) == 0
