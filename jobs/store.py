@@ -17,11 +17,10 @@ from jobs.errors import (
     TenantFull,
 )
 from jobs.events import STREAM_RETENTION_MS, Event
-from jobs.record import LEASE_MS, MAX_LOSSES, RECORD_VERSION, Job, JobStatus, Stage
+from jobs.record import LEASE_MS, RECORD_VERSION, Job, JobStatus, Stage
 from jobs.scripts import Scripts, answers
 from jobs.usage import USAGE_RETENTION_MS, Usage
 
-WORKER_GONE_MS = 4 * LEASE_MS
 INDEX_MS = 40 * 24 * 3600 * 1000
 """How long a tenant's lists remember a job, unless retention asks for more."""
 
@@ -359,42 +358,13 @@ class JobStore:
         )
         return reply[0] == "ok"
 
-    # ── the keeper ──
-
-    def late_leases(self, stage: Stage, *, limit: int = 100) -> list[Job]:
-        return self._late(f"leases:{stage}", limit)
-
-    def missed_deadlines(self, *, limit: int = 100) -> list[Job]:
-        return self._late("deadlines", limit)
-
-    def unarchived(self, *, limit: int = 20) -> list[str]:
-        """Ended jobs whose stream is to be moved into the object store."""
-        return self._scripts.call("late", "archive", limit)[1:]
-
     def archived(self, job_id: str) -> None:
         """Its stream is in the object store: here it stays for those who read it now."""
         with answers():
             self._redis.pexpire(f"stream:{job_id}", STREAM_RETENTION_MS)
             self._redis.zrem("archive", job_id)
 
-    def due_removals(self, *, limit: int = 20) -> list[str]:
-        """Ended jobs whose own retention is over."""
-        return self._scripts.call("late", "removals", limit)[1:]
-
-    def _late(self, key: str, limit: int) -> list[Job]:
-        jobs = []
-        for job_id in self._scripts.call("late", key, limit)[1:]:
-            if job := self.get(job_id):
-                jobs.append(job)
-            else:
-                with answers():
-                    self._redis.zrem(key, job_id)
-        return jobs
-
-    def requeue(self, job: Job) -> Literal["ok", "exhausted", "held"]:
-        """Take a job from the late owner that ``job`` shows."""
-        reply = self._scripts.call("requeue", job.id, job.claim, MAX_LOSSES)
-        return cast("Literal['ok', 'exhausted', 'held']", reply[0])
+    # ── bells and those who hear them ──
 
     def wants_bell(self, stage: Stage) -> bool:
         return self._scripts.call("bell", stage, LEASE_MS)[0] == "ok"
@@ -415,9 +385,3 @@ class JobStore:
                 if row:
                     found.append(Worker(worker, row["stage"], row["state"], int(row["slots"]), int(row["free"])))
         return found
-
-    def forget_workers(self) -> None:
-        """Drop workers that have not beaten for four leases; their hashes expire by themselves."""
-        with answers():
-            seconds, _ = self._redis.time()
-            self._redis.zremrangebyscore("workers", "-inf", seconds * 1000 - WORKER_GONE_MS)

@@ -17,6 +17,7 @@ from jobs.logs import job_logger
 from jobs.record import LEASE_MS, MAX_LOSSES, Job, JobStatus, Stage
 from jobs.removal import remove_job
 from jobs.store import JobStore
+from jobs.upkeep import Upkeep
 
 log = structlog.get_logger(__name__)
 
@@ -36,8 +37,9 @@ CANCELLED = ("cancelled", "The job was cancelled; the worker that had it was los
 class Housekeeper:
     """Two may run at once: each action is one script that checks what it changes."""
 
-    def __init__(self, store: JobStore, blobs: Blobs, ending: Ending) -> None:
+    def __init__(self, store: JobStore, upkeep: Upkeep, blobs: Blobs, ending: Ending) -> None:
         self._store = store
+        self._upkeep = upkeep
         self._blobs = blobs
         self._ending = ending
         self._archive = EventArchive(store, blobs)
@@ -55,22 +57,22 @@ class Housekeeper:
             self._notice_trouble()
             if time.monotonic() >= self._quiet_until:
                 for stage in Stage:
-                    for job in self._store.late_leases(stage):
+                    for job in self._upkeep.late_leases(stage):
                         self._guarded(self._take_back, job)
-                for job in self._store.missed_deadlines():
+                for job in self._upkeep.missed_deadlines():
                     self._guarded(self._expire, job)
             for stage in Stage:
                 ring(self._store, stage)
-            self._store.forget_workers()
+            self._upkeep.forget_workers()
         except (StoreUnavailable, NotInitialised) as error:
             self._be_quiet(error.code)
             raise
 
     def tidy(self) -> None:
         """What can wait: streams of ended jobs, jobs whose retention is over. Raises Unavailable, NotInitialised."""
-        for job_id in self._store.unarchived():
+        for job_id in self._upkeep.unarchived():
             self._archive.move(job_id)
-        for job_id in self._store.due_removals():
+        for job_id in self._upkeep.due_removals():
             remove_job(self._store, self._blobs, job_id)
             log.info("job.removed", job_id=job_id)
 
@@ -112,7 +114,7 @@ class Housekeeper:
         elif job.sealed and job.sealed != JobStatus.COMPLETED:
             # Its end needs no output, so it is written anew instead of run anew.
             self._end(job, JobStatus(job.sealed), (job.error or job.sealed, "The job ended; details were lost."))
-        elif (outcome := self._store.requeue(job)) == "exhausted":
+        elif (outcome := self._upkeep.requeue(job)) == "exhausted":
             self._end(job, JobStatus.FAILED, LOST)
         elif outcome == "ok":
             job_log.warning("job.lost_worker", stage=job.stage, losses=job.losses)

@@ -27,6 +27,7 @@ from jobs.recovery import Recovery
 from jobs.scripts import connect
 from jobs.settings import Settings
 from jobs.store import JobStore
+from jobs.upkeep import Upkeep
 from worker.delivery import Deliverer
 from worker.egress import Egress
 from worker.heart import Heart
@@ -145,7 +146,8 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
     await asyncio.to_thread(wait_until_ready, store, blobs, stop=stop.is_set)
     bells.configure(settings)
     ending = Ending(store, blobs, retention_days=settings.retention_days)
-    housekeeper, recovery = Housekeeper(store, blobs, ending), Recovery(redis, blobs, settings)
+    housekeeper = Housekeeper(store, Upkeep(redis), blobs, ending)
+    recovery = Recovery(redis, blobs, settings)
     heart = Heart(store, stage="keeper", slots=0)
     heart.start()
     heart.tell("ready")

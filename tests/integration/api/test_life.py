@@ -81,7 +81,7 @@ def test_a_lost_worker_does_not_save_a_cancelled_job(client: TestClient, table: 
     table.claim(Stage.PREPARE)
     client.post(f"/v1/jobs/{job_id}/cancel")
     table.let_lease_run_out(job_id)
-    Housekeeper(table.store, table.blobs, table.ending).round()
+    Housekeeper(table.store, table.upkeep, table.blobs, table.ending).round()
     assert client.get(f"/v1/jobs/{job_id}").json()["status"] == "cancelled"
 
 
@@ -121,7 +121,7 @@ def test_a_retry_is_a_job_of_its_own_with_media_of_its_own(client: TestClient, t
 def test_a_job_may_be_kept_for_less_than_the_others(client: TestClient, table: Table) -> None:
     job_id = post(client, retention_seconds=60)
     finish(table, job_id)
-    keeper = Housekeeper(table.store, table.blobs, table.ending)
+    keeper = Housekeeper(table.store, table.upkeep, table.blobs, table.ending)
     keeper.tidy()
     assert client.get(f"/v1/jobs/{job_id}").status_code == 200
     connect(table.settings).zincrby("removals", -60_000, job_id)

@@ -67,7 +67,7 @@ def test_a_frozen_worker_that_thaws_behind_its_put_changes_nothing(table: Table)
     frozen = table.running("job_a", events=("completed",))
     table.store.seal("job_a", sealer=frozen.claim, status=JobStatus.COMPLETED, error="", expect="owner")
     table.let_lease_run_out("job_a")
-    assert table.store.requeue(table.store.get("job_a")) == "ok"  # type: ignore[arg-type]
+    assert table.upkeep.requeue(table.store.get("job_a")) == "ok"  # type: ignore[arg-type]
     other = table.claim(Stage.GPU)
     assert other is not None
     table.ending.end(completed(other.job, "from the other"), expect="owner")
@@ -169,7 +169,7 @@ def test_racing_enders_write_one_result(table: Table) -> None:
 
 
 def keeper(table: Table) -> Housekeeper:
-    return Housekeeper(table.store, table.blobs, table.ending)
+    return Housekeeper(table.store, table.upkeep, table.blobs, table.ending)
 
 
 def test_the_keeper_gives_a_lost_job_to_the_next_worker(table: Table) -> None:

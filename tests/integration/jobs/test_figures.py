@@ -58,7 +58,7 @@ def test_ends_deliveries_and_pace_are_counted_once(table: Table, reader: Figures
 def test_a_lost_worker_is_counted(table: Table, reader: FiguresReader) -> None:
     job = table.running("job_a")
     table.let_lease_run_out("job_a")
-    table.store.requeue(job)
+    table.upkeep.requeue(job)
     assert reader.read().totals["lost:gpu"] == 1
 
 

@@ -116,7 +116,7 @@ def test_a_job_past_its_deadline_is_passed_over(table: Table) -> None:
     claimed = table.claim(Stage.PREPARE)
     assert claimed is not None
     assert claimed.job.id == "job_new"
-    assert [job.id for job in table.store.missed_deadlines()] == ["job_old"]
+    assert [job.id for job in table.upkeep.missed_deadlines()] == ["job_old"]
 
 
 def test_a_job_that_started_in_time_has_no_deadline_any_more(table: Table) -> None:
@@ -145,7 +145,7 @@ def test_a_handed_back_job_keeps_its_place_and_counts_no_loss(table: Table) -> N
 def test_every_write_of_a_stale_claim_is_refused(table: Table) -> None:
     job = table.running("job_a")
     table.let_lease_run_out("job_a")
-    assert table.store.requeue(job) == "ok"
+    assert table.upkeep.requeue(job) == "ok"
     new_owner = table.claim(Stage.GPU)
     assert new_owner is not None
 
@@ -165,10 +165,10 @@ def test_every_write_of_a_stale_claim_is_refused(table: Table) -> None:
 def test_an_owner_may_renew_a_lease_that_ran_out_but_was_not_taken(table: Table) -> None:
     job = table.running("job_a")
     table.let_lease_run_out("job_a")
-    assert [late.id for late in table.store.late_leases(Stage.GPU)] == ["job_a"]
+    assert [late.id for late in table.upkeep.late_leases(Stage.GPU)] == ["job_a"]
     assert table.store.heartbeat(Worker("w", "gpu", "ready", 1, 0), {"job_a": job.claim}) == {"job_a": "ok"}
-    assert table.store.late_leases(Stage.GPU) == []
-    assert table.store.requeue(job) == "held"
+    assert table.upkeep.late_leases(Stage.GPU) == []
+    assert table.upkeep.requeue(job) == "held"
 
 
 def test_events_that_are_there_already_are_not_doubled(table: Table) -> None:
@@ -228,7 +228,7 @@ def test_a_crash_is_charged_to_the_suspect_alone(table: Table) -> None:
         table.let_lease_run_out(name)
         job = table.store.get(name)
         assert job is not None
-        assert table.store.requeue(job) == "ok"
+        assert table.upkeep.requeue(job) == "ok"
     assert [redis.hget(f"job:{name}", "losses") for name in ("job_s", "job_x")] == ["3", "0"]
 
 
@@ -249,13 +249,13 @@ def test_the_last_allowed_loss_is_left_to_the_keeper_to_end(table: Table) -> Non
     job = table.running("job_a")
     for loss in range(MAX_LOSSES - 1):
         table.let_lease_run_out("job_a")
-        assert table.store.requeue(job) == "ok"
+        assert table.upkeep.requeue(job) == "ok"
         claimed = table.claim(Stage.GPU)
         assert claimed is not None
         job = claimed.job
         assert job.losses == loss + 1
     table.let_lease_run_out("job_a")
-    assert table.store.requeue(job) == "exhausted"
+    assert table.upkeep.requeue(job) == "exhausted"
     assert table.status("job_a") == JobStatus.RUNNING
 
 

@@ -1,0 +1,55 @@
+"""What the keeper asks of the job table: rows that are overdue."""
+
+from typing import Literal, cast
+
+import redis
+
+from jobs.record import LEASE_MS, MAX_LOSSES, Job, Stage
+from jobs.scripts import Scripts, answers
+from jobs.store import JobStore
+
+WORKER_GONE_MS = 4 * LEASE_MS
+
+
+class Upkeep:
+    """Safe to share between threads, and for several keepers at once. Raises as JobStore does."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self._redis = client
+        self._scripts = Scripts(client)
+        self._store = JobStore(client)
+
+    def late_leases(self, stage: Stage, *, limit: int = 100) -> list[Job]:
+        return self._late(f"leases:{stage}", limit)
+
+    def missed_deadlines(self, *, limit: int = 100) -> list[Job]:
+        return self._late("deadlines", limit)
+
+    def requeue(self, job: Job) -> Literal["ok", "exhausted", "held"]:
+        """Take a job from the late owner that ``job`` shows."""
+        reply = self._scripts.call("requeue", job.id, job.claim, MAX_LOSSES)
+        return cast("Literal['ok', 'exhausted', 'held']", reply[0])
+
+    def unarchived(self, *, limit: int = 20) -> list[str]:
+        """Ended jobs whose stream is to be moved into the object store."""
+        return self._scripts.call("late", "archive", limit)[1:]
+
+    def due_removals(self, *, limit: int = 20) -> list[str]:
+        """Ended jobs whose own retention is over."""
+        return self._scripts.call("late", "removals", limit)[1:]
+
+    def forget_workers(self) -> None:
+        """Drop workers that have not beaten for four leases; their hashes expire by themselves."""
+        with answers():
+            seconds, _ = self._redis.time()
+            self._redis.zremrangebyscore("workers", "-inf", seconds * 1000 - WORKER_GONE_MS)
+
+    def _late(self, key: str, limit: int) -> list[Job]:
+        jobs = []
+        for job_id in self._scripts.call("late", key, limit)[1:]:
+            if job := self._store.get(job_id):
+                jobs.append(job)
+            else:
+                with answers():
+                    self._redis.zrem(key, job_id)
+        return jobs
