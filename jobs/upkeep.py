@@ -1,4 +1,4 @@
-"""What the keeper asks of the job table: rows that are overdue."""
+"""What the keeper asks of the job table: rows that are overdue, and a table whose clock was set."""
 
 from typing import Literal, cast
 
@@ -43,6 +43,14 @@ class Upkeep:
         with answers():
             seconds, _ = self._redis.time()
             self._redis.zremrangebyscore("workers", "-inf", seconds * 1000 - WORKER_GONE_MS)
+
+    def mind_clock(self, *, step_ms: int) -> int:
+        """Move what waits with a clock of Redis' that was set back by more than ``step_ms``; returns by how much.
+
+        One keeper hears of a step; 0: there was none.
+        """
+        reply = self._scripts.call("clock", LEASE_MS, step_ms)
+        return int(reply[1]) if reply[0] == "back" else 0
 
     def _late(self, key: str, limit: int) -> list[Job]:
         jobs = []

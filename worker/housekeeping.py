@@ -96,6 +96,9 @@ class Housekeeper:
             self._be_quiet("store_restarted")
         elif self._run_id and abs(skew - self._clock_skew_s) > MAX_CLOCK_STEP_S:
             self._be_quiet("clock_moved")
+        if back_ms := self._upkeep.mind_clock(step_ms=int(MAX_CLOCK_STEP_S * 1000)):
+            log.warning("store.clock_set_back", seconds=back_ms / 1000)
+            self._be_quiet("clock_moved")
         self._run_id, self._clock_skew_s = run_id, skew
 
     def _be_quiet(self, reason: str) -> None:

@@ -253,6 +253,29 @@ def test_the_keeper_waits_after_redis_came_back_as_another(table: Table) -> None
     assert table.status("job_a") == JobStatus.RUNNING
 
 
+def test_a_clock_that_was_set_back_holds_nothing_up(table: Table) -> None:
+    """As if the table had been written by a clock that was an hour ahead: the rows move, no clock does."""
+    table.ending.end(completed(table.running("job_ended", events=("completed",))), expect="owner")
+    table.running("job_lost")
+    client, hour_ms = connect(table.settings), 3_600_000
+    for key, row in (
+        ("leases:gpu", "job_lost"),
+        ("archive", "job_ended"),
+        ("deliveries:due", "evt_job_ended_job.completed"),
+    ):
+        client.zincrby(key, hour_ms, row)
+    now_ms = int(table.store.server_clock()[1] * 1000)
+    client.set("clock", now_ms + hour_ms)
+    assert table.upkeep.unarchived() == table.deliveries.take(claim="k", limit=10) == []
+    keeper(table).round()
+    assert table.upkeep.unarchived() == ["job_ended"]
+    assert [row.job_id for row in table.deliveries.take(claim="k", limit=10)] == ["job_ended"]
+    lease_ends = client.zscore("leases:gpu", "job_lost")
+    assert lease_ends is not None
+    assert now_ms < lease_ends < now_ms + hour_ms / 2
+    assert table.upkeep.mind_clock(step_ms=2_000) == 0, "once"
+
+
 def test_the_keeper_rings_a_missing_bell(table: Table) -> None:
     table.queued("job_a")
     keeper(table).round()
