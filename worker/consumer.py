@@ -68,22 +68,25 @@ class Ear:
         self._stage = stage
         self._threads = threads
         self._heard_at = time.monotonic()
-        self._stopped = threading.Event()
+        self._leaving = threading.Event()
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ear", daemon=True)
 
     def start(self) -> None:
         task_received.connect(self._hear, weak=False)
-        worker_shutting_down.connect(lambda **_: self._stopped.set(), weak=False)
+        worker_shutting_down.connect(lambda **_: self._leaving.set(), weak=False)
         self._thread.start()
 
     def stop(self) -> None:
-        self._stopped.set()
+        """Celery has ended."""
+        self._leaving.set()
+        self._ended.set()
 
     def _hear(self, **_: Any) -> None:
         self._heard_at = time.monotonic()
 
     def _run(self) -> None:
-        while not self._stopped.wait(LOOK_S):
+        while not self._leaving.wait(LOOK_S):
             try:
                 is_fine = len(state.active_requests) >= self._threads or not self._store.bells(self._stage)
             except ThinkqueueError:
@@ -93,7 +96,8 @@ class Ear:
             elif time.monotonic() - self._heard_at > DEAF_S:
                 log.error("worker.deaf", stage=self._stage, seconds=DEAF_S)
                 os.kill(os.getpid(), signal.SIGTERM)
-                if not self._stopped.wait(STOP_LIMIT_S):
+                # Whatever made it deaf may keep it from ending, too; then its leases run out.
+                if not self._ended.wait(STOP_LIMIT_S):
                     os._exit(1)
                 return
 

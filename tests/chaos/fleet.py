@@ -15,7 +15,7 @@ import redis
 
 from cli.servers import SeaweedFS, Valkey
 from jobs.scripts import _source, connect
-from tests.chaos.proxy import Proxy, Trap, When
+from tests.fixtures.proxy import Proxy, Trap, When
 from tests.fixtures.servers import SECRET_KEY, Servers, free_ports, settings_of, start, stop
 from tests.fixtures.service import Service, new_service
 from tests.fixtures.table import new_table

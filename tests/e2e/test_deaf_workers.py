@@ -1,0 +1,54 @@
+"""Celery lives, is connected, and hears no bell: the worker notices, ends in order, and the next one does the work."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fixtures.proxy import Proxy
+from tests.fixtures.service import Service, question
+from worker.consumer import DEAF_S, LOOK_S
+
+LIMIT_S = DEAF_S + 2 * LOOK_S + 30
+SHORT = {"messages": question("Hi."), "thinking": {"budget_tokens": 4}, "max_answer_tokens": 4}
+NAMES = ("cpu", "gpu")
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture
+def proxies(bare_service: Service) -> Iterator[dict[str, Proxy]]:
+    """Between each worker and Redis."""
+    _, _, port = bare_service.environment["REDIS_URL"].rpartition("/")[0].rpartition(":")
+    proxies = {name: Proxy(int(port)) for name in NAMES}
+    yield proxies
+    for proxy in proxies.values():
+        proxy.close()
+
+
+def start(service: Service, name: str, proxy: Proxy) -> None:
+    front, _, _ = service.environment["REDIS_URL"].rpartition("/")[0].rpartition(":")
+    service.start(name, REDIS_URL=f"{front}:{proxy.port}/0")
+
+
+def test_a_worker_that_hears_no_bells_is_replaced(bare_service: Service, proxies: dict[str, Proxy]) -> None:
+    bare_service.start("api", "keeper")
+    for name, proxy in proxies.items():
+        start(bare_service, name, proxy)
+    bare_service.await_workers(prepare=2, gpu=1, keeper=1)
+    assert bare_service.await_end(bare_service.post(**SHORT))["status"] == "completed"
+
+    proxies["gpu"].muffle()
+    unheard_by_gpu = bare_service.post(**SHORT)
+    bare_service.wait(lambda: bare_service.job(unheard_by_gpu)["status"] == "queued", "prepared job")
+    proxies["cpu"].muffle()
+    unheard_by_cpu = bare_service.post(**SHORT)
+
+    for name, proxy in proxies.items():
+        # As its supervisor would: a new process in the place of one that has ended.
+        assert bare_service.processes.pop(name).wait(LIMIT_S) == 0
+        assert '"event": "worker.deaf"' in bare_service.log(name)
+        start(bare_service, name, proxy)
+    for job_id, stage in ((unheard_by_gpu, "queued"), (unheard_by_cpu, "preparing")):
+        job = bare_service.await_end(job_id)
+        assert job["status"] == "completed"
+        assert job["attempt"] == 1, f"it was {stage} all the while"
