@@ -45,7 +45,7 @@ def test_a_worker_that_hears_no_bells_is_replaced(bare_service: Service, proxies
 
     for name, proxy in proxies.items():
         # As its supervisor would: a new process in the place of one that has ended.
-        assert bare_service.processes.pop(name).wait(LIMIT_S) == 0
+        assert bare_service.processes[name].wait(LIMIT_S) == 0
         assert '"event": "worker.deaf"' in bare_service.log(name)
         start(bare_service, name, proxy)
     for job_id, stage in ((unheard_by_gpu, "queued"), (unheard_by_cpu, "preparing")):

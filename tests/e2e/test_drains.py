@@ -40,4 +40,4 @@ def test_a_cpu_worker_leaves_in_order_though_a_child_of_it_was_killed(bare_servi
     child.kill()
     bare_service.wait(lambda: child not in psutil.Process(worker.pid).children(), "end of the child")
     worker.terminate()
-    assert bare_service.processes.pop("cpu").wait(LIMIT_S) == 0
+    assert worker.wait(LIMIT_S) == 0
