@@ -1,19 +1,25 @@
 """Clients that do not give up, and the receiver of their webhooks."""
 
+import base64
 import json
+import queue
 import random
 import threading
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import httpx
 
-from tests.fixtures.service import question
+from tests.fixtures.service import image_part, question
 
 QUESTIONS = ("How many?", "What colour is it?", "Which is the largest?", "Why?", "And then?", "Read it to me.")
+PICTURE = (Path(__file__).parents[2] / "cli" / "shapes.png").read_bytes()
+CUT_PICTURE = "data:image/png;base64," + base64.b64encode(PICTURE[:600]).decode()
 TEMPLATES: list[dict[str, Any]] = [
     {
         "messages": question(QUESTIONS[number % len(QUESTIONS)]),
@@ -24,13 +30,20 @@ TEMPLATES: list[dict[str, Any]] = [
     for number in range(12)
 ]
 """Seeded, and in float32: each has one answer."""
+ORDINARY = len(TEMPLATES)
 LONG = len(TEMPLATES)
 TEMPLATES.append(
     {**TEMPLATES[0], "thinking": {"budget_tokens": 600}, "sampling": {**TEMPLATES[0]["sampling"], "seed": 3}}
 )
 """Some seconds: time for a client to think better of it."""
+BROKEN = len(TEMPLATES)
+TEMPLATES.append({**TEMPLATES[0], "messages": question("Look.", image_part(CUT_PICTURE))})
+"""Its picture cannot be read: the cpu worker ends it."""
+
+Kind = Literal["ordinary", "unwanted", "limited", "expiring", "broken"]
+"""unwanted: cancelled within seconds · limited: may run for a second · expiring: has to start within one."""
+SHARES: dict[Kind, float] = {"ordinary": 0.75, "unwanted": 0.1, "limited": 0.05, "expiring": 0.05, "broken": 0.05}
 PATIENCE_S = 240.0
-CANCELLED_SHARE = 0.1
 
 
 class Receiver:
@@ -70,13 +83,20 @@ class Crowd:
         self._seed = seed
         self.accepted: dict[str, int] = {}
         """Template by job."""
+        self.kinds: dict[str, Kind] = {}
         self.cancelled: dict[str, str] = {}
         """What a cancel was answered with, by job."""
         self.refused = 0
+        self.let = 0
+        """So many were let in."""
         self._permits = threading.Semaphore(0)
+        self._orders: queue.SimpleQueue[Kind] = queue.SimpleQueue()
 
-    def let_in(self, jobs: int) -> None:
+    def let_in(self, jobs: int, *, with_one: Kind | None = None) -> None:
         """So many more may be handed in now: they are to meet all of the faults."""
+        if with_one:
+            self._orders.put(with_one)
+        self.let += max(1, jobs)
         self._permits.release(max(1, jobs))
 
     def hand_in(self, jobs: int, clients: int = 4) -> None:
@@ -87,14 +107,17 @@ class Crowd:
     def _one(self, number: int) -> None:
         rng = random.Random(f"{self._seed}/{number}")
         self._permits.acquire()
-        is_unwanted = rng.random() < CANCELLED_SHARE
-        template = LONG if is_unwanted else rng.randrange(len(TEMPLATES))
+        kind: Kind = rng.choices(tuple(SHARES), tuple(SHARES.values()))[0]
+        with suppress(queue.Empty):
+            kind = self._orders.get_nowait()
+        template = {"unwanted": LONG, "limited": LONG, "broken": BROKEN}.get(kind, rng.randrange(ORDINARY))
         events = ["job.completed", "job.failed", "job.cancelled", "job.expired"]
         body = {**TEMPLATES[template], "callback": {"url": self._hook, "events": events}}
+        body |= {"limited": {"max_run_seconds": 1}, "expiring": {"expires_in": 1}}.get(kind, {})
         headers = {"Idempotency-Key": f"{self._seed}-{number}"}
         job_id = self._call("POST", "/v1/jobs", {202}, json=body, headers=headers)["id"]
-        self.accepted[job_id] = template
-        if is_unwanted:
+        self.accepted[job_id], self.kinds[job_id] = template, kind
+        if kind == "unwanted":
             time.sleep(rng.uniform(0, 3))
             self.cancelled[job_id] = self._call("POST", f"/v1/jobs/{job_id}/cancel", {200})["status"]
 

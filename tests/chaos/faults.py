@@ -1,17 +1,15 @@
-"""What goes wrong: a menu, and a choice from it by a seed."""
+"""What can go wrong with processes, connections and servers."""
 
 import random
-import signal
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from jobs.record import LEASE_MS
-from tests.chaos.fleet import CALLS, FAKETIME, GPUS, WORKERS, Fleet
+from tests.chaos.crowd import Kind
+from tests.chaos.fleet import FAKETIME, GPUS, WORKERS, Fleet
 
 PAST_THE_LEASE_S = LEASE_MS / 1000 + 3
-TRAP_LIMIT_S = 12.0
 LOST_BYTES = 6_000
 """Of Redis' log: about what a busy second writes."""
 
@@ -25,13 +23,12 @@ class Fault:
     name: str
     weight: int
     act: Act
+    wants: Kind | None = None
+    """It hits a call that passes by: such a job is let in right before."""
 
 
-@dataclass(frozen=True)
-class Happened:
-    name: str
-    over_at: float
-    """On the monotonic clock."""
+class Missed(Exception):
+    """There was nothing to hit."""
 
 
 def kill_worker(fleet: Fleet, rng: random.Random) -> None:
@@ -48,9 +45,9 @@ def kill_api(fleet: Fleet, rng: random.Random) -> None:
 
 def freeze_worker(fleet: Fleet, rng: random.Random) -> None:
     name = rng.choice(GPUS)
-    fleet.send(name, signal.SIGSTOP)
+    fleet.freeze(name)
     time.sleep(PAST_THE_LEASE_S)
-    fleet.send(name, signal.SIGCONT)
+    fleet.thaw(name)
 
 
 def drain_worker(fleet: Fleet, rng: random.Random) -> None:
@@ -99,40 +96,7 @@ def step_clock(fleet: Fleet, rng: random.Random) -> None:
     time.sleep(2)
 
 
-def _aimed(call: str, when: str, harm: str) -> Act:
-    """Hit a gpu worker exactly there; give up when none passes by."""
-
-    def act(fleet: Fleet, rng: random.Random) -> None:
-        name = rng.choice(GPUS)
-        spring = {
-            "kill": lambda: fleet.kill(name),
-            "freeze": lambda: fleet.send(name, signal.SIGSTOP),
-            "cut": lambda: None,
-        }[harm]
-        trap = fleet.aim(name, call, when, spring)  # type: ignore[arg-type]
-        was_hit = trap.sprung.wait(TRAP_LIMIT_S)
-        fleet.proxies[name][0].disarm()
-        fleet.proxies[name][1].disarm()
-        if was_hit and harm == "freeze":
-            time.sleep(PAST_THE_LEASE_S)
-        fleet.send(name, signal.SIGCONT)
-        if not was_hit:
-            raise Missed
-
-    return act
-
-
-class Missed(Exception):
-    """No such call passed by."""
-
-
-AIMED = [
-    Fault(f"{harm} {when} {call}", weight, _aimed(call, when, harm))
-    for call in CALLS
-    for when in ("before", "behind")
-    for harm, weight in (("kill", 2), ("freeze", 1), ("cut", 2))
-]
-MENU = [
+FAULTS = [
     Fault("kill -9 of a worker", 8, kill_worker),
     Fault("kill -9 of a cpu child", 2, kill_child),
     Fault("kill -9 of the api", 2, kill_api),
@@ -147,33 +111,4 @@ MENU = [
     Fault("object store restarted", 3, restart_blobs),
     Fault("object store frozen", 2, freeze_blobs),
     *([Fault("clock step in Redis", 3, step_clock)] if FAKETIME.exists() else []),
-    *AIMED,
 ]
-
-
-def plan(rng: random.Random, count: int) -> list[Fault]:
-    """Each kind about as often as its weight says: whole rounds through the menu, shuffled, then a draw."""
-    deck = [fault for fault in MENU for _ in range(fault.weight)]
-    chosen: list[Fault] = []
-    while len(chosen) < count:
-        chosen += rng.sample(deck, len(deck))
-    return chosen[:count]
-
-
-def cause(fleet: Fleet, faults: list[Fault], rng: random.Random, *, before: Callable[[], None]) -> list[Happened]:
-    """One after the other, with some peace in between; ``before`` each, something to disturb is made."""
-    happened: list[Happened] = []
-    for fault in faults:
-        before()
-        time.sleep(rng.uniform(0.2, 2))
-        try:
-            fault.act(fleet, rng)
-        except Missed:
-            continue
-        happened.append(Happened(fault.name, time.monotonic()))
-    return happened
-
-
-def counted(happened: list[Happened]) -> str:
-    counts = Counter(one.name for one in happened)
-    return "\n".join(f"  {count:4} × {name}" for name, count in sorted(counts.items()))

@@ -24,6 +24,7 @@ FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), Path
 FLEET = ("api", "cpu", "gpu", "gpu2", "keeper", "keeper2")
 WORKERS = FLEET[1:]
 GPUS = ("gpu", "gpu2")
+KEEPERS = ("keeper", "keeper2")
 CALLS = ("seal", "put", "finish")
 """The three steps of an end, as they pass by on the wire."""
 
@@ -91,6 +92,19 @@ class Fleet:
 
     def kill(self, name: str) -> None:
         self.send(name, signal.SIGKILL)
+
+    def freeze(self, name: str) -> None:
+        self._to_family(name, signal.SIGSTOP)
+
+    def thaw(self, name: str) -> None:
+        self._to_family(name, signal.SIGCONT)
+
+    def _to_family(self, name: str, number: signal.Signals) -> None:
+        """With its children: those of the cpu worker do its work."""
+        with suppress(psutil.Error):
+            parent = psutil.Process(self.pid(name))
+            for process in (parent, *parent.children()):
+                process.send_signal(number)
 
     def kill_child(self, name: str, pick: int) -> None:
         """One process of several."""
@@ -162,7 +176,7 @@ class Fleet:
     def close(self) -> None:
         self.is_closing = True
         for name in FLEET:
-            self.send(name, signal.SIGCONT)
+            self.thaw(name)
         self.service.stop()
         for pair in self.proxies.values():
             for proxy in pair:

@@ -12,9 +12,10 @@ from jobs.archive import EventArchive
 from jobs.blobs import result_key
 from jobs.record import LANES, TERMINAL, JobStatus, Stage
 from jobs.result import JobResult
-from tests.chaos.crowd import Crowd, Receiver
-from tests.chaos.faults import LOST_SECOND, Happened
+from tests.chaos.crowd import TEMPLATES, Crowd, Receiver
+from tests.chaos.faults import LOST_SECOND
 from tests.chaos.fleet import Fleet
+from tests.chaos.plan import Happened
 
 Reference = dict[int, dict[str, Any]]
 """The undisturbed job, by template."""
@@ -29,6 +30,12 @@ class Verdict:
     cut_streams: int
     """Of jobs that ended in a second that Redis lost: their results are whole, their archived streams lack the tail."""
     slowest_recovery_s: float
+
+
+def undisturbed(fleet: Fleet) -> Reference:
+    """Each template's job, in peace."""
+    ids = [fleet.service.post(**template) for template in TEMPLATES]
+    return {number: fleet.service.await_end(job_id, limit_s=120) for number, job_id in enumerate(ids)}
 
 
 def await_quiet(fleet: Fleet, crowd: Crowd, receiver: Receiver, *, limit_s: float) -> None:
@@ -100,23 +107,48 @@ def judge(fleet: Fleet, crowd: Crowd, receiver: Receiver, reference: Reference, 
                 cut_streams += 1
             else:
                 wrong += differences
-        elif job.status == JobStatus.FAILED and result.error_code != "worker_lost":
-            wrong.append(f"{job_id}: failed with {result.error}")
+        else:
+            wrong += _untimely(job_id, crowd, result, events, reference[template])
         if crowd.cancelled.get(job_id) == "cancelled" != job.status:
             wrong.append(f"{job_id}: was cancelled, and is {job.status}")
-        if job.status == JobStatus.CANCELLED and (job_id not in crowd.cancelled or result.stopped_after_ms is None):
-            wrong.append(f"{job_id}: cancelled without a wish, or without a receipt")
     wrong += _left_over(fleet)
     return Verdict(statuses, lost, doubled, wrong, cut_streams, _slowest(happened, receiver))
 
 
+def _untimely(
+    job_id: str, crowd: Crowd, result: JobResult, events: list[Any], undisturbed: dict[str, Any]
+) -> list[str]:
+    """What is wrong with an end that is no answer."""
+    kind, code = crowd.kinds.get(job_id, "ordinary"), result.error_code
+    wrong = []
+    if result.status == JobStatus.FAILED:
+        ends = {"broken": (undisturbed["error"] or {}).get("code"), "limited": "run_time_exceeded"}
+        if code not in ("worker_lost", ends.get(kind)):
+            wrong.append(f"{job_id}: {kind}, and failed with {result.error}")
+    elif result.status == JobStatus.CANCELLED:
+        if job_id not in crowd.cancelled or result.stopped_after_ms is None:
+            wrong.append(f"{job_id}: cancelled without a wish, or without a receipt")
+    elif kind != "expiring" or any(event.type == "tokens" for event in events):
+        wrong.append(f"{job_id}: {kind}, and expired, with {len(events)} events")
+    made = {name: (result.output or {}).get(name, "") for name in ("thinking", "answer")}
+    if result.output and not all(undisturbed["output"][name].startswith(text) for name, text in made.items()):
+        wrong.append(f"{job_id}: {result.status} with {made}, undisturbed {undisturbed['output']}")
+    if _streamed(events)["thinking"] and not made["thinking"]:
+        wrong.append(f"{job_id}: {result.status}, and nothing kept of what it had made")
+    return wrong
+
+
 def _is_cut(events: list[Any], undisturbed: dict[str, Any]) -> bool:
     """What there is of the stream is how the undisturbed one begins."""
+    return all(undisturbed["output"][stage].startswith(text) for stage, text in _streamed(events).items())
+
+
+def _streamed(events: list[Any]) -> dict[str, str]:
     told = {"thinking": "", "answer": ""}
     for event in events:
         if event.type == "tokens":
             told[event.data["stage"]] += event.data["text"]
-    return all(undisturbed["output"][stage].startswith(text.strip()) for stage, text in told.items())
+    return {stage: text.strip() for stage, text in told.items()}
 
 
 def _differences(job_id: str, result: JobResult, events: list[Any], undisturbed: dict[str, Any]) -> list[str]:
