@@ -1,0 +1,63 @@
+"""A worker that froze between its seal and its PUT, and thaws when the job is in other hands, writes nothing."""
+
+import signal
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from jobs.blobs import result_key
+from jobs.result import JobResult
+from tests.fixtures.http_server import HttpServer
+from tests.fixtures.proxy import Proxy, Trap
+from tests.fixtures.service import Service, question
+
+SHORT = {"messages": question("Hi."), "thinking": {"budget_tokens": 4}, "max_answer_tokens": 4}
+
+
+@pytest.fixture
+def proxies(bare_service: Service) -> Iterator[dict[str, Proxy]]:
+    """Between each gpu worker and the object store."""
+    port = urlsplit(bare_service.environment["S3_ENDPOINT"]).port
+    assert port
+    proxies = {name: Proxy(port) for name in ("gpu", "gpu2")}
+    yield proxies
+    for proxy in proxies.values():
+        proxy.close()
+
+
+def test_a_thawed_worker_cannot_write(
+    bare_service: Service, proxies: dict[str, Proxy], http_server: HttpServer
+) -> None:
+    table = bare_service.table
+
+    def start_frozen_at_its_put(name: str) -> Trap:
+        mark = f"PUT /{table.settings.s3_bucket}/results/".encode()
+        trap = Trap(mark, "before", lambda: bare_service.processes[name].send_signal(signal.SIGSTOP))
+        proxies[name].set(trap)
+        bare_service.start(name, S3_ENDPOINT=f"http://127.0.0.1:{proxies[name].port}")
+        return trap
+
+    bare_service.start("api", "cpu", "keeper")
+    bare_service.await_workers(prepare=2, keeper=1)
+    first = start_frozen_at_its_put("gpu")
+    job_id = bare_service.post(**SHORT, callback={"url": http_server.answer("/hook")})
+    assert first.sprung.wait(60), "the first worker's PUT"
+    sealed = table.store.get(job_id)
+    assert sealed is not None
+    assert sealed.sealed == "completed"
+
+    second = start_frozen_at_its_put("gpu2")
+    assert second.sprung.wait(60), "the second worker's PUT, when the first one's seal has run out"
+    bare_service.thaw("gpu")
+    bare_service.wait(lambda: '"job.claim_lost"' in bare_service.log("gpu"), "the first worker's notice")
+    assert table.blobs.is_empty(result_key(job_id)), "nothing was written behind the lease"
+
+    bare_service.thaw("gpu2")
+    assert bare_service.await_end(job_id)["status"] == "completed"
+    result = JobResult.from_json(table.blobs.get(result_key(job_id)))
+    assert result.claim != sealed.claim
+    assert result.attempt > sealed.attempt
+    assert [event.type for event in table.store.events(job_id)].count("ended") == 1
+    bare_service.wait(lambda: http_server.received, "webhook")
+    assert len({received.headers["webhook-id"] for received in http_server.received}) == 1
