@@ -15,9 +15,8 @@ import time
 from pathlib import Path
 
 from jobs.record import HEARTBEAT_S
-from tests.fixtures.servers import SECRET_KEY, SeaweedFS, Servers, Valkey, free_ports, settings_of, start, stop
-from tests.fixtures.service import Service, new_service, question
-from tests.fixtures.table import new_table
+from pocket.untrained import build
+from tests.fixtures.service import Service, own_service, question
 
 LOAD = 12
 """Jobs that run or wait at any time."""
@@ -33,22 +32,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=60)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        servers = Servers(
-            Valkey(folder / "valkey", free_ports(), "bench-password"),
-            SeaweedFS(folder / "seaweedfs", free_ports(5), "bench-key", SECRET_KEY, ("a1", "b2", "c3", "d4")),
-        )
-        processes = [start(server, folder / f"{server.name}.log") for server in (servers.valkey, servers.seaweedfs)]
-        environment = servers.environment()
-        service = new_service(new_table(settings_of(environment)), environment, folder)
-        try:
+        with own_service(folder, build(folder / "model")) as service:
             service.start("api", "cpu", "gpu", "keeper")
             service.await_workers(prepare=2, gpu=1, keeper=1)
             report(*measure(service, parser.parse_args().jobs))
-        finally:
-            service.stop()
-            for process in processes:
-                stop(process)
-            servers.seaweedfs.remove_sockets()
 
 
 def measure(service: Service, count: int) -> tuple[list[int], list[float], list[int]]:

@@ -1,0 +1,89 @@
+"""How soon is the job of a dead worker in other hands? From the end of its lease to the loss, and to the next claim.
+
+    python -m bench.recovery [--kills 20]
+
+Two gpu workers and a keeper; the one that runs a job is killed by SIGKILL, and the other one has room. All moments are
+of Redis' clock, read every 2 ms. The alternative is Celery's own: behind its visibility timeout, kombu's Redis
+transport gives an unacknowledged message to the next worker when it next looks.
+"""
+
+import argparse
+import os
+import signal
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import redis
+from kombu.transport.redis import Channel
+
+from jobs.record import LEASE_MS
+from jobs.scripts import connect
+from pocket.untrained import build
+from tests.fixtures.service import Service, own_service, question
+
+LOOK_S = 0.002
+WAIT_S = LEASE_MS / 1000 + 60
+BROKER_LOOKS_S = Channel.unacked_restore_interval * Channel.unacked_restore_throttle
+"""At its defaults."""
+LONG = {
+    "messages": question("Describe everything that you see."),
+    "thinking": {"budget_tokens": -1},
+    "sampling": {"temperature": 1.0, "top_k": 40},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kills", type=int, default=20)
+    kills = parser.parse_args().kills
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with own_service(folder, build(folder / "model")) as service:
+            service.start("api", "cpu", "gpu", "gpu2", "keeper")
+            service.await_workers(prepare=2, gpu=2, keeper=1)
+            report([measure(service) for _ in range(kills)])
+
+
+def measure(service: Service) -> tuple[int, int]:
+    """Milliseconds from the lease's end to the loss, and to the next claim."""
+    client = connect(service.table.settings)
+    job_id = service.post(**LONG)
+    job = f"job:{job_id}"
+    service.wait(lambda: service.job(job_id)["tokens"] > 0, "running job")
+    pid = int(client.hget(job, "worker").split(":")[1])
+    os.kill(pid, signal.SIGKILL)
+    lease_ends = int(client.zscore("leases:gpu", job_id))
+    lost_at = await_change(client, job, "losses", "0")
+    claimed_at = await_change(client, job, "attempt", "1")
+    service.http.post(f"/v1/jobs/{job_id}/cancel")
+    service.await_end(job_id)
+    dead = next(name for name, process in service.processes.items() if process.pid == pid)
+    service.processes.pop(dead).wait()
+    service.start(dead)
+    service.await_workers(gpu=2)
+    return lost_at - lease_ends, claimed_at - lease_ends
+
+
+def await_change(client: "redis.Redis", key: str, field: str, old: str) -> int:
+    """When it was seen to differ."""
+    give_up = time.monotonic() + WAIT_S
+    while client.hget(key, field) == old:
+        assert time.monotonic() < give_up, f"{key} still has {field} {old!r}"
+        time.sleep(LOOK_S)
+    seconds, micros = client.time()
+    return int(seconds * 1000 + micros / 1000)
+
+
+def report(waits: list[tuple[int, int]]) -> None:
+    print(f"{len(waits)} workers killed; behind the end of the lease, {LEASE_MS / 1000:.0f} s behind its last beat:")
+    for name, values in zip(("the job is taken back", "another worker has it"), zip(*waits, strict=True), strict=True):
+        print(f"{name:22} {statistics.median(values):5.0f} ms at the median, {max(values):5.0f} ms at most")
+    wait_s = statistics.median(wait for _, wait in waits) / 1000
+    print(f"by arithmetic, looking every {BROKER_LOOKS_S} s: {BROKER_LOOKS_S / 2:.0f} s at the median, ", end="")
+    print(f"{BROKER_LOOKS_S / 2 / wait_s:.0f} times as long")
+
+
+if __name__ == "__main__":
+    main()
