@@ -4,15 +4,13 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import structlog
 
-from jobs import metrics
 from jobs.bells import ring
 from jobs.blobs import Blobs
 from jobs.ending import Ending
-from jobs.errors import ClaimLost, JobFailed, NotInitialised, ThinkqueueError, Unavailable
+from jobs.errors import ClaimLost, JobFailed, NotInitialised, Unavailable
 from jobs.logs import job_logger
 from jobs.record import Job, JobStatus, Stage, new_claim
 from jobs.result import JobResult
@@ -20,9 +18,10 @@ from jobs.settings import Settings
 from jobs.store import Claimed, JobStore, Pace
 from worker.engine import Engine, EngineLoop
 from worker.generation import Drain, Generation, HandedBack, Workshop
-from worker.heart import Heart, Lease
+from worker.heart import Heart
 from worker.meter import generated
 from worker.outcome import Outcome
+from worker.parting import Parting
 from worker.scribe import Scribe
 
 log = structlog.get_logger(__name__)
@@ -40,7 +39,7 @@ class Inference:
     def __init__(self, store: JobStore, blobs: Blobs, settings: Settings, engine: Engine, loop: EngineLoop) -> None:
         self._store = store
         self._engine = engine
-        self._ending = Ending(store, blobs, retention_days=settings.retention_days)
+        self._parting = Parting(store, Ending(store, blobs, retention_days=settings.retention_days))
         self._scribe = Scribe()
         self._drain = Drain()
         self._workshop = Workshop(
@@ -142,52 +141,21 @@ class Inference:
                 job_log.warning("job.claim_lost", stage=Stage.GPU)
                 return
             except HandedBack as reason:
-                self._hand_back(job, str(reason), job_log, is_loss=reason.is_loss)
+                self._parting.hand_back(job, lease.lost, job_log, reason=str(reason), is_loss=reason.is_loss)
                 return
             except (Unavailable, NotInitialised) as error:
                 self._pause()
-                self._hand_back(job, error.code, job_log)
+                self._parting.hand_back(job, lease.lost, job_log, reason=error.code)
                 return
             except Exception as error:  # noqa: BLE001 - one job's crash must not cost the others
                 job_log.exception("job.run_crashed")
                 result = _failed(job, "internal_error", f"Running the job crashed: {type(error).__name__}.")
-            self._end(result, lease, job_log)
-
-    def _end(self, result: JobResult, lease: Lease, job_log: Any) -> None:
-        """The three steps, tried while the lease can be held; after that the keeper sees to the job."""
-        while not lease.lost.is_set():
-            try:
-                status = self._ending.end(result, expect="owner")
-            except ClaimLost:
-                job_log.warning("job.claim_lost", stage="end")
-                return
-            except ThinkqueueError as error:
-                job_log.warning("job.end_delayed", code=error.code)
-                lease.lost.wait(1)
-            else:
+            if self._parting.end(result, lease.lost, job_log):
                 self._pause_s = PAUSE_S
-                job_log.info(
-                    "job.ended",
-                    status=status,
-                    code=result.error_code,
-                    finish_reason=result.finish_reason,
-                    **result.usage,
-                )
-                return
 
     def _pause(self) -> None:
         self._paused_until = time.monotonic() + self._pause_s
         self._pause_s = min(2 * self._pause_s, MAX_PAUSE_S)
-
-    def _hand_back(self, job: Job, reason: str, job_log: Any, *, is_loss: bool = False) -> None:
-        try:
-            self._store.release(job.id, job.claim, is_loss=is_loss)
-        except ThinkqueueError as error:
-            # Its lease runs out; a cancelled one is ended by the keeper then.
-            job_log.warning("job.hand_back_missed", reason=reason, code=error.code)
-        else:
-            metrics.HANDED_BACK.inc()
-            job_log.info("job.handed_back", reason=reason)
 
 
 def _failed(job: Job, code: str, message: str) -> JobResult:

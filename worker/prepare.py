@@ -14,7 +14,7 @@ from families import Family, answer_of
 from jobs.bells import ring
 from jobs.blobs import BlobMissing, Blobs, job_folder, request_key
 from jobs.ending import Ending
-from jobs.errors import Cancelled, ClaimLost, JobFailed, NotInitialised, ThinkqueueError, Unavailable
+from jobs.errors import Cancelled, ClaimLost, JobFailed, NotInitialised, Unavailable
 from jobs.logs import job_logger
 from jobs.prepared import PreparedImage, PreparedInputs, PreparedVideo
 from jobs.record import Job, JobStatus, Stage, new_claim
@@ -24,7 +24,8 @@ from jobs.settings import Settings
 from jobs.store import JobStore
 from worker.conversion import Conversion, Converted, Frames, Picture, text_tokens
 from worker.deadline import Deadline
-from worker.heart import Heart, Lease
+from worker.heart import Heart
+from worker.parting import RETRY_S, Parting
 from worker.scratch import scratch
 from worker.sources import Sources, media_of
 
@@ -32,8 +33,6 @@ log = structlog.get_logger(__name__)
 
 SERVE_LIMIT_S = 60.0
 """One bell's worth of work; then another bell, so that Celery's time limit can tell work from a hang."""
-RETRY_S = 1.0
-"""Between tries while a server is away."""
 DRAIN_S = 5.0
 """What a job that is being prepared has to get ready behind TERM."""
 END_LIMIT_S = 300.0
@@ -55,7 +54,8 @@ class Preparer:
         self._is_interruptible = False
         self._blobs = blobs
         self._settings = settings
-        self._ending = Ending(store, blobs, retention_days=settings.retention_days)
+        ending = Ending(store, blobs, retention_days=settings.retention_days)
+        self._parting = Parting(store, ending, patience_s=END_LIMIT_S)
         self._sources = Sources(blobs, settings)
         self._deadline: Deadline | None = None
         self.heart = Heart(
@@ -101,26 +101,28 @@ class Preparer:
                 need = self._prepare(job)
                 job_log.info("job.prepared", need_tokens=need)
                 ring(self._store, Stage.GPU)
+                return
             except Drained:
-                job_log.info("job.handed_back", reason="drain")
-                self._hand_back(lease, job)
-            except JobFailed as failure:
-                self._end(lease, job, JobStatus.FAILED, failure.failure_code, failure.message, job_log)
-            except Cancelled as reason:
-                self._end(lease, job, JobStatus.CANCELLED, reason.code, reason.message, job_log)
+                self._parting.hand_back(job, lease.lost, job_log, reason="drain")
+                return
             except ClaimLost:
                 job_log.warning("job.claim_lost", stage=Stage.PREPARE)
+                return
             except (Unavailable, NotInitialised) as error:
-                job_log.warning("job.handed_back", code=error.code)
-                self._hand_back(lease, job)
+                self._parting.hand_back(job, lease.lost, job_log, reason=error.code)
                 # Whoever takes it next, here or elsewhere, finds the same server away.
                 time.sleep(RETRY_S)
+                return
+            except JobFailed as failure:
+                end = JobStatus.FAILED, failure.failure_code, failure.message
+            except Cancelled as wish:
+                end = JobStatus.CANCELLED, wish.code, wish.message
             except Exception as error:  # noqa: BLE001 - one job's crash must not cost the others
                 job_log.exception("job.prepare_crashed")
-                message = f"Preparing crashed: {type(error).__name__}."
-                self._end(lease, job, JobStatus.FAILED, "internal_error", message, job_log)
+                end = JobStatus.FAILED, "internal_error", f"Preparing crashed: {type(error).__name__}."
             finally:
                 self._deadline = None
+            self._parting.end(JobResult.without_output(job, *end, claim=job.claim), lease.lost, job_log)
 
     def _prepare(self, job: Job) -> int:
         self._is_interruptible = True
@@ -185,31 +187,6 @@ class Preparer:
             text = "".join(part["text"] for part in parts)
             parts = [{"type": "text", "text": answer_of(text, self._settings.family.marks)}]
         return {"role": message["role"], "content": parts}
-
-    def _end(self, lease: Lease, job: Job, status: JobStatus, code: str, message: str, job_log: Any) -> None:
-        """The three steps, tried while the lease can be held; after that the keeper sees to the job."""
-        result = JobResult.without_output(job, status, code, message, claim=job.claim)
-        give_up = time.monotonic() + END_LIMIT_S
-        while not lease.lost.is_set() and time.monotonic() < give_up:
-            try:
-                ended = self._ending.end(result, expect="owner")
-            except ClaimLost:
-                job_log.warning("job.claim_lost", stage="end")
-                return
-            except ThinkqueueError as error:
-                job_log.warning("job.end_delayed", code=error.code)
-                time.sleep(RETRY_S)
-            else:
-                job_log.info("job.ended", status=ended, code=code)
-                return
-
-    def _hand_back(self, lease: Lease, job: Job) -> None:
-        try:
-            self._store.release(job.id, job.claim)
-        except Cancelled as reason:
-            self._end(lease, job, JobStatus.CANCELLED, reason.code, reason.message, job_logger(job))
-        except ThinkqueueError:
-            return  # its lease runs out, and the keeper sees to it
 
 
 def need_tokens(request: JobRequest, inputs: PreparedInputs, family: Family) -> int:
