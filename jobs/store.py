@@ -101,6 +101,11 @@ class JobStore:
         with answers():
             self._redis.ping()
 
+    def try_write(self) -> None:
+        """Raises StoreUnavailable while Redis reads only: its disk is full, or it is a replica."""
+        with answers():
+            self._redis.persist("epoch")  # which never expires: a write that changes nothing
+
     def epoch(self) -> str | None:
         with answers():
             return cast("str | None", self._redis.get("epoch"))

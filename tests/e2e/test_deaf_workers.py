@@ -6,7 +6,7 @@ import pytest
 
 from tests.fixtures.proxy import Proxy
 from tests.fixtures.service import Service, question
-from worker.consumer import DEAF_S, LOOK_S
+from worker.ear import DEAF_S, LOOK_S
 
 LIMIT_S = DEAF_S + 2 * LOOK_S + 30
 SHORT = {"messages": question("Hi."), "thinking": {"budget_tokens": 4}, "max_answer_tokens": 4}
