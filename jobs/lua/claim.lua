@@ -4,7 +4,7 @@
 -- vtime:{stage}:{lane}    the lane's clock and pass move on
 -- job:{id}                attempt + 1, claim, claimed, started
 -- leases:{stage}          + id
--- deadlines               - id: it started in time
+-- deadlines               - id: it started in time · 0: it did not, and a clock that is set back does not change that
 -- claim:{claim}           id, so that a repeated call gets the same job; expires
 -- suspect:{worker}        id, when it has lost two workers; expires, unless the worker's heart beats
 --
@@ -30,7 +30,9 @@ local function is_claimable(id)
   local job = redis.call('HMGET', 'job:' .. id, 'stage', 'status', 'claim', 'sealed', 'cancel', 'deadline', 'started')
   if job[1] ~= stage or job[3] ~= '' or (job[4] or '') ~= '' or job[5] == '1' then return false end
   if job[2] ~= 'preparing' and job[2] ~= 'queued' then return false end
-  return job[7] or now < tonumber(job[6])
+  if job[7] or now < tonumber(job[6]) then return true end
+  redis.call('ZADD', 'deadlines', 'XX', 0, id)
+  return false
 end
 
 local function is_suspect(id)

@@ -111,12 +111,13 @@ def test_a_lane_that_was_empty_earns_no_credit(table: Table) -> None:
 
 
 def test_a_job_past_its_deadline_is_passed_over(table: Table) -> None:
-    table.store.accept("job_old", tenant="t", lane="default", expires_ms=-1, events=[])
-    table.accept("job_new")
+    table.store.accept("job_1_old", tenant="t", lane="default", expires_ms=-1, events=[])
+    table.accept("job_2_new")
     claimed = table.claim(Stage.PREPARE)
     assert claimed is not None
-    assert claimed.job.id == "job_new"
-    assert [job.id for job in table.upkeep.missed_deadlines()] == ["job_old"]
+    assert claimed.job.id == "job_2_new"
+    assert [job.id for job in table.upkeep.missed_deadlines()] == ["job_1_old"]
+    assert connect(table.settings).zscore("deadlines", "job_1_old") == 0, "it is over, even by a clock that is set back"
 
 
 def test_a_job_that_started_in_time_has_no_deadline_any_more(table: Table) -> None:
