@@ -8,9 +8,10 @@
 -- totals                  lost:{stage} + 1
 --
 -- ARGV: id, the claim that was seen to be late, losses allowed
--- Replies: ok, losses | exhausted (too many losses: nothing written, the keeper ends it) | held (somebody has it again)
+-- Replies: ok, losses | exhausted (too many losses: nothing written, the keeper ends it)
+--          | held (somebody has it again, or it was cancelled since it was seen: nobody would claim it)
 local id, claim = ARGV[1], ARGV[2]
-if refusal(id, claim) then return {'held'} end
+if refusal(id, claim) or get(id, 'cancel') == '1' then return {'held'} end
 local stage = get(id, 'stage')
 local lease = tonumber(redis.call('ZSCORE', 'leases:' .. stage, id))
 if not lease or lease > now then return {'held'} end

@@ -129,6 +129,15 @@ def test_a_cancel_that_came_behind_a_seal_counts_when_that_end_is_lost(table: Ta
     assert table.status("job_a") == JobStatus.CANCELLED
 
 
+def test_a_cancel_between_two_looks_of_the_keeper_is_not_lost(table: Table) -> None:
+    job = table.running("job_a")
+    table.let_lease_run_out("job_a")
+    table.ending.cancel(job)
+    assert table.upkeep.requeue(job) == "held", "in the line nobody would claim it, and nobody end it"
+    keeper(table).round()
+    assert table.status("job_a") == JobStatus.CANCELLED
+
+
 def test_a_worker_leaves_its_result_when_the_table_is_lost_unless_the_job_was_cancelled(table: Table) -> None:
     jobs = [table.running(f"job_{letter}") for letter in "abc"]
     for job in jobs[:2]:
