@@ -263,7 +263,7 @@ class JobStore:
             return None
         job_id, last_seq, now_ms, pairs = reply[1], int(reply[2]), int(reply[3]), reply[4:]
         job = Job.from_hash(job_id, dict(zip(pairs[::2], pairs[1::2], strict=True)))
-        return Claimed(job, last_seq, ran_ms=now_ms - job.started_ms if job.started_ms else 0)
+        return Claimed(job, last_seq, ran_ms=max(0, now_ms - job.started_ms) if job.started_ms else 0)
 
     def heartbeat(self, worker: Worker, claims: dict[str, str]) -> dict[str, Signal]:
         """Renew the leases of ``{job id: claim}``; says of each job whether to go on."""

@@ -56,8 +56,8 @@ class Outcome:
                 "gpu_seconds": round(end.device_ms / 1000, 3),
             },
             timings={
-                "prepared_ms": job.prepared_ms - job.created_ms,
-                "queued_ms": job.started_ms - job.prepared_ms,
+                "prepared_ms": max(0, job.prepared_ms - job.created_ms),
+                "queued_ms": max(0, job.started_ms - job.prepared_ms),
                 "prefill_ms": round(end.prefill_ms),
                 "decode_ms": round(end.decode_ms),
             },

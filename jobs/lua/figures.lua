@@ -7,15 +7,11 @@
 -- Replies: ok, JSON
 local lease = tonumber(ARGV[1])
 
-local function age(moment)
-  return math.max(0, now - (tonumber(moment) or now))
-end
-
 local function line(stage, lane)
   local key = 'queue:' .. stage .. ':' .. lane
   local head = redis.call('ZRANGE', key, 0, 0)[1]
-  local since = head and get(head, stage == 'gpu' and 'prepared_at' or 'created')
-  return {waiting = redis.call('ZCARD', key), head_ms = head and age(since) or 0}
+  local came = head and get(head, stage == 'gpu' and 'prepared_at' or 'created')
+  return {waiting = redis.call('ZCARD', key), head_ms = head and since(came) or 0}
 end
 
 local function stage_figures(stage)
@@ -26,7 +22,7 @@ local function stage_figures(stage)
   return {
     lanes = lanes,
     held = redis.call('ZCARD', 'leases:' .. stage),
-    arrivals_per_s = (tonumber(arrivals[1]) or 0) * math.exp(-age(arrivals[2]) / FORGET_MS) * 1000 / FORGET_MS,
+    arrivals_per_s = (tonumber(arrivals[1]) or 0) * still_counts(arrivals[2]) * 1000 / FORGET_MS,
     job_ms = (tonumber(pace[1]) or 0) > 0 and tonumber(pace[2]) / tonumber(pace[1]) or 0,
     slots = tonumber(pace[3]) or 0,
   }
@@ -59,7 +55,7 @@ return {'ok', cjson.encode({
   deliveries = {
     due = redis.call('ZCOUNT', 'deliveries:due', '-inf', now),
     open = redis.call('ZCARD', 'deliveries:open'),
-    oldest_ms = oldest[2] and age(oldest[2]) or 0,
+    oldest_ms = oldest[2] and since(oldest[2]) or 0,
   },
   unarchived = redis.call('ZCARD', 'archive'),
   memory = {

@@ -30,6 +30,11 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
+-- Milliseconds from then till now; none when the clock was set back in between.
+local function since(moment)
+  return math.max(0, now - (tonumber(moment) or now))
+end
+
 local function get(id, field)
   local value = redis.call('HGET', 'job:' .. id, field)
   return value or ''
@@ -114,19 +119,23 @@ end
 -- What autoscaling reads (jobs/autoscale.py). A third of what counted five minutes ago counts now.
 local FORGET_MS = 300000
 
+local function still_counts(moment)
+  return math.exp(-since(moment) / FORGET_MS)
+end
+
 local function arrived(stage)
   local key = 'arrivals:' .. stage
   local row = redis.call('HMGET', key, 'count', 'at')
-  local count = (tonumber(row[1]) or 0) * math.exp(((tonumber(row[2]) or now) - now) / FORGET_MS) + 1
+  local count = (tonumber(row[1]) or 0) * still_counts(row[2]) + 1
   redis.call('HSET', key, 'count', string.format('%.6f', count), 'at', whole(now))
 end
 
 -- The last four jobs count in any case: a mean of one would jump after every quiet night.
 local function took(id, stage)
-  local key, took_ms = 'pace:' .. stage, now - (tonumber(get(id, 'claimed')) or now)
+  local key, took_ms = 'pace:' .. stage, since(get(id, 'claimed'))
   local row = redis.call('HMGET', key, 'count', 'sum', 'at')
   local count = tonumber(row[1]) or 0
-  local left = math.exp(((tonumber(row[3]) or now) - now) / FORGET_MS)
+  local left = still_counts(row[3])
   if count * left < 3 then left = math.min(1, 3 / math.max(count, 1)) end
   redis.call('HSET', key, 'count', string.format('%.6f', count * left + 1),
     'sum', string.format('%.3f', (tonumber(row[2]) or 0) * left + took_ms), 'at', whole(now))

@@ -30,5 +30,5 @@ leave_line(id, stage, get(id, 'lane'))
 redis.call('ZADD', 'leases:' .. stage, now + tonumber(ARGV[5]), id)
 if status ~= 'cancelled' then return {'ok', ''} end
 -- A keeper that seals anew what a dead worker had sealed does not stop it anew.
-redis.call('HSETNX', 'job:' .. id, 'stopped', whole(now - (tonumber(get(id, 'cancel_at')) or now)))
+redis.call('HSETNX', 'job:' .. id, 'stopped', whole(since(get(id, 'cancel_at'))))
 return {'ok', get(id, 'stopped')}

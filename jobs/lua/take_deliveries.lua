@@ -12,7 +12,7 @@ for _, delivery in ipairs(redis.call('ZRANGEBYSCORE', 'deliveries:due', '-inf', 
   if row[1] then
     redis.call('ZADD', 'deliveries:due', now + tonumber(ARGV[3]), delivery)
     redis.call('HSET', 'delivery:' .. delivery, 'claim', ARGV[1])
-    for _, item in ipairs({delivery, row[1], row[2], row[3], whole(now - tonumber(row[4]))}) do
+    for _, item in ipairs({delivery, row[1], row[2], row[3], whole(since(row[4]))}) do
       answer[#answer + 1] = item
     end
   else

@@ -40,6 +40,13 @@ def test_jobs_are_counted_where_they_are(table: Table, reader: FiguresReader) ->
     assert reader.read().stages[Stage.GPU].waiting == 1
 
 
+def test_a_clock_that_was_set_back_makes_no_crowd_of_two_jobs(table: Table, reader: FiguresReader) -> None:
+    table.accept("job_a")
+    connect(table.settings).hincrby("arrivals:prepare", "at", 3_600_000)
+    table.accept("job_b")
+    assert reader.read().stages[Stage.PREPARE].arrivals_per_s == pytest.approx(2 / 300, rel=0.05)
+
+
 def test_ends_deliveries_and_pace_are_counted_once(table: Table, reader: FiguresReader) -> None:
     job = table.running("job_a", events=("completed",))
     for _ in range(2):
