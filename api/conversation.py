@@ -20,6 +20,8 @@ MAX_DOCUMENTS = 10
 LONGEST_TOKEN = 128
 """In characters: vocabularies of this kind have one of 128 spaces. The engine counts exactly; this only keeps out what
 cannot fit."""
+HALF = "\ufffd"
+"""What the beginning of a character is read as, whose end was not said."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class Conversations:
         if job.status != JobStatus.COMPLETED or not result.output:
             refuse(where, f"names a job that ended as {job.status}; it has no answer to go on from")
         raw = answer_in(result.output.get("raw") or result.output["answer"], self._marks)
-        answer = {"role": "assistant", "content": [{"type": "text", "text": raw}]}
+        # Without the half of a character at which an answer was cut off: the result's answer has none either.
+        answer = {"role": "assistant", "content": [{"type": "text", "text": raw.rstrip(HALF)}]}
         return [*request.messages, answer]
 
 
