@@ -48,11 +48,11 @@ def film(rng: random.Random, size: tuple[int, int], seconds: int, language: Lang
     shown = _shown(rng, seconds)
     frames, spots = _frames(rng, size, shown)
     kinds = [kind for number, kind in enumerate(shown) if number == 0 or kind != shown[number - 1]]
-    thought = _watched(shown, language)
     number = rng.randrange(len(kinds))
     aspect = rng.choices(("color", "shape", "all"), (45, 35, 20))[0]
     if aspect == "all":
         question = rng.choice(ASK["all"][language])
+        thought = _watched(shown, language)
         then = ", then " if language == "en" else "，然后"
         answer = then.join(with_article(kind, language) for kind in kinds)
         answer = answer[0].upper() + answer[1:]
@@ -62,6 +62,8 @@ def film(rng: random.Random, size: tuple[int, int], seconds: int, language: Lang
         question = rng.choice(ASK[aspect][language]).format(nth)
         if language == "zh" and last:
             question = question.replace(f"第{nth}", "最后一")
+        wanted = None if last else number + 1
+        thought = _looking_for(wanted, language) + _watched(shown, language, wanted)
         answer = _aspect(kinds[number], aspect, language)
     video = Video(frames, tuple(index / FPS for index in range(len(frames))))
     said = text(varied(question, language, rng))
@@ -69,15 +71,23 @@ def film(rng: random.Random, size: tuple[int, int], seconds: int, language: Lang
     return Example("film", language, [user(*parts)], thought, answer, videos=[video], spots=spots)
 
 
-def _watched(shown: list[Kind], language: Language) -> str:
-    """Second by second; what comes anew is numbered."""
+def _looking_for(number: int | None, language: Language) -> str:
+    """``Looking for number 3:``; None: the last one."""
+    if language == "en":
+        return f"Looking for {f'number {number}' if number else 'the last one'}:\n"
+    return f"找{f'第{ZH_ORDINALS[number - 1]}' if number else '最后一'}个：\n"
+
+
+def _watched(shown: list[Kind], language: Language, until: int | None = None) -> str:
+    """Second by second; what comes anew is numbered. Up to this number, or to the end."""
     lines, number = [], 0
     for second, kind in enumerate(shown):
         is_new = second == 0 or kind != shown[second - 1]
         number += is_new
-        begin, colon = ("s: ", ": ") if language == "en" else ("秒：", "：")
-        space = " " if language == "en" else ""
-        lines.append(f"{second}{space}{begin}{one(kind, language)}{f'{colon}{number}' if is_new else ''}\n")
+        begin, colon = (" s: ", ": ") if language == "en" else ("秒：", "：")
+        lines.append(f"{second}{begin}{one(kind, language)}{f'{colon}{number}' if is_new else ''}\n")
+        if number == until:
+            break
     return "".join(lines)
 
 
