@@ -1,6 +1,5 @@
 """A worker that froze between its seal and its PUT, and thaws when the job is in other hands, writes nothing."""
 
-import signal
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -33,7 +32,7 @@ def test_a_thawed_worker_cannot_write(
 
     def start_frozen_at_its_put(name: str) -> Trap:
         mark = f"PUT /{table.settings.s3_bucket}/results/".encode()
-        trap = Trap(mark, "before", lambda: bare_service.processes[name].send_signal(signal.SIGSTOP))
+        trap = Trap(mark, "before", lambda: bare_service.freeze(name))
         proxies[name].set(trap)
         bare_service.start(name, S3_ENDPOINT=f"http://127.0.0.1:{proxies[name].port}")
         return trap
