@@ -19,13 +19,14 @@ from families import FAMILIES
 from pocket.chart import Line, chart
 from pocket.example import Example
 from pocket.judging import is_right, overlaps
-from pocket.lessons import FULL, LARGER, SCREENS, SHEETS, SIDE, SMALL, THUMBNAILS, WEIGHTS, crowd_for
+from pocket.lessons import FULL, LARGER, SCREENS, SHEETS, SMALL, THUMBNAILS, WEIGHTS, crowd_for
 from pocket.model import WEIGHTS as SHIPPED
 from pocket.scenes import Scene, new_scene
 from pocket.skills.asking import ASKING, Asking, follow_up, one_question
 from pocket.skills.film import film
 from pocket.skills.pages import Fonts, pages
 from pocket.skills.pictures import among, compare
+from pocket.spots import SIDE
 from pocket.vector import redrawn
 from pocket.words import LANGUAGES, Language
 from worker.engine import Ended, Engine, Event, Request, Sampling
@@ -56,18 +57,18 @@ class Exam:
     """The questions: for each skill and number always the same one.
 
     Args:
-        draw: a scene to a picture, and what of it is to be seen there.
+        draw: a scene to a picture, and what of it is to be seen there. Then all questions are about one scene.
     """
 
     def __init__(self, fonts: Fonts, draw: Draw | None = None) -> None:
         self._fonts = fonts
         self._draw = draw or (lambda _rng, scene: (scene, scene.picture()))
-        about_scenes = {asking.__name__: self._about_a_scene(asking) for asking in ASKING}
-        self._skills: dict[str, Callable[[random.Random, Language], Example]] = about_scenes
-        if draw:
-            return
-        self._skills = {
-            **about_scenes,
+        self._skills = {asking.__name__: self._about_a_scene(asking) for asking in ASKING}
+        if not draw:
+            self._skills |= self._others()
+
+    def _others(self) -> dict[str, Callable[[random.Random, Language], Example]]:
+        return {
             "follow-up": lambda rng, language: follow_up(rng, scene := _scene(rng), scene.picture(), language, WEIGHTS),
             "compare": lambda rng, language: compare(rng, [_size(rng, THUMBNAILS + LARGER)] * 2, language),
             "among": lambda rng, language: among(rng, [_size(rng, THUMBNAILS)] * rng.choice([2, 3, 5]), language),

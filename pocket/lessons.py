@@ -4,7 +4,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from families import FAMILIES
 from pocket.example import Example
 from pocket.scenes import Crowd, new_scene
 from pocket.skills.asking import example, follow_up
@@ -12,9 +11,8 @@ from pocket.skills.film import film
 from pocket.skills.pages import Fonts, pages
 from pocket.skills.pictures import among, compare
 from pocket.skills.talk import talk
+from pocket.spots import SIDE
 from pocket.words import Language
-
-SIDE = FAMILIES["pocket"].images.factor
 
 FULL = ((14, 10), (12, 12), (10, 14), (13, 10), (10, 13), (15, 9), (16, 9), (9, 16))
 """Width and height in tokens of pictures that were scaled down to the family's bound, by common aspects."""

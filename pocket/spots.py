@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from families import FAMILIES
 from pocket.things import Thing
 from pocket.words import COLORS, SHAPES
 
-SIDE = 28
+SIDE = FAMILIES["pocket"].images.factor
 """Pixels of a token's cell."""
 NAMES = ("", *SHAPES, *"0123456789")
 PAINTS = ("", *COLORS)

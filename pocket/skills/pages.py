@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pocket.drawing import Look, weathered
 from pocket.example import IMAGE, Example, text, user
-from pocket.skills.telling import remark
+from pocket.skills.telling import yes_or_no
 from pocket.spots import Spot
 from pocket.things import Rgb, shade
 from pocket.words import COLORS, ORDINALS, ZH_ORDINALS, Language, varied
@@ -69,7 +69,7 @@ def pages(rng: random.Random, sizes: list[tuple[int, int]], language: Language, 
         asked = numbers.index(numbers[asked])
         thought = f"Looking for {numbers[asked]}:\n" if language == "en" else f"找{numbers[asked]}：\n"
         thought += "".join(
-            f"{_head(page, language)}{numbers[page]}{remark(page == asked, language)}\n" for page in range(asked + 1)
+            f"{_head(page, language)}{numbers[page]}{yes_or_no(page == asked, language)}\n" for page in range(asked + 1)
         )
         answer = f"Page {asked + 1}" if language == "en" else f"第{ZH_ORDINALS[asked]}页"
     elif language == "zh":

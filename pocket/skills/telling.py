@@ -21,7 +21,7 @@ def place_of(thing: Thing, scene: Scene) -> str:
     return f"{x:02},{y:02}"
 
 
-def remark(is_so: bool, language: Language) -> str:
+def yes_or_no(is_so: bool, language: Language) -> str:
     """``: yes``, ``：没有``."""
     return (": " if language == "en" else "：") + (YES if is_so else NO)[language]
 

@@ -7,12 +7,13 @@ import pytest
 
 from pocket.drawing import PLAIN
 from pocket.example import Ask
-from pocket.lessons import FULL, SIDE, SMALL, crowd_for
+from pocket.lessons import FULL, SMALL, crowd_for
 from pocket.scenes import Crowd, Scene, in_reading_order, new_scene
 from pocket.skills.asking import ASKING
 from pocket.skills.counting import count, describe, exists
 from pocket.skills.finding import locate, place
 from pocket.skills.telling import box_of
+from pocket.spots import SIDE
 from pocket.things import new_thing
 from pocket.words import COLORS, SHAPES, Kind
 

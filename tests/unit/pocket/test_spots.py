@@ -5,7 +5,6 @@ import random
 import numpy as np
 import torch
 
-from pocket import spots
 from pocket.skills.pages import Fonts, pages
 from pocket.spots import COLUMNS, NAMES, PAINTS, SIDE, UNKNOWN, WIDTHS, cells, judge, spots_of
 from tests.unit.pocket.test_scenes import SIZE, THREE
@@ -58,4 +57,4 @@ def test_telling_all_rightly_costs_nearly_nothing_and_nothing_known_costs_nothin
     assert loss > 5
     unknown = torch.from_numpy(cells(None, *SIZE))[None]
     assert (unknown[..., 0] == UNKNOWN).all()
-    assert spots.judge(right, unknown)[0] == 0
+    assert judge(right, unknown)[0] == 0
