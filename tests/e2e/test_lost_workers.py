@@ -58,9 +58,14 @@ def test_a_dead_and_a_frozen_worker_change_nothing(
     """One of two dies, the other stops past its lease and thaws; a third one goes on with both jobs."""
     own_service.start("gpu2")
     own_service.await_workers(gpu=2)
-    ids = [long_job(own_service, callback={"url": http_server.answer(path)}) for path in ("/a", "/b")]
-    for job_id in ids:
-        await_tokens(own_service, job_id, 60)
+    # Each has one of the two: the other one stands still when a job is handed in.
+    own_service.freeze("gpu2")
+    ids = [long_job(own_service, callback={"url": http_server.answer("/a")})]
+    await_tokens(own_service, ids[0], 60)
+    own_service.freeze("gpu")
+    own_service.thaw("gpu2")
+    ids.append(long_job(own_service, callback={"url": http_server.answer("/b")}))
+    await_tokens(own_service, ids[1], 60)
     own_service.kill("gpu")
     own_service.freeze("gpu2")
     own_service.start("gpu3")
