@@ -26,7 +26,7 @@ def ready(service: Annotated[Services, Depends(services)]) -> JSONResponse:
     store, blobs = service.store, service.blobs
     checks: dict[str, str] = {}
     workers: dict[str, int] = {}
-    for name, check in (("store", store.require_epoch), ("object_store", blobs.ping)):
+    for name, check in (("store", store.integrity.require_epoch), ("object_store", blobs.ping)):
         try:
             check()
             checks[name] = "ok"

@@ -30,9 +30,10 @@ from jobs.errors import (
 from jobs.index import JobIndex, labels
 from jobs.keys import ApiKey
 from jobs.record import Job, Stage
+from jobs.replies import Admitted
 from jobs.request import JobRequest
 from jobs.settings import Settings
-from jobs.store import Admitted, JobStore
+from jobs.store import JobStore
 
 log = structlog.get_logger(__name__)
 

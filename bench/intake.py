@@ -32,10 +32,10 @@ from api.media import MediaIntake
 from jobs.epoch import initialise
 from jobs.logs import configure_logs
 from jobs.record import Job
+from jobs.replies import Admitted
 from jobs.request import JobRequest
 from jobs.scripts import connect
 from jobs.settings import Settings
-from jobs.store import Admitted
 from tests.fixtures.servers import SECRET_KEY, SeaweedFS, Servers, Valkey, free_ports, settings_of, start, stop
 
 BODY = json.dumps(

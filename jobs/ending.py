@@ -17,8 +17,9 @@ from jobs.blobs import BlobMissing, Blobs, cancel_key, request_key, result_key
 from jobs.deliveries import DeliveryState
 from jobs.errors import ClaimLost, LinkExpired, NotFound, RecordMissing, RecoveryNeeded, StoreUnavailable
 from jobs.record import LEASE_MS, Job, JobStatus, new_claim
+from jobs.replies import Expect, Sealed
 from jobs.result import JobResult
-from jobs.store import Expect, JobStore, Sealed
+from jobs.store import JobStore
 from jobs.usage import Usage
 
 DAY_MS = 24 * 3600 * 1000

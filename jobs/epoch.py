@@ -26,15 +26,15 @@ def initialise(settings: Settings) -> str:
         Unavailable: a server does not answer, or the object store cannot keep results final.
     """
     store, blobs = JobStore(connect(settings)), Blobs(settings)
-    store.ping()
+    store.integrity.ping()
     blobs.create_bucket(retention_days=settings.retention_days)
     blobs.probe_conditional_put()
-    if epoch := store.epoch():
+    if epoch := store.integrity.epoch():
         return epoch
     if not blobs.is_empty("requests/"):
         raise RecoveryNeeded
-    store.mark_reconciled(store.server_clock()[0])  # nothing is there to be held against it
-    return store.begin_epoch(secrets.token_hex(8))
+    store.integrity.mark_reconciled(store.integrity.server_clock()[0])  # nothing is there to be held against it
+    return store.integrity.begin_epoch(secrets.token_hex(8))
 
 
 def wait_until_ready(
@@ -48,7 +48,7 @@ def wait_until_ready(
     give_up = time.monotonic() + limit_s
     while True:
         try:
-            store.require_epoch()
+            store.integrity.require_epoch()
             blobs.ping()
         except (Unavailable, NotInitialised) as error:
             if time.monotonic() >= give_up or stop():

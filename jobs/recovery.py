@@ -88,7 +88,7 @@ def recover(settings: Settings) -> Report:
     """
     client, blobs = connect(settings), Blobs(settings)
     blobs.ping()
-    JobStore(client).begin_epoch(secrets.token_hex(8))
+    JobStore(client).integrity.begin_epoch(secrets.token_hex(8))
     return Recovery(client, blobs, settings).run()
 
 
@@ -103,7 +103,7 @@ class Recovery:
     @property
     def is_needed(self) -> bool:
         """Has Redis started anew since the table was last held against the objects?"""
-        return not self._store.is_whole()
+        return not self._store.integrity.is_whole()
 
     def run(self, *, stop: Callable[[], bool] = lambda: False) -> Report:
         """Repair the table. May be called again, and by several at once; stopped, it begins anew the next time.
@@ -111,7 +111,7 @@ class Recovery:
         Raises:
             Unavailable: call it again.
         """
-        run_id, now_s = self._store.server_clock()
+        run_id, now_s = self._store.integrity.server_clock()
         objects, report = self._listed(), Report()
         with ThreadPoolExecutor(READERS, "recovery") as pool:
             for chunk in _chunks(objects.requests):
@@ -127,7 +127,7 @@ class Recovery:
                 for request in (request for request in requests if request):
                     self._restore(request, objects, report, now_ms=int(now_s * 1000))
                 report.requests += len(chunk)
-        self._store.mark_reconciled(run_id)
+        self._store.integrity.mark_reconciled(run_id)
         return report
 
     def _listed(self) -> _Objects:

@@ -1,8 +1,7 @@
 """The job table: a method for each script in ``lua/``, and what a refusal means."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import redis
 
@@ -11,13 +10,14 @@ from jobs.errors import (
     ClaimLost,
     IntakeClosed,
     JournalGap,
-    NotInitialised,
     Overloaded,
     RecordMissing,
     TenantFull,
 )
 from jobs.events import STREAM_RETENTION_MS, Event
+from jobs.integrity import Integrity
 from jobs.record import LEASE_MS, RECORD_VERSION, Job, JobStatus, Stage
+from jobs.replies import Admitted, CancelReply, Checked, Claimed, Expect, Sealed, Signal, Worker
 from jobs.scripts import Scripts, answers
 from jobs.usage import USAGE_RETENTION_MS, Usage
 
@@ -26,63 +26,6 @@ INDEX_MS = 40 * 24 * 3600 * 1000
 
 REPEAT_WINDOW_MS = 10 * 60 * 1000
 """An automatic retry comes within seconds; a person who sends the same again means it."""
-
-Expect = Literal["owner", "waiting", "late"]
-Signal = Literal["ok", "cancel", "lost", "unknown"]
-CancelReply = Literal["asked", "waiting", "ending", "ended", "unknown"]
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    job: Job
-    last_seq: int
-    """Of the newest event in its stream."""
-    ran_ms: int
-    """Since a GPU worker first had it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    known: str | None
-    """The job that the repeated body has made."""
-    room: int
-    """Jobs up to the nearest limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    job: Job
-    is_new: bool
-    wants_bell: bool
-    position: int | None
-    """How many jobs of its lane are served before it; None: it does not wait."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sealed:
-    ended: JobStatus | None
-    """The job had ended already, with that; None: it is sealed, go on to the result object."""
-    stopped_after_ms: int | None
-    """Of a cancelled job: from the wish to the seal."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How a gpu worker is doing; zeros for the others."""
-
-    kv_free: int = 0
-    """Tokens that still fit into its KV cache."""
-    tokens_per_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    id: str
-    stage: str
-    state: str
-    slots: int
-    free: int
-    pace: Pace = Pace()
 
 
 class JobStore:
@@ -94,38 +37,7 @@ class JobStore:
     def __init__(self, client: "redis.Redis") -> None:
         self._redis = client
         self._scripts = Scripts(client)
-
-    # ── epoch ──
-
-    def ping(self) -> None:
-        with answers():
-            self._redis.ping()
-
-    def try_write(self) -> None:
-        """Raises StoreUnavailable while Redis reads only: its disk is full, or it is a replica."""
-        with answers():
-            self._redis.persist("epoch")  # which never expires: a write that changes nothing
-
-    def epoch(self) -> str | None:
-        with answers():
-            return cast("str | None", self._redis.get("epoch"))
-
-    def begin_epoch(self, epoch: str) -> str:
-        """Set the epoch unless there is one; returns the one that holds."""
-        with answers():
-            self._redis.set("epoch", epoch, nx=True)
-        return self.epoch() or epoch
-
-    def require_epoch(self) -> None:
-        if self.epoch() is None:
-            raise NotInitialised
-
-    def server_clock(self) -> tuple[str, float]:
-        """Redis' run id and its time in seconds. Another run id: it restarted, and may have lost its last second."""
-        with answers():
-            run_id = str(self._redis.info("server")["run_id"])
-            seconds, micros = self._redis.time()
-        return run_id, seconds + micros / 1e6
+        self.integrity = Integrity(client)
 
     # ── intake ──
 
@@ -240,19 +152,6 @@ class JobStore:
         pairs = [item for pair in {"v": RECORD_VERSION, **fields}.items() for item in pair]
         reply = self._scripts.call("restore", job_id, cost, index_ms, LEASE_MS, len(labels), *labels, *pairs)
         return reply[0] == "ok"
-
-    def reconciled(self) -> str | None:
-        """The run of Redis up to which the table was held against the objects."""
-        with answers():
-            return cast("str | None", self._redis.get("reconciled"))
-
-    def is_whole(self) -> bool:
-        """Was the table held against the objects since Redis started? If not, what it does not know may exist."""
-        return self.reconciled() == self.server_clock()[0]
-
-    def mark_reconciled(self, run_id: str) -> None:
-        with answers():
-            self._redis.set("reconciled", run_id)
 
     # ── a worker's life ──
 

@@ -20,7 +20,7 @@ def find_job(store: JobStore, job_id: str, *, tenant: str) -> Job:
         StoreUnavailable: it may exist, but the table is not recovered yet.
     """
     job = store.get(job_id)
-    if job is None and not store.is_whole():
+    if job is None and not store.integrity.is_whole():
         raise StoreUnavailable("The job table is being recovered; try again shortly.")
     if job is None or job.tenant != tenant:
         raise NotFound

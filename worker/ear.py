@@ -66,7 +66,7 @@ class Ear:
             if not self._store.bells(self._stage):
                 return True
             # Who listens takes a bell out of its list, which is refused as long as Redis writes nothing.
-            self._store.try_write()
+            self._store.integrity.try_write()
         except ThinkqueueError:
             return True  # nothing can be heard from a Redis that is away
         return False

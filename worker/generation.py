@@ -15,9 +15,10 @@ from jobs.errors import ClaimLost, JobFailed
 from jobs.events import Journal, JournalToken
 from jobs.prepared import PreparedInputs
 from jobs.record import MAX_LOSSES, JobStatus
+from jobs.replies import Claimed, Signal
 from jobs.request import JobRequest
 from jobs.result import JobResult
-from jobs.store import Claimed, JobStore, Signal
+from jobs.store import JobStore
 from worker.engine import (
     DEVICE_LOST,
     Delta,

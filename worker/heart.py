@@ -16,7 +16,8 @@ import structlog
 
 from jobs.errors import ThinkqueueError
 from jobs.record import HEARTBEAT_S, Job
-from jobs.store import JobStore, Pace, Worker
+from jobs.replies import Pace, Worker
+from jobs.store import JobStore
 
 log = structlog.get_logger(__name__)
 

@@ -88,10 +88,10 @@ class Housekeeper:
             job_logger(job).exception("job.not_kept")
 
     def _notice_trouble(self) -> None:
-        run_id, seconds = self._store.server_clock()
+        run_id, seconds = self._store.integrity.server_clock()
         skew = seconds - time.monotonic()
         # A keeper that starts asks the others' mark; see recovery.py.
-        before = self._run_id or self._store.reconciled()
+        before = self._run_id or self._store.integrity.reconciled()
         if before not in (None, run_id):
             self._be_quiet("store_restarted")
         elif self._run_id and abs(skew - self._clock_skew_s) > MAX_CLOCK_STEP_S:

@@ -13,9 +13,10 @@ from jobs.ending import Ending
 from jobs.errors import ClaimLost, JobFailed, NotInitialised, Unavailable
 from jobs.logs import job_logger
 from jobs.record import Job, JobStatus, Stage, new_claim
+from jobs.replies import Claimed, Pace
 from jobs.result import JobResult
 from jobs.settings import Settings
-from jobs.store import Claimed, JobStore, Pace
+from jobs.store import JobStore
 from worker.engine import Engine, EngineLoop
 from worker.generation import Drain, Generation, HandedBack, Workshop
 from worker.heart import Heart

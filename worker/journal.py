@@ -8,7 +8,8 @@ from jobs import metrics
 from jobs.errors import JournalGap, NotInitialised, Unavailable
 from jobs.events import Event, EventType, JournalToken, tokens_data
 from jobs.record import Job
-from jobs.store import JobStore, Signal
+from jobs.replies import Signal
+from jobs.store import JobStore
 from worker.meter import FirstToken
 
 

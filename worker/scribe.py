@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import structlog
 
 from jobs.errors import NotInitialised, Unavailable
-from jobs.store import Signal
+from jobs.replies import Signal
 from worker.journal import JournalWriter
 
 log = structlog.get_logger(__name__)

@@ -2,7 +2,7 @@
 
 from fastapi.testclient import TestClient
 
-from jobs.store import Worker
+from jobs.replies import Worker
 from tests.fixtures.api import HELLO, client_of
 from tests.fixtures.table import Table
 

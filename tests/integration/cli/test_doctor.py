@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from jobs.replies import Worker
 from jobs.scripts import connect
-from jobs.store import Worker
 from tests.fixtures.servers import Servers, free_ports
 from tests.fixtures.table import Table
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from jobs.record import Stage
-from jobs.store import Worker
+from jobs.replies import Worker
 from tests.fixtures.api import HELLO
 from tests.fixtures.servers import Servers
 from tests.fixtures.table import Table, completed

@@ -77,4 +77,4 @@ def test_an_emptied_redis_beside_a_full_bucket_is_refused(settings: Settings) ->
     with pytest.raises(RecoveryNeeded):
         initialise(settings)
     with pytest.raises(NotInitialised):
-        JobStore(connect(settings)).require_epoch()
+        JobStore(connect(settings)).integrity.require_epoch()

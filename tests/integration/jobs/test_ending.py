@@ -273,7 +273,7 @@ def test_a_clock_that_was_set_back_holds_nothing_up(table: Table) -> None:
         ("deliveries:due", "evt_job_ended_job.completed"),
     ):
         client.zincrby(key, hour_ms, row)
-    now_ms = int(table.store.server_clock()[1] * 1000)
+    now_ms = int(table.store.integrity.server_clock()[1] * 1000)
     client.set("clock", now_ms + hour_ms)
     assert table.upkeep.unarchived() == table.deliveries.take(claim="k", limit=10) == []
     keeper(table).round()

@@ -5,8 +5,8 @@ import pytest
 from jobs.deliveries import Attempt
 from jobs.figures import FiguresReader
 from jobs.record import Stage
+from jobs.replies import Worker
 from jobs.scripts import connect
-from jobs.store import Worker
 from tests.fixtures.table import Table, completed
 
 

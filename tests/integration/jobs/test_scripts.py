@@ -7,8 +7,8 @@ import pytest
 from jobs.errors import ClaimLost, JournalGap, Overloaded, RecoveryNeeded
 from jobs.events import Event, JournalToken, tokens_data
 from jobs.record import MAX_LOSSES, JobStatus, Stage, new_claim
+from jobs.replies import Worker
 from jobs.scripts import connect
-from jobs.store import Worker
 from tests.fixtures.table import Table, completed
 
 
