@@ -7,6 +7,7 @@ while it is away: a busy worker that must go hands its jobs back.
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +58,21 @@ class PodCosts:
             log.warning("pod.cost_refused", pod=pod, status=reply.status_code)
 
 
+def cluster_url() -> str:
+    """Of the cluster that this pod is in; ends the process where there is none, or no token of it."""
+    host, port = (os.environ.get(f"KUBERNETES_SERVICE_{part}", "") for part in ("HOST", "PORT"))
+    if not host or not port:
+        sys.exit("worker.pod_costs runs in a pod of Kubernetes only: KUBERNETES_SERVICE_HOST and _PORT are not set.")
+    if missing := [name for name in ("ca.crt", "namespace", "token") if not (ACCOUNT / name).is_file()]:
+        sys.exit(
+            f"worker.pod_costs finds no {missing[0]} in {ACCOUNT}: give its pod a service account that may patch pods, "
+            "and automountServiceAccountToken: true, as k8s/keda/pod-costs.yaml does."
+        )
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+
 def main() -> None:
+    url = cluster_url()
     settings = Settings()
     configure_logs(settings, process="pod_costs")
     stop = threading.Event()
@@ -65,8 +80,6 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     reader = FiguresReader(connect(settings))
     watch_over(settings)
-    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
-    url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
     with httpx.Client(base_url=url, verify=str(ACCOUNT / "ca.crt"), timeout=10) as api:
         costs = PodCosts(api, (ACCOUNT / "namespace").read_text(), lambda: (ACCOUNT / "token").read_text())
         while not stop.is_set():

@@ -1,8 +1,12 @@
 """Deletion costs, told to a real HTTP server in the place of Kubernetes."""
 
 import json
+import os
+import subprocess
+import sys
 
 import httpx
+import pytest
 
 from jobs.figures import WorkerFigures
 from tests.fixtures.http_server import HttpServer
@@ -31,3 +35,21 @@ def test_busy_pods_cost_their_jobs_and_only_changes_are_told(http_server: HttpSe
     headers = {name.lower(): value for name, value in http_server.received[0].headers.items()}
     assert headers["content-type"] == "application/merge-patch+json"
     assert headers["authorization"] == "Bearer token-1"
+
+
+@pytest.mark.parametrize(
+    ("host", "told"), [("", "KUBERNETES_SERVICE_HOST"), ("10.0.0.1", "automountServiceAccountToken")]
+)
+def test_outside_of_a_cluster_it_says_what_is_missing(host: str, told: str) -> None:
+    environment = {**os.environ, "KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": "443"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "worker.pod_costs"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
