@@ -1,5 +1,6 @@
 """``thinkqueue recover``: the job table anew, out of the object store, when Redis has lost it."""
 
+import logging
 import os
 
 from rich.console import Console
@@ -8,6 +9,7 @@ from cli.errors import CannotStart
 from cli.installation import Installation
 from cli.up import read_settings
 from jobs.errors import ThinkqueueError
+from jobs.logs import configure_logs
 from jobs.recovery import recover as recover_table
 
 
@@ -19,8 +21,12 @@ def recover(installation: Installation, console: Console) -> int:
     except (CannotStart, KeyError) as error:
         console.print(f"No servers to recover: set REDIS_URL and S3_* ({error}).", style="red", markup=False)
         return 1
+    configure_logs(settings, process="recover")
+    # A line a job is for the keeper's log; here the sum is told. What cannot be read is told at once.
+    logging.getLogger().setLevel(logging.WARNING)
     try:
-        report = recover_table(settings)
+        with console.status("Holding the job table against the objects"):
+            report = recover_table(settings)
     except ThinkqueueError as error:
         console.print(f"{error.code}: {error.message} Run it again; what was done stays.", style="red", markup=False)
         return 1
