@@ -10,32 +10,22 @@ worker that asks with its heartbeat, every three seconds, would need: half of th
 import argparse
 import random
 import statistics
-import tempfile
 import time
-from pathlib import Path
 
+from bench.endless import ENDLESS, endless_service
 from jobs.record import HEARTBEAT_S
-from pocket.untrained import build
-from tests.fixtures.service import Service, own_service, question
+from tests.fixtures.service import Service
 
 LOAD = 12
 """Jobs that run or wait at any time."""
-LONG = {
-    "messages": question("Describe everything that you see."),
-    "thinking": {"budget_tokens": -1},
-    "sampling": {"temperature": 1.0, "top_k": 40},
-}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--jobs", type=int, default=60)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with own_service(folder, build(folder / "model")) as service:
-            service.start("api", "cpu", "gpu", "keeper")
-            service.await_workers(prepare=2, gpu=1, keeper=1)
-            report(*measure(service, parser.parse_args().jobs))
+    jobs = parser.parse_args().jobs
+    with endless_service("api", "cpu", "gpu", "keeper", prepare=2, gpu=1, keeper=1) as service:
+        report(*measure(service, jobs))
 
 
 def measure(service: Service, count: int) -> tuple[list[int], list[float], list[int]]:
@@ -62,7 +52,7 @@ def measure(service: Service, count: int) -> tuple[list[int], list[float], list[
 
 
 def post(service: Service, rng: random.Random) -> str:
-    return service.post(**{**LONG, "sampling": {**LONG["sampling"], "seed": rng.randrange(10**6)}})  # type: ignore[dict-item]
+    return service.post(**{**ENDLESS, "sampling": {**ENDLESS["sampling"], "seed": rng.randrange(10**6)}})
 
 
 def is_running(service: Service, job_id: str) -> bool:

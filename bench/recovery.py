@@ -11,45 +11,34 @@ import argparse
 import os
 import signal
 import statistics
-import tempfile
 import time
-from pathlib import Path
 
 import redis
 from kombu.transport.redis import Channel
 
+from bench.endless import ENDLESS, endless_service
 from jobs.record import LEASE_MS
 from jobs.scripts import connect
-from pocket.untrained import build
-from tests.fixtures.service import Service, own_service, question
+from tests.fixtures.service import Service
 
 LOOK_S = 0.002
 WAIT_S = LEASE_MS / 1000 + 60
 BROKER_LOOKS_S = Channel.unacked_restore_interval * Channel.unacked_restore_throttle
 """At its defaults."""
-LONG = {
-    "messages": question("Describe everything that you see."),
-    "thinking": {"budget_tokens": -1},
-    "sampling": {"temperature": 1.0, "top_k": 40},
-}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=20)
     kills = parser.parse_args().kills
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with own_service(folder, build(folder / "model")) as service:
-            service.start("api", "cpu", "gpu", "gpu2", "keeper")
-            service.await_workers(prepare=2, gpu=2, keeper=1)
-            report([measure(service) for _ in range(kills)])
+    with endless_service("api", "cpu", "gpu", "gpu2", "keeper", prepare=2, gpu=2, keeper=1) as service:
+        report([measure(service) for _ in range(kills)])
 
 
 def measure(service: Service) -> tuple[int, int]:
     """Milliseconds from the lease's end to the loss, and to the next claim."""
     client = connect(service.table.settings)
-    job_id = service.post(**LONG)
+    job_id = service.post(**ENDLESS)
     job = f"job:{job_id}"
     service.wait(lambda: service.job(job_id)["tokens"] > 0, "running job")
     pid = int(client.hget(job, "worker").split(":")[1])

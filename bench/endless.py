@@ -1,0 +1,27 @@
+"""A service whose jobs think until something stops them, for benches of what stops them."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pocket.untrained import build
+from tests.fixtures.service import Service, own_service, question
+
+ENDLESS: dict[str, Any] = {
+    "messages": question("Describe everything that you see."),
+    "thinking": {"budget_tokens": -1},
+    "sampling": {"temperature": 1.0, "top_k": 40},
+}
+
+
+@contextmanager
+def endless_service(*names: str, **workers: int) -> Iterator[Service]:
+    """Args: ``names``: of processes; ``workers``: how many of each stage to wait for."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with own_service(folder, build(folder / "model")) as service:
+            service.start(*names)
+            service.await_workers(**workers)
+            yield service
