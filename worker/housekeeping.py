@@ -5,6 +5,8 @@ Late leases, missed deadlines, missing bells; streams that go into the object st
 
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import structlog
 
@@ -58,9 +60,9 @@ class Housekeeper:
             if time.monotonic() >= self._quiet_until:
                 for stage in Stage:
                     for job in self._upkeep.late_leases(stage):
-                        self._guarded(self._take_back, job)
+                        _guarded(partial(self._take_back, job), job_logger(job))
                 for job in self._upkeep.missed_deadlines():
-                    self._guarded(self._expire, job)
+                    _guarded(partial(self._expire, job), job_logger(job))
             for stage in Stage:
                 ring(self._store, stage)
             self._upkeep.forget_workers()
@@ -71,21 +73,13 @@ class Housekeeper:
     def tidy(self) -> None:
         """What can wait: streams of ended jobs, jobs whose retention is over. Raises Unavailable, NotInitialised."""
         for job_id in self._upkeep.unarchived():
-            self._archive.move(job_id)
+            _guarded(partial(self._archive.move, job_id), log.bind(job_id=job_id))
         for job_id in self._upkeep.due_removals():
-            remove_job(self._store, self._blobs, job_id)
-            log.info("job.removed", job_id=job_id)
+            _guarded(partial(self._remove, job_id), log.bind(job_id=job_id))
 
-    def _guarded(self, act: Callable[[Job], None], job: Job) -> None:
-        """One job's trouble must not hold the others up."""
-        try:
-            act(job)
-        except ClaimLost:
-            return  # its owner, or the other keeper, was faster
-        except (Unavailable, NotInitialised):
-            raise
-        except Exception:  # noqa: BLE001 - see above
-            job_logger(job).exception("job.not_kept")
+    def _remove(self, job_id: str) -> None:
+        remove_job(self._store, self._blobs, job_id)
+        log.info("job.removed", job_id=job_id)
 
     def _notice_trouble(self) -> None:
         run_id, seconds = self._store.integrity.server_clock()
@@ -129,3 +123,15 @@ class Housekeeper:
     def _end(self, job: Job, status: JobStatus, error: tuple[str, str]) -> None:
         ended = self._ending.stop(job, status, *error, expect="late" if job.claim else "waiting")
         job_logger(job).info("job.ended", status=ended, code=error[0])
+
+
+def _guarded(act: Callable[[], None], job_log: Any) -> None:
+    """One job's trouble must not hold the others up."""
+    try:
+        act()
+    except ClaimLost:
+        return  # its owner, or the other keeper, was faster
+    except (Unavailable, NotInitialised):
+        raise
+    except Exception:  # noqa: BLE001 - see above
+        job_log.exception("job.not_kept")

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from jobs import bells
-from jobs.blobs import cancel_key, request_key, result_key
+from jobs.blobs import cancel_key, events_key, request_key, result_key
 from jobs.errors import ClaimLost, LinkExpired
 from jobs.events import Event, JournalToken, tokens_data
 from jobs.record import JobStatus, Stage, new_claim
@@ -291,3 +291,12 @@ def test_the_keeper_rings_a_missing_bell(table: Table) -> None:
     messages = connect(table.settings).lrange("gpu", 0, -1)
     assert len(messages) == 1
     assert json.loads(messages[0])["headers"]["task"] == bells.TASKS[Stage.GPU]
+
+
+def test_a_stream_that_cannot_be_read_keeps_no_other_out_of_the_archive(table: Table) -> None:
+    for job_id in ("job_broken", "job_whole"):
+        table.ending.end(completed(table.running(job_id)), expect="owner")
+    connect(table.settings).xadd("stream:job_broken", {"type": "tokens", "data": "{"})
+    keeper(table).tidy()
+    assert table.upkeep.unarchived() == ["job_broken"]
+    assert not table.blobs.is_empty(events_key("job_whole"))
