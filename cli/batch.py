@@ -4,14 +4,9 @@ A line's Idempotency-Key is made of its content, its place and its files, so who
 Results are appended one whole line at a time: what stands in the file is done, everything else is asked for again.
 """
 
-import fcntl
-import hashlib
-import json
 import queue
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -19,9 +14,11 @@ from typing import Annotated, Any, BinaryIO
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cli.client import Client, Refused, Url
-from cli.errors import CannotStart
-from cli.question import INLINE_BYTES, is_link, read_files, user_turn
+from cli.client import MAY_PASS, Client, Refused, Url
+from cli.errors import CannotStart, Unreachable
+from cli.prompts import Line, read_lines
+from cli.question import read_files, user_turn
+from cli.results import Done, open_results
 from cli.state import DEFAULT_STATE, State
 from cli.terminal import failed, tell, told
 
@@ -30,42 +27,13 @@ app = typer.Typer()
 WAIT_S = 30
 """Of the POST itself: most jobs need no second call."""
 POLL_FIRST_S, POLL_MOST_S = 2.0, 15.0
+PATIENCE_MINUTES = 15.0
+PAUSE_S = 5.0
+"""Between two tries at a service that is full or away; the client has made a few of its own before."""
 LABEL = "batch_line"
 """Metadata by which a line's job is found again."""
 OWN = ("custom_id", "prompt", "files")
 """Fields of a line that the service does not know."""
-
-
-@dataclass(frozen=True)
-class Line:
-    number: int
-    """From 1."""
-    fields: dict[str, Any]
-    key: str
-    uploads: bool
-    """Its files are too large to stand in the body."""
-
-    @property
-    def custom_id(self) -> str | None:
-        return self.fields.get("custom_id")
-
-
-@dataclass(frozen=True)
-class Done:
-    line: Line
-    job: dict[str, Any] | None = None
-    error: dict[str, str] | None = None
-    """It was refused and is no job."""
-    stop: str = ""
-    """Nothing can be done any more, for this reason; the line is to be asked for again."""
-
-    def to_json(self) -> bytes:
-        row = {"line": self.line.number, "custom_id": self.line.custom_id, "key": self.line.key}
-        return json.dumps({**row, "job": self.job, "error": self.error}, ensure_ascii=False).encode() + b"\n"
-
-    @property
-    def is_good(self) -> bool:
-        return self.job is not None and self.job["status"] == "completed"
 
 
 @app.command()
@@ -79,6 +47,9 @@ def batch(
     priority: Annotated[str, typer.Option(help="high, default or low.")] = "low",
     in_flight: Annotated[int, typer.Option(min=1, max=512, help="Jobs on their way at once.")] = 32,
     run: Annotated[str, typer.Option(help="Another name asks for lines anew that have run lately.")] = "",
+    patience: Annotated[
+        float, typer.Option(min=0, help="Minutes to wait while the service is full or away.")
+    ] = PATIENCE_MINUTES,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again for lines that went wrong.")] = False,
 ) -> None:
     """Run a file of prompts. Stop it as you like: the same command goes on, and makes nothing twice."""
@@ -92,7 +63,8 @@ def batch(
         lines = read_lines(prompts, common, run)
         client = Client(url, state=state, connections=in_flight + 4)
         with open_results(target, {line.key for line in lines}, retry_failed=retry_failed) as (file, known):
-            work = Work(client, [line for line in lines if line.key not in known], prompts.parent)
+            undone = [line for line in lines if line.key not in known]
+            work = Work(client, undone, prompts.parent, patience_s=60 * patience)
             if known:
                 tell.print(f"{len(known):,} of {len(lines):,} lines are done already", style="dim")
             counts = collect(work, file, total=len(lines), known=known, in_flight=in_flight)
@@ -106,99 +78,23 @@ def batch(
     tell.print(report, style="green", markup=False)
 
 
-def read_lines(path: Path, common: dict[str, Any], run: str) -> list[Line]:
-    """Raises CannotStart, naming the line."""
-    try:
-        texts = path.read_text("utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CannotStart(f"{path} cannot be read: {error}") from error
-    lines = []
-    for number, text in enumerate(texts, 1):
-        if not text.strip():
-            continue
-        try:
-            fields = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise CannotStart(f"{path}:{number} is not JSON: {error}") from error
-        if not isinstance(fields, dict) or ("prompt" in fields) == ("messages" in fields):
-            raise CannotStart(f"{path}:{number} must be an object with either `prompt` or `messages`.")
-        if not all(isinstance(name, str) for name in fields.get("files") or []):
-            raise CannotStart(f"{path}:{number}: files must be a list of paths and links.")
-        stamps = _stamps(fields.get("files") or [], path.parent, f"{path}:{number}")
-        fields = {**common, **fields}
-        # A changed file makes another job, so its size and time count.
-        content = json.dumps([run, number, fields, stamps], sort_keys=True, ensure_ascii=False)
-        key = f"batch-{hashlib.sha256(content.encode()).hexdigest()[:48]}"
-        lines.append(Line(number, fields, key, uploads=sum(size for size, _ in stamps) > INLINE_BYTES))
-    return lines
-
-
-def _stamps(names: list[str], folder: Path, where: str) -> list[tuple[int, int]]:
-    stamps = []
-    for name in names:
-        if not is_link(name):
-            try:
-                stat = (folder / Path(name).expanduser()).stat()
-            except OSError as error:
-                raise CannotStart(f"{where}: {name} cannot be read: {error.strerror}") from error
-            stamps.append((stat.st_size, stat.st_mtime_ns))
-    return stamps
-
-
-@contextmanager
-def open_results(path: Path, keys: set[str], *, retry_failed: bool) -> Iterator[tuple[BinaryIO, dict[str, bool]]]:
-    """For this process alone, with the keys that are done, and whether well. Raises CannotStart."""
-    with _locked(path) as file:
-        # A kill leaves half a row at the end.
-        rows = [row for row in file.read().splitlines(keepends=True) if row.endswith(b"\n")]
-        if rows and not _outcome(rows[0])[0]:
-            raise CannotStart(f"{path} is there already, and is no file of results; choose another --out.")
-        known = {key: good for key, good in map(_outcome, rows) if key in keys and (good or not retry_failed)}
-        kept = b"".join(row for row in rows if _outcome(row)[0] in known or _outcome(row)[0] not in keys)
-        if kept == b"".join(rows):
-            file.truncate(len(kept))
-            yield file, known
-            return
-        draft = path.with_name(path.name + ".part")
-        draft.write_bytes(kept)
-        draft.replace(path)
-        with _locked(path) as renewed:
-            yield renewed, known
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[BinaryIO]:
-    try:
-        file = path.open("a+b")
-    except OSError as error:
-        raise CannotStart(f"{path} cannot be written: {error.strerror}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CannotStart(f"another batch writes {path}.") from None
-        file.seek(0)
-        yield file
-
-
-def _outcome(row: bytes) -> tuple[str, bool]:
-    """Key and success of a row; of one that is not ours, an empty key."""
-    try:
-        result = json.loads(row)
-        job = result["job"]
-        return str(result["key"]), job is not None and job["status"] == "completed"
-    except (ValueError, KeyError, TypeError):
-        return "", False
-
-
 class Work:
-    """Lines to ask for, and the threads that do. They are daemons: leaving the program does not wait for them."""
+    """Lines to ask for, and the threads that do. They are daemons: leaving the program does not wait for them.
 
-    def __init__(self, client: Client, lines: list[Line], folder: Path) -> None:
+    Args:
+        patience_s: how long a service that is full or away is waited for, since it was last reached.
+    """
+
+    def __init__(self, client: Client, lines: list[Line], folder: Path, *, patience_s: float) -> None:
         self.left = len(lines)
         self.done: queue.SimpleQueue[Done] = queue.SimpleQueue()
+        self.waits_for = ""
+        """What the service said last, while it is waited for."""
         self._client = client
         self._folder = folder
+        self._patience_s = patience_s
+        self._reached_at = time.monotonic()
+        self._was_reached = False
         self._lines: queue.SimpleQueue[Line] = queue.SimpleQueue()
         for line in lines:
             self._lines.put(line)
@@ -214,27 +110,40 @@ class Work:
             except queue.Empty:
                 return
             done = self._ask(line)
+            while done.waits_for and time.monotonic() - self._reached_at < self._patience_s:
+                self.waits_for = done.waits_for
+                time.sleep(PAUSE_S)
+                done = self._ask(line)
             self.done.put(done)
             if done.stop:
                 return
 
     def _ask(self, line: Line) -> Done:
         try:
-            job = self._earlier(line) or self._submitted(line)
+            job = self._reached(self._earlier(line) or self._submitted(line))
             pause = POLL_FIRST_S
             while job["ended_at"] is None:
                 time.sleep(pause)
                 pause = min(pause * 1.5, POLL_MOST_S)
-                job = self._client.job(job["id"])
+                job = self._reached(self._client.job(job["id"]))
         except Refused as refusal:
-            if refusal.status in (401, 403, 429) or refusal.status >= 500:
+            if refusal.status in MAY_PASS:
+                return Done(line, stop=str(refusal), waits_for=refusal.code)
+            if refusal.status in (401, 403) or refusal.status >= 500:
                 return Done(line, stop=str(refusal))
             return Done(line, error={"code": refusal.code, "message": str(refusal)})
+        except Unreachable as error:
+            # One that was never there may have another address.
+            return Done(line, stop=str(error), waits_for="no answer" if self._was_reached else "")
         except CannotStart as error:
             return Done(line, stop=str(error))
         except Exception as error:  # noqa: BLE001 - a thread that dies in silence would leave its line for ever
             return Done(line, stop=f"line {line.number}: {type(error).__name__}: {error}")
         return Done(line, job=job)
+
+    def _reached(self, job: dict[str, Any]) -> dict[str, Any]:
+        self._reached_at, self._was_reached, self.waits_for = time.monotonic(), True, ""
+        return job
 
     def _earlier(self, line: Line) -> dict[str, Any] | None:
         """The job of a line whose files are sent as uploads: sent again they would make another body."""
@@ -264,13 +173,18 @@ def collect(work: Work, file: BinaryIO, *, total: int, known: dict[str, bool], i
     """Write results as they come, until none is left, Ctrl-C, or nothing can be done any more."""
     counts = Counts(sum(known.values()), work.left)
     work.start(in_flight)
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[bad]} bad"))
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[bad]} bad{task.fields[waits]}"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=tell) as progress:
         bad = len(known) - counts.completed
-        task = progress.add_task("", total=total, completed=len(known), bad=bad)
+        task = progress.add_task("", total=total, completed=len(known), bad=bad, waits="")
         try:
             while counts.left:
-                done = work.done.get()
+                waits = f", the service is waited for ({work.waits_for})" if work.waits_for else ""
+                progress.update(task, waits=waits)
+                try:
+                    done = work.done.get(timeout=1)
+                except queue.Empty:
+                    continue
                 if done.stop:
                     counts.stop = done.stop
                     break

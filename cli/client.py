@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from cli.errors import CannotStart
+from cli.errors import CannotStart, Unreachable
 from cli.installation import Installation
 from cli.state import DEFAULT_STATE
 
@@ -22,6 +22,8 @@ DEFAULT_URL = "http://127.0.0.1:8800"
 API_KEY = "THINKQUEUE_API_KEY"
 """An environment variable and no option: a command line can be read by every user."""
 
+MAY_PASS = (429, 502, 503, 504)
+"""Answers of a service that is full, or away behind a proxy."""
 TRIES = 6
 """Of one call, with 0.5 to 8 seconds between them."""
 LONGEST_PAUSE_S = 60.0
@@ -166,7 +168,7 @@ class Client:
                 return answer
             failures += 1
             refusal = _refusal(reply)
-            if reply.status_code not in (429, 503) or failures >= TRIES:
+            if reply.status_code not in MAY_PASS or failures >= TRIES:
                 raise refusal
             time.sleep(max(_pause(failures), _retry_after(reply)))
 
@@ -175,15 +177,15 @@ class Client:
         try:
             reply = httpx.put(url, content=data, timeout=120)
         except httpx.HTTPError as error:
-            raise CannotStart(
+            raise Unreachable(
                 f"An upload failed ({error}). Its link names S3_PUBLIC_ENDPOINT; this machine must reach it."
             ) from error
         if not reply.is_success:
             raise Refused(reply.status_code, "object_store", f"an upload is answered {reply.status_code}")
         return str(reply.headers.get("etag", "")).strip('"')
 
-    def _unreachable(self, error: httpx.HTTPError) -> CannotStart:
-        return CannotStart(
+    def _unreachable(self, error: httpx.HTTPError) -> Unreachable:
+        return Unreachable(
             f"{self.url} does not answer ({type(error).__name__}: {error}). Start it with `thinkqueue up`, or name "
             "the service with --url or THINKQUEUE_URL."
         )

@@ -16,3 +16,7 @@ class AlreadyRunning(Exception):
         super().__init__(f"thinkqueue is running already: {url} (pid {pid})")
         self.pid = pid
         self.url = url
+
+
+class Unreachable(CannotStart):
+    """A server does not answer; later it may."""
