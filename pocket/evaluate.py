@@ -1,9 +1,9 @@
 """What the pocket model can, and what a cutoff costs: fresh scenes, through the real engine.
 
-    python -m pocket.evaluate [MODEL] [--count N] [--to FOLDER] [--fonts FOLDER] [--vector]
+    python -m pocket.evaluate [MODEL] [--count N] [--to FOLDER] [--fonts FOLDER] [--skills NAMES] [--vector]
 
-Writes a table and the curve of accuracy against thinking budget. Seeds are never those of training. With ``--vector``,
-only a table, of questions about scenes that another program has drawn.
+Writes a table and the curve of accuracy against thinking budget. Seeds are never those of training. With ``--skills``
+only a table of these; with ``--vector`` one of questions about scenes that another program has drawn.
 """
 
 import argparse
@@ -162,11 +162,6 @@ def budget_table(curves: dict[str, list[float]]) -> str:
     return "\n".join(lines)
 
 
-def vector_table(engine: Engine, count: int) -> str:
-    exam = Exam(Fonts(), redrawn)
-    return table({skill: ask(engine, exam.questions(skill, count), -1) for skill in exam.skills})
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, nargs="?", default=SHIPPED)
@@ -174,12 +169,16 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path(__file__).parent / "scores")
     parser.add_argument("--fonts", type=Path, help="folder of fonts for pages, beside Pillow's own")
     parser.add_argument("--vector", action="store_true", help="scenes that librsvg draws")
+    parser.add_argument("--skills", help="only these, by comma")
     options = parser.parse_args()
+    exam = Exam(Fonts(options.fonts), redrawn if options.vector else None)
+    skills = options.skills.split(",") if options.skills else exam.skills
+    if unknown := sorted(set(skills) - set(exam.skills)):
+        parser.error(f"no skill is called {unknown[0]}; there are {', '.join(exam.skills)}")
     engine = Engine.load(str(options.model), revision="main", device="auto", dtype="auto", family=FAMILIES["pocket"])
-    if options.vector:
-        print(vector_table(engine, options.count))  # noqa: T201
+    if options.vector or options.skills:
+        print(table({skill: ask(engine, exam.questions(skill, options.count), -1) for skill in skills}))  # noqa: T201
         return
-    exam = Exam(Fonts(options.fonts))
     by_skill = {}
     curves: dict[str, list[float]] = {}
     for skill in tqdm(exam.skills, desc="asking"):

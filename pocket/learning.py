@@ -47,7 +47,7 @@ def _normed(norm: Any, states: torch.Tensor) -> torch.Tensor:
 
 
 SEEING = 0.5
-"""How much telling what lies where counts beside a token of what is said."""
+"""What telling what lies where counts beside a token of what is said, while a model begins to see."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,10 @@ class Learner:
     it anything but the batch, so that a pass can be recorded (``pocket/recording.py``).
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, seeing: float = SEEING) -> None:
+        """Args: ``seeing``: how much telling what lies where counts beside a token of what is said."""
         self.model = model
+        self._seeing = seeing
         width = model.config.vision_config.out_hidden_size
         self.telling = torch.nn.Linear(width, sum(spots.WIDTHS)).to(model.device)
         """Tells what lies in a picture's cell, from its token. Thrown away in the end."""
@@ -90,9 +92,9 @@ class Learner:
         self._places = lru_cache(256)(self._new_places)
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
-        return dict(self.model.named_parameters()) | {
-            f"{TELLING}{name}": parameter for name, parameter in self.telling.named_parameters()
-        }
+        """Those that learn."""
+        told = self.telling.named_parameters() if self._seeing else ()
+        return dict(self.model.named_parameters()) | {f"{TELLING}{name}": parameter for name, parameter in told}
 
     def judge(self, batch: Batch) -> Judged:
         features = self.look(batch.frames) if len(batch.frames) else None
@@ -100,7 +102,7 @@ class Learner:
         is_target = batch.targets >= 0
         said = functional.cross_entropy(logits, batch.targets, ignore_index=NOTHING, reduction="sum") / is_target.sum()
         unseen, seen = said.new_zeros(()), said.new_zeros(())
-        if features is not None:
+        if features is not None and self._seeing:
             unseen, seen = spots.judge(self.telling(features), batch.spots)
         with torch.no_grad():
             right = logits.argmax(-1) == batch.targets
@@ -109,7 +111,7 @@ class Learner:
             thinking = is_target & ~batch.answering
             thought = (right & thinking).sum() / thinking.sum()
             marks = torch.stack([said, unseen, seen, thought])
-        return Judged(said + SEEING * unseen, marks, faults)
+        return Judged(said + self._seeing * unseen, marks, faults)
 
     def logits(self, batch: Batch, features: torch.Tensor | None) -> torch.Tensor:
         """``[tokens, vocabulary]``: what it holds likely at the places before the batch's targets.

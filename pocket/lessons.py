@@ -1,8 +1,8 @@
 """Lessons: examples whose pictures have one size, so that they can be looked at together."""
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from pocket.example import Example
 from pocket.scenes import Crowd, new_scene
@@ -25,6 +25,11 @@ SCREENS = ((4, 4), (6, 4), (6, 6), (8, 6), (8, 5), (11, 8))
 WEIGHTS = {
     "count": 0.3, "exists": 0.14, "place": 0.09, "attribute": 0.09, "locate": 0.16, "show": 0.12, "describe": 0.1
 }  # fmt: skip
+"""Shares of questions about a scene."""
+KINDS = {
+    "scene": 0.66, "follow-up": 0.06, "compare": 0.06, "among": 0.05, "pages": 0.09, "film": 0.07, "talk": 0.01
+}  # fmt: skip
+"""Shares of lessons."""
 
 
 @dataclass(frozen=True)
@@ -34,26 +39,36 @@ class Course:
     progress: float = 1.0
     """0: plain pictures of few things; 1: all."""
     weights: dict[str, float] = field(default_factory=lambda: dict(WEIGHTS))
-    kinds: dict[str, float] = field(
-        default_factory=lambda: {
-            "scene": 0.66, "follow-up": 0.06, "compare": 0.06, "among": 0.05, "pages": 0.09, "film": 0.07, "talk": 0.01
-        }
-    )  # fmt: skip
+    kinds: dict[str, float] = field(default_factory=lambda: dict(KINDS))
 
 
 class Lessons:
     """Endless, from a seed."""
 
-    def __init__(self, seed: int, fonts: Fonts, *, only: Sequence[str] = (), sizes: int | None = None) -> None:
-        """Args: ``only``: these kinds of lessons; ``sizes``: the first so many of each list of sizes."""
+    def __init__(
+        self,
+        seed: int,
+        fonts: Fonts,
+        *,
+        only: Sequence[str] = (),
+        sizes: int | None = None,
+        shares: Mapping[str, float] | None = None,
+    ) -> None:
+        """Args:
+        only: these kinds of lessons.
+        sizes: the first so many of each list of sizes.
+        shares: how many times as often as else a kind of lesson or question comes.
+        """
         self._rng = random.Random(seed)
         self._fonts = fonts
         self._only = only
         self._sizes = sizes
+        self._shares = shares or {}
 
     def next(self, course: Course, size: int) -> list[Example]:
         """About so many examples."""
         rng = self._rng
+        course = replace(course, weights=self._shared(course.weights), kinds=self._shared(course.kinds))
         kinds = course.kinds if course.progress > 0.25 else {"scene": 1.0}
         if self._only:
             kinds = {kind: share for kind, share in kinds.items() if kind in self._only}
@@ -69,7 +84,7 @@ class Lessons:
             grid, count = rng.choice(THUMBNAILS), rng.choice([2, 3, 5])
             return [among(rng, [_pixels(grid)] * count, self._language()) for _ in range(size // 2)]
         if kind == "pages":
-            grid, count = rng.choice(SHEETS), rng.choice([1, 1, 1, 2, 4])
+            grid, count = rng.choice(SHEETS), rng.choice([1, 2, 2, 4])
             return [pages(rng, [_pixels(grid)] * count, self._language(), self._fonts) for _ in range(size // count)]
         grid, seconds = rng.choice(SCREENS), rng.choice([2, 3, 4, 6])
         return [film(rng, _pixels(grid), seconds, self._language()) for _ in range(size // 3)]
@@ -87,6 +102,9 @@ class Lessons:
             ask = follow_up if is_follow_up else example
             lesson += [ask(rng, scene, picture, self._language(), course.weights) for _ in range(2)]
         return lesson
+
+    def _shared(self, usual: Mapping[str, float]) -> dict[str, float]:
+        return {name: share * self._shares.get(name, 1) for name, share in usual.items()}
 
     def _language(self) -> Language:
         return "en" if self._rng.random() < 0.55 else "zh"

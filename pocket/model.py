@@ -87,7 +87,7 @@ def make_image_processor() -> Glm4vImageProcessorPil:
 
 
 def make_config(tokenizer: PreTrainedTokenizerFast) -> Glm4vConfig:
-    """4.7 million parameters."""
+    """4.8 million parameters."""
 
     def token(mark: str) -> int:
         return int(tokenizer.convert_tokens_to_ids(mark))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from transformers import Glm4vForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
@@ -34,6 +35,14 @@ def publish(folder: Path, tokenizer: Any, weights: dict[str, torch.Tensor]) -> N
         for file in sorted(draft.iterdir()):
             file.chmod(0o644)
             file.rename(folder / file.name)
+
+
+def published(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights of a folder that ``publish`` made, in float32.
+
+    Raises: FileNotFoundError
+    """
+    return {name: tensor.float() for name, tensor in load_file(folder / "model.safetensors").items()}
 
 
 def main(run: Path, folder: Path) -> None:

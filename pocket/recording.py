@@ -28,10 +28,12 @@ class _Recording:
 class Passes:
     """Forward and back over a batch; gradients are left at the parameters."""
 
-    def __init__(self, learner: Learner, *, records: bool) -> None:
+    def __init__(self, learner: Learner, *, records: bool, halves: bool = False) -> None:
+        """Args: ``halves``: products in bfloat16 on a CPU too."""
         self._learner = learner
         self._parameters = list(learner.parameters().values())
         self._is_cuda = learner.device.type == "cuda"
+        self._halves = halves or self._is_cuda
         self._records = records and self._is_cuda
         self._recordings: dict[tuple[torch.Size, ...], _Recording] = {}
         self._pool: Any = torch.cuda.graph_pool_handle() if self._records else None
@@ -63,7 +65,7 @@ class Passes:
 
     def _pass(self, batch: Batch) -> tuple[Judged, Sequence[torch.Tensor | None]]:
         # Without a cache of casts: it would outlive a recording.
-        with torch.autocast(self._learner.device.type, torch.bfloat16, enabled=self._is_cuda, cache_enabled=False):
+        with torch.autocast(self._learner.device.type, torch.bfloat16, enabled=self._halves, cache_enabled=False):
             judged = self._learner.judge(batch)
         gradients = torch.autograd.grad(judged.loss, self._parameters, allow_unused=True)
         # Detached: what remembers the stream of a plain pass must be gone before another is recorded. And the fused

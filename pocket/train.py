@@ -1,20 +1,19 @@
 """Teach the pocket model to see.
 
-    python -m pocket.train RUN [--seconds S] [--plan P] [--device cuda] [--fonts FOLDER]
+    python -m pocket.train RUN [--seconds S] [--plan P] [--device cuda] [--fonts FOLDER] [--start MODEL]
 
 Endless scenes, or with ``--examples`` those of a file. ``RUN`` gets a checkpoint, from which the same command goes on,
-a log, and the loss curve; of the checkpoint, ``python -m pocket.publish RUN FOLDER`` makes a model to serve.
+a log, and the loss curve; of the checkpoint, ``python -m pocket.publish RUN FOLDER`` makes a model to serve. With
+``--start``, a published one learns on.
 """
 
 import argparse
 import gc
-import json
 import multiprocessing
+import re
+import sys
 import time
-from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -22,11 +21,12 @@ from tqdm import tqdm
 from pocket import checkpoint
 from pocket.batches import Endless, Supply
 from pocket.beginning import begin
-from pocket.chart import Line, chart
 from pocket.given import Given
-from pocket.learning import MARKS, TELLING, Judged, Learner
-from pocket.lessons import Lessons
+from pocket.learning import SEEING, TELLING, Learner
+from pocket.lessons import KINDS, WEIGHTS, Lessons
+from pocket.log import Log
 from pocket.model import make_model, make_tokenizer
+from pocket.publish import published
 from pocket.recording import Passes
 from pocket.skills.pages import Fonts
 
@@ -42,6 +42,8 @@ KEEPS = 64
 """Batches that may be learned from once more."""
 MEMORY = 0.999
 """Of the averaged weights, a step."""
+MOMENTS = {"mean": "exp_avg", "square": "exp_avg_sq"}
+"""What AdamW remembers of each parameter: in a checkpoint, and in the optimizer."""
 LOG_EVERY, SAVE_EVERY_S = 50, 120
 
 
@@ -54,9 +56,13 @@ class Training:
         torch.manual_seed(SEED)
         self._tokenizer = make_tokenizer()
         model = make_model(self._tokenizer)
-        begin(model)
-        learner = Learner(model.to(self._device).train())
-        self._passes = Passes(learner, records=not options.plain)
+        if options.start:
+            model.load_state_dict(published(options.start))
+        else:
+            begin(model)
+        # A published model sees: its telling layer is gone, and a new one would only disturb it.
+        learner = Learner(model.to(self._device).train(), seeing=0.0 if options.start else SEEING)
+        self._passes = Passes(learner, records=not options.plain, halves=options.bfloat16)
         self._parameters = learner.parameters()
         # What is seen has the steeper slope; cut to one length with what is said, it left little of that.
         eyes = [p for name, p in self._parameters.items() if ".visual." in name or name.startswith(TELLING)]
@@ -75,14 +81,15 @@ class Training:
         self._resume()
         # From here the average is begun anew: that of a short call would be the last call's.
         self._resumed_at = self.step
-        self._ramp = options.ramp
-        self._progress.value = min(1.0, self._share() / self._ramp)
+        # A published model has been through the plain scenes.
+        self._ramp = 0.0 if options.start else options.ramp
+        self._move_on()
         seed, only = 1_000 * (SEED + self.step), options.only.split(",") if options.only else ()
 
         def lessons(number: int) -> Lessons | Given:
             if options.examples:
                 return Given.of_file(options.examples, seed + number)
-            return Lessons(seed + number, Fonts(options.fonts), only=only, sizes=options.sizes)
+            return Lessons(seed + number, Fonts(options.fonts), only=only, sizes=options.sizes, shares=options.shares)
 
         is_gpu = self._device.type == "cuda"
         endless = Endless(self._tokenizer, lessons, options.batch, self._progress)
@@ -102,7 +109,7 @@ class Training:
                 how = {"seconds": round(self._seconds, 1), "rate": self._rate(), "recordings": len(self._passes)}
                 how |= {"new": self._supply.new, "old": self._supply.old}
                 bar.set_postfix(self._log.write(self.step, how))
-                self._progress.value = min(1.0, self._share() / self._ramp)
+                self._move_on()
             if time.monotonic() - saved > SAVE_EVERY_S:
                 self.save()
                 saved = time.monotonic()
@@ -113,9 +120,13 @@ class Training:
         tensors: dict[str, torch.Tensor] = {}
         for name, parameter in self._parameters.items():
             state = self._optimizer.state[parameter]
+            # None yet, where no example had a picture.
+            mean, square = (
+                state.get(moment, torch.zeros(1).expand_as(parameter)) for moment in ("exp_avg", "exp_avg_sq")
+            )
             tensors[f"weight {name}"] = parameter
-            tensors[f"mean {name}"] = state["exp_avg"].bfloat16()
-            tensors[f"square {name}"] = state["exp_avg_sq"].bfloat16()
+            tensors[f"mean {name}"] = mean.bfloat16()
+            tensors[f"square {name}"] = square.bfloat16()
             tensors[f"average {name}"] = self._average[name].half()
         checkpoint.save(self._run / "checkpoint", tensors, {"step": self.step, "seconds": self._seconds})
         self._log.draw(self._run / "loss.png")
@@ -125,6 +136,8 @@ class Training:
         if not found:
             return
         tensors, state = found
+        if unknown := sorted(name for name in self._parameters if f"weight {name}" not in tensors):
+            sys.exit(f"{self._run} holds no {unknown[0]}: begun with --start, it goes on with --start.")
         self.step, self._seconds = state["step"], state["seconds"]
         with torch.no_grad():
             for name, parameter in self._parameters.items():
@@ -134,8 +147,7 @@ class Training:
                     "step": torch.tensor(
                         float(self.step), device=self._device if self._device.type == "cuda" else "cpu"
                     ),
-                    "exp_avg": tensors[f"mean {name}"].to(parameter),
-                    "exp_avg_sq": tensors[f"square {name}"].to(parameter),
+                    **{moment: tensors[f"{told} {name}"].to(parameter) for told, moment in MOMENTS.items()},
                 }
 
     def _learn(self) -> None:
@@ -170,6 +182,10 @@ class Training:
             self._optimizer.step()
         self._log.steep.append(steep.max())
 
+    def _move_on(self) -> None:
+        """To what is taught at this share of the plan."""
+        self._progress.value = min(1.0, self._share() / self._ramp) if self._ramp else 1.0
+
     def _share(self) -> float:
         """Of the plan."""
         return self._seconds / self._plan
@@ -179,56 +195,17 @@ class Training:
         return self._peak * min(1.0, (self.step + 1) / WARM_UP) * max(falling, 0.01)
 
 
-class Log:
-    """Losses and answers right (the thought given), by skill; kept on the device until they are written."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        file.parent.mkdir(parents=True, exist_ok=True)
-        self._marks: list[torch.Tensor] = []
-        self._rights: list[tuple[list[str], torch.Tensor]] = []
-        self.steep: list[torch.Tensor] = []
-        """Lengths of the slopes."""
-
-    def note(self, skills: list[str], judged: Judged) -> None:
-        self._marks.append(judged.marks.clone())
-        self._rights.append((skills, judged.faults == 0))
-
-    def write(self, step: int, how: dict[str, Any]) -> dict[str, str]:
-        """One line; returns what a progress bar shows."""
-        by_skill: dict[str, list[float]] = defaultdict(list)
-        for skills, rights in self._rights:
-            for skill, right in zip(skills, rights.tolist(), strict=True):
-                by_skill[skill].append(right)
-        means = torch.stack(self._marks).nanmean(dim=0).tolist()
-        marks = {name: round(mean, 4) for name, mean in zip(MARKS, means, strict=True)}
-        right = {skill: round(sum(values) / len(values), 3) for skill, values in sorted(by_skill.items())}
-        steep = torch.stack(self.steep)
-        how |= {
-            "steepest": round(steep.nan_to_num(0, 0, 0).max().item(), 2),
-            "left_out": int((~steep.isfinite()).sum()),
-        }
-        line = {"step": step, **how, **marks, "right": right}
-        with self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        self._marks.clear()
-        self._rights.clear()
-        self.steep.clear()
-        return {
-            **{name: f"{mark:.3f}" for name, mark in marks.items()},
-            **{skill: f"{100 * share:.0f}" for skill, share in right.items()},
-        }
-
-    def lines(self) -> Iterator[dict[str, Any]]:
-        with self._file.open(encoding="utf-8") as file:
-            yield from map(json.loads, file)
-
-    def draw(self, picture: Path) -> None:
-        if not self._file.exists():
-            return
-        points = [(line["step"], line["loss"]) for line in self.lines()]
-        if len(points) > 1:
-            chart(picture, [Line("loss", points)], title="What is still unforeseen", across="step", up="nats a token")
+def shares(said: str) -> dict[str, float]:
+    """``pages=3,locate=2``. Raises: ArgumentTypeError"""
+    found = {}
+    for part in said.split(","):
+        name, _, times = part.partition("=")
+        if not re.fullmatch(r"\d+(\.\d+)?", times):
+            raise argparse.ArgumentTypeError(f"{part!r} is not of the form NAME=TIMES, as pages=3")
+        found[name] = float(times)
+    if unknown := sorted(set(found) - {*KINDS, *WEIGHTS}):
+        raise argparse.ArgumentTypeError(f"no lesson is called {unknown[0]}; there are {', '.join([*KINDS, *WEIGHTS])}")
+    return found
 
 
 def main() -> None:
@@ -241,10 +218,19 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=max(1, multiprocessing.cpu_count() - 1), help="that draw")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--ramp", type=float, default=RAMP, help="share of the plan until all is taught")
+    parser.add_argument("--start", type=Path, help="a published model's folder to go on from, where RUN is new")
+    parser.add_argument(
+        "--shares",
+        type=shares,
+        default={},
+        metavar="NAME=TIMES,…",
+        help="how often lessons come, times as else: pages=3",
+    )
     parser.add_argument("--only", help="these kinds of lessons, by comma")
     parser.add_argument("--sizes", type=int, help="pictures of the first so many sizes")
     parser.add_argument("--examples", type=Path, help="a finetune.json to learn from, in place of drawn scenes")
     parser.add_argument("--plain", action="store_true", help="record no passes as CUDA graphs")
+    parser.add_argument("--bfloat16", action="store_true", help="on a CPU too; a GPU always does")
     parser.add_argument("--fonts", type=Path, help="folder of fonts for pages, beside Pillow's own")
     options = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = True

@@ -1,6 +1,7 @@
 """Document pages with a large number on each."""
 
 import random
+from itertools import zip_longest
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -69,7 +70,7 @@ def pages(rng: random.Random, sizes: list[tuple[int, int]], language: Language, 
         asked = numbers.index(numbers[asked])
         thought = f"Looking for {numbers[asked]}:\n" if language == "en" else f"找{numbers[asked]}：\n"
         thought += "".join(
-            f"{_head(page, language)}{numbers[page]}{yes_or_no(page == asked, language)}\n" for page in range(asked + 1)
+            f"{_head(page, language)}{compared(numbers[page], numbers[asked], language)}\n" for page in range(asked + 1)
         )
         answer = f"Page {asked + 1}" if language == "en" else f"第{ZH_ORDINALS[asked]}页"
     elif language == "zh":
@@ -86,6 +87,20 @@ def pages(rng: random.Random, sizes: list[tuple[int, int]], language: Language, 
 
 def _head(page: int, language: Language) -> str:
     return f"Page {page + 1}: " if language == "en" else f"第{ZH_ORDINALS[page]}页："
+
+
+def compared(read: str, wanted: str, language: Language) -> str:
+    """``403: 44 00 37: no``: beside each digit that of the number looked for, up to two that differ; ``-`` for none.
+
+    With the number and its ``yes`` or ``no`` alone, a page was found in 44 % of questions.
+    """
+    pairs = []
+    for digit, other in zip_longest(read, wanted, fillvalue="-"):
+        pairs.append(digit + other)
+        if digit != other:
+            break
+    colon = ": " if language == "en" else "："
+    return read + colon + " ".join(pairs) + yes_or_no(read == wanted, language)
 
 
 def _number(rng: random.Random) -> str:

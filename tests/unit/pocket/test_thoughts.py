@@ -6,7 +6,7 @@ import pytest
 
 from pocket.skills.film import film
 from pocket.skills.finding import ABSENT, NONE, attribute, locate
-from pocket.skills.pages import Fonts, pages
+from pocket.skills.pages import Fonts, compared, pages
 from pocket.skills.pictures import among
 from pocket.words import COLORS, ORDINALS, SHAPES
 from tests.unit.pocket.test_scenes import THREE
@@ -70,6 +70,18 @@ def test_the_page_that_is_named_is_the_first_with_the_number() -> None:
             named += 1
             head, *walked = example.thought.splitlines()
             number = head.removeprefix("Looking for ").rstrip(":")
-            assert walked[-1] == f"{example.answer}: {number}: yes"
-            assert all(line.endswith(": no") for line in walked[:-1])
+            *others, found = [line.split(": ") for line in walked]
+            alike = " ".join(2 * digit for digit in number)
+            assert found == [example.answer, number, alike, "yes"]
+            for _, read, pairs, said in others:
+                *same, different = pairs.split()
+                assert said == "no"
+                assert all(pair[0] == pair[1] for pair in same)
+                assert different[0] != different[1]
+                assert read.startswith("".join(pair[0] for pair in [*same, different]).rstrip("-"))
     assert named > 20
+
+
+def test_numbers_of_two_lengths_differ_where_one_ends() -> None:
+    assert compared("40", "407", "en") == "40: 44 00 -7: no"
+    assert compared("407", "40", "zh") == "407：44 00 7-：没有"

@@ -1,0 +1,56 @@
+"""The command that trains, as a process: from published weights, on from its checkpoint, and back into a folder."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pocket.model import WEIGHTS
+from pocket.publish import published
+
+
+def train(run: Path, *more: str) -> "subprocess.CompletedProcess[str]":
+    options = [
+        "--device",
+        "cpu",
+        "--seconds",
+        "0.5",
+        "--plan",
+        "60",
+        "--batch",
+        "8",
+        "--only",
+        "talk",
+        "--workers",
+        "0",
+    ]
+    return python("pocket.train", run, *options, *more)
+
+
+def python(module: str, *arguments: "Path | str") -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_published_model_learns_on(tmp_path: Path) -> None:
+    run, folder = tmp_path / "run", tmp_path / "weights"
+    for _ in range(2):
+        ended = train(run, "--start", str(WEIGHTS), "--bfloat16")
+        assert ended.returncode == 0, ended.stderr
+    state = json.loads((run / "checkpoint" / "state.json").read_text("utf-8"))
+    assert state["step"] >= 2
+    assert state["seconds"] >= 1
+
+    without = train(run)
+    assert without.returncode == 1
+    assert "goes on with --start" in without.stderr
+
+    ended = python("pocket.publish", run, folder)
+    assert ended.returncode == 0, ended.stderr
+    before, after = published(WEIGHTS), published(folder)
+    assert before.keys() == after.keys()
+    words = "lm_head.weight"
+    assert not before[words].equal(after[words])
+    assert after[words].numpy() == pytest.approx(before[words].numpy(), abs=0.05), "a step or two from where it began"
