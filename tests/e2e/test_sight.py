@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cli.demo import PICTURE, QUESTION, RIGHT
 from pocket.judging import boxes, overlap
-from pocket.scenes import Crowd, new_scene
+from pocket.scenes import Crowd, Scene, new_scene
 from tests.fixtures.servers import Servers, settings_of
 from tests.fixtures.service import Service, image_part, new_service, question
 from tests.fixtures.table import new_table
@@ -73,16 +73,26 @@ def test_a_cut_thought_still_ends_in_an_answer_from_the_picture(seeing: Service)
     assert "green triangle" in job["output"]["answer"]
 
 
+def five_scenes(rng: random.Random) -> list[Scene]:
+    """One thing on each, another one on each."""
+    while True:
+        scenes = [new_scene(rng, (SIDE, SIDE), Crowd(1, 1, wild=False)) for _ in range(5)]
+        if len({scene.things[0].kind for scene in scenes}) == 5:
+            return scenes
+
+
 @pytest.mark.parametrize("number", [1, 3, 5])
 def test_each_of_five_pictures_is_the_one_it_is_counted_as(seeing: Service, number: int) -> None:
+    """It takes one thing for another in one picture of a hundred: so four times, of which one may go wrong."""
     rng = random.Random(8)
-    scenes = [new_scene(rng, (SIDE, SIDE), Crowd(1, 1, wild=False)) for _ in range(5)]
-    kinds = [scene.things[0].kind for scene in scenes]
-    assert len(set(kinds)) == 5
-    parts = [image_part(png(scene.picture())) for scene in scenes]
-    job = answered(seeing, *parts, f"What is in picture {number}?")
-    kind = kinds[number - 1]
-    assert job["output"]["answer"].lower().endswith(f" {kind.color} {kind.shape}")
+    right = 0
+    for _ in range(4):
+        scenes = five_scenes(rng)
+        parts = [image_part(png(scene.picture())) for scene in scenes]
+        job = answered(seeing, *parts, f"What is in picture {number}?")
+        asked = scenes[number - 1].things[0].kind
+        right += job["output"]["answer"].lower().endswith(f" {asked.color} {asked.shape}")
+    assert right >= 3
 
 
 def sheets(numbers: Sequence[str]) -> list[Image.Image]:
