@@ -11,21 +11,23 @@ import pytest
 
 from jobs.record import JobStatus
 from tests.fixtures.http_server import HttpServer
-from tests.fixtures.service import Service, image_part, question
+from tests.fixtures.service import FAR_FROM_TIES, Service, image_part, question
 
 PICTURE = (Path(__file__).parents[2] / "cli" / "shapes.png").read_bytes()
 DATA_URL = "data:image/png;base64," + base64.b64encode(PICTURE).decode()
 
 
+LONG: dict[str, Any] = {
+    "messages": question("Describe the picture.", image_part(DATA_URL)),
+    "thinking": {"budget_tokens": 1_500},
+    "max_answer_tokens": 64,
+    "sampling": {**FAR_FROM_TIES, "repetition_penalty": 1.1, "seed": 8},
+}
+"""Some seconds: over 1,000 tokens of thinking. float32 and a seed: always the same."""
+
+
 def long_job(service: Service, **more: object) -> str:
-    """A job of some seconds: over 1,000 tokens of thinking. fp32 and a seed: always the same."""
-    return service.post(
-        messages=question("Describe the picture.", image_part(DATA_URL)),
-        thinking={"budget_tokens": 1_500},
-        max_answer_tokens=64,
-        sampling={"temperature": 0.9, "top_k": 40, "repetition_penalty": 1.1, "seed": 1},
-        **more,
-    )
+    return service.post(**LONG, **more)
 
 
 @pytest.fixture(scope="module")
