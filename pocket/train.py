@@ -120,13 +120,10 @@ class Training:
         tensors: dict[str, torch.Tensor] = {}
         for name, parameter in self._parameters.items():
             state = self._optimizer.state[parameter]
-            # None yet, where no example had a picture.
-            mean, square = (
-                state.get(moment, torch.zeros(1).expand_as(parameter)) for moment in ("exp_avg", "exp_avg_sq")
-            )
             tensors[f"weight {name}"] = parameter
-            tensors[f"mean {name}"] = mean.bfloat16()
-            tensors[f"square {name}"] = square.bfloat16()
+            for told, moment in MOMENTS.items():
+                # Missing where no example had a picture so far.
+                tensors[f"{told} {name}"] = state.get(moment, torch.zeros_like(parameter)).bfloat16()
             tensors[f"average {name}"] = self._average[name].half()
         checkpoint.save(self._run / "checkpoint", tensors, {"step": self.step, "seconds": self._seconds})
         self._log.draw(self._run / "loss.png")
