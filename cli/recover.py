@@ -1,6 +1,5 @@
 """``thinkqueue recover``: the job table anew, out of the object store, when Redis has lost it."""
 
-import logging
 import os
 
 from rich.console import Console
@@ -21,9 +20,8 @@ def recover(installation: Installation, console: Console) -> int:
     except (CannotStart, KeyError) as error:
         console.print(f"No servers to recover: set REDIS_URL and S3_* ({error}).", style="red", markup=False)
         return 1
-    configure_logs(settings, process="recover")
     # A line a job is for the keeper's log; here the sum is told. What cannot be read is told at once.
-    logging.getLogger().setLevel(logging.WARNING)
+    configure_logs(settings.model_copy(update={"log_level": "warning"}), process="recover")
     try:
         with console.status("Holding the job table against the objects"):
             report = recover_table(settings)

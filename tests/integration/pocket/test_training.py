@@ -12,20 +12,7 @@ from pocket.publish import published
 
 
 def train(run: Path, *more: str) -> "subprocess.CompletedProcess[str]":
-    options = [
-        "--device",
-        "cpu",
-        "--seconds",
-        "0.5",
-        "--plan",
-        "60",
-        "--batch",
-        "8",
-        "--only",
-        "talk",
-        "--workers",
-        "0",
-    ]
+    options = ("--device=cpu", "--seconds=0.5", "--plan=60", "--batch=8", "--only=talk", "--workers=0")
     return python("pocket.train", run, *options, *more)
 
 
