@@ -1,8 +1,8 @@
 # Two images out of one file:
-#   docker build --target slim -t thinkqueue:slim .     api, cpu worker, keeper, and the command line; no torch
-#   docker build --target gpu  -t thinkqueue:gpu  .     the gpu worker, with CUDA's torch
+#   docker build --target slim -t thinkqueue:slim .     api, prepare worker, keeper, and the command line; no torch
+#   docker build --target gpu  -t thinkqueue:generate  .     the generate worker, with CUDA's torch
 #   docker build --target gpu  -t thinkqueue:cpu  --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
-# Each runs as user 10001 with a read-only root; /tmp and, for the gpu worker, /models are to be writable.
+# Each runs as user 10001 with a read-only root; /tmp and, for the generate worker, /models are to be writable.
 ARG PYTHON=3.11-slim-bookworm
 
 FROM python:${PYTHON} AS made
@@ -48,7 +48,7 @@ WORKDIR /app
 # Celery and uvicorn must hear TERM themselves: every command is in exec form, without a shell before it.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
-    CMD ["python", "-m", "cli.probe"]
+    CMD ["python", "-m", "cli.local.probe"]
 
 FROM base AS slim
 # hadolint ignore=DL3008
@@ -76,5 +76,5 @@ VOLUME /models
 EXPOSE 9100
 # 20 GB of weights take minutes from a slow volume, and longer from a hub.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=1800s --retries=3 \
-    CMD ["python", "-m", "cli.probe"]
-CMD ["python", "-m", "worker.gpu"]
+    CMD ["python", "-m", "cli.local.probe"]
+CMD ["python", "-m", "worker.generate"]

@@ -49,18 +49,18 @@ format: .venv/dev.done
 	$(BIN)/ruff format .
 
 docs: .venv/dev.done
-	$(BIN)/python -m api.problems > docs/errors.md
-	$(BIN)/python -m jobs.configuration > docs/configuration.md
+	$(BIN)/python -m api.errors.catalog > docs/errors.md
+	$(BIN)/python -m runtime.settings_doc > docs/configuration.md
 	$(BIN)/python observe/dashboard.py > observe/grafana/dashboards/thinkqueue.json
 
 eval: .venv/runtime.done
-	$(BIN)/python -m pocket.evaluate
+	$(BIN)/python -m pocket.eval.evaluate
 
 lock:
-	$(LOCK) -o requirements.lock --extra engine --extra embedded pyproject.toml requirements-torch.in
-	$(LOCK) -o requirements-slim.lock -c requirements.lock pyproject.toml requirements-build.in
-	$(LOCK) -o requirements-gpu.lock --extra engine -c requirements.lock pyproject.toml requirements-torch.in
-	$(LOCK) -o requirements-dev.lock --extra engine --extra embedded --extra dev -c requirements.lock pyproject.toml requirements-torch.in
+	$(LOCK) -o requirements.lock --extra server --extra engine --extra embedded pyproject.toml requirements-torch.in
+	$(LOCK) -o requirements-slim.lock --extra server -c requirements.lock pyproject.toml requirements-build.in
+	$(LOCK) -o requirements-gpu.lock --extra server --extra engine -c requirements.lock pyproject.toml requirements-torch.in
+	$(LOCK) -o requirements-dev.lock --extra server --extra engine --extra embedded --extra dev -c requirements.lock pyproject.toml requirements-torch.in
 	echo "torchvision==0.28.0" | $(LOCK) -o requirements-oracle.lock --no-deps -
 
 clean:

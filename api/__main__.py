@@ -7,9 +7,9 @@ import sys
 import uvicorn
 
 from api.app import create_app
-from jobs.logs import configure_logs
-from jobs.monitor import watch_over
-from jobs.settings import Settings
+from runtime.logs import configure_logs
+from runtime.probes import start_probe_server
+from runtime.settings import Settings
 
 UNREAD_LIMIT_MS = 60_000
 """A client that takes no byte for so long loses its connection, whatever still waits to be sent to it."""
@@ -18,7 +18,7 @@ UNREAD_LIMIT_MS = 60_000
 def main() -> None:
     settings = Settings()
     configure_logs(settings, process="api")
-    watch_over(settings)
+    start_probe_server(settings)
     # uvicorn raises the signal again once it has shut down in order; that is a clean end here.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     config = uvicorn.Config(

@@ -8,15 +8,15 @@ import anyio.to_thread
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from api import autoscale, deliveries, health, jobs, models, stream, uploads, usage, webhooks
-from api.auth import Door
-from api.document import install_document
-from api.errors import install_handlers
-from api.limits import BodyLimit
-from api.measure import Measure
-from api.services import REDIS_PATIENCE_S, Services
-from jobs import bells
-from jobs.settings import Settings
+from api.dependencies import REDIS_PATIENCE_S, Services
+from api.errors.handlers import install_handlers
+from api.middleware.auth import AuthMiddleware
+from api.middleware.body_limit import BodyLimit
+from api.middleware.metrics import MetricsMiddleware
+from api.routes import autoscale, deliveries, events, health, jobs, models, uploads, usage, webhooks
+from api.schemas.openapi import install_document
+from jobs.wakeup import notify
+from runtime.settings import Settings
 
 THREADS = 64
 """Handlers wait for Redis and the object store, not for the processor."""
@@ -24,7 +24,7 @@ THREADS = 64
 
 def create_app(settings: Settings) -> FastAPI:
     """The application with its clients, which connect when they are first used."""
-    bells.configure(settings, patience_s=REDIS_PATIENCE_S)
+    notify.configure(settings, timeout_s=REDIS_PATIENCE_S)
     services = Services.of(settings)
 
     @asynccontextmanager
@@ -47,10 +47,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.services = services
 
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
-    app.add_middleware(Door, doorkeeper=services.doorkeeper)
-    app.add_middleware(Measure)
+    app.add_middleware(AuthMiddleware, doorkeeper=services.doorkeeper)
+    app.add_middleware(MetricsMiddleware)
     install_handlers(app)
-    for routes in (jobs, stream, deliveries, uploads, webhooks, models, usage, autoscale, health):
+    for routes in (jobs, events, deliveries, uploads, webhooks, models, usage, autoscale, health):
         app.include_router(routes.router)
     install_document(app, has_keys=settings.auth == "keys")
     return app

@@ -6,7 +6,7 @@ One day of jobs: a quiet night, office hours, three batches that come at once, a
 busiest. The same jobs meet four rules, all behind the same model of KEDA and its HPA (a look every 15 s, five minutes
 of patience before scaling down or to zero) and of a cluster (a worker takes 180 s to be ready, 12 at the most):
 
-ours          jobs/autoscale.py, on figures made as lua/figures.lua makes them
+ours          jobs/scaling.py, on stats made as lua/stats.lua makes them
 queue length  KEDA's usual rule for a Redis list: one worker for each 8 waiting jobs, blind to those that run
 queue + run   one worker for each 8 jobs that wait or run
 fixed pool    as many as the busiest hour needs, all day
@@ -24,9 +24,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from jobs.autoscale import Plan, decide
-from jobs.figures import HORIZONS_S, Figures, Lane, StageFigures, WorkerFigures
-from jobs.record import Stage
+from jobs.model.job import Stage
+from jobs.scaling import Plan, decide
+from jobs.table.stats import HORIZONS_S, QueueStats, ServiceStats, StageStats, WorkerStats
 
 DAY_S = 86_400
 SLOTS, STARTUP_S, MOST = 8, 180, 12
@@ -60,7 +60,7 @@ class Worker:
 
 
 @dataclass
-class Pace:
+class EngineLoad:
     """What arrivals and finished jobs leave in Redis (lua/prelude.lua)."""
 
     count: float = 0.0
@@ -84,7 +84,7 @@ class Cluster:
         self.rule = rule
         self.workers: list[Worker] = [Worker(0.0) for _ in range(rule.first)]
         self.line: deque[Job] = deque()
-        self.arrived, self.took = Pace(), Pace()
+        self.arrived, self.took = EngineLoad(), EngineLoad()
         self.now = 0.0
         self.worker_s = 0.0
         self.handed_back = 0
@@ -114,17 +114,17 @@ class Cluster:
                 self.curve.append((second / 3600, len(self.line), len(self.workers)))
             self.worker_s += len(self.workers)
 
-    def figures(self) -> Figures:
+    def stats(self) -> ServiceStats:
         found = tuple(
-            WorkerFigures("", "gpu", self._state(one), SLOTS, SLOTS - len(one.running), {}) for one in self.workers
+            WorkerStats("", "generate", self._state(one), SLOTS, SLOTS - len(one.running), {}) for one in self.workers
         )
         job_s = self.took.total / self.took.count if self.took.count else 0.0
         held = sum(len(one.running) for one in self.workers)
         arrivals = self.arrived.per_s(self.now)
-        gpu = StageFigures({"default": Lane(len(self.line), 0)}, held, arrivals, job_s, SLOTS, found)
-        prepare = StageFigures({}, 0, 0, 0, 0, ())
-        stages = {Stage.PREPARE: prepare, Stage.GPU: gpu}
-        return Figures(stages, 1, dict.fromkeys(HORIZONS_S, 0), 0, 0, 0, 0, 0, 0, {})
+        gpu = StageStats({"default": QueueStats(len(self.line), 0)}, held, arrivals, job_s, SLOTS, found)
+        prepare = StageStats({}, 0, 0, 0, 0, ())
+        stages = {Stage.PREPARE: prepare, Stage.GENERATE: gpu}
+        return ServiceStats(stages, 1, dict.fromkeys(HORIZONS_S, 0), 0, 0, 0, 0, 0, 0, {})
 
     def _state(self, worker: Worker) -> str:
         return "ready" if worker.ready_at <= self.now else "starting"
@@ -200,7 +200,7 @@ def _rate(now: float) -> float:
 def rules() -> list[Rule]:
     fixed = math.ceil(PEAK / SLOTS / 0.85)
     return [
-        Rule("ours", lambda it: decide(Stage.GPU, it.figures(), PLAN).wanted),
+        Rule("ours", lambda it: decide(Stage.GENERATE, it.stats(), PLAN).wanted),
         Rule("queue length", lambda it: math.ceil(len(it.line) / SLOTS)),
         Rule("queue + run", lambda it: math.ceil((len(it.line) + sum(len(w.running) for w in it.workers)) / SLOTS)),
         Rule(f"fixed pool of {fixed}", lambda _: fixed, first=fixed),
@@ -208,7 +208,7 @@ def rules() -> list[Rule]:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ResultBuilder:
     p50: float
     p95: float
     p99: float
@@ -217,13 +217,13 @@ class Outcome:
     curve: list[tuple[float, int, int]]
 
 
-def outcome(rule: Rule, seed: int, job_s: float) -> Outcome:
+def outcome(rule: Rule, seed: int, job_s: float) -> ResultBuilder:
     cluster = Cluster(rule, day(seed, job_s))
     cluster.run()
     # Whoever never started waited until midnight.
     waits = sorted(job.waited if job.waited >= 0 else DAY_S - job.arrived for job in cluster.jobs)
     p50, p95, p99 = (waits[int(len(waits) * share)] for share in (0.5, 0.95, 0.99))
-    return Outcome(p50, p95, p99, cluster.worker_s / 3600, cluster.handed_back, cluster.curve)
+    return ResultBuilder(p50, p95, p99, cluster.worker_s / 3600, cluster.handed_back, cluster.curve)
 
 
 def main() -> None:

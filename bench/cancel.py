@@ -2,7 +2,8 @@
 
     python -m bench.cancel [--jobs 60]
 
-A gpu worker with more jobs than slots; running jobs are cancelled one after the other at random moments. Beside each
+A generate worker with more jobs than slots; running jobs are cancelled one after the other at random moments.
+Beside each
 receipt, what the client sees: from its call to the first poll that says ``cancelled``. The alternative is what a
 worker that asks with its heartbeat, every three seconds, would need: half of that at the median, all of it at worst.
 """
@@ -13,8 +14,8 @@ import statistics
 import time
 
 from bench.endless import ENDLESS, endless_service
-from jobs.record import HEARTBEAT_S
-from tests.fixtures.service import Service
+from jobs.model.job import HEARTBEAT_S
+from testing.service import Service
 
 LOAD = 12
 """Jobs that run or wait at any time."""
@@ -24,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--jobs", type=int, default=60)
     jobs = parser.parse_args().jobs
-    with endless_service("api", "cpu", "gpu", "keeper", prepare=2, gpu=1, keeper=1) as service:
+    with endless_service("api", "prepare", "generate", "keeper", prepare=2, generate=1, keeper=1) as service:
         report(*measure(service, jobs))
 
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from bench.mixed import CLOSING, engine_of, run, untrained
-from worker.engine import Engine, ModelInputs
+from engine import Engine, ModelInputs
 
 ROUNDS = 9
 THOUGHT, ANSWER = 256, 32
@@ -70,7 +70,7 @@ def steps_of(engine: Engine, inputs: ModelInputs, thinking: int, answer: int) ->
 def reference(model: Any, engine: Engine, inputs: ModelInputs) -> None:
     """Its two stages, with all media passed again (the script itself forgets the video)."""
     thought = generate(model, inputs, inputs.input_ids, THOUGHT)
-    closing = torch.tensor(engine.vocabulary.marks.closing)
+    closing = torch.tensor(engine.vocabulary.special_tokens.closing)
     assert len(closing) == CLOSING
     generate(model, inputs, torch.cat([thought, closing]), ANSWER)
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pocket.untrained import build
-from tests.fixtures.service import Service, own_service, question
+from pocket.training.untrained import build
+from testing.service import Service, own_service, question
 
 ENDLESS: dict[str, Any] = {
     "messages": question("Describe everything that you see."),

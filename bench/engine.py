@@ -3,7 +3,8 @@
     python -m bench.engine
 
 The same requests on all sides, 160 new tokens each, in interleaved rounds; medians. generate() has one advantage: it
-need not look for marks, budgets and loops. Its static batch has one more: all begin and end at once, as jobs never do.
+need not look for special_tokens, budgets and loops. Its static batch has one more: all begin and end at once, as
+jobs never do.
 """
 
 import statistics
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 
 from bench.mixed import engine_of, mixed_inputs, run, untrained
-from worker.engine import ModelInputs
+from engine import ModelInputs
 
 ROUNDS = 5
 TOKENS = 160

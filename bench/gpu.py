@@ -17,11 +17,11 @@ import transformers
 from torch.profiler import ProfilerActivity, profile
 from transformers import Glm4vConfig, Glm4vForConditionalGeneration
 
+from engine import Engine, EngineLimits, Event, ModelInputs, Request, Sampling
+from engine.core.tokenizer_info import Vocabulary
+from engine.loading.model_loader import LoadedModel
 from families import FAMILIES, SamplingDefaults
 from pocket.model import END_TOKENS, make_image_processor, make_tokenizer
-from worker.engine import Engine, EngineLimits, Event, ModelInputs, Request, Sampling
-from worker.engine.loading import LoadedModel
-from worker.engine.vocabulary import Vocabulary
 
 VOCABULARY = 151_552
 CONTEXT = 65_536

@@ -27,16 +27,16 @@ import httpx
 import uvicorn
 
 from api.app import create_app
-from api.intake import Intake
-from api.media import MediaIntake
-from jobs.epoch import initialise
-from jobs.logs import configure_logs
-from jobs.record import Job
-from jobs.replies import Admitted
-from jobs.request import JobRequest
-from jobs.scripts import connect
-from jobs.settings import Settings
-from tests.fixtures.servers import SECRET_KEY, SeaweedFS, Servers, Valkey, free_ports, settings_of, start, stop
+from api.intake.media import MediaIntake
+from api.intake.service import Intake
+from jobs.lifecycle.bootstrap import initialise
+from jobs.model.job import Job
+from jobs.model.request import JobRequest
+from jobs.table.scripts import connect
+from jobs.table.types import AcceptResult
+from runtime.logs import configure_logs
+from runtime.settings import Settings
+from testing.servers import SECRET_KEY, SeaweedFS, Servers, Valkey, free_ports, settings_of, start, stop
 
 BODY = json.dumps(
     {
@@ -69,7 +69,7 @@ def main() -> None:
         ):
             asyncio.run(throughput_and_latency(ours.api_port, put.api_port))
         idle = servers.environment(database=1, bucket="idle")
-        with service(idle, Path(folder), "api", "worker.cpu", "worker.gpu") as settings:
+        with service(idle, Path(folder), "api", "worker.prepare", "worker.generate") as settings:
             claims(settings)
 
 
@@ -146,11 +146,11 @@ async def connection(port: int) -> AsyncIterator[Any]:
 
 
 def claims(settings: Settings) -> None:
-    """From the 202 to the cpu worker's claim, and from there being ready to the gpu worker's: both idle."""
+    """From the 202 to the prepare worker's claim, and from there being ready to the generate worker's: both idle."""
     redis = connect(settings)
     url = f"http://127.0.0.1:{settings.api_port}"
     with httpx.Client(base_url=url, timeout=30) as http:
-        while http.get("/readyz").json()["workers"].keys() < {"prepare", "gpu"}:
+        while http.get("/readyz").json()["workers"].keys() < {"prepare", "generate"}:
             time.sleep(0.2)
         prepare, gpu = [], []
         for number in range(CLAIMS + 5):
@@ -167,8 +167,8 @@ def claims(settings: Settings) -> None:
                 prepare.append(took)
                 gpu.append(float(row[1]) - float(row[0]))
             time.sleep(0.05 + 0.002 * (number % 50))
-    print(f"202 → claimed by the idle cpu worker:   {quantiles(prepare)}")
-    print(f"prepared → claimed by the idle gpu worker: {quantiles(gpu)}")
+    print(f"202 → claimed by the idle prepare worker:   {quantiles(prepare)}")
+    print(f"prepared → claimed by the idle generate worker: {quantiles(gpu)}")
 
 
 def quantiles(times: list[float]) -> str:
@@ -233,9 +233,9 @@ class PutOnly(Intake):
     def _check(self, job_id: str, *_: Any, **__: Any) -> str:
         return job_id
 
-    def _create(self, request: JobRequest) -> Admitted:
-        fields = {"tenant": request.tenant, "status": "preparing", "stage": "prepare", "lane": request.lane}
-        return Admitted(Job.from_hash(request.id, fields), is_new=True, wants_bell=False, position=0)
+    def _create(self, request: JobRequest) -> AcceptResult:
+        fields = {"tenant": request.tenant, "status": "preparing", "stage": "prepare", "priority": request.priority}
+        return AcceptResult(Job.from_hash(request.id, fields), is_new=True, needs_wakeup=False, position=0)
 
 
 def serve_put_only() -> None:
@@ -243,8 +243,8 @@ def serve_put_only() -> None:
     configure_logs(settings, process="api")
     app = create_app(settings)
     found = app.state.services
-    media = MediaIntake(found.blobs, found.uploads, settings)
-    app.state.services = replace(found, intake=PutOnly(found.store, found.index, found.blobs, media, settings))
+    media = MediaIntake(found.object_store, found.uploads, settings)
+    app.state.services = replace(found, intake=PutOnly(found.store, found.index, found.object_store, media, settings))
     uvicorn.run(app, host="127.0.0.1", port=settings.api_port, log_config=None, access_log=False, server_header=False)
 
 

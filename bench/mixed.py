@@ -5,10 +5,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from engine import Delta, Engine, EngineLimits, Event, ModelInputs, Request, Sampling
+from engine.loading.model_loader import LoadedModel, load
 from families import FAMILIES
-from pocket.untrained import build
-from worker.engine import Delta, Engine, EngineLimits, Event, ModelInputs, Request, Sampling
-from worker.engine.loading import LoadedModel, load
+from pocket.training.untrained import build
 
 GREEDY = Sampling(temperature=0, top_p=1, top_k=0, repetition_penalty=1, seed=1)
 CLOSING = 3

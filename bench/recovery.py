@@ -2,7 +2,8 @@
 
     python -m bench.recovery [--kills 20]
 
-Two gpu workers and a keeper; the one that runs a job is killed by SIGKILL, and the other one has room. All moments are
+Two generate workers and a keeper; the one that runs a job is killed by SIGKILL, and the other one has room. All
+moments are
 of Redis' clock, read every 2 ms. The alternative is Celery's own: behind its visibility timeout, kombu's Redis
 transport gives an unacknowledged message to the next worker when it next looks.
 """
@@ -17,9 +18,9 @@ import redis
 from kombu.transport.redis import Channel
 
 from bench.endless import ENDLESS, endless_service
-from jobs.record import LEASE_MS
-from jobs.scripts import connect
-from tests.fixtures.service import Service
+from jobs.model.job import LEASE_MS
+from jobs.table.scripts import connect
+from testing.service import Service
 
 LOOK_S = 0.002
 WAIT_S = LEASE_MS / 1000 + 60
@@ -31,7 +32,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=20)
     kills = parser.parse_args().kills
-    with endless_service("api", "cpu", "gpu", "gpu2", "keeper", prepare=2, gpu=2, keeper=1) as service:
+    with endless_service(
+        "api", "prepare", "generate", "generate2", "keeper", prepare=2, generate=2, keeper=1
+    ) as service:
         report([measure(service) for _ in range(kills)])
 
 
@@ -43,15 +46,15 @@ def measure(service: Service) -> tuple[int, int]:
     service.wait(lambda: service.job(job_id)["tokens"] > 0, "running job")
     pid = int(client.hget(job, "worker").split(":")[1])
     os.kill(pid, signal.SIGKILL)
-    lease_ends = int(client.zscore("leases:gpu", job_id))
-    lost_at = await_change(client, job, "losses", "0")
+    lease_ends = int(client.zscore("leases:generate", job_id))
+    lost_at = await_change(client, job, "lost_leases", "0")
     claimed_at = await_change(client, job, "attempt", "1")
     service.http.post(f"/v1/jobs/{job_id}/cancel")
     service.await_end(job_id)
     dead = next(name for name, process in service.processes.items() if process.pid == pid)
     service.processes.pop(dead).wait()
     service.start(dead)
-    service.await_workers(gpu=2)
+    service.await_workers(generate=2)
     return lost_at - lease_ends, claimed_at - lease_ends
 
 

@@ -7,16 +7,16 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from cli import ask, batch, doctor, keys, operate
-from cli import demo as demo_command
-from cli import recover as recover_command
-from cli import up as up_command
-from cli.installation import Installation, new_secrets
-from cli.state import DEFAULT_STATE, State
+from cli.commands import admin, batch, doctor, jobs, keys
+from cli.commands import demo as demo_command
+from cli.commands import recover as recover_command
+from cli.commands import up as up_command
+from cli.local.installation import Installation, new_secrets
+from cli.local.state import DEFAULT_STATE, State
 from cli.terminal import say
-from jobs.epoch import initialise
 from jobs.errors import ThinkqueueError
-from jobs.settings import Settings
+from jobs.lifecycle.bootstrap import initialise
+from runtime.settings import Settings
 
 app = typer.Typer(
     help="Asynchronous jobs for vision-language models that think.",
@@ -26,9 +26,9 @@ app = typer.Typer(
 )
 console = Console()
 
-app.add_typer(ask.app)
+app.add_typer(jobs.app)
 app.add_typer(batch.app)
-app.add_typer(operate.app)
+app.add_typer(admin.app)
 app.add_typer(doctor.app)
 app.add_typer(keys.app, name="keys")
 

@@ -8,8 +8,8 @@ import httpx
 import typer
 from rich.console import Console
 
-from cli.client import Refused
-from cli.errors import CannotStart
+from cli.client.client import Refused
+from cli.client.errors import CannotStart
 from jobs.errors import ThinkqueueError
 
 tell = Console(stderr=True, soft_wrap=True, highlight=False)

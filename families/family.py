@@ -7,7 +7,7 @@ from families.video import VideoBounds
 
 
 @dataclass(frozen=True)
-class Marks:
+class SpecialTokens:
     """The special tokens that give an answer its structure, as text.
 
     Ids are never written down: they differ between siblings (GLM-4.1V 151345…, GLM-4.5V 151350…)
@@ -50,7 +50,7 @@ class ImageBounds:
         return replace(self, max_pixels=max(self.min_pixels, min(self.max_pixels, max_pixels)))
 
     def tokens(self, width: int, height: int) -> int:
-        """How many prompt tokens a picture of this size becomes, its begin and end marks included."""
+        """How many prompt tokens a picture of this size becomes, its begin and end special_tokens included."""
         fitted_width, fitted_height = self.fit(width, height)
         return fitted_width * fitted_height // self.factor**2 + 2
 
@@ -74,7 +74,7 @@ class Family:
     model_type: str
     """``model_type`` in the config.json that belongs to it; a worker refuses another."""
     context_tokens: int
-    marks: Marks
+    special_tokens: SpecialTokens
     closing_text: str
     """Fed into the KV cache to end the thinking: the bridge from a thought to its answer."""
     has_thinking_switch: bool

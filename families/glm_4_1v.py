@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-from families.family import Family, ImageBounds, Marks, SamplingDefaults
+from families.family import Family, ImageBounds, SamplingDefaults, SpecialTokens
 from families.video import FixedRate, VideoBounds
 
 GLM_4_1V = Family(
     name="glm-4.1v-thinking",
     model_type="glm4v",
     context_tokens=65_536,
-    marks=Marks(
+    special_tokens=SpecialTokens(
         think_open="<think>",
         think_close="</think>",
         answer_open="<answer>",

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from families.family import Marks
+from families.family import SpecialTokens
 from families.glm_4_1v import GLM_4_1V
 from families.video import RateByDuration
 
@@ -11,7 +11,7 @@ GLM_4_6V_FLASH = replace(
     name="glm-4.6v-flash",
     context_tokens=131_072,
     # The answer is what stands behind the thought.
-    marks=Marks(
+    special_tokens=SpecialTokens(
         think_open="<think>",
         think_close="</think>",
         answer_open=None,

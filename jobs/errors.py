@@ -17,7 +17,7 @@ ThinkqueueError
 ├── Unavailable           a server that we need does not answer
 │   ├── StoreUnavailable
 │   │   └── JournalGap    it came back without a job's newest events: send them again
-│   ├── BlobsUnavailable
+│   ├── ObjectStoreUnavailable
 │   │   └── LinkExpired   a conditional PUT came too late, or the clocks differ
 │   └── IntakeClosed      by an operator
 ├── NotInitialised        no epoch yet: run ``thinkqueue init``
@@ -27,7 +27,7 @@ ThinkqueueError
 ├── Cancelled             its client wants no answer any more: end it, do not hand it on
 └── JobFailed             the job itself cannot be done: ends it as ``failed`` with this code
 
-The docstring of a class is its default message. HTTP status codes stand only in ``api/errors.py``.
+The docstring of a class is its default message. HTTP status codes stand only in ``api/errors/handlers.py``.
 """
 
 from typing import ClassVar
@@ -165,13 +165,13 @@ class JournalGap(StoreUnavailable):
         """Of the newest event that it has."""
 
 
-class BlobsUnavailable(Unavailable):
+class ObjectStoreUnavailable(Unavailable):
     """The object store does not answer; try again shortly."""
 
     code = "object_store_unavailable"
 
 
-class LinkExpired(BlobsUnavailable):
+class LinkExpired(ObjectStoreUnavailable):
     """The object store refuses a conditional PUT's link: it came too late, or the clocks differ."""
 
 

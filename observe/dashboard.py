@@ -41,16 +41,16 @@ ROWS: list[tuple[str, list[tuple[str, str, list[Query]]]]] = [
     (
         "Jobs",
         [
-            ("Waiting", "short", _each("jobs_waiting", "stage, lane")),
-            ("Held by workers", "short", _each("jobs_held", "stage")),
-            ("Age of the next in line", "s", _each("head_age_seconds", "stage, lane")),
+            ("Waiting", "short", _each("jobs_waiting", "stage, priority")),
+            ("In progress", "short", _each("jobs_in_progress", "stage")),
+            ("Oldest wait", "s", _each("oldest_wait_seconds", "stage, priority")),
             ("Ended, a second", "short", [(f"sum by (status) ({ENDED})", "{{status}}")]),
             ("Failed and expired, by code", "short", [(FAILED, "{{code}}")]),
             ("Time per stage", "s", _quantiles("stage_seconds", "stage")),
             ("Arrivals, a second", "short", _each("arrivals_per_second", "stage")),
             ("A worker has a job, on the mean", "s", _each("job_seconds", "stage")),
             (
-                "cpu workers, and how many are wanted",
+                "prepare workers, and how many are wanted",
                 "short",
                 [
                     ('max by (state) (thinkqueue_workers{stage="prepare"})', "{{state}}"),
@@ -66,12 +66,12 @@ ROWS: list[tuple[str, list[tuple[str, str, list[Query]]]]] = [
                 "Workers, and how many are wanted",
                 "short",
                 [
-                    ('max by (state) (thinkqueue_workers{stage="gpu"})', "{{state}}"),
-                    ('max(thinkqueue_workers_wanted{stage="gpu"})', "wanted"),
+                    ('max by (state) (thinkqueue_workers{stage="generate"})', "{{state}}"),
+                    ('max(thinkqueue_workers_wanted{stage="generate"})', "wanted"),
                 ],
             ),
             ("Backlog", "s", _each("backlog_seconds", "stage")),
-            ("Slots", "short", [('max by (state) (thinkqueue_slots{stage="gpu"})', "{{state}}")]),
+            ("Slots", "short", [('max by (state) (thinkqueue_slots{stage="generate"})', "{{state}}")]),
             ("First token", "s", _quantiles("first_token_seconds")),
             (
                 "Tokens, a second",

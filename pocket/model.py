@@ -1,6 +1,6 @@
 """The pocket model's make: architecture, special tokens and template of GLM-4.1V-Thinking, small enough for a laptop.
 
-Weights come from elsewhere: ``pocket/train.py`` learns them, ``pocket/untrained.py`` draws them.
+Weights come from elsewhere: ``pocket/training/train.py`` learns them, ``pocket/training/untrained.py`` draws them.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from transformers import GenerationConfig, Glm4vConfig, Glm4vForConditionalGener
 from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
 
 from families import FAMILIES
-from pocket.words import ZH_COLORS, ZH_SHAPES
+from pocket.world.lexicon import ZH_COLORS, ZH_SHAPES
 
 HERE = Path(__file__).parent
 WEIGHTS = HERE / "weights"

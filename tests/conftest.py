@@ -1,11 +1,11 @@
 """Fixtures of all rings: real servers, the real pocket model."""
 
 pytest_plugins = [
-    "tests.fixtures.servers",
-    "tests.fixtures.pocket",
-    "tests.fixtures.table",
-    "tests.fixtures.api",
-    "tests.fixtures.http_server",
-    "tests.fixtures.service",
-    "tests.fixtures.needs",
+    "testing.servers",
+    "testing.pocket",
+    "testing.table",
+    "testing.api",
+    "testing.http_server",
+    "testing.service",
+    "testing.requirements",
 ]

@@ -8,11 +8,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.errors import CannotStart
-from cli.servers import valkey_binary, weed_binary
-from tests.chaos.crowd import Receiver
+from cli.client.errors import CannotStart
+from cli.local.servers import valkey_binary, weed_binary
+from testing.requirements import missing
 from tests.chaos.fleet import Fleet
-from tests.fixtures.needs import missing
+from tests.chaos.workload import Receiver
 
 
 @pytest.fixture

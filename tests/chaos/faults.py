@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jobs.record import LEASE_MS
-from tests.chaos.crowd import Kind
-from tests.chaos.fleet import FAKETIME, GPUS, WORKERS, Fleet
+from jobs.model.job import LEASE_MS
+from tests.chaos.fleet import FAKETIME, GENERATORS, WORKERS, Fleet
+from tests.chaos.workload import Kind
 
 PAST_THE_LEASE_S = LEASE_MS / 1000 + 3
 LOST_BYTES = 6_000
@@ -36,7 +36,7 @@ def kill_worker(fleet: Fleet, rng: random.Random) -> None:
 
 
 def kill_child(fleet: Fleet, rng: random.Random) -> None:
-    fleet.kill_child("cpu", rng.randrange(8))
+    fleet.kill_child("prepare", rng.randrange(8))
 
 
 def kill_api(fleet: Fleet, rng: random.Random) -> None:
@@ -44,7 +44,7 @@ def kill_api(fleet: Fleet, rng: random.Random) -> None:
 
 
 def freeze_worker(fleet: Fleet, rng: random.Random) -> None:
-    name = rng.choice(GPUS)
+    name = rng.choice(GENERATORS)
     fleet.freeze(name)
     time.sleep(PAST_THE_LEASE_S)
     fleet.thaw(name)
@@ -98,7 +98,7 @@ def step_clock(fleet: Fleet, rng: random.Random) -> None:
 
 FAULTS = [
     Fault("kill -9 of a worker", 8, kill_worker),
-    Fault("kill -9 of a cpu child", 2, kill_child),
+    Fault("kill -9 of a prepare child", 2, kill_child),
     Fault("kill -9 of the api", 2, kill_api),
     Fault("SIGSTOP past the lease", 3, freeze_worker),
     Fault("TERM", 5, drain_worker),

@@ -1,4 +1,5 @@
-"""The whole service as operators run it: two gpu workers, two keepers, a supervisor; and servers that can be harmed."""
+"""The whole service as operators run it: two generate workers, two keepers, a supervisor; and servers that can be
+harmed."""
 
 import os
 import signal
@@ -13,17 +14,17 @@ from typing import Any
 import psutil
 import redis
 
-from cli.servers import SeaweedFS, Valkey
-from jobs.scripts import _source, connect
-from tests.fixtures.proxy import Proxy, Trap, When
-from tests.fixtures.servers import SECRET_KEY, Servers, free_ports, settings_of, start, stop
-from tests.fixtures.service import Service, new_service
-from tests.fixtures.table import new_table
+from cli.local.servers import SeaweedFS, Valkey
+from jobs.table.scripts import _source, connect
+from testing.proxy import Proxy, Trap, When
+from testing.servers import SECRET_KEY, Servers, free_ports, settings_of, start, stop
+from testing.service import Service, new_service
+from testing.table import new_table
 
 FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), Path("/libfaketime is not installed"))
-FLEET = ("api", "cpu", "gpu", "gpu2", "keeper", "keeper2")
+FLEET = ("api", "prepare", "generate", "generate2", "keeper", "keeper2")
 WORKERS = FLEET[1:]
-GPUS = ("gpu", "gpu2")
+GENERATORS = ("generate", "generate2")
 KEEPERS = ("keeper", "keeper2")
 CALLS = ("seal", "put", "finish")
 """The three steps of an end, as they pass by on the wire."""
@@ -72,7 +73,7 @@ class Fleet:
         for name in FLEET:
             fleet.proxies[name] = (Proxy(valkey.port), Proxy(weed.port))
             fleet.begin(name)
-        service.await_workers(prepare=2, gpu=2, keeper=2)
+        service.await_workers(prepare=2, generate=2, keeper=2)
         threading.Thread(target=fleet._supervise, daemon=True).start()
         return fleet
 
@@ -100,7 +101,7 @@ class Fleet:
         self._to_family(name, signal.SIGCONT)
 
     def _to_family(self, name: str, number: signal.Signals) -> None:
-        """With its children: those of the cpu worker do its work."""
+        """With its children: those of the prepare worker do its work."""
         with suppress(psutil.Error):
             parent = psutil.Process(self.pid(name))
             for process in (parent, *parent.children()):

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tests.chaos.aimed import AIMED
-from tests.chaos.crowd import Kind
 from tests.chaos.faults import FAULTS, Fault, Missed
 from tests.chaos.fleet import Fleet
+from tests.chaos.targeted_faults import AIMED
+from tests.chaos.workload import Kind
 
 MENU = (*FAULTS, *AIMED)
 MISSES = 3

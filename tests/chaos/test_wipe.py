@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from jobs.blobs import result_key
-from jobs.record import JobStatus
-from jobs.result import JobResult
-from tests.chaos.crowd import LONG, TEMPLATES, Crowd, Receiver
-from tests.chaos.fleet import GPUS, Fleet
+from jobs.model.job import JobStatus
+from jobs.model.result import JobResult
+from jobs.objects.store import result_key
+from tests.chaos.assertions import await_quiet, judge, undisturbed, wait
+from tests.chaos.fleet import GENERATORS, Fleet
 from tests.chaos.size import SEED
-from tests.chaos.verdict import await_quiet, judge, undisturbed, wait
+from tests.chaos.workload import LONG, TEMPLATES, Crowd, Receiver
 
 JOBS = 24
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(400)
 
 
 def tombstones(fleet: Fleet) -> set[str]:
-    keys = fleet.service.table.blobs.keys("deliveries/")
+    keys = fleet.service.table.object_store.keys("deliveries/")
     return {key.removeprefix("deliveries/").removesuffix(".json") for key in keys}
 
 
@@ -48,16 +48,18 @@ def test_after_a_wipe_in_the_middle_every_job_ends_once(fleet: Fleet, receiver: 
     fleet.service.wait(lambda: fleet.service.job(ids[0])["status"] == "running", "work on its way", 60)
     crowd.let_in(JOBS // 3)
     # A cancel that Redis alone was told of would be forgotten with it: no worker hears of these before the wipe.
-    for name in GPUS:
+    for name in GENERATORS:
         fleet.freeze(name)
     for job_id in [job_id for job_id in ids if fleet.service.job(job_id)["status"] == "running"][:2]:
         crowd.cancelled[job_id] = fleet.service.http.post(f"/v1/jobs/{job_id}/cancel").json()["status"]
-    wished = {job_id for job_id in list(crowd.cancelled) if fleet.service.table.blobs.is_empty(result_key(job_id))}
+    wished = {
+        job_id for job_id in list(crowd.cancelled) if fleet.service.table.object_store.is_empty(result_key(job_id))
+    }
     assert wished & set(ids), "it was too late: nothing was running"
     told = tombstones(fleet)
     fleet.redis().flushall()
     before = {job_id: len(ids) for job_id, ids in receiver.ids.items()}
-    for name in GPUS:
+    for name in GENERATORS:
         fleet.thaw(name)
     fleet.service.wait(lambda: fleet.service.http.get("/readyz").status_code == 503, "a refusal")
     time.sleep(3)
@@ -75,7 +77,9 @@ def test_after_a_wipe_in_the_middle_every_job_ends_once(fleet: Fleet, receiver: 
     print(f"{len(wished)} cancels and {len(told)} deliveries outlived it; {report.strip()}")
     assert (verdict.lost, verdict.doubled, wrong) == (0, 0, [])
     for job_id in wished:
-        assert JobResult.from_json(fleet.service.table.blobs.get(result_key(job_id))).status == JobStatus.CANCELLED
+        assert (
+            JobResult.from_json(fleet.service.table.object_store.get(result_key(job_id))).status == JobStatus.CANCELLED
+        )
     for delivery in told:
         job_id = delivery.removeprefix("evt_").rpartition("_")[0]
         assert len(receiver.ids[job_id]) == before[job_id], f"{delivery} was sent anew"

@@ -6,10 +6,10 @@ from typing import Any
 
 import httpx
 
-from tests.fixtures.api import inline_picture
-from tests.fixtures.http_server import HttpServer
-from tests.fixtures.service import Service, image_part, question
-from tests.fixtures.sse import events_of, read_stream
+from testing.api import inline_picture
+from testing.http_server import HttpServer
+from testing.service import Service, image_part, question
+from testing.sse import events_of, read_stream
 
 ENDLESS: dict[str, Any] = {
     "messages": question("Describe everything that you see."),

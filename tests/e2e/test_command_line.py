@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures.service import Service
+from testing.service import Service
 
-SHAPES = Path(__file__).parents[2] / "cli" / "shapes.png"
+SHAPES = Path(__file__).parents[2] / "cli" / "commands" / "shapes.png"
 LINES = 150
 
 
@@ -29,7 +29,7 @@ class Terminal:
         return subprocess.Popen(
             [sys.executable, "-m", "cli.main", *words],
             cwd=self.folder,
-            env={**self._environment, "PYTHONPATH": str(SHAPES.parents[1])},
+            env={**self._environment, "PYTHONPATH": str(SHAPES.parents[2])},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fixtures.proxy import Proxy
-from tests.fixtures.service import Service, question
-from worker.ear import DEAF_S, LOOK_S
+from testing.proxy import Proxy
+from testing.service import Service, question
+from worker.consumer.watchdog import LOOK_S, STALL_TIMEOUT_S
 
-LIMIT_S = DEAF_S + 2 * LOOK_S + 30
+LIMIT_S = STALL_TIMEOUT_S + 2 * LOOK_S + 30
 SHORT = {"messages": question("Hi."), "thinking": {"budget_tokens": 4}, "max_answer_tokens": 4}
-NAMES = ("cpu", "gpu")
+NAMES = ("prepare", "generate")
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -34,19 +34,19 @@ def test_a_worker_that_hears_no_bells_is_replaced(bare_service: Service, proxies
     bare_service.start("api", "keeper")
     for name, proxy in proxies.items():
         start(bare_service, name, proxy)
-    bare_service.await_workers(prepare=2, gpu=1, keeper=1)
+    bare_service.await_workers(prepare=2, generate=1, keeper=1)
     assert bare_service.await_end(bare_service.post(**SHORT))["status"] == "completed"
 
-    proxies["gpu"].muffle()
+    proxies["generate"].muffle()
     unheard_by_gpu = bare_service.post(**SHORT)
     bare_service.wait(lambda: bare_service.job(unheard_by_gpu)["status"] == "queued", "prepared job")
-    proxies["cpu"].muffle()
+    proxies["prepare"].muffle()
     unheard_by_cpu = bare_service.post(**SHORT)
 
     for name, proxy in proxies.items():
         # As its supervisor would: a new process in the place of one that has ended.
         assert bare_service.processes[name].wait(LIMIT_S) == 0
-        assert '"event": "worker.deaf"' in bare_service.log(name)
+        assert '"event": "consumer.stalled"' in bare_service.log(name)
         start(bare_service, name, proxy)
     for job_id, stage in ((unheard_by_gpu, "queued"), (unheard_by_cpu, "preparing")):
         job = bare_service.await_end(job_id)

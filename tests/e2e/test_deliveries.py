@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from jobs.record import Stage
-from tests.fixtures.api import HELLO
-from tests.fixtures.http_server import HttpServer
-from tests.fixtures.service import Service
-from tests.fixtures.table import completed
-from worker.delivery import WAITS_S
+from jobs.model.job import Stage
+from testing.api import HELLO
+from testing.http_server import HttpServer
+from testing.service import Service
+from testing.table import completed
+from worker.keeper.delivery.deliverer import WAITS_S
 
 SCALE = 0.00002
 """The schedule's three days in six seconds."""
@@ -37,9 +37,9 @@ def ended_job(service: Service, url: str) -> str:
         claimed = service.table.claim(stage)
         assert claimed is not None
         if stage is Stage.PREPARE:
-            service.table.store.prepared(job_id, claimed.job.claim, folder="a1-x", need_tokens=1)
+            service.table.store.prepared(job_id, claimed.job.claim, folder="a1-x", required_tokens=1)
         else:
-            service.table.ending.end(completed(claimed.job), expect="owner")
+            service.table.finalizer.finalize(completed(claimed.job), expect="owner")
     return job_id
 
 
@@ -94,7 +94,7 @@ def test_a_receiver_that_recovers_is_told_once_under_one_id(keeping: Service, ht
     assert delivery["attempts"][0]["reply"] == "busy"
     assert all(attempt["error"] for attempt in delivery["attempts"] if attempt["status"] is None)
     assert {received.path for received in http_server.received} == {"/hook"}, "redirects are not followed"
-    assert {received.headers["webhook-id"] for received in http_server.received} == {f"evt_{job_id}_job.completed"}
+    assert {received.headers["webhook-id"] for received in http_server.received} == {f"evt_{job_id}_completed"}
     assert len({received.headers["webhook-timestamp"] for received in http_server.received}) > 1
     assert keeping.job(job_id)["status"] == "completed"
 

@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler
 
 import psutil
 
-from tests.fixtures.http_server import HttpServer
-from tests.fixtures.service import Service, image_part, question
+from testing.http_server import HttpServer
+from testing.service import Service, image_part, question
 
 LIMIT_S = 15.0
 
@@ -20,22 +20,22 @@ def test_a_cpu_worker_hands_back_what_it_fetches(bare_service: Service, http_ser
         time.sleep(25)
 
     http_server.answers["/slow.png"] = stall
-    bare_service.start("api", "cpu", "keeper")
+    bare_service.start("api", "prepare", "keeper")
     bare_service.await_workers(prepare=2, keeper=1)
     job_id = bare_service.post(messages=question("What?", image_part(http_server.url("/slow.png"))))
     assert asked.wait(20)
-    for name in ("cpu", "keeper"):
+    for name in ("prepare", "keeper"):
         bare_service.processes[name].terminate()
-    assert [bare_service.processes.pop(name).wait(LIMIT_S) for name in ("cpu", "keeper")] == [0, 0]
+    assert [bare_service.processes.pop(name).wait(LIMIT_S) for name in ("prepare", "keeper")] == [0, 0]
     record = bare_service.table.store.get(job_id)
     assert record is not None
-    assert (record.status, record.claim, record.losses) == ("preparing", "", 0)
+    assert (record.status, record.claim, record.lost_leases) == ("preparing", "", 0)
 
 
 def test_a_cpu_worker_leaves_in_order_though_a_child_of_it_was_killed(bare_service: Service) -> None:
-    bare_service.start("api", "cpu", "keeper")
+    bare_service.start("api", "prepare", "keeper")
     bare_service.await_workers(prepare=2)
-    worker = bare_service.processes["cpu"]
+    worker = bare_service.processes["prepare"]
     child = psutil.Process(worker.pid).children()[0]
     child.kill()
     bare_service.wait(lambda: child not in psutil.Process(worker.pid).children(), "end of the child")

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from cli.servers import Server
-from jobs.record import Stage
-from jobs.scripts import connect
-from tests.fixtures.needs import missing
-from tests.fixtures.servers import Servers, free_ports, settings_of, start, stop
-from tests.fixtures.service import Service, new_service, question
-from tests.fixtures.table import new_table
-from worker.ear import DEAF_S, LOOK_S
+from cli.local.servers import Server
+from jobs.model.job import Stage
+from jobs.table.scripts import connect
+from testing.requirements import missing
+from testing.servers import Servers, free_ports, settings_of, start, stop
+from testing.service import Service, new_service, question
+from testing.table import new_table
+from worker.consumer.watchdog import LOOK_S, STALL_TIMEOUT_S
 
 SHORT: dict[str, Any] = {"messages": question("Hi."), "thinking": {"budget_tokens": 4}, "max_answer_tokens": 4}
 
@@ -28,8 +28,8 @@ def status(service: Service) -> tuple[int, str]:
 
 
 def test_a_redis_without_memory_refuses_at_the_door_and_drains(bare_service: Service) -> None:
-    bare_service.start("api", "cpu", "gpu", "keeper")
-    bare_service.await_workers(prepare=2, gpu=1, keeper=1)
+    bare_service.start("api", "prepare", "generate", "keeper")
+    bare_service.await_workers(prepare=2, generate=1, keeper=1)
     redis = connect(bare_service.table.settings)
     limit = redis.config_get("maxmemory")["maxmemory"]
     ids = [bare_service.post(**SHORT) for _ in range(6)]
@@ -41,7 +41,7 @@ def test_a_redis_without_memory_refuses_at_the_door_and_drains(bare_service: Ser
     finally:
         redis.config_set("maxmemory", limit)
     assert bare_service.await_end(bare_service.post(**SHORT))["status"] == "completed"
-    for name in ("cpu", "gpu", "keeper"):
+    for name in ("prepare", "generate", "keeper"):
         assert bare_service.processes[name].poll() is None, f"{name} lived through it"
 
 
@@ -76,10 +76,10 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 
 def waiting_bells(service: Service) -> list[str]:
-    """Freeze the cpu worker with bells in its list; returns the jobs that they are for."""
-    service.freeze("cpu")
+    """Freeze the prepare worker with bells in its list; returns the jobs that they are for."""
+    service.freeze("prepare")
     job_ids = [service.post(**SHORT) for _ in range(3)]
-    service.wait(lambda: service.table.store.bells(Stage.PREPARE), "bells that nobody hears")
+    service.wait(lambda: service.table.store.pending_wakeups(Stage.PREPARE), "bells that nobody hears")
     return job_ids
 
 
@@ -99,17 +99,17 @@ def test_a_full_disk_is_a_503_and_over_when_there_is_room(
     environment = own.environment(bucket="cramped")
     service = new_service(new_table(settings_of(environment)), environment, tmp_path, pocket_folder)
     try:
-        service.start("api", "cpu", "gpu", "keeper")
-        service.await_workers(prepare=2, gpu=1, keeper=1)
+        service.start("api", "prepare", "generate", "keeper")
+        service.await_workers(prepare=2, generate=1, keeper=1)
         assert service.await_end(service.post(**SHORT))["status"] == "completed"
         waiting = waiting_bells(service) if server == "valkey" else []
         ballast = disk.fill()
         service.wait(lambda: status(service)[0] == 503, "a refusal", limit_s=20)
         if server == "valkey":
-            service.thaw("cpu")
-            for name in ("cpu", "gpu"):
+            service.thaw("prepare")
+            for name in ("prepare", "generate"):
                 service.wait(lambda name=name: "MISCONF" in service.log(name), f"what {name} heard")
-            time.sleep(DEAF_S + 2 * LOOK_S)  # nobody takes a bell out of its list, and nobody is deaf
+            time.sleep(STALL_TIMEOUT_S + 2 * LOOK_S)  # nobody takes a bell out of its list, and nobody is deaf
         accepted = [
             reply.json()["id"]
             for _ in range(5)
@@ -119,7 +119,7 @@ def test_a_full_disk_is_a_503_and_over_when_there_is_room(
         service.wait(lambda: status(service)[0] == 202, "room", limit_s=30)
         for job_id in [*waiting, *accepted, service.post(**SHORT)]:
             assert service.await_end(job_id)["status"] == "completed"
-        for name in ("api", "cpu", "gpu", "keeper"):
+        for name in ("api", "prepare", "generate", "keeper"):
             assert service.processes[name].poll() is None, f"{name} lived through it"
         assert "crashed" not in service.log("api")
     finally:

@@ -16,13 +16,13 @@ import pytest
 import redis
 import yaml
 
-from cli.servers import valkey_binary
-from tests.fixtures.servers import Servers, free_ports, stop
-from tests.fixtures.table import Table
+from cli.local.servers import valkey_binary
+from testing.servers import Servers, free_ports, stop
+from testing.table import Table
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
-SERVICES = ("api", "cpu", "keeper", "gpu-on-cpu")
+SERVICES = ("api", "prepare", "keeper", "generate-on-cpu")
 LIMIT_S = 60
 PASSWORD = "a-password_0"
 
@@ -79,7 +79,7 @@ def test_each_service_becomes_healthy_and_ends_on_term(container: Container, nam
     dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
     words = re.findall(r"HEALTHCHECK .*?CMD (\[.+?\])", dockerfile, re.DOTALL)[0]
     check: list[str] = json.loads(words)
-    if name == "gpu-on-cpu":
+    if name == "generate-on-cpu":
         check = service["healthcheck"]["test"][1:]
     assert container.run(check).returncode == 1, "nothing answers before it runs"
     log = tmp_path / "log"

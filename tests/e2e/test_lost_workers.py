@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from jobs.record import JobStatus
-from tests.fixtures.http_server import HttpServer
-from tests.fixtures.service import FAR_FROM_TIES, Service, image_part, question
+from jobs.model.job import JobStatus
+from testing.http_server import HttpServer
+from testing.service import FAR_FROM_TIES, Service, image_part, question
 
-PICTURE = (Path(__file__).parents[2] / "cli" / "shapes.png").read_bytes()
+PICTURE = (Path(__file__).parents[2] / "cli" / "commands" / "shapes.png").read_bytes()
 DATA_URL = "data:image/png;base64," + base64.b64encode(PICTURE).decode()
 
 
@@ -40,8 +40,8 @@ def undisturbed(service: Service) -> dict[str, Any]:
 @pytest.fixture
 def own_service(bare_service: Service) -> Service:
     """One of each process, ready, to be harmed."""
-    bare_service.start("api", "cpu", "gpu", "keeper")
-    bare_service.await_workers(prepare=2, gpu=1, keeper=1)
+    bare_service.start("api", "prepare", "generate", "keeper")
+    bare_service.await_workers(prepare=2, generate=1, keeper=1)
     return bare_service
 
 
@@ -58,18 +58,18 @@ def test_a_dead_and_a_frozen_worker_change_nothing(
     own_service: Service, undisturbed: dict[str, Any], http_server: HttpServer
 ) -> None:
     """One of two dies, the other stops past its lease and thaws; a third one goes on with both jobs."""
-    own_service.start("gpu2")
-    own_service.await_workers(gpu=2)
+    own_service.start("generate2")
+    own_service.await_workers(generate=2)
     # Each has one of the two: the other one stands still when a job is handed in.
-    own_service.freeze("gpu2")
+    own_service.freeze("generate2")
     ids = [long_job(own_service, callback={"url": http_server.answer("/a")})]
     await_tokens(own_service, ids[0], 60)
-    own_service.freeze("gpu")
-    own_service.thaw("gpu2")
+    own_service.freeze("generate")
+    own_service.thaw("generate2")
     ids.append(long_job(own_service, callback={"url": http_server.answer("/b")}))
     await_tokens(own_service, ids[1], 60)
-    own_service.kill("gpu")
-    own_service.freeze("gpu2")
+    own_service.kill("generate")
+    own_service.freeze("generate2")
     own_service.start("gpu3")
     for job_id in ids:
         job = own_service.await_end(job_id, limit_s=90)
@@ -83,8 +83,8 @@ def test_a_dead_and_a_frozen_worker_change_nothing(
     assert all(line["resumed_tokens"] >= 60 for line in resumed)
 
     before = [own_service.table.store.events(job_id) for job_id in ids]
-    own_service.thaw("gpu2")
-    own_service.wait(lambda: "job.claim_lost" in own_service.log("gpu2"), "the thawed worker's notice")
+    own_service.thaw("generate2")
+    own_service.wait(lambda: "job.claim_lost" in own_service.log("generate2"), "the thawed worker's notice")
     assert [own_service.table.store.events(job_id) for job_id in ids] == before
     assert [own_service.job(job_id)["output"] for job_id in ids] == [undisturbed["output"]] * 2
     own_service.wait(lambda: len(http_server.received) >= 2, "webhook of each")
@@ -93,8 +93,8 @@ def test_a_dead_and_a_frozen_worker_change_nothing(
 
 
 def test_two_gpu_workers_end_each_job_once_and_leave_in_order(own_service: Service, http_server: HttpServer) -> None:
-    own_service.start("gpu2")
-    own_service.await_workers(gpu=2)
+    own_service.start("generate2")
+    own_service.await_workers(generate=2)
     hook = http_server.answer("/hook")
     asked = {"thinking": {"budget_tokens": 8}, "max_answer_tokens": 8, "callback": {"url": hook}}
     ids = [own_service.post(messages=question(f"Number {number}?"), **asked) for number in range(12)]
@@ -110,24 +110,24 @@ def test_two_gpu_workers_end_each_job_once_and_leave_in_order(own_service: Servi
     # TERM: a job ends within the grace or is handed back, as the machine goes; no loss is counted in either.
     job_id = long_job(own_service)
     await_tokens(own_service, job_id, 20)
-    for name in ("gpu", "gpu2"):
+    for name in ("generate", "generate2"):
         own_service.processes[name].send_signal(signal.SIGTERM)
-    assert [own_service.processes.pop(name).wait(40) for name in ("gpu", "gpu2")] == [0, 0]
+    assert [own_service.processes.pop(name).wait(40) for name in ("generate", "generate2")] == [0, 0]
     record = own_service.table.store.get(job_id)
     assert record is not None
-    assert record.losses == 0
+    assert record.lost_leases == 0
     assert record.status in (JobStatus.COMPLETED, JobStatus.QUEUED)
     own_service.start("gpu3")
     assert own_service.await_end(job_id, limit_s=60)["status"] == "completed"
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_worker_and_leaves_the_job(bare_service: Service) -> None:
-    bare_service.start("api", "cpu", "keeper")
-    bare_service.start("gpu", MODEL="/nowhere/model")
+    bare_service.start("api", "prepare", "keeper")
+    bare_service.start("generate", MODEL="/nowhere/model")
     bare_service.await_workers(prepare=1)
     job_id = bare_service.post(messages=question("Hi."), thinking={"budget_tokens": 0}, max_answer_tokens=2)
-    assert bare_service.processes["gpu"].wait(60) != 0
-    assert "/nowhere/model" in bare_service.log("gpu")
+    assert bare_service.processes["generate"].wait(60) != 0
+    assert "/nowhere/model" in bare_service.log("generate")
     assert bare_service.job(job_id)["status"] == "queued"
-    bare_service.start("gpu2")
+    bare_service.start("generate2")
     assert bare_service.await_end(job_id)["status"] == "completed"

@@ -8,11 +8,11 @@ from pathlib import Path
 import httpx
 from standardwebhooks import Webhook
 
-from tests.fixtures.http_server import HttpServer
-from tests.fixtures.service import Service, image_part, question
-from worker.engine.thinking import CHARACTER_GRACE
+from engine.core.thinking import CHARACTER_GRACE
+from testing.http_server import HttpServer
+from testing.service import Service, image_part, question
 
-PICTURE = (Path(__file__).parents[2] / "cli" / "shapes.png").read_bytes()
+PICTURE = (Path(__file__).parents[2] / "cli" / "commands" / "shapes.png").read_bytes()
 DATA_URL = "data:image/png;base64," + base64.b64encode(PICTURE).decode()
 SAMPLING = {"temperature": 0.9, "top_p": 0.9, "top_k": 40, "seed": 11}
 
@@ -39,9 +39,9 @@ def test_an_image_goes_in_and_a_signed_webhook_comes_out(service: Service, http_
     delivery = next(received for received in http_server.received if received.path == "/hook")
     event = Webhook(service.environment["WEBHOOK_SECRET"]).verify(delivery.body, delivery.headers)
     assert event["type"] == "job.completed"
-    assert delivery.headers["webhook-id"] == event["id"] == f"evt_{job_id}_job.completed"
+    assert delivery.headers["webhook-id"] == event["id"] == f"evt_{job_id}_completed"
     assert event["data"]["output"] == job["output"]
-    for name in ("api", "cpu", "gpu", "keeper"):
+    for name in ("api", "prepare", "generate", "keeper"):
         log = service.log(name)
         assert "red circles" not in log, "prompts do not belong into logs"
         assert service.environment["WEBHOOK_SECRET"] not in log
@@ -102,4 +102,4 @@ def test_a_webhook_is_tried_again_under_the_same_id(service: Service, http_serve
     service.wait(lambda: tries >= 3, "third try", 40)
     time.sleep(1)
     assert tries == 3
-    assert {received.headers["webhook-id"] for received in http_server.received} == {f"evt_{job_id}_job.completed"}
+    assert {received.headers["webhook-id"] for received in http_server.received} == {f"evt_{job_id}_completed"}

@@ -14,11 +14,11 @@ import httpx
 import pytest
 from PIL import Image
 
-from jobs.blobs import BlobMissing
-from tests.fixtures.documents import deck, pdf
-from tests.fixtures.http_server import HttpServer
-from tests.fixtures.service import Service, question
-from tests.fixtures.videos import clip
+from jobs.objects.store import ObjectMissing
+from testing.documents import deck, pdf
+from testing.http_server import HttpServer
+from testing.service import Service, question
+from testing.videos import clip
 
 SHORT = {"thinking": {"budget_tokens": 8}, "max_answer_tokens": 4}
 
@@ -87,8 +87,10 @@ def test_what_is_wrong_with_a_file_is_said(service: Service, http_server: HttpSe
 
 def test_a_result_is_put_where_its_client_wants_it(service: Service, http_server: HttpServer) -> None:
     """Into a bucket of the client's own, by a presigned link; a receiver that is down for a moment gets it later."""
-    blobs = service.table.blobs
-    link = blobs._public.presigned_put_object(blobs._bucket, "theirs/result.json", expires=timedelta(minutes=5))
+    object_store = service.table.object_store
+    link = object_store._public.presigned_put_object(
+        object_store._bucket, "theirs/result.json", expires=timedelta(minutes=5)
+    )
     tries = 0
 
     def once_down(request: BaseHTTPRequestHandler) -> None:
@@ -109,8 +111,8 @@ def test_a_result_is_put_where_its_client_wants_it(service: Service, http_server
     job = service.await_end(job_id)
 
     def copied() -> bytes | None:
-        with suppress(BlobMissing):
-            return blobs.get("theirs/result.json")
+        with suppress(ObjectMissing):
+            return object_store.get("theirs/result.json")
         return None
 
     copy = service.wait(copied, "copy of the result")

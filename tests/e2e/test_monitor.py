@@ -7,8 +7,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.fixtures.servers import Servers, free_ports
-from tests.fixtures.service import Service, question
+from testing.servers import Servers, free_ports
+from testing.service import Service, question
 
 
 class Watched:
@@ -17,7 +17,7 @@ class Watched:
     def __init__(self, service: Service) -> None:
         self.service = service
         first = free_ports(4)
-        self.ports = {name: first + step for step, name in enumerate(("api", "cpu", "gpu", "keeper"))}
+        self.ports = {name: first + step for step, name in enumerate(("api", "prepare", "generate", "keeper"))}
 
     def start(self, *names: str) -> None:
         for name in names:
@@ -50,32 +50,32 @@ def watched(bare_service: Service) -> Watched:
 
 
 def test_each_process_is_live_then_ready_and_counts_what_it_does(watched: Watched) -> None:
-    watched.start("gpu")
+    watched.start("generate")
     # The model is loaded before the first job is taken, and a probe must not kill it meanwhile.
-    watched.service.wait(lambda: watched.status("gpu", "/livez") == 200, "a live gpu worker")
-    watched.start("api", "cpu", "keeper")
+    watched.service.wait(lambda: watched.status("generate", "/livez") == 200, "a live generate worker")
+    watched.start("api", "prepare", "keeper")
     for name in watched.ports:
         watched.service.wait(lambda name=name: watched.status(name, "/readyz") == 200, f"a ready {name}", 60)
         assert watched.status(name, "/livez") == 200
         assert watched.status(name, "/else") == 404
     service = watched.service
-    service.await_workers(prepare=2, gpu=1, keeper=1)  # the api's own port may open later than its probes' one
+    service.await_workers(prepare=2, generate=1, keeper=1)  # the api's own port may open later than its probes' one
     service.await_end(service.post(messages=question("Hi."), thinking={"budget_tokens": 4}, max_answer_tokens=3))
     assert service.http.post("/v1/jobs", json={"messages": []}).status_code == 422
     service.http.get("/nowhere")
     # A worker that beat while it had the job is busy until its next beat.
-    service.wait(lambda: watched.samples("keeper")["thinkqueue_workers_wanted{stage=gpu}"] == 0, "idle worker")
+    service.wait(lambda: watched.samples("keeper")["thinkqueue_workers_wanted{stage=generate}"] == 0, "idle worker")
     found = watched.samples(*watched.ports)
     assert found["thinkqueue_requests_total{method=POST,route=/v1/jobs,status=202}"] == 1
     assert found["thinkqueue_refusals_total{code=invalid_request}"] == 1
     assert found["thinkqueue_requests_total{method=unknown,route=unknown,status=404}"] == 1
     assert found["thinkqueue_jobs_ended_total{code=,status=completed}"] == 1
-    assert found["thinkqueue_workers{stage=gpu,state=ready}"] == 1
+    assert found["thinkqueue_workers{stage=generate,state=ready}"] == 1
     assert found["thinkqueue_stage_seconds_count{stage=decode}"] == 1
     assert found["thinkqueue_first_token_seconds_count{}"] == 1
     assert found["thinkqueue_thinking_cutoffs_total{reason=budget}"] == 1
     assert found["thinkqueue_table_up{}"] == 1
-    assert found["thinkqueue_keeper_rounds_total{}"] > 0
+    assert found["thinkqueue_maintenance_runs_total{}"] > 0
 
 
 def test_without_redis_probes_hold_and_the_table_is_told_to_be_down(watched: Watched, servers: Servers) -> None:

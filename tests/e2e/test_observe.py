@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from observe.dashboard import dashboard
+from testing.servers import free_ports, stop
+from testing.service import Service, question
 from tests.e2e.test_monitor import Watched
-from tests.fixtures.servers import free_ports, stop
-from tests.fixtures.service import Service, question
 
 ROOT = Path(__file__).parents[2]
 RULES = yaml.safe_load((ROOT / "observe" / "alerts.yml").read_text("utf-8"))
@@ -51,7 +51,7 @@ def test_each_query_names_what_is_exposed_and_is_understood(bare_service: Servic
     watched = Watched(bare_service)
     watched.start(*watched.ports)
     service = bare_service
-    service.await_workers(prepare=2, gpu=1, keeper=1)
+    service.await_workers(prepare=2, generate=1, keeper=1)
     with prometheus(tmp_path, list(watched.ports.values())) as ask:
         for budget in (0, 6):
             job_id = service.post(messages=question("Hi."), thinking={"budget_tokens": budget}, max_answer_tokens=3)

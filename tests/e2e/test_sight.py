@@ -10,12 +10,12 @@ import httpx
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from cli.demo import PICTURE, QUESTION, RIGHT
-from pocket.judging import boxes, overlap
-from pocket.scenes import Crowd, Scene, new_scene
-from tests.fixtures.servers import Servers, settings_of
-from tests.fixtures.service import Service, image_part, new_service, question
-from tests.fixtures.table import new_table
+from cli.commands.demo import PICTURE, QUESTION, RIGHT
+from pocket.eval.scoring import boxes, overlap
+from pocket.world.scenes import Crowd, Scene, new_scene
+from testing.servers import Servers, settings_of
+from testing.service import Service, image_part, new_service, question
+from testing.table import new_table
 
 RED_CIRCLES = ((40, 40, 130, 131), (360, 180, 461, 281))
 """In pixels of the demo's picture."""
@@ -28,9 +28,9 @@ def seeing(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     environment = servers.environment(database=2, bucket="seeing")
     table = new_table(settings_of(environment))
     service = new_service(table, environment, tmp_path_factory.mktemp("seeing"), "pocket")
-    service.start("api", "cpu", "gpu", "keeper")
+    service.start("api", "prepare", "generate", "keeper")
     try:
-        service.await_workers(prepare=1, gpu=1, keeper=1)
+        service.await_workers(prepare=1, generate=1, keeper=1)
         yield service
     finally:
         service.stop()

@@ -1,4 +1,4 @@
-"""Whatever is sent: each job ends with a result or a clear error, and the cpu worker is as it was before."""
+"""Whatever is sent: each job ends with a result or a clear error, and the prepare worker is as it was before."""
 
 import os
 import random
@@ -7,14 +7,14 @@ from typing import Any
 
 import psutil
 
-from tests.fixtures.http_server import HttpServer
-from tests.fixtures.oddities import COMPLETED, oddities
-from tests.fixtures.service import Service, image_part, question
-from worker.media.office import find_office
+from testing.http_server import HttpServer
+from testing.malformed_files import COMPLETED, oddities
+from testing.service import Service, image_part, question
+from worker.prepare.media.office import find_office
 
 REPEATS = 2
 MORE_MEMORY = 60 * 2**20
-"""In bytes: what a child of the cpu worker may have grown by, at the end."""
+"""In bytes: what a child of the prepare worker may have grown by, at the end."""
 
 
 def part(kind: str, url: str) -> dict[str, Any]:
@@ -32,10 +32,10 @@ def test_every_file_ends_its_job_and_nothing_else(
 ) -> None:
     service, scratch = bare_service, tmp_path / "scratch"
     scratch.mkdir()
-    service.start("api", "gpu", "keeper")
-    service.start("cpu", TMPDIR=str(scratch))
-    service.await_workers(prepare=2, gpu=1, keeper=1)
-    worker = psutil.Process(service.processes["cpu"].pid)
+    service.start("api", "generate", "keeper")
+    service.start("prepare", TMPDIR=str(scratch))
+    service.await_workers(prepare=2, generate=1, keeper=1)
+    worker = psutil.Process(service.processes["prepare"].pid)
     before, own = memory(worker), set(os.listdir(scratch))
 
     files = oddities(tmp_path, has_office=find_office() is not None)
@@ -77,8 +77,8 @@ REFUSED = (
 def test_nothing_inside_is_reached(bare_service: Service, http_server: HttpServer) -> None:
     """By media, webhooks and copies of results alike."""
     service = bare_service
-    service.start("api", "cpu", "gpu", "keeper", EGRESS_ALLOW="")
-    service.await_workers(prepare=2, gpu=1, keeper=1)
+    service.start("api", "prepare", "generate", "keeper", EGRESS_ALLOW="")
+    service.await_workers(prepare=2, generate=1, keeper=1)
     http_server.answer("/x", body=b"secret")
     urls = [url.format(port=http_server.port) for url in FORBIDDEN]
     short = {"thinking": {"budget_tokens": 2}, "max_answer_tokens": 2}
@@ -92,7 +92,7 @@ def test_nothing_inside_is_reached(bare_service: Service, http_server: HttpServe
     }
     for url, job_id in told.items():
         assert service.await_end(job_id)["status"] == COMPLETED
-        for delivery in (f"evt_{job_id}_job.completed", f"copy_{job_id}_0"):
+        for delivery in (f"evt_{job_id}_completed", f"copy_{job_id}_0"):
             row = service.wait(lambda delivery=delivery: tried(service, delivery), f"try at {url}")  # type: ignore[misc]
             assert row["attempts"][0]["status"] is None
             assert row["attempts"][0]["error"].partition(":")[0] in NOT_REACHED, row

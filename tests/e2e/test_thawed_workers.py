@@ -5,21 +5,21 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from jobs.blobs import result_key
-from jobs.result import JobResult
-from tests.fixtures.http_server import HttpServer
-from tests.fixtures.proxy import Proxy, Trap
-from tests.fixtures.service import Service, question
+from jobs.model.result import JobResult
+from jobs.objects.store import result_key
+from testing.http_server import HttpServer
+from testing.proxy import Proxy, Trap
+from testing.service import Service, question
 
 SHORT = {"messages": question("Hi."), "thinking": {"budget_tokens": 4}, "max_answer_tokens": 4}
 
 
 @pytest.fixture
 def proxies(bare_service: Service) -> Iterator[dict[str, Proxy]]:
-    """Between each gpu worker and the object store."""
+    """Between each generate worker and the object store."""
     port = urlsplit(bare_service.environment["S3_ENDPOINT"]).port
     assert port
-    proxies = {name: Proxy(port) for name in ("gpu", "gpu2")}
+    proxies = {name: Proxy(port) for name in ("generate", "generate2")}
     yield proxies
     for proxy in proxies.values():
         proxy.close()
@@ -37,24 +37,24 @@ def test_a_thawed_worker_cannot_write(
         bare_service.start(name, S3_ENDPOINT=f"http://127.0.0.1:{proxies[name].port}")
         return trap
 
-    bare_service.start("api", "cpu", "keeper")
+    bare_service.start("api", "prepare", "keeper")
     bare_service.await_workers(prepare=2, keeper=1)
-    first = start_frozen_at_its_put("gpu")
+    first = start_frozen_at_its_put("generate")
     job_id = bare_service.post(**SHORT, callback={"url": http_server.answer("/hook")})
     assert first.sprung.wait(60), "the first worker's PUT"
     sealed = table.store.get(job_id)
     assert sealed is not None
     assert sealed.sealed == "completed"
 
-    second = start_frozen_at_its_put("gpu2")
+    second = start_frozen_at_its_put("generate2")
     assert second.sprung.wait(60), "the second worker's PUT, when the first one's seal has run out"
-    bare_service.thaw("gpu")
-    bare_service.wait(lambda: '"job.claim_lost"' in bare_service.log("gpu"), "the first worker's notice")
-    assert table.blobs.is_empty(result_key(job_id)), "nothing was written behind the lease"
+    bare_service.thaw("generate")
+    bare_service.wait(lambda: '"job.claim_lost"' in bare_service.log("generate"), "the first worker's notice")
+    assert table.object_store.is_empty(result_key(job_id)), "nothing was written behind the lease"
 
-    bare_service.thaw("gpu2")
+    bare_service.thaw("generate2")
     assert bare_service.await_end(job_id)["status"] == "completed"
-    result = JobResult.from_json(table.blobs.get(result_key(job_id)))
+    result = JobResult.from_json(table.object_store.get(result_key(job_id)))
     assert result.claim != sealed.claim
     assert result.attempt > sealed.attempt
     assert [event.type for event in table.store.events(job_id)].count("ended") == 1

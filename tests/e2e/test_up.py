@@ -14,9 +14,9 @@ import httpx
 import psutil
 import pytest
 
-from tests.fixtures.servers import free_ports
+from testing.servers import free_ports
 
-PROGRAMS = ("valkey-server", "weed", "worker.gpu", "worker.cpu", "worker.keeper", "supervisord")
+PROGRAMS = ("valkey-server", "weed", "worker.generate", "worker.prepare", "worker.keeper", "supervisord")
 OURS = ("REDIS_URL", "S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "WEBHOOK_SECRET")
 
 

@@ -10,16 +10,16 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from engine import Delta, Ended, Engine, EngineLimits, Event, Request, Sampling
+from engine.core.block_pool import BLOCK_TOKENS, BlockPool
+from engine.runner.kv_cache import KVCache, TextShape
+from engine.runner.torch_ops import Chunk, PlainOps, Rows
 from families import FAMILIES
-from worker.engine import Delta, Ended, Engine, EngineLimits, Event, Request, Sampling
-from worker.engine.cache import BLOCK_TOKENS, BlockPool
-from worker.engine.kv import KVCache, TextShape
-from worker.engine.ops import Chunk, PlainOps, Rows
 
 if not torch.cuda.is_available():
     pytest.skip("no CUDA device here", allow_module_level=True)
 
-from worker.engine.cuda_ops import CudaOps
+from engine.runner.cuda_ops import CudaOps
 
 CUDA = torch.device("cuda")
 GLM = TextShape(layers=1, heads=32, kv_heads=2, head_dim=128)
@@ -112,7 +112,7 @@ def test_norms_gates_and_turns(shape: TextShape, dtype: torch.dtype) -> None:
 
 def test_the_engine_says_on_a_gpu_what_it_says_on_a_cpu() -> None:
     """float32, a mixed batch, budgets that bite; 40 tokens, because somewhere a near tie parts the two."""
-    from pocket.untrained import build
+    from pocket.training.untrained import build
 
     torch.backends.cudnn.allow_tf32 = False  # the tower's convolutions would be near, not equal
     with tempfile.TemporaryDirectory() as folder:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from api.replies import AutoscaleReply, StageScale
-from jobs.settings import Settings
+from api.schemas.replies import AutoscaleReply, StageScale
 from k8s.check import OVERLAYS, built
-from worker.gpu import DRAIN_S
+from runtime.settings import Settings
+from worker.generate.__main__ import DRAIN_S
 
 PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 
@@ -45,7 +45,7 @@ def test_each_container_runs_a_program_that_exists_as_process_one(objects: list[
 
 def test_no_pod_may_do_more_than_it_must(objects: list[dict[str, Any]]) -> None:
     for name, pod in pods(objects):
-        assert pod["automountServiceAccountToken"] is (name == "pod-costs"), name
+        assert pod["automountServiceAccountToken"] is (name == "pod-deletion-cost"), name
         assert pod["securityContext"]["runAsNonRoot"], name
         for container in pod["containers"]:
             assert container["securityContext"]["readOnlyRootFilesystem"], name
@@ -70,7 +70,7 @@ def test_each_setting_exists(objects: list[dict[str, Any]]) -> None:
 
 
 def test_a_gpu_worker_has_time_to_load_and_to_drain(objects: list[dict[str, Any]]) -> None:
-    pod = dict(pods(objects))["gpu"]
+    pod = dict(pods(objects))["generate"]
     assert pod["terminationGracePeriodSeconds"] >= DRAIN_S + 30
     probe = pod["containers"][0]["startupProbe"]
     assert probe["periodSeconds"] * probe["failureThreshold"] >= 1_800
@@ -79,7 +79,7 @@ def test_a_gpu_worker_has_time_to_load_and_to_drain(objects: list[dict[str, Any]
 def test_the_keeper_is_never_scaled_away(objects: list[dict[str, Any]]) -> None:
     assert dict(of_kind(objects, "Deployment"))["keeper"]["spec"]["replicas"] >= 1
     targets = {item["spec"]["scaleTargetRef"]["name"] for _, item in of_kind(objects, "ScaledObject")}
-    assert targets <= {"gpu", "cpu"}
+    assert targets <= {"generate", "prepare"}
 
 
 def test_keda_reads_what_autoscale_answers(objects: list[dict[str, Any]]) -> None:
@@ -103,4 +103,4 @@ def test_only_those_that_must_reach_out_of_the_cluster(objects: list[dict[str, A
     ]
     assert wide == ["out"]
     chosen = policies["out"]["spec"]["podSelector"]["matchExpressions"][0]["values"]
-    assert chosen == ["cpu", "keeper", "fetch-model"]
+    assert chosen == ["prepare", "keeper", "fetch-model"]

@@ -2,19 +2,19 @@
 
 from fastapi.testclient import TestClient
 
-from jobs.replies import Worker
-from tests.fixtures.api import HELLO, client_of
-from tests.fixtures.table import Table
+from jobs.table.types import Worker
+from testing.api import HELLO, client_of
+from testing.table import Table
 
 
 def test_it_wants_workers_for_what_waits_and_nobody_for_nothing(client: TestClient, table: Table) -> None:
-    assert client.get("/v1/autoscale").json()["gpu"]["wanted"] == 0
+    assert client.get("/v1/autoscale").json()["generate"]["wanted"] == 0
     client.post("/v1/jobs", json=HELLO)
     reply = client.get("/v1/autoscale").json()
-    assert (reply["gpu"]["wanted"], reply["prepare"]["wanted"]) == (1, 1), "what is prepared will need a gpu next"
-    assert reply["gpu"]["backlog_seconds"] == -1
-    table.store.heartbeat(Worker("w1", "gpu", "starting", 8, 8), {})
-    reply = client.get("/v1/autoscale").json()["gpu"]
+    assert (reply["generate"]["wanted"], reply["prepare"]["wanted"]) == (1, 1), "what is prepared will need a gpu next"
+    assert reply["generate"]["backlog_seconds"] == -1
+    table.store.heartbeat(Worker("w1", "generate", "starting", 8, 8), {})
+    reply = client.get("/v1/autoscale").json()["generate"]
     assert (reply["wanted"], reply["workers"]) == (1, {"starting": 1})
 
 

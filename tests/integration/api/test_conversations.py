@@ -7,11 +7,11 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from jobs.record import Job, JobStatus, Stage
-from jobs.result import JobResult
-from jobs.view import read_request
-from tests.fixtures.api import inline_picture
-from tests.fixtures.table import Table, completed
+from jobs.model.job import Job, JobStatus, Stage
+from jobs.model.public_job import read_request
+from jobs.model.result import JobResult
+from testing.api import inline_picture
+from testing.table import Table, completed
 
 
 def user(*parts: str | dict[str, Any]) -> dict[str, Any]:
@@ -41,31 +41,31 @@ def post(client: TestClient, *messages: dict[str, Any], **more: Any) -> str:
 
 
 def roles(table: Table, job_id: str) -> list[str]:
-    return [message["role"] for message in read_request(table.blobs, job_id).messages]
+    return [message["role"] for message in read_request(table.object_store, job_id).messages]
 
 
 def test_a_job_goes_on_from_another_with_copies_of_its_media(client: TestClient, table: Table) -> None:
     system = {"role": "system", "content": "Be brief."}
     first = post(client, system, user(picture(), "How many?"))
-    table.ending.end(completed(claim(table, first), answer="four"), expect="owner")
+    table.finalizer.finalize(completed(claim(table, first), answer="four"), expect="owner")
     second = post(client, user("And red ones?"), previous_job_id=first)
     assert roles(table, second) == ["system", "user", "assistant", "user"]
-    messages = read_request(table.blobs, second).messages
+    messages = read_request(table.object_store, second).messages
     assert messages[2]["content"] == [{"type": "text", "text": "four"}]
     assert messages[1]["content"][0]["key"].startswith(f"jobs/{second}/media/")
     assert client.delete(f"/v1/jobs/{first}").status_code == 204
-    assert table.blobs.size(messages[1]["content"][0]["key"]) > 0
+    assert table.object_store.size(messages[1]["content"][0]["key"]) > 0
 
-    table.ending.end(completed(claim(table, second), answer="one"), expect="owner")
+    table.finalizer.finalize(completed(claim(table, second), answer="one"), expect="owner")
     third = post(client, {"role": "system", "content": "Rhyme."}, user("And now?"), previous_job_id=second)
     assert roles(table, third) == ["system", "user", "assistant", "user", "assistant", "user"]
-    assert read_request(table.blobs, third).messages[0]["content"][0]["text"] == "Rhyme."
+    assert read_request(table.object_store, third).messages[0]["content"][0]["text"] == "Rhyme."
 
 
 def test_what_cannot_be_gone_on_from_is_said(client: TestClient, table: Table) -> None:
     failed = post(client, user("x"))
     job = claim(table, failed)
-    table.ending.end(JobResult.without_output(job, JobStatus.FAILED, "x", "x", claim=job.claim), expect="owner")
+    table.finalizer.finalize(JobResult.without_output(job, JobStatus.FAILED, "x", "x", claim=job.claim), expect="owner")
     running = post(client, user("x"))
     for job_id, says in (("job_none", "no job of yours"), (running, "has not ended"), (failed, "ended as failed")):
         reply = client.post("/v1/jobs", json={"messages": [user("y")], "previous_job_id": job_id})
@@ -99,20 +99,20 @@ def test_a_string_and_a_list_give_the_same_turn(client: TestClient, table: Table
         post(client, {"role": "user", "content": "Hi."}, assistant("Ho."), user("x")),
         post(client, user("Hi."), {"role": "assistant", "content": [{"type": "text", "text": "Ho."}]}, user("x")),
     ]
-    assert len({str(read_request(table.blobs, job_id).messages) for job_id in ids}) == 1
+    assert len({str(read_request(table.object_store, job_id).messages) for job_id in ids}) == 1
 
 
 def test_the_size_of_a_picture_may_be_asked_for(client: TestClient, table: Table) -> None:
     parts = [picture(), picture(detail="low"), picture(detail="high"), picture(max_pixels=5_000, detail="low")]
     job_id = post(client, user(*parts))
-    content = read_request(table.blobs, job_id).messages[0]["content"]
+    content = read_request(table.object_store, job_id).messages[0]["content"]
     assert [part.get("max_pixels") for part in content] == [None, 168 * 168, None, 5_000]
 
 
 def test_a_video_may_be_made_cheaper(client: TestClient, table: Table) -> None:
     source = {"url": "https://example.com/a.mp4", "max_frames": 16, "max_pixels": 500_000}
     job_id = post(client, user({"type": "video_url", "video_url": source}, "What moves?"))
-    assert read_request(table.blobs, job_id).messages[0]["content"][0] == {"type": "video", **source}
+    assert read_request(table.object_store, job_id).messages[0]["content"][0] == {"type": "video", **source}
 
 
 VIDEO = {"type": "video_url", "video_url": {"url": "https://example.com/a.mp4"}}
@@ -136,10 +136,10 @@ def test_each_kind_of_source_is_stored_as_a_medium(client: TestClient, table: Ta
             "Compare.",
         ),
     )
-    parts = read_request(table.blobs, job_id).messages[0]["content"]
+    parts = read_request(table.object_store, job_id).messages[0]["content"]
     assert [part["type"] for part in parts] == ["document"] * 4 + ["text"]
     assert parts[0] == {"type": "document", "url": "https://example.com/a.pdf", "pages": "1-3"}
-    assert [table.blobs.get(part["key"]) for part in parts[1:4]] == [b"%PDF-1.7"] * 3
+    assert [table.object_store.get(part["key"]) for part in parts[1:4]] == [b"%PDF-1.7"] * 3
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_media_that_the_model_does_not_take_are_refused_by_name(
 
 def test_a_video_of_an_earlier_turn_counts(client: TestClient, table: Table) -> None:
     first = post(client, user(VIDEO, "What moves?"))
-    table.ending.end(completed(claim(table, first), answer="a bar"), expect="owner")
+    table.finalizer.finalize(completed(claim(table, first), answer="a bar"), expect="owner")
     reply = client.post("/v1/jobs", json={"messages": [user(picture(), "And here?")], "previous_job_id": first})
     assert reply.status_code == 422
     assert "not trained on both" in reply.json()["detail"]

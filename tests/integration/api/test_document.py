@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from jobs.keys import ApiKey, Keys
-from jobs.record import LANES
-from jobs.scripts import connect
-from tests.fixtures.service import Service
-from tests.fixtures.table import Table
+from jobs.model.job import PRIORITIES
+from jobs.table.scripts import connect
+from jobs.tenants.api_keys import ApiKey, Keys
+from testing.service import Service
+from testing.table import Table
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 EXAMPLES = 12
@@ -21,8 +21,8 @@ EXAMPLES = 12
 
 
 def test_every_generated_call_is_answered_as_the_document_says(bare_service: Service, table: Table) -> None:
-    key = ApiKey("", "tenant", lanes=LANES, requests_per_minute=1_000_000)
-    _, token = Keys(connect(table.settings), table.blobs).create(key)
+    key = ApiKey("", "tenant", priorities=PRIORITIES, requests_per_minute=1_000_000)
+    _, token = Keys(connect(table.settings), table.object_store).create(key)
     bare_service.start("api", AUTH="keys")
     bare_service.await_workers()
     command = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIG)]

@@ -15,10 +15,10 @@ import httpx
 import psutil
 import pytest
 
-from tests.fixtures.api import HELLO
-from tests.fixtures.servers import Servers
-from tests.fixtures.service import Service
-from tests.fixtures.sse import events_of
+from testing.api import HELLO
+from testing.servers import Servers
+from testing.service import Service
+from testing.sse import events_of
 
 PATIENCE_S = 6.0
 """Of a client; the promise is two seconds, on a machine that does nothing else."""

@@ -7,14 +7,14 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from jobs.blobs import request_key
-from jobs.record import JobStatus, Stage
-from jobs.request import JobRequest
-from jobs.scripts import connect
-from jobs.settings import Settings
-from tests.fixtures.api import HELLO, client_of, inline_picture
-from tests.fixtures.servers import free_ports
-from tests.fixtures.table import Table, completed
+from jobs.model.job import JobStatus, Stage
+from jobs.model.request import JobRequest
+from jobs.objects.store import request_key
+from jobs.table.scripts import connect
+from runtime.settings import Settings
+from testing.api import HELLO, client_of, inline_picture
+from testing.servers import free_ports
+from testing.table import Table, completed
 
 
 def test_202_says_where_the_job_is_and_all_of_it_is_durable(client: TestClient, table: Table) -> None:
@@ -41,10 +41,10 @@ def test_202_says_where_the_job_is_and_all_of_it_is_durable(client: TestClient, 
     assert (job["status"], job["metadata"]) == ("preparing", {"order": "A-17"})
     assert client.get(reply.headers["location"]).json() == job
 
-    request = JobRequest.from_json(table.blobs.get(request_key(job["id"])))
+    request = JobRequest.from_json(table.object_store.get(request_key(job["id"])))
     assert (request.thinking_budget, request.max_answer_tokens, request.seed) == (7, 9, 5)
     picture = request.messages[1]["content"][0]
-    with Image.open(io.BytesIO(table.blobs.get(picture["key"]))) as image:
+    with Image.open(io.BytesIO(table.object_store.get(picture["key"]))) as image:
         assert image.size == (30, 20)
     assert table.status(job["id"]) is JobStatus.PREPARING
 
@@ -53,7 +53,7 @@ def test_an_ended_job_has_its_output_and_an_unknown_one_is_a_404(client: TestCli
     job_id = client.post("/v1/jobs", json=HELLO).json()["id"]
     claimed = table.claim(Stage.PREPARE)
     assert claimed is not None
-    table.ending.end(completed(claimed.job), expect=JobStatus.PREPARING)
+    table.finalizer.finalize(completed(claimed.job), expect=JobStatus.PREPARING)
     job = client.get(f"/v1/jobs/{job_id}").json()
     assert job["status"] == "completed"
     assert job["output"]["answer"] == "four"
@@ -160,7 +160,7 @@ def test_a_server_that_is_gone_is_a_503_and_nothing_was_accepted(table: Table, s
         assert (health.status_code, health.json()["status"]) == (503, "not_ready")
         assert client.get("/livez").status_code == 200
     assert connect(table.settings).keys("job:*") == []
-    assert table.blobs.is_empty("requests/")
+    assert table.object_store.is_empty("requests/")
 
 
 def test_a_service_without_an_epoch_takes_nothing(table: Table) -> None:
@@ -169,7 +169,7 @@ def test_a_service_without_an_epoch_takes_nothing(table: Table) -> None:
     with client_of(table.settings) as client:
         reply = client.post("/v1/jobs", json=HELLO, headers={"Idempotency-Key": "early"})
         assert (reply.status_code, reply.json()["code"]) == (503, "recovery_needed")
-    assert table.blobs.is_empty("requests/")
+    assert table.object_store.is_empty("requests/")
 
 
 def test_readyz_tells_of_the_workers(client: TestClient) -> None:

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from jobs.keys import ApiKey, Keys
-from jobs.record import LANES, Stage
-from jobs.scripts import connect
-from jobs.settings import Settings
-from tests.fixtures.api import HELLO, client_of
-from tests.fixtures.table import Table, completed
+from jobs.model.job import PRIORITIES, Stage
+from jobs.table.scripts import connect
+from jobs.tenants.api_keys import ApiKey, Keys
+from runtime.settings import Settings
+from testing.api import HELLO, client_of
+from testing.table import Table, completed
 
 
 @pytest.fixture
 def keys(table: Table) -> Keys:
-    return Keys(connect(table.settings), table.blobs)
+    return Keys(connect(table.settings), table.object_store)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_another_tenants_job_is_not_there_on_any_route(client: TestClient, keys:
     job_id = client.post("/v1/jobs", json=body, headers=mine).json()["id"]
     claimed = table.claim(Stage.PREPARE)
     assert claimed is not None
-    table.ending.end(completed(claimed.job), expect="owner")
+    table.finalizer.finalize(completed(claimed.job), expect="owner")
     upload = client.post("/v1/uploads", json={"bytes": 3}, headers=mine).json()["id"]
     test_event = client.post("/v1/webhook_secret/test", json={"url": "https://example.com/"}, headers=mine).json()["id"]
 
@@ -68,7 +68,7 @@ def test_another_tenants_job_is_not_there_on_any_route(client: TestClient, keys:
         ("POST", f"/v1/jobs/{job_id}/cancel"),
         ("POST", f"/v1/jobs/{job_id}/retry"),
         ("DELETE", f"/v1/jobs/{job_id}"),
-        ("GET", f"/v1/webhook_deliveries/evt_{job_id}_job.completed"),
+        ("GET", f"/v1/webhook_deliveries/evt_{job_id}_completed"),
         ("GET", f"/v1/webhook_deliveries/{test_event}"),
     ]
     for method, path in routes:
@@ -99,7 +99,7 @@ def test_priorities_are_rights(client: TestClient, keys: Keys) -> None:
     body = {**HELLO, "priority": "high"}
     reply = client.post("/v1/jobs", json=body, headers=make(keys, "a"))
     assert (reply.status_code, reply.json()["code"]) == (403, "forbidden")
-    reply = client.post("/v1/jobs", json=body, headers=make(keys, "a", lanes=LANES))
+    reply = client.post("/v1/jobs", json=body, headers=make(keys, "a", priorities=PRIORITIES))
     assert (reply.status_code, reply.json()["priority"]) == (202, "high")
 
 
@@ -112,7 +112,7 @@ def test_a_tenant_may_have_so_many_jobs_on_their_way(client: TestClient, keys: K
     assert client.post("/v1/jobs", json=HELLO, headers=make(keys, "b")).status_code == 202
     claimed = table.claim(Stage.PREPARE)
     assert claimed is not None
-    table.ending.end(completed(claimed.job), expect="owner")
+    table.finalizer.finalize(completed(claimed.job), expect="owner")
     assert client.post("/v1/jobs", json=HELLO, headers=headers).status_code == 202
 
 
@@ -143,7 +143,7 @@ def test_a_revoked_key_ends_now_and_a_rotated_one_tomorrow(client: TestClient, k
 
 def test_no_key_can_be_read_out_of_the_store(keys: Keys, table: Table) -> None:
     _, token = keys.create(ApiKey("", "a"))
-    stored = b"".join(table.blobs.get(name) + name.encode() for name in table.blobs.keys("keys/"))
+    stored = b"".join(table.object_store.get(name) + name.encode() for name in table.object_store.keys("keys/"))
     assert token.encode() not in stored
     assert token not in str([connect(table.settings).get(name) for name in connect(table.settings).keys("apikey:*")])
 
@@ -151,7 +151,7 @@ def test_no_key_can_be_read_out_of_the_store(keys: Keys, table: Table) -> None:
 def test_keys_come_out_of_a_file_once(table: Table, keys: Keys, tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     token = "tq_" + "a" * 30
-    path.write_text(json.dumps([{"key": token, "tenant": "acme", "lanes": ["high"]}]), "utf-8")
+    path.write_text(json.dumps([{"key": token, "tenant": "acme", "priorities": ["high"]}]), "utf-8")
     for _ in range(2):
         with client_of(table.settings.model_copy(update={"auth": "keys", "api_keys_file": path})) as client:
             assert client.get("/v1/models", headers=bearer(token)).status_code == 200

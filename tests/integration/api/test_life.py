@@ -7,12 +7,12 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from jobs.archive import EventArchive
-from jobs.record import JobStatus, Stage
-from jobs.scripts import connect
-from tests.fixtures.api import HELLO, inline_picture
-from tests.fixtures.table import Table, completed
-from worker.housekeeping import Housekeeper
+from jobs.model.job import JobStatus, Stage
+from jobs.objects.archive import EventArchive
+from jobs.table.scripts import connect
+from testing.api import HELLO, inline_picture
+from testing.table import Table, completed
+from worker.keeper.reaper import Reaper
 
 
 def post(client: TestClient, **more: Any) -> str:
@@ -25,7 +25,7 @@ def finish(table: Table, job_id: str) -> None:
     """Take the jobs in line up to ``job_id``, which ends."""
     while claimed := table.claim(Stage.PREPARE):
         if claimed.job.id == job_id:
-            table.ending.end(completed(claimed.job), expect="owner")
+            table.finalizer.finalize(completed(claimed.job), expect="owner")
             return
     raise AssertionError("not in line")
 
@@ -81,7 +81,7 @@ def test_a_lost_worker_does_not_save_a_cancelled_job(client: TestClient, table: 
     table.claim(Stage.PREPARE)
     client.post(f"/v1/jobs/{job_id}/cancel")
     table.let_lease_run_out(job_id)
-    Housekeeper(table.store, table.upkeep, table.blobs, table.ending).round()
+    Reaper(table.store, table.maintenance, table.object_store, table.finalizer).round()
     assert client.get(f"/v1/jobs/{job_id}").json()["status"] == "cancelled"
 
 
@@ -91,11 +91,11 @@ def test_only_an_ended_job_is_removed_and_then_nothing_of_it_is_left(client: Tes
     job_id = post(client, **body)
     assert client.delete(f"/v1/jobs/{job_id}").json()["code"] == "job_not_ended"
     finish(table, job_id)
-    EventArchive(table.store, table.blobs).move(job_id)
+    EventArchive(table.store, table.object_store).move(job_id)
     assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
     assert client.get(f"/v1/jobs/{job_id}").status_code == 404
     assert client.delete(f"/v1/jobs/{job_id}").status_code == 404
-    assert table.blobs.keys("") == []
+    assert table.object_store.keys("") == []
     redis = connect(table.settings)
     assert [key for key in redis.scan_iter("*") if job_id in key] == []
     assert client.get("/v1/jobs").json()["data"] == []
@@ -114,20 +114,20 @@ def test_a_retry_is_a_job_of_its_own_with_media_of_its_own(client: TestClient, t
     assert second["retried_from"] == first
     assert client.post(f"/v1/jobs/{first}/retry", headers=headers).json()["id"] == second["id"]
     client.delete(f"/v1/jobs/{first}")
-    assert len(table.blobs.keys(f"jobs/{second['id']}/media/")) == 1
+    assert len(table.object_store.keys(f"jobs/{second['id']}/media/")) == 1
     assert client.get(f"/v1/jobs/{second['id']}").status_code == 200
 
 
 def test_a_job_may_be_kept_for_less_than_the_others(client: TestClient, table: Table) -> None:
     job_id = post(client, retention_seconds=60)
     finish(table, job_id)
-    keeper = Housekeeper(table.store, table.upkeep, table.blobs, table.ending)
+    keeper = Reaper(table.store, table.maintenance, table.object_store, table.finalizer)
     keeper.tidy()
     assert client.get(f"/v1/jobs/{job_id}").status_code == 200
     connect(table.settings).zincrby("removals", -60_000, job_id)
     keeper.tidy()
     assert client.get(f"/v1/jobs/{job_id}").status_code == 404
-    assert table.blobs.keys("") == []
+    assert table.object_store.keys("") == []
     too_long = client.post("/v1/jobs", json={**HELLO, "retention_seconds": 10**9})
     assert too_long.json()["errors"][0]["pointer"] == "/retention_seconds"
 
@@ -164,8 +164,8 @@ def test_usage_counts_each_end_once(client: TestClient, table: Table) -> None:
     amounts = {"input_tokens": 10, "thinking_tokens": 20, "answer_tokens": 3, "gpu_seconds": 1.5}
     result = completed(claimed.job)
     result.usage.update(amounts)
-    table.ending.end(result, expect="owner")
-    table.ending.adopt(job_id)
+    table.finalizer.finalize(result, expect="owner")
+    table.finalizer.finalize_from_result(job_id)
     client.post(f"/v1/jobs/{post(client)}/cancel")
     (day,) = client.get("/v1/usage").json()["data"]
     assert day["jobs"] == {"cancelled": 1, "completed": 1, "expired": 0, "failed": 0}
@@ -190,11 +190,11 @@ def test_an_upload_goes_into_the_store_by_itself(client: TestClient, table: Tabl
     assert httpx.put(upload["url"], content=data + b"y", timeout=5).status_code == 403
     assert httpx.put(upload["url"], content=data, timeout=5).status_code == 200
     job_id = post(client, **where)
-    (key,) = table.blobs.keys(f"jobs/{job_id}/media/")
-    assert table.blobs.get(key) == data
+    (key,) = table.object_store.keys(f"jobs/{job_id}/media/")
+    assert table.object_store.get(key) == data
     # The job's copy stays as it was when the upload changes.
     httpx.put(upload["url"], content=b"z" * 1_000, timeout=5)
-    assert table.blobs.get(key) == data
+    assert table.object_store.get(key) == data
 
 
 def test_a_large_upload_comes_in_parts(client: TestClient, table: Table) -> None:
@@ -209,7 +209,7 @@ def test_a_large_upload_comes_in_parts(client: TestClient, table: Table) -> None
     complete = f"/v1/uploads/{upload['id']}/complete"
     assert client.post(complete, json={"etags": etags[:4]}).json()["errors"][0]["pointer"] == "/etags"
     assert client.post(complete, json={"etags": etags}).status_code == 200
-    assert table.blobs.size(f"uploads/default/{upload['id']}/data") == size
+    assert table.object_store.size(f"uploads/default/{upload['id']}/data") == size
     reply = client.post("/v1/jobs", json={"messages": [{"role": "user", "content": [image(f"upload:{upload['id']}")]}]})
     assert "the limit for it is" in reply.json()["errors"][0]["message"]
 
@@ -228,6 +228,6 @@ def image(url: str) -> dict[str, Any]:
 def test_statuses_of_the_table_are_those_of_the_api() -> None:
     from typing import get_args
 
-    from api.replies import Status
+    from api.schemas.replies import Status
 
     assert set(get_args(Status)) == {status.value for status in JobStatus}

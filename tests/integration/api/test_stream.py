@@ -6,15 +6,15 @@ import time
 import httpx
 import pytest
 
-from jobs.archive import EventArchive
-from jobs.events import Event, JournalToken, tokens_data
-from jobs.record import Job, Stage
-from jobs.scripts import connect
-from tests.fixtures.api import HELLO
-from tests.fixtures.servers import free_ports
-from tests.fixtures.service import Service
-from tests.fixtures.sse import Sent, events_of, read_stream
-from tests.fixtures.table import Table, completed
+from jobs.model.events import Event, JournalToken, tokens_data
+from jobs.model.job import Job, Stage
+from jobs.objects.archive import EventArchive
+from jobs.table.scripts import connect
+from testing.api import HELLO
+from testing.servers import free_ports
+from testing.service import Service
+from testing.sse import Sent, events_of, read_stream
+from testing.table import Table, completed
 
 
 @pytest.fixture
@@ -33,19 +33,19 @@ def tokens(first: int, last: int, stage: str = "thinking") -> list[Event]:
 
 
 def start_running(table: Table, job_id: str) -> Job:
-    """Through prepare, to a gpu worker that has said so."""
+    """Through prepare, to a generate worker that has said so."""
     prepare = table.claim(Stage.PREPARE)
     assert prepare is not None
     assert prepare.job.id == job_id
-    table.store.prepared(job_id, prepare.job.claim, folder="a1", need_tokens=10)
-    gpu = table.claim(Stage.GPU)
+    table.store.prepared(job_id, prepare.job.claim, folder="a1", required_tokens=10)
+    gpu = table.claim(Stage.GENERATE)
     assert gpu is not None
     table.store.append(job_id, gpu.job.claim, [Event(1, "started", {"attempt": 1, "revision": "r"})], tokens=0)
     return gpu.job
 
 
 def end(table: Table, job: Job) -> None:
-    table.ending.end(completed(job), expect="owner")
+    table.finalizer.finalize(completed(job), expect="owner")
 
 
 def ids(events: list[Sent]) -> list[int]:
@@ -69,11 +69,11 @@ def test_a_job_is_followed_from_its_place_in_line_to_its_end(api: Service, table
         assert claimed is not None
         table.store.progress(second, claimed.job.claim, done=1, total=3)
         assert next(events).data["media"] == {"ready": 1, "all": 3}
-        table.store.prepared(second, claimed.job.claim, folder="a1", need_tokens=10)
+        table.store.prepared(second, claimed.job.claim, folder="a1", required_tokens=10)
         queued = next(events).data
         assert (queued["status"], queued["position"], queued["media"]) == ("queued", 0, None)
 
-        gpu = table.claim(Stage.GPU)
+        gpu = table.claim(Stage.GENERATE)
         assert gpu is not None
         table.store.append(second, gpu.job.claim, [Event(1, "started", {"attempt": 1, "revision": "r"})], tokens=0)
         table.store.append(second, gpu.job.claim, tokens(2, 3), tokens=2)
@@ -117,7 +117,7 @@ def test_a_stream_goes_on_behind_any_event_on_any_process_and_behind_the_end(api
         assert ids(read_stream(api.http, job_id, url=other)) == list(range(1, 912))
         assert read_stream(api.http, job_id, last_event_id=911) == []
         assert ids(read_stream(api.http, job_id, params={"after": 910})) == [911]
-        EventArchive(table.store, table.blobs).move(job_id)
+        EventArchive(table.store, table.object_store).move(job_id)
         connect(table.settings).delete(f"stream:{job_id}")
 
 

@@ -6,17 +6,17 @@ import pytest
 from fastapi.testclient import TestClient
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from jobs.webhook_secrets import WebhookSecrets
-from tests.fixtures.http_server import HttpServer
-from tests.fixtures.table import Table
-from worker.delivery import Deliverer
-from worker.egress import Egress
+from jobs.tenants.webhook_secrets import WebhookSecrets
+from testing.http_server import HttpServer
+from testing.table import Table
+from worker.egress.client import Egress
+from worker.keeper.delivery.deliverer import Deliverer
 
 
 def deliver(table: Table) -> None:
     async def attempt() -> None:
         async with Egress(table.settings.egress_allow) as egress:
-            webhooks = Deliverer(table.store, table.deliveries, table.blobs, table.settings, egress)
+            webhooks = Deliverer(table.store, table.deliveries, table.object_store, table.settings, egress)
             for due in table.deliveries.take(claim="k", limit=10):
                 await webhooks.deliver(due, claim="k")
 
@@ -57,7 +57,7 @@ def test_a_secret_is_shown_once_and_the_old_one_signs_on(
 
 
 def test_each_tenant_has_a_secret_of_its_own(table: Table) -> None:
-    secrets = WebhookSecrets(table.blobs, table.settings)
+    secrets = WebhookSecrets(table.object_store, table.settings)
     assert secrets.current("default") == table.settings.webhook_secret.get_secret_value()
     assert len({secrets.current(tenant) for tenant in ("default", "a", "b")}) == 3
-    assert secrets.current("a") == WebhookSecrets(table.blobs, table.settings).current("a")
+    assert secrets.current("a") == WebhookSecrets(table.object_store, table.settings).current("a")

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from cli import batch, client
-from cli.batch import Work
-from cli.client import Client
-from cli.prompts import read_lines
-from jobs.scripts import connect
-from tests.fixtures.service import Service
+from cli.client import client
+from cli.client.batch_input import read_lines
+from cli.client.client import Client
+from cli.commands import batch
+from cli.commands.batch import Work
+from jobs.table.scripts import connect
+from testing.service import Service
 
 SHORT = {"thinking": {"budget_tokens": 0}, "max_answer_tokens": 1}
 
@@ -22,8 +23,8 @@ def serving(bare_service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
     """Asked once a call, and twice a second."""
     monkeypatch.setattr(client, "TRIES", 1)
     monkeypatch.setattr(batch, "PAUSE_S", 0.5)
-    bare_service.start("api", "cpu", "gpu", "keeper")
-    bare_service.await_workers(prepare=2, gpu=1, keeper=1)
+    bare_service.start("api", "prepare", "generate", "keeper")
+    bare_service.await_workers(prepare=2, generate=1, keeper=1)
     return bare_service
 
 
@@ -35,12 +36,12 @@ def clients() -> Iterator[list[Client]]:
         one._http.close()
 
 
-def work(clients: list[Client], service: Service, folder: Path, count: int, *, patience_s: float) -> Work:
+def work(clients: list[Client], service: Service, folder: Path, count: int, *, timeout_s: float) -> Work:
     clients.append(Client(service.url))
     prompts = folder / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": f"Say {n}."}) + "\n" for n in range(count)), "utf-8")
     lines = read_lines(prompts, dict(SHORT), "")
-    return Work(clients[-1], lines, folder, patience_s=patience_s)
+    return Work(clients[-1], lines, folder, timeout_s=timeout_s)
 
 
 def jobs(service: Service) -> list[dict[str, Any]]:
@@ -50,7 +51,7 @@ def jobs(service: Service) -> list[dict[str, Any]]:
 def test_a_service_that_was_away_finds_the_batch_still_there(
     serving: Service, clients: list[Client], tmp_path: Path
 ) -> None:
-    going = work(clients, serving, tmp_path, 40, patience_s=60)
+    going = work(clients, serving, tmp_path, 40, timeout_s=60)
     going.start(4)
     for _ in range(5):
         assert going.done.get(timeout=30).is_good
@@ -70,11 +71,11 @@ def test_a_full_service_is_waited_for_as_long_as_patience_lasts(
     limit = redis.config_get("maxmemory")["maxmemory"]
     redis.config_set("maxmemory", int(redis.info("memory")["used_memory"]) // 2)
     try:
-        given_up = work(clients, serving, tmp_path, 1, patience_s=1)
+        given_up = work(clients, serving, tmp_path, 1, timeout_s=1)
         given_up.start(1)
         stopped = given_up.done.get(timeout=30)
         assert "queue_full" in stopped.stop
-        going = work(clients, serving, tmp_path, 3, patience_s=60)
+        going = work(clients, serving, tmp_path, 3, timeout_s=60)
         going.start(3)
         serving.wait(lambda: going.waits_for == "queue_full", "a batch that waits")
     finally:
@@ -86,6 +87,6 @@ def test_a_service_that_was_never_there_is_not_waited_for(
     bare_service: Service, clients: list[Client], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "TRIES", 1)
-    lost = work(clients, bare_service, tmp_path, 2, patience_s=600)
+    lost = work(clients, bare_service, tmp_path, 2, timeout_s=600)
     lost.start(2)
     assert "does not answer" in lost.done.get(timeout=30).stop

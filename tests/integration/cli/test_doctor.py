@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from jobs.replies import Worker
-from jobs.scripts import connect
-from tests.fixtures.servers import Servers, free_ports
-from tests.fixtures.table import Table
+from jobs.table.scripts import connect
+from jobs.table.types import Worker
+from testing.servers import Servers, free_ports
+from testing.table import Table
 
 
 class Doctor:
@@ -48,7 +48,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_sound_set_up_is_called_sound(doctor: Doctor, table: Table) -> None:
-    for stage in ("prepare", "gpu", "keeper"):
+    for stage in ("prepare", "generate", "keeper"):
         table.store.heartbeat(Worker(f"w-{stage}", stage, "ready", 1, 1), {})
     said = doctor(code=0)
     assert "nothing is wrong" in said

@@ -7,10 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from jobs.keys import Keys
-from jobs.scripts import connect
-from tests.fixtures.servers import Servers
-from tests.fixtures.table import Table
+from jobs.table.scripts import connect
+from jobs.tenants.api_keys import Keys
+from testing.servers import Servers
+from testing.table import Table
 
 TOKEN = re.compile(r"tq_[\w-]{43}")
 
@@ -33,13 +33,13 @@ def keys_command(table: Table, servers: Servers, tmp_path: Path) -> Terminal:
 
 
 def test_a_key_is_made_listed_rotated_and_revoked(keys_command: Terminal, table: Table) -> None:
-    keys = Keys(connect(table.settings), table.blobs)
-    made = keys_command("create", "--tenant", "acme", "--name", "ci", "--lane", "high", "--lane", "default")
+    keys = Keys(connect(table.settings), table.object_store)
+    made = keys_command("create", "--tenant", "acme", "--name", "ci", "--priority", "high", "--priority", "default")
     token = TOKEN.findall(made)[0]
     assert "whsec_" in made, "a tenant's first key comes with the secret of its webhooks"
     key = keys.find(token)
     assert key is not None
-    assert (key.tenant, key.name, key.lanes) == ("acme", "ci", ("high", "default"))
+    assert (key.tenant, key.name, key.priorities) == ("acme", "ci", ("high", "default"))
     assert "whsec_" not in keys_command("create", "--tenant", "acme")
 
     listed = keys_command("list")
@@ -48,7 +48,7 @@ def test_a_key_is_made_listed_rotated_and_revoked(keys_command: Terminal, table:
 
     rotated = TOKEN.findall(keys_command("rotate", key.id))[0]
     both = [keys.find(one) for one in (token, rotated)]
-    assert all(found is not None and found.lanes == ("high", "default") for found in both)
+    assert all(found is not None and found.priorities == ("high", "default") for found in both)
 
     keys_command("revoke", key.id)
     assert keys.find(token) is None
@@ -59,7 +59,7 @@ def test_a_key_is_made_listed_rotated_and_revoked(keys_command: Terminal, table:
     ("words", "says"),
     [
         (("create", "--tenant", "Not A Name"), "tenant 'Not A Name' must be"),
-        (("create", "--tenant", "acme", "--lane", "urgent"), "lanes must be some of high, default, low"),
+        (("create", "--tenant", "acme", "--priority", "urgent"), "priorities must be some of high, default, low"),
         (("revoke", "key_none"), "there is no key key_none"),
         (("rotate", "key_none"), "there is no key key_none"),
     ],

@@ -7,11 +7,11 @@ from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from cli.main import app
-from jobs.record import Stage
-from jobs.replies import Worker
-from tests.fixtures.api import HELLO
-from tests.fixtures.servers import Servers
-from tests.fixtures.table import Table, completed
+from jobs.model.job import Stage
+from jobs.table.types import Worker
+from testing.api import HELLO
+from testing.servers import Servers
+from testing.table import Table, completed
 
 
 class Terminal:
@@ -32,11 +32,11 @@ def operator(table: Table, servers: Servers, tmp_path: Path) -> Terminal:
 
 
 def test_status_shows_lines_and_workers(operator: Terminal, table: Table) -> None:
-    table.queued("job_a", lane="high")
-    table.store.heartbeat(Worker("w1", "gpu", "starting", 8, 8), {})
-    line, workers = (row.split() for row in operator("status", "--once").splitlines() if row.startswith("gpu"))
-    assert line[:5] == ["gpu", "1", "1", "0", "0"]
-    assert workers == ["gpu", "0", "1", "0", "0/0", "1", "backlog"]
+    table.queued("job_a", priority="high")
+    table.store.heartbeat(Worker("w1", "generate", "starting", 8, 8), {})
+    line, workers = (row.split() for row in operator("status", "--once").splitlines() if row.startswith("generate"))
+    assert line[:5] == ["generate", "1", "1", "0", "0"]
+    assert workers == ["generate", "0", "1", "0", "0/0", "1", "backlog"]
 
 
 def test_drain_shuts_the_door_and_waits_for_what_is_in(operator: Terminal, table: Table, client: TestClient) -> None:
@@ -50,7 +50,7 @@ def test_drain_shuts_the_door_and_waits_for_what_is_in(operator: Terminal, table
 
     claimed = table.claim(Stage.PREPARE)
     assert claimed is not None
-    table.ending.end(completed(claimed.job), expect="owner")
+    table.finalizer.finalize(completed(claimed.job), expect="owner")
     table.store.archived(kept)
     assert "it can be stopped" in operator("drain")
     assert "shut" in operator("status", "--once")

@@ -7,12 +7,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.errors import CannotStart
-from cli.servers import GRPC_OFFSET, SeaweedFS, Valkey
-from cli.up import check_ports
-from jobs.blobs import Blobs
-from jobs.scripts import connect
-from tests.fixtures.servers import Servers, free_ports, settings_of, start, stop
+from cli.client.errors import CannotStart
+from cli.commands.up import check_ports
+from cli.local.servers import GRPC_OFFSET, SeaweedFS, Valkey
+from jobs.objects.store import ObjectStore
+from jobs.table.scripts import connect
+from testing.servers import Servers, free_ports, settings_of, start, stop
 
 
 def test_wrong_credentials_are_not_let_in(servers: Servers) -> None:
@@ -43,14 +43,14 @@ def test_servers_keep_their_data_over_a_restart(tmp_path: Path) -> None:
     for life in range(2):
         processes = [start(server, tmp_path / f"{server.name}.log") for server in (found.valkey, found.seaweedfs)]
         try:
-            redis, blobs = connect(settings), Blobs(settings)
+            redis, object_store = connect(settings), ObjectStore(settings)
             if life == 0:
-                blobs.create_bucket(retention_days=7)
+                object_store.create_bucket(retention_days=7)
                 found.seaweedfs.configure_fsync(settings.s3_bucket)
                 redis.set("kept", "yes")
-                blobs.put("requests/kept", b"yes")
+                object_store.put("requests/kept", b"yes")
             assert redis.get("kept") == "yes"
-            assert blobs.get("requests/kept") == b"yes"
+            assert object_store.get("requests/kept") == b"yes"
         finally:
             redis.close()
             for process in processes:

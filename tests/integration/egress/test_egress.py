@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests.fixtures.http_server import HttpServer
-from worker.egress import (
+from testing.http_server import HttpServer
+from worker.egress.client import (
     BadStatus,
     Egress,
     EgressError,

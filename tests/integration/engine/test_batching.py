@@ -8,6 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine import Delta, Ended, Engine, EngineLimits, Event, Failed, ModelInputs, Request, Token
+from engine.loading.model_loader import LoadedModel, load
 from families import FAMILIES
 from tests.integration.engine.test_engine import (
     CASES,
@@ -19,8 +21,6 @@ from tests.integration.engine.test_engine import (
     run,
     tokens_of,
 )
-from worker.engine import Delta, Ended, Engine, EngineLimits, Event, Failed, ModelInputs, Request, Token
-from worker.engine.loading import LoadedModel, load
 
 NAMES = [*CASES, "a video"]
 
@@ -113,9 +113,14 @@ def test_greedy_tokens_in_a_full_batch_equal_those_of_transformers_generate(engi
     ours = [token.id for token in crowd.tokens["this one"]]
     generated = generated_by_transformers(engine, inputs)
     alike = next((i for i, (a, b) in enumerate(zip(ours, generated, strict=False)) if a != b), len(generated))
-    marks = engine.vocabulary.marks
+    special_tokens = engine.vocabulary.special_tokens
     if alike < len(generated):  # it goes its own way only where the stages say so: at a mark, or behind one
-        assert generated[alike] in {*marks.ends, marks.answer_open, marks.think_open, marks.think_close}
+        assert generated[alike] in {
+            *special_tokens.ends,
+            special_tokens.answer_open,
+            special_tokens.think_open,
+            special_tokens.think_close,
+        }
 
 
 def test_late_comers_and_leavers_change_nothing_for_the_others(engine: Engine, alone: dict[str, list[Token]]) -> None:

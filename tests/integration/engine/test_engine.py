@@ -9,9 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from families import FAMILIES
-from tests.fixtures.videos import scene
-from worker.engine import (
+from engine import (
     DEVICE_LOST,
     Delta,
     DeviceLost,
@@ -27,8 +25,10 @@ from worker.engine import (
     Token,
     Video,
 )
-from worker.engine.engine import is_device_error
-from worker.engine.loading import LoadedModel, load
+from engine.engine import is_device_error
+from engine.loading.model_loader import LoadedModel, load
+from families import FAMILIES
+from testing.videos import scene
 
 VISION = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
 """Of ModelInputs, under the model's own names."""
@@ -129,10 +129,15 @@ def test_greedy_tokens_equal_those_of_transformers_generate(pocket_engine: Engin
     deltas, _ = run(pocket_engine, request(inputs, budget=-1, sampling=GREEDY))
     ours = [token.id for token in tokens_of(deltas)]
     alike = next((i for i, (a, b) in enumerate(zip(ours, generated, strict=False)) if a != b), 40)
-    marks = pocket_engine.vocabulary.marks
+    special_tokens = pocket_engine.vocabulary.special_tokens
     # The engine goes its own way only where the stages say so: at a mark, or behind one.
     if alike < len(generated):
-        assert generated[alike] in {*marks.ends, marks.answer_open, marks.think_open, marks.think_close}
+        assert generated[alike] in {
+            *special_tokens.ends,
+            special_tokens.answer_open,
+            special_tokens.think_open,
+            special_tokens.think_close,
+        }
     assert len(set(generated)) > 10, "a model that repeats itself would be a weak gate"
 
 
@@ -159,7 +164,7 @@ def test_closing_a_thought_costs_no_step_of_its_own(pocket_engine: Engine) -> No
     before = pocket_engine.stats().steps
     deltas, end = run(pocket_engine, request(inputs, budget=20, answer=20))
     tokens = tokens_of(deltas)
-    assert sum(token.forced for token in tokens) == len(pocket_engine.vocabulary.marks.closing) == 3
+    assert sum(token.forced for token in tokens) == len(pocket_engine.vocabulary.special_tokens.closing) == 3
     assert pocket_engine.stats().steps - before == sum(not token.forced for token in tokens)
     assert end.truncation_reason == "budget"
 
@@ -355,7 +360,7 @@ def test_box_marks_are_stripped_or_kept_and_the_raw_output_has_all(pocket_engine
     """The answer is given as an earlier run's: an untrained model would say no box."""
     answer = "At <|begin_of_box|>[[1,2,3,4]]<|end_of_box|>, left."
     words = pocket_engine._inputs._prompt._tokenizer
-    closing = [Token(token, forced=True) for token in pocket_engine.vocabulary.marks.closing]
+    closing = [Token(token, forced=True) for token in pocket_engine.vocabulary.special_tokens.closing]
     said = [Token(token, forced=False) for token in words.encode(f"{answer}</answer>", add_special_tokens=False)]
     for keeps, expected in ((False, "At [[1,2,3,4]], left."), (True, answer)):
         inputs = inputs_of(pocket_engine, "a picture")

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from engine import Engine, ModelInputs, Video
+from engine.loading.model_loader import load
 from families import FAMILIES
-from tests.fixtures.videos import scene
+from testing.videos import scene
 from tests.integration.engine.test_engine import GREEDY, SAMPLED, request, run, tokens_of, user
-from worker.engine import Engine, ModelInputs, Video
-from worker.engine.loading import load
 
 SWITCH = "{%- if enable_thinking is defined and not enable_thinking -%}/nothink{%- endif -%}"
 CLOSED = "{% if enable_thinking is defined and not enable_thinking -%}<think></think>\n{% endif -%}"

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 from transformers import AutoTokenizer
 
+from engine import Engine
+from engine.inputs.chat_prompt import PromptWriter
 from families import FAMILIES
-from worker.engine import Engine
-from worker.engine.prompt import PromptWriter
 
-MARKS = FAMILIES["pocket"].marks
+MARKS = FAMILIES["pocket"].special_tokens
 
 
 @pytest.fixture(scope="module")

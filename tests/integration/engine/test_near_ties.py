@@ -11,10 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.chaos.crowd import BROKEN, TEMPLATES
+from engine import Ended, Engine, Event, Request, Sampling
+from engine.runner import sampler
+from engine.runner.sampler import Choice, uniform
+from tests.chaos.workload import BROKEN, TEMPLATES
 from tests.e2e.test_lost_workers import LONG, PICTURE
-from worker.engine import Ended, Engine, Event, Request, Sampling, sampler
-from worker.engine.sampler import Choice, uniform
 
 NEEDED = 1e-4
 """Measured over 39,000 draws in batches of 2 to 14 and 4,000 behind a resume: the logits of the likeliest tokens differ

@@ -15,11 +15,11 @@ from PIL import Image
 from transformers import AutoTokenizer
 from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
 
+from engine import ModelInputs, Video
+from engine.inputs.processor import InputBuilder
 from families import FAMILIES, Family, FrameClock
-from tests.fixtures.videos import shades, write
-from worker.engine import ModelInputs, Video
-from worker.engine.inputs import InputBuilder
-from worker.media.video import normalise_video
+from testing.videos import shades, write
+from worker.prepare.media.video import normalise_video
 
 ROOT = Path(__file__).parents[3]
 POCKET, GLM_4_1V, GLM_4_6V = (FAMILIES[name] for name in ("pocket", "glm-4.1v-thinking", "glm-4.6v-flash"))
@@ -236,7 +236,8 @@ def test_turns_of_the_other_family_give_the_tensors_of_transformers(oracle: Orac
 def test_a_videos_file_gives_the_tensors_of_transformers(
     oracle: Oracle, tmp_path: Path, family: Family, kind: str, count: int, rate: int, size: tuple[int, int]
 ) -> None:
-    """Ours goes the whole way: a file coded without loss, prepared as by the cpu worker, read as by the gpu worker."""
+    """Ours goes the whole way: a file coded without loss, prepared as by the prepare worker, read as by the
+    generate worker."""
     frames = shades(count, size)
     messages = [user(text("At which second"), VIDEO, text("does it turn?"))]
     theirs = oracle.theirs(messages, kind=kind, videos=[frames], fps=rate)

@@ -5,20 +5,20 @@ import threading
 import httpx
 import pytest
 
-from jobs.blobs import BlobMissing, Blobs, request_key
-from jobs.epoch import initialise
-from jobs.errors import BlobsUnavailable, NotInitialised, RecoveryNeeded
-from jobs.scripts import connect
-from jobs.settings import Settings
-from jobs.store import JobStore
-from tests.fixtures.table import Table, empty_bucket
+from jobs.errors import NotInitialised, ObjectStoreUnavailable, RecoveryNeeded
+from jobs.lifecycle.bootstrap import initialise
+from jobs.objects.store import ObjectMissing, ObjectStore, request_key
+from jobs.table.scripts import connect
+from jobs.table.store import JobStore
+from runtime.settings import Settings
+from testing.table import Table, empty_bucket
 
 
 def test_the_first_of_many_conditional_puts_wins_and_stays(table: Table) -> None:
     wins: list[int] = []
 
     def put(number: int) -> None:
-        if table.blobs.put_if_absent("results/race.json", str(number).encode()):
+        if table.object_store.put_if_absent("results/race.json", str(number).encode()):
             wins.append(number)
 
     threads = [threading.Thread(target=put, args=(number,)) for number in range(8)]
@@ -27,38 +27,38 @@ def test_the_first_of_many_conditional_puts_wins_and_stays(table: Table) -> None
     for thread in threads:
         thread.join(timeout=20)
     assert len(wins) == 1
-    assert table.blobs.get("results/race.json") == str(wins[0]).encode()
-    table.blobs.remove("results/race.json")
+    assert table.object_store.get("results/race.json") == str(wins[0]).encode()
+    table.object_store.remove("results/race.json")
 
 
 def test_a_link_opens_without_credentials_and_only_its_object(table: Table) -> None:
-    table.blobs.put("jobs/job_x/0.png", b"picture", "image/png")
-    link = table.blobs.link("jobs/job_x/0.png")
+    table.object_store.put("jobs/job_x/0.png", b"picture", "image/png")
+    link = table.object_store.link("jobs/job_x/0.png")
     assert httpx.get(link, timeout=5).content == b"picture"
     assert httpx.get(link.replace("0.png", "1.png"), timeout=5).status_code == 403
 
 
 def test_links_are_signed_for_the_host_that_clients_see(settings: Settings) -> None:
     public = settings.model_copy(update={"s3_public_endpoint": "https://media.example.com"})
-    assert Blobs(public).link("jobs/x").startswith("https://media.example.com/thinkqueue/jobs/x?")
+    assert ObjectStore(public).link("jobs/x").startswith("https://media.example.com/thinkqueue/jobs/x?")
 
 
 def test_a_missing_object_is_not_an_outage(table: Table) -> None:
-    with pytest.raises(BlobMissing):
-        table.blobs.get("requests/none.json")
+    with pytest.raises(ObjectMissing):
+        table.object_store.get("requests/none.json")
 
 
 def test_wrong_keys_are_an_outage_that_names_its_cause(settings: Settings) -> None:
     wrong = settings.model_copy(update={"s3_access_key": type(settings.s3_access_key)("nobody")})
-    with pytest.raises(BlobsUnavailable, match="InvalidAccessKeyId"):
-        Blobs(wrong).get("requests/none.json")
+    with pytest.raises(ObjectStoreUnavailable, match="InvalidAccessKeyId"):
+        ObjectStore(wrong).get("requests/none.json")
 
 
 def test_a_store_that_is_down_is_an_outage_soon(settings: Settings) -> None:
-    down = Blobs(settings.model_copy(update={"s3_endpoint": "http://127.0.0.1:9"}))
-    with pytest.raises(BlobsUnavailable):
+    down = ObjectStore(settings.model_copy(update={"s3_endpoint": "http://127.0.0.1:9"}))
+    with pytest.raises(ObjectStoreUnavailable):
         down.get("requests/none.json")
-    with pytest.raises(BlobsUnavailable):
+    with pytest.raises(ObjectStoreUnavailable):
         down.put_if_absent("results/none.json", b"")
 
 
@@ -72,7 +72,7 @@ def test_an_emptied_redis_beside_a_full_bucket_is_refused(settings: Settings) ->
     settings = settings.model_copy(update={"s3_bucket": "wiped"})
     empty_bucket(settings)
     initialise(settings)
-    Blobs(settings).put(request_key("job_a"), b"{}")
+    ObjectStore(settings).put(request_key("job_a"), b"{}")
     connect(settings).flushall()
     with pytest.raises(RecoveryNeeded):
         initialise(settings)

@@ -8,16 +8,16 @@ from datetime import timedelta
 
 import pytest
 
-from jobs import bells
-from jobs.blobs import cancel_key, events_key, request_key, result_key
 from jobs.errors import ClaimLost, LinkExpired
-from jobs.events import Event, JournalToken, tokens_data
-from jobs.record import JobStatus, Stage, new_claim
-from jobs.result import JobResult
-from jobs.scripts import connect
-from tests.fixtures.servers import Servers
-from tests.fixtures.table import Table, completed
-from worker.housekeeping import Housekeeper
+from jobs.model.events import Event, JournalToken, tokens_data
+from jobs.model.job import JobStatus, Stage, new_claim
+from jobs.model.result import JobResult
+from jobs.objects.store import cancel_key, events_key, request_key, result_key
+from jobs.table.scripts import connect
+from jobs.wakeup import notify
+from testing.servers import Servers
+from testing.table import Table, completed
+from worker.keeper.reaper import Reaper
 
 
 def failed(job_id: str, claim: str) -> JobResult:
@@ -25,21 +25,21 @@ def failed(job_id: str, claim: str) -> JobResult:
 
 
 def result_of(table: Table, job_id: str) -> JobResult:
-    return JobResult.from_json(table.blobs.get(result_key(job_id)))
+    return JobResult.from_json(table.object_store.get(result_key(job_id)))
 
 
 def test_ending_twice_gives_one_event_and_one_delivery(table: Table) -> None:
     job = table.running("job_a", events=("completed", "failed"))
     for _ in range(2):
-        assert table.ending.end(completed(job), expect="owner") == JobStatus.COMPLETED
+        assert table.finalizer.finalize(completed(job), expect="owner") == JobStatus.COMPLETED
     assert [event.type for event in table.store.events("job_a")] == ["ended"]
     due = table.deliveries.take(claim="k", limit=10)
-    assert [(row.id, row.event) for row in due] == [("evt_job_a_job.completed", "job.completed")]
+    assert [(row.id, row.event) for row in due] == [("evt_job_a_completed", "job.completed")]
 
 
 def test_no_delivery_for_an_event_that_was_not_asked_for(table: Table) -> None:
     job = table.running("job_a", events=("failed",))
-    table.ending.end(completed(job), expect="owner")
+    table.finalizer.finalize(completed(job), expect="owner")
     assert table.deliveries.take(claim="k", limit=10) == []
 
 
@@ -48,16 +48,16 @@ def test_after_the_seal_neither_a_claim_nor_a_hand_back_succeeds(table: Table) -
     table.store.seal("job_a", sealer=job.claim, status=JobStatus.COMPLETED, error="", expect="owner")
     with pytest.raises(ClaimLost):
         table.store.release("job_a", job.claim)
-    assert table.claim(Stage.GPU) is None
+    assert table.claim(Stage.GENERATE) is None
     with pytest.raises(ClaimLost):
-        table.ending.end(failed("job_a", new_claim()), expect="waiting")
+        table.finalizer.finalize(failed("job_a", new_claim()), expect="waiting")
 
 
 def test_whoever_finds_a_result_finishes_as_it_says(table: Table) -> None:
     job = table.running("job_a")
-    table.blobs.put_if_absent(result_key("job_a"), completed(job, "the first").to_json())
+    table.object_store.put_if_absent(result_key("job_a"), completed(job, "the first").to_json())
     late = JobResult("job_a", JobStatus.FAILED, 1, job.claim, error={"code": "x", "message": "y"})
-    assert table.ending.end(late, expect="owner") == JobStatus.COMPLETED
+    assert table.finalizer.finalize(late, expect="owner") == JobStatus.COMPLETED
     assert table.status("job_a") == JobStatus.COMPLETED
     assert result_of(table, "job_a").output["answer"] == "the first"
 
@@ -67,13 +67,13 @@ def test_a_frozen_worker_that_thaws_behind_its_put_changes_nothing(table: Table)
     frozen = table.running("job_a", events=("completed",))
     table.store.seal("job_a", sealer=frozen.claim, status=JobStatus.COMPLETED, error="", expect="owner")
     table.let_lease_run_out("job_a")
-    assert table.upkeep.requeue(table.store.get("job_a")) == "ok"  # type: ignore[arg-type]
-    other = table.claim(Stage.GPU)
+    assert table.maintenance.requeue(table.store.get("job_a")) == "ok"  # type: ignore[arg-type]
+    other = table.claim(Stage.GENERATE)
     assert other is not None
-    table.ending.end(completed(other.job, "from the other"), expect="owner")
+    table.finalizer.finalize(completed(other.job, "from the other"), expect="owner")
 
-    assert not table.blobs.put_if_absent(result_key("job_a"), completed(frozen, "from the frozen").to_json())
-    assert table.ending.adopt("job_a") == JobStatus.COMPLETED
+    assert not table.object_store.put_if_absent(result_key("job_a"), completed(frozen, "from the frozen").to_json())
+    assert table.finalizer.finalize_from_result("job_a") == JobStatus.COMPLETED
     assert result_of(table, "job_a").output["answer"] == "from the other"
     assert [event.type for event in table.store.events("job_a")] == ["ended"]
     assert len(table.deliveries.take(claim="k", limit=10)) == 1
@@ -87,23 +87,23 @@ def test_a_put_that_comes_behind_its_seal_is_refused_by_the_store_itself(table: 
     thaw.start()
     try:
         with pytest.raises(LinkExpired):
-            table.blobs.put_if_absent(result_key("job_a"), b"{}", lifetime=timedelta(seconds=1))
+            table.object_store.put_if_absent(result_key("job_a"), b"{}", lifetime=timedelta(seconds=1))
     finally:
         thaw.join()
-    assert table.blobs.is_empty(result_key("job_a"))
+    assert table.object_store.is_empty(result_key("job_a"))
 
 
 def test_a_cancel_has_a_receipt(table: Table) -> None:
     job = table.running("job_a", events=("cancelled",))
-    table.ending.cancel(job)
+    table.finalizer.cancel(job)
     time.sleep(0.05)
     stopped = JobResult("job_a", JobStatus.CANCELLED, 1, job.claim, error={"code": "cancelled", "message": "y"})
-    assert table.ending.end(stopped, expect="owner") == JobStatus.CANCELLED
+    assert table.finalizer.finalize(stopped, expect="owner") == JobStatus.CANCELLED
     after = result_of(table, "job_a").stopped_after_ms
     assert after is not None
     assert 50 <= after < 5_000
     assert table.store.events("job_a")[-1].data["stopped_after_ms"] == after
-    assert not table.blobs.is_empty(cancel_key("job_a"))
+    assert not table.object_store.is_empty(cancel_key("job_a"))
 
 
 def test_a_cancel_while_it_waits_keeps_and_counts_what_an_earlier_run_made(table: Table) -> None:
@@ -113,7 +113,7 @@ def test_a_cancel_while_it_waits_keeps_and_counts_what_an_earlier_run_made(table
         event = Event(seq, "tokens", tokens_data(tokens, stage, f" {stage}", thinking))
         table.store.append("job_a", job.claim, [event], tokens=3 * seq)
     table.store.release("job_a", job.claim)
-    table.ending.cancel(job)
+    table.finalizer.cancel(job)
     result = result_of(table, "job_a")
     assert (result.status, result.stopped_after_ms) == (JobStatus.CANCELLED, 0)
     assert result.output == {"thinking": "thinking", "answer": "answer", "boxes": [], "raw": ""}
@@ -123,7 +123,7 @@ def test_a_cancel_while_it_waits_keeps_and_counts_what_an_earlier_run_made(table
 def test_a_cancel_that_came_behind_a_seal_counts_when_that_end_is_lost(table: Table) -> None:
     job = table.running("job_a")
     table.store.seal("job_a", sealer=job.claim, status=JobStatus.COMPLETED, error="", expect="owner")
-    table.ending.cancel(job)
+    table.finalizer.cancel(job)
     table.let_lease_run_out("job_a")
     keeper(table).round()
     assert table.status("job_a") == JobStatus.CANCELLED
@@ -132,8 +132,8 @@ def test_a_cancel_that_came_behind_a_seal_counts_when_that_end_is_lost(table: Ta
 def test_a_cancel_between_two_looks_of_the_keeper_is_not_lost(table: Table) -> None:
     job = table.running("job_a")
     table.let_lease_run_out("job_a")
-    table.ending.cancel(job)
-    assert table.upkeep.requeue(job) == "held", "in the line nobody would claim it, and nobody end it"
+    table.finalizer.cancel(job)
+    assert table.maintenance.requeue(job) == "held", "in the line nobody would claim it, and nobody end it"
     keeper(table).round()
     assert table.status("job_a") == JobStatus.CANCELLED
 
@@ -141,15 +141,15 @@ def test_a_cancel_between_two_looks_of_the_keeper_is_not_lost(table: Table) -> N
 def test_a_worker_leaves_its_result_when_the_table_is_lost_unless_the_job_was_cancelled(table: Table) -> None:
     jobs = [table.running(f"job_{letter}") for letter in "abc"]
     for job in jobs[:2]:
-        table.blobs.put_if_absent(request_key(job.id), b"{}")
-    table.ending.cancel(jobs[1])
+        table.object_store.put_if_absent(request_key(job.id), b"{}")
+    table.finalizer.cancel(jobs[1])
     connect(table.settings).flushdb()
-    assert table.ending.end(completed(jobs[0]), expect="owner") == JobStatus.COMPLETED
-    assert table.ending.end(completed(jobs[1]), expect="owner") == JobStatus.CANCELLED
+    assert table.finalizer.finalize(completed(jobs[0]), expect="owner") == JobStatus.COMPLETED
+    assert table.finalizer.finalize(completed(jobs[1]), expect="owner") == JobStatus.CANCELLED
     with pytest.raises(ClaimLost):  # it was removed: nothing of it may come back
-        table.ending.end(completed(jobs[2]), expect="owner")
+        table.finalizer.finalize(completed(jobs[2]), expect="owner")
     assert [result_of(table, job.id).status for job in jobs[:2]] == [JobStatus.COMPLETED, JobStatus.CANCELLED]
-    assert table.blobs.is_empty(result_key("job_c"))
+    assert table.object_store.is_empty(result_key("job_c"))
 
 
 def test_racing_enders_write_one_result(table: Table) -> None:
@@ -161,7 +161,7 @@ def test_racing_enders_write_one_result(table: Table) -> None:
 
         def end(result: JobResult, expect: str, outcomes: list[JobStatus] = outcomes) -> None:
             try:
-                outcomes.append(table.ending.end(result, expect=expect))  # type: ignore[arg-type]
+                outcomes.append(table.finalizer.finalize(result, expect=expect))  # type: ignore[arg-type]
             except ClaimLost:
                 return
 
@@ -177,24 +177,24 @@ def test_racing_enders_write_one_result(table: Table) -> None:
     assert len(table.deliveries.take(claim="k", limit=100)) == 12
 
 
-def keeper(table: Table) -> Housekeeper:
-    return Housekeeper(table.store, table.upkeep, table.blobs, table.ending)
+def keeper(table: Table) -> Reaper:
+    return Reaper(table.store, table.maintenance, table.object_store, table.finalizer)
 
 
 def test_the_keeper_gives_a_lost_job_to_the_next_worker(table: Table) -> None:
     job = table.running("job_a")
     table.let_lease_run_out("job_a")
     keeper(table).round()
-    again = table.claim(Stage.GPU)
+    again = table.claim(Stage.GENERATE)
     assert again is not None
-    assert (again.job.id, again.job.attempt, again.job.losses) == ("job_a", 2, 1)
+    assert (again.job.id, again.job.attempt, again.job.lost_leases) == ("job_a", 2, 1)
     assert again.job.claim != job.claim
 
 
 def test_the_keeper_adopts_the_result_of_a_worker_that_died_before_finish(table: Table) -> None:
     job = table.running("job_a", events=("completed",))
     table.store.seal("job_a", sealer=job.claim, status=JobStatus.COMPLETED, error="", expect="owner")
-    table.blobs.put_if_absent(result_key("job_a"), completed(job).to_json())
+    table.object_store.put_if_absent(result_key("job_a"), completed(job).to_json())
     table.let_lease_run_out("job_a")
     keeper(table).round()
     assert table.status("job_a") == JobStatus.COMPLETED
@@ -207,7 +207,7 @@ def test_the_keeper_runs_a_job_again_whose_worker_died_before_the_put(table: Tab
     table.let_lease_run_out("job_a")
     keeper(table).round()
     assert table.status("job_a") == JobStatus.QUEUED
-    assert table.claim(Stage.GPU) is not None
+    assert table.claim(Stage.GENERATE) is not None
 
 
 def test_the_keeper_completes_a_failure_whose_writer_died(table: Table) -> None:
@@ -223,7 +223,7 @@ def test_the_keeper_completes_a_failure_whose_writer_died(table: Table) -> None:
 def test_the_keeper_ends_a_job_that_kills_its_workers(table: Table) -> None:
     table.queued("job_a", events=("failed",))
     for _ in range(4):
-        assert table.claim(Stage.GPU) is not None
+        assert table.claim(Stage.GENERATE) is not None
         table.let_lease_run_out("job_a")
         keeper(table).round()
     assert table.status("job_a") == JobStatus.FAILED
@@ -231,7 +231,7 @@ def test_the_keeper_ends_a_job_that_kills_its_workers(table: Table) -> None:
 
 
 def test_the_keeper_ends_what_nobody_started_in_time(table: Table) -> None:
-    table.store.accept("job_a", tenant="default", lane="default", expires_ms=-1, events=["expired"])
+    table.store.accept("job_a", tenant="default", priority="default", expires_ms=-1, events=["expired"])
     keeper(table).round()
     assert table.status("job_a") == JobStatus.EXPIRED
     assert [row.event for row in table.deliveries.take(claim="k", limit=10)] == ["job.expired"]
@@ -246,10 +246,10 @@ def test_two_keepers_do_not_get_in_each_others_way(table: Table) -> None:
         thread.start()
     for thread in threads:
         thread.join(timeout=20)
-    losses = []
-    while claimed := table.claim(Stage.GPU):
-        losses.append(claimed.job.losses)
-    assert losses == [1] * 10
+    lost_leases = []
+    while claimed := table.claim(Stage.GENERATE):
+        lost_leases.append(claimed.job.lost_leases)
+    assert lost_leases == [1] * 10
 
 
 def test_the_keeper_waits_after_redis_came_back_as_another(table: Table) -> None:
@@ -264,39 +264,39 @@ def test_the_keeper_waits_after_redis_came_back_as_another(table: Table) -> None
 
 def test_a_clock_that_was_set_back_holds_nothing_up(table: Table) -> None:
     """As if the table had been written by a clock that was an hour ahead: the rows move, no clock does."""
-    table.ending.end(completed(table.running("job_ended", events=("completed",))), expect="owner")
+    table.finalizer.finalize(completed(table.running("job_ended", events=("completed",))), expect="owner")
     table.running("job_lost")
     client, hour_ms = connect(table.settings), 3_600_000
     for key, row in (
-        ("leases:gpu", "job_lost"),
+        ("leases:generate", "job_lost"),
         ("archive", "job_ended"),
-        ("deliveries:due", "evt_job_ended_job.completed"),
+        ("deliveries:due", "evt_job_ended_completed"),
     ):
         client.zincrby(key, hour_ms, row)
     now_ms = int(table.store.integrity.server_clock()[1] * 1000)
     client.set("clock", now_ms + hour_ms)
-    assert table.upkeep.unarchived() == table.deliveries.take(claim="k", limit=10) == []
+    assert table.maintenance.unarchived() == table.deliveries.take(claim="k", limit=10) == []
     keeper(table).round()
-    assert table.upkeep.unarchived() == ["job_ended"]
+    assert table.maintenance.unarchived() == ["job_ended"]
     assert [row.job_id for row in table.deliveries.take(claim="k", limit=10)] == ["job_ended"]
-    lease_ends = client.zscore("leases:gpu", "job_lost")
+    lease_ends = client.zscore("leases:generate", "job_lost")
     assert lease_ends is not None
     assert now_ms < lease_ends < now_ms + hour_ms / 2
-    assert table.upkeep.mind_clock(step_ms=2_000) == 0, "once"
+    assert table.maintenance.adjust_for_clock_step(step_ms=2_000) == 0, "once"
 
 
 def test_the_keeper_rings_a_missing_bell(table: Table) -> None:
     table.queued("job_a")
     keeper(table).round()
-    messages = connect(table.settings).lrange("gpu", 0, -1)
+    messages = connect(table.settings).lrange("generate", 0, -1)
     assert len(messages) == 1
-    assert json.loads(messages[0])["headers"]["task"] == bells.TASKS[Stage.GPU]
+    assert json.loads(messages[0])["headers"]["task"] == notify.TASKS[Stage.GENERATE]
 
 
 def test_a_stream_that_cannot_be_read_keeps_no_other_out_of_the_archive(table: Table) -> None:
     for job_id in ("job_broken", "job_whole"):
-        table.ending.end(completed(table.running(job_id)), expect="owner")
+        table.finalizer.finalize(completed(table.running(job_id)), expect="owner")
     connect(table.settings).xadd("stream:job_broken", {"type": "tokens", "data": "{"})
     keeper(table).tidy()
-    assert table.upkeep.unarchived() == ["job_broken"]
-    assert not table.blobs.is_empty(events_key("job_whole"))
+    assert table.maintenance.unarchived() == ["job_broken"]
+    assert not table.object_store.is_empty(events_key("job_whole"))

@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from jobs.archive import EventArchive
-from jobs.blobs import job_folder
 from jobs.errors import RecoveryNeeded
-from jobs.prepared import PreparedInputs
-from jobs.record import Job, JobStatus, Stage
-from jobs.recovery import Recovery, Report, recover
-from jobs.scripts import connect
-from tests.fixtures.api import HELLO
-from tests.fixtures.http_server import HttpServer
-from tests.fixtures.servers import Servers
-from tests.fixtures.table import Table, completed
-from worker.delivery import Deliverer
-from worker.egress import Egress
+from jobs.lifecycle.recovery import Recovery, Report, recover
+from jobs.model.job import Job, JobStatus, Stage
+from jobs.model.prepared import PreparedInputs
+from jobs.objects.archive import EventArchive
+from jobs.objects.store import job_folder
+from jobs.table.scripts import connect
+from testing.api import HELLO
+from testing.http_server import HttpServer
+from testing.servers import Servers
+from testing.table import Table, completed
+from worker.egress.client import Egress
+from worker.keeper.delivery.deliverer import Deliverer
 
 
 def post(client: TestClient, **more: Any) -> str:
@@ -35,14 +35,14 @@ def prepare(table: Table, job_id: str) -> None:
     assert claimed is not None
     assert claimed.job.id == job_id
     folder = f"a1-{claimed.job.claim}"
-    inputs = PreparedInputs([{"role": "user", "content": []}], (), (), need_tokens=77)
-    table.blobs.put(f"{job_folder(job_id)}/{folder}/prepared.json", inputs.to_json())
-    table.store.prepared(job_id, claimed.job.claim, folder=folder, need_tokens=77)
+    inputs = PreparedInputs([{"role": "user", "content": []}], (), (), required_tokens=77)
+    table.object_store.put(f"{job_folder(job_id)}/{folder}/prepared.json", inputs.to_json())
+    table.store.prepared(job_id, claimed.job.claim, folder=folder, required_tokens=77)
 
 
 def run(table: Table, job_id: str) -> Job:
     prepare(table, job_id)
-    claimed = table.claim(Stage.GPU)
+    claimed = table.claim(Stage.GENERATE)
     assert claimed is not None
     return claimed.job
 
@@ -50,7 +50,7 @@ def run(table: Table, job_id: str) -> Job:
 def deliver(table: Table) -> None:
     async def attempt() -> None:
         async with Egress(table.settings.egress_allow) as egress:
-            deliverer = Deliverer(table.store, table.deliveries, table.blobs, table.settings, egress)
+            deliverer = Deliverer(table.store, table.deliveries, table.object_store, table.settings, egress)
             for due in table.deliveries.take(claim="k", limit=10):
                 await deliverer.deliver(due, claim="k")
 
@@ -67,11 +67,11 @@ def test_after_a_wipe_every_job_is_where_its_objects_say(
     hook = {"url": http_server.answer("/hook", body=b"thanks"), "events": ["job.completed", "job.cancelled"]}
     ended = post(client, callback=hook, metadata={"kind": "ended"})
     job = run(table, ended)
-    table.ending.end(completed(job), expect="owner")
-    EventArchive(table.store, table.blobs).move(ended)
+    table.finalizer.finalize(completed(job), expect="owner")
+    EventArchive(table.store, table.object_store).move(ended)
     deliver(table)
     untold = post(client, callback=hook)
-    table.ending.end(completed(run(table, untold)), expect="owner")
+    table.finalizer.finalize(completed(run(table, untold)), expect="owner")
     cancelled = post(client, callback=hook)
     run(table, cancelled)
     client.post(f"/v1/jobs/{cancelled}/cancel")
@@ -101,13 +101,13 @@ def test_after_a_wipe_every_job_is_where_its_objects_say(
     http_server.received.clear()
     deliver(table)
     told = sorted(received.headers["webhook-id"] for received in http_server.received)
-    assert told == sorted([f"evt_{untold}_job.completed", f"evt_{cancelled}_job.cancelled"])
+    assert told == sorted([f"evt_{untold}_completed", f"evt_{cancelled}_cancelled"])
     (delivery,) = client.get(f"/v1/jobs/{ended}/deliveries").json()["data"]
     assert (delivery["state"], [attempt["reply"] for attempt in delivery["attempts"]]) == ("delivered", ["thanks"])
 
-    prepared = table.claim(Stage.GPU)
+    prepared = table.claim(Stage.GENERATE)
     assert prepared is not None
-    assert (prepared.job.id, prepared.job.need_tokens) == (running, 77)
+    assert (prepared.job.id, prepared.job.required_tokens) == (running, 77)
     assert prepared.last_seq > 0, "who followed it hears that it starts anew"
     follow = client.get(f"/v1/jobs/{ended}/events", params={"after": 0}).text
     assert "job.completed" in follow
@@ -128,7 +128,7 @@ def test_a_worker_that_outlived_the_wipe_cannot_write_into_the_new_table(client:
 def test_a_result_that_was_left_behind_during_the_wipe_counts(client: TestClient, table: Table) -> None:
     job = run(table, post(client))
     wipe(table)
-    table.ending.end(completed(job, "kept"), expect="owner")
+    table.finalizer.finalize(completed(job, "kept"), expect="owner")
     assert recover(table.settings) == Report(requests=1, ended=1)
     assert client.get(f"/v1/jobs/{job.id}").json()["output"]["answer"] == "kept"
 
@@ -147,18 +147,18 @@ def test_a_lost_last_second_is_mended(client: TestClient, table: Table) -> None:
     finished, cancelled = run(table, post(client)), run(table, post(client))
     redis = connect(table.settings)
     rows = {job.id: redis.hgetall(f"job:{job.id}") for job in (finished, cancelled)}
-    leases = redis.zrange("leases:gpu", 0, -1, withscores=True)
-    table.ending.end(completed(finished), expect="owner")
+    leases = redis.zrange("leases:generate", 0, -1, withscores=True)
+    table.finalizer.finalize(completed(finished), expect="owner")
     client.post(f"/v1/jobs/{cancelled.id}/cancel")
     accepted = post(client)
     for job_id, row in rows.items():
         redis.delete(f"job:{job_id}", f"stream:{job_id}")
         redis.hset(f"job:{job_id}", mapping=row)
-    redis.zadd("leases:gpu", dict(leases))
+    redis.zadd("leases:generate", dict(leases))
     redis.delete(f"job:{accepted}")
     redis.zrem("queue:prepare:default", accepted)
 
-    recovery = Recovery(redis, table.blobs, table.settings)
+    recovery = Recovery(redis, table.object_store, table.settings)
     assert not recovery.is_needed
     redis.set("reconciled", "the run before")  # as a keeper finds it behind a restart
     assert recovery.is_needed
@@ -173,7 +173,7 @@ def test_a_lost_last_second_is_mended(client: TestClient, table: Table) -> None:
 def test_what_has_outlived_its_retention_or_was_removed_does_not_come_back(client: TestClient, table: Table) -> None:
     removed, old = run(table, post(client)), run(table, post(client))
     for job in (removed, old):
-        table.ending.end(completed(job), expect="owner")
+        table.finalizer.finalize(completed(job), expect="owner")
     client.delete(f"/v1/jobs/{removed.id}")
     wipe(table)
     # Objects cannot be made older here; a service that keeps jobs for less than no time sees them so.

@@ -5,11 +5,11 @@ import threading
 import pytest
 
 from jobs.errors import ClaimLost, JournalGap, Overloaded, RecoveryNeeded
-from jobs.events import Event, JournalToken, tokens_data
-from jobs.record import MAX_LOSSES, JobStatus, Stage, new_claim
-from jobs.replies import Worker
-from jobs.scripts import connect
-from tests.fixtures.table import Table, completed
+from jobs.model.events import Event, JournalToken, tokens_data
+from jobs.model.job import MAX_LOST_LEASES, RECORD_VERSION, JobStatus, Stage, new_claim
+from jobs.table.scripts import connect
+from jobs.table.types import Worker
+from testing.table import Table, completed
 
 
 def sampled(seq: int, *ids: int) -> Event:
@@ -22,18 +22,18 @@ def test_a_job_goes_from_preparing_to_completed(table: Table) -> None:
     claimed = table.claim(Stage.PREPARE)
     assert claimed is not None
     assert table.status("job_a") == JobStatus.PREPARING
-    table.store.prepared("job_a", claimed.job.claim, folder="a1-x", need_tokens=10)
+    table.store.prepared("job_a", claimed.job.claim, folder="a1-x", required_tokens=10)
     assert table.status("job_a") == JobStatus.QUEUED
-    running = table.claim(Stage.GPU)
+    running = table.claim(Stage.GENERATE)
     assert running is not None
     assert table.status("job_a") == JobStatus.RUNNING
-    assert table.ending.end(completed(running.job), expect="owner") == JobStatus.COMPLETED
+    assert table.finalizer.finalize(completed(running.job), expect="owner") == JobStatus.COMPLETED
     assert table.status("job_a") == JobStatus.COMPLETED
 
 
 def test_accepting_twice_makes_one_job(table: Table) -> None:
-    assert table.store.accept("job_a", tenant="t", lane="default", expires_ms=1000, events=[]).is_new
-    assert not table.store.accept("job_a", tenant="t", lane="default", expires_ms=1000, events=[]).is_new
+    assert table.store.accept("job_a", tenant="t", priority="default", expires_ms=1000, events=[]).is_new
+    assert not table.store.accept("job_a", tenant="t", priority="default", expires_ms=1000, events=[]).is_new
     assert table.claim(Stage.PREPARE) is not None
     assert table.claim(Stage.PREPARE) is None
 
@@ -52,7 +52,7 @@ def test_a_repeated_claim_gets_the_same_job(table: Table) -> None:
 def test_a_claim_that_lost_its_job_is_not_given_it_again(table: Table) -> None:
     job = table.running("job_a")
     table.store.release("job_a", job.claim)
-    assert table.claim(Stage.GPU, job.claim) is None
+    assert table.claim(Stage.GENERATE, job.claim) is None
 
 
 def test_racing_claims_share_the_jobs_without_a_double(table: Table) -> None:
@@ -60,7 +60,7 @@ def test_racing_claims_share_the_jobs_without_a_double(table: Table) -> None:
     got: list[str] = []
 
     def take() -> None:
-        while claimed := table.claim(Stage.GPU):
+        while claimed := table.claim(Stage.GENERATE):
             got.append(claimed.job.id)
 
     threads = [threading.Thread(target=take) for _ in range(8)]
@@ -73,10 +73,10 @@ def test_racing_claims_share_the_jobs_without_a_double(table: Table) -> None:
 
 
 def test_the_head_of_the_line_is_never_bypassed(table: Table) -> None:
-    table.queued("job_big", need_tokens=5_000)
-    table.queued("job_small", need_tokens=10)
-    assert table.claim(Stage.GPU, room_tokens=1_000) is None
-    claimed = table.claim(Stage.GPU, room_tokens=5_000)
+    table.queued("job_big", required_tokens=5_000)
+    table.queued("job_small", required_tokens=10)
+    assert table.claim(Stage.GENERATE, free_tokens=1_000) is None
+    claimed = table.claim(Stage.GENERATE, free_tokens=5_000)
     assert claimed is not None
     assert claimed.job.id == "job_big"
 
@@ -86,17 +86,17 @@ def test_tenants_that_wait_share_evenly(table: Table) -> None:
         table.queued(f"job_a{number}", tenant="a")
     for number in range(3):
         table.queued(f"job_b{number}", tenant="b")
-    order = [claimed.job.tenant for _ in range(6) if (claimed := table.claim(Stage.GPU))]
+    order = [claimed.job.tenant for _ in range(6) if (claimed := table.claim(Stage.GENERATE))]
     assert sorted(order[:2]) == ["a", "b"]
     assert order.count("a") == order.count("b") == 3
 
 
 def test_lanes_share_eight_to_four_to_one(table: Table) -> None:
-    for lane in ("high", "default", "low"):
+    for priority in ("high", "default", "low"):
         for number in range(20):
-            table.accept(f"job_{lane}{number:02}", lane=lane)
-    lanes = [claimed.job.lane for _ in range(26) if (claimed := table.claim(Stage.PREPARE))]
-    assert [lanes.count(lane) for lane in ("high", "default", "low")] == [16, 8, 2]
+            table.accept(f"job_{priority}{number:02}", priority=priority)
+    priorities = [claimed.job.priority for _ in range(26) if (claimed := table.claim(Stage.PREPARE))]
+    assert [priorities.count(priority) for priority in ("high", "default", "low")] == [16, 8, 2]
 
 
 def test_a_lane_that_was_empty_earns_no_credit(table: Table) -> None:
@@ -105,18 +105,18 @@ def test_a_lane_that_was_empty_earns_no_credit(table: Table) -> None:
     for _ in range(20):
         assert table.claim(Stage.PREPARE)
     for number in range(10):
-        table.accept(f"job_l{number}", lane="low")
-    lanes = [claimed.job.lane for _ in range(10) if (claimed := table.claim(Stage.PREPARE))]
-    assert lanes.count("low") <= 3
+        table.accept(f"job_l{number}", priority="low")
+    priorities = [claimed.job.priority for _ in range(10) if (claimed := table.claim(Stage.PREPARE))]
+    assert priorities.count("low") <= 3
 
 
 def test_a_job_past_its_deadline_is_passed_over(table: Table) -> None:
-    table.store.accept("job_1_old", tenant="t", lane="default", expires_ms=-1, events=[])
+    table.store.accept("job_1_old", tenant="t", priority="default", expires_ms=-1, events=[])
     table.accept("job_2_new")
     claimed = table.claim(Stage.PREPARE)
     assert claimed is not None
     assert claimed.job.id == "job_2_new"
-    assert [job.id for job in table.upkeep.missed_deadlines()] == ["job_1_old"]
+    assert [job.id for job in table.maintenance.missed_deadlines()] == ["job_1_old"]
     assert connect(table.settings).zscore("deadlines", "job_1_old") == 0, "it is over, even by a clock that is set back"
 
 
@@ -125,7 +125,7 @@ def test_a_job_that_started_in_time_has_no_deadline_any_more(table: Table) -> No
     assert connect(table.settings).zscore("deadlines", "job_a") is None
 
 
-@pytest.mark.parametrize("version", ["2", "17"])
+@pytest.mark.parametrize("version", [str(RECORD_VERSION + 1), "17"])
 def test_a_record_from_a_newer_release_is_left_to_newer_workers(table: Table, version: str) -> None:
     table.accept("job_a")
     connect(table.settings).hset("job:job_a", "v", version)
@@ -137,39 +137,39 @@ def test_a_handed_back_job_keeps_its_place_and_counts_no_loss(table: Table) -> N
     table.queued("job_b")
     table.store.release("job_a", job.claim)
     assert table.status("job_a") == JobStatus.QUEUED
-    again = table.claim(Stage.GPU)
+    again = table.claim(Stage.GENERATE)
     assert again is not None
     assert again.job.id == "job_a"
-    assert (again.job.attempt, again.job.losses) == (2, 0)
+    assert (again.job.attempt, again.job.lost_leases) == (2, 0)
 
 
 def test_every_write_of_a_stale_claim_is_refused(table: Table) -> None:
     job = table.running("job_a")
     table.let_lease_run_out("job_a")
-    assert table.upkeep.requeue(job) == "ok"
-    new_owner = table.claim(Stage.GPU)
+    assert table.maintenance.requeue(job) == "ok"
+    new_owner = table.claim(Stage.GENERATE)
     assert new_owner is not None
 
     assert table.store.append("job_a", job.claim, [sampled(1, 5)], tokens=1) == "lost"
     with pytest.raises(ClaimLost):
         table.store.release("job_a", job.claim)
     with pytest.raises(ClaimLost):
-        table.store.prepared("job_a", job.claim, folder="a9-z", need_tokens=1)
+        table.store.prepared("job_a", job.claim, folder="a9-z", required_tokens=1)
     with pytest.raises(ClaimLost):
-        table.ending.end(completed(job), expect="owner")
+        table.finalizer.finalize(completed(job), expect="owner")
     assert table.store.events("job_a") == []
-    assert table.blobs.is_empty("results/job_a.json")
-    beat = table.store.heartbeat(Worker("w", "gpu", "ready", 1, 0), {"job_a": job.claim})
+    assert table.object_store.is_empty("results/job_a.json")
+    beat = table.store.heartbeat(Worker("w", "generate", "ready", 1, 0), {"job_a": job.claim})
     assert beat == {"job_a": "lost"}
 
 
 def test_an_owner_may_renew_a_lease_that_ran_out_but_was_not_taken(table: Table) -> None:
     job = table.running("job_a")
     table.let_lease_run_out("job_a")
-    assert [late.id for late in table.upkeep.late_leases(Stage.GPU)] == ["job_a"]
-    assert table.store.heartbeat(Worker("w", "gpu", "ready", 1, 0), {"job_a": job.claim}) == {"job_a": "ok"}
-    assert table.upkeep.late_leases(Stage.GPU) == []
-    assert table.upkeep.requeue(job) == "held"
+    assert [late.id for late in table.maintenance.expired_leases(Stage.GENERATE)] == ["job_a"]
+    assert table.store.heartbeat(Worker("w", "generate", "ready", 1, 0), {"job_a": job.claim}) == {"job_a": "ok"}
+    assert table.maintenance.expired_leases(Stage.GENERATE) == []
+    assert table.maintenance.requeue(job) == "held"
 
 
 def test_events_that_are_there_already_are_not_doubled(table: Table) -> None:
@@ -200,10 +200,10 @@ def test_a_worker_gets_one_suspect_at_a_time_and_the_others_keep_their_places(ta
     for name in ("job_s1", "job_s2", "job_x"):
         table.queued(name)
     for name in ("job_s1", "job_s2"):
-        redis.hset(f"job:{name}", "losses", 2)
+        redis.hset(f"job:{name}", "lost_leases", 2)
 
     def claimed(worker: str) -> str | None:
-        found = table.claim(Stage.GPU, worker=worker)
+        found = table.claim(Stage.GENERATE, worker=worker)
         return found.job.id if found else None
 
     assert [claimed("w1"), claimed("w1"), claimed("w1")] == ["job_s1", "job_x", None]
@@ -214,7 +214,7 @@ def test_a_worker_gets_one_suspect_at_a_time_and_the_others_keep_their_places(ta
     assert claimed("w1") is None
     first = table.store.get("job_s1")
     assert first is not None
-    table.ending.end(completed(first), expect="owner")
+    table.finalizer.finalize(completed(first), expect="owner")
     assert claimed("w1") == "job_s2"
 
 
@@ -222,15 +222,15 @@ def test_a_crash_is_charged_to_the_suspect_alone(table: Table) -> None:
     redis = connect(table.settings)
     for name in ("job_s", "job_x"):
         table.queued(name)
-    redis.hset("job:job_s", "losses", 2)
+    redis.hset("job:job_s", "lost_leases", 2)
     for _ in range(2):
-        assert table.claim(Stage.GPU, worker="w1")
+        assert table.claim(Stage.GENERATE, worker="w1")
     for name in ("job_s", "job_x"):
         table.let_lease_run_out(name)
         job = table.store.get(name)
         assert job is not None
-        assert table.upkeep.requeue(job) == "ok"
-    assert [redis.hget(f"job:{name}", "losses") for name in ("job_s", "job_x")] == ["3", "0"]
+        assert table.maintenance.requeue(job) == "ok"
+    assert [redis.hget(f"job:{name}", "lost_leases") for name in ("job_s", "job_x")] == ["3", "0"]
 
 
 def test_append_tells_of_a_cancel(table: Table) -> None:
@@ -243,41 +243,41 @@ def test_a_job_the_store_forgot_is_unknown_and_not_lost(table: Table) -> None:
     job = table.running("job_a")
     connect(table.settings).delete("job:job_a")
     assert table.store.append("job_a", job.claim, [], tokens=0) == "unknown"
-    assert table.store.heartbeat(Worker("w", "gpu", "ready", 1, 0), {"job_a": job.claim}) == {"job_a": "unknown"}
+    assert table.store.heartbeat(Worker("w", "generate", "ready", 1, 0), {"job_a": job.claim}) == {"job_a": "unknown"}
 
 
 def test_the_last_allowed_loss_is_left_to_the_keeper_to_end(table: Table) -> None:
     job = table.running("job_a")
-    for loss in range(MAX_LOSSES - 1):
+    for loss in range(MAX_LOST_LEASES - 1):
         table.let_lease_run_out("job_a")
-        assert table.upkeep.requeue(job) == "ok"
-        claimed = table.claim(Stage.GPU)
+        assert table.maintenance.requeue(job) == "ok"
+        claimed = table.claim(Stage.GENERATE)
         assert claimed is not None
         job = claimed.job
-        assert job.losses == loss + 1
+        assert job.lost_leases == loss + 1
     table.let_lease_run_out("job_a")
-    assert table.upkeep.requeue(job) == "exhausted"
+    assert table.maintenance.requeue(job) == "exhausted"
     assert table.status("job_a") == JobStatus.RUNNING
 
 
 def test_a_bell_is_wanted_for_waiting_jobs_only_and_not_one_for_each(table: Table) -> None:
-    assert not table.store.wants_bell(Stage.PREPARE)
+    assert not table.store.needs_wakeup(Stage.PREPARE)
     table.accept("job_a")
     table.accept("job_b")
-    assert table.store.wants_bell(Stage.PREPARE)
+    assert table.store.needs_wakeup(Stage.PREPARE)
     redis = connect(table.settings)
     redis.lpush("prepare", "a bell")
-    assert not table.store.wants_bell(Stage.PREPARE)
+    assert not table.store.needs_wakeup(Stage.PREPARE)
     table.store.heartbeat(Worker("w1", "prepare", "ready", 8, 8), {})
-    assert table.store.wants_bell(Stage.PREPARE)
+    assert table.store.needs_wakeup(Stage.PREPARE)
     redis.lpush("prepare", "another bell")
-    assert not table.store.wants_bell(Stage.PREPARE), "two jobs wait: a third bell would find nothing"
+    assert not table.store.needs_wakeup(Stage.PREPARE), "two jobs wait: a third bell would find nothing"
 
 
 def test_a_worker_that_leaves_is_off_the_list_at_once(table: Table) -> None:
-    table.store.heartbeat(Worker("w", "gpu", "ready", 4, 4), {})
+    table.store.heartbeat(Worker("w", "generate", "ready", 4, 4), {})
     assert [worker.id for worker in table.store.workers()] == ["w"]
-    table.store.heartbeat(Worker("w", "gpu", "gone", 4, 4), {})
+    table.store.heartbeat(Worker("w", "generate", "gone", 4, 4), {})
     assert table.store.workers() == []
 
 
@@ -300,7 +300,7 @@ def test_intake_is_refused_at_four_fifths_of_the_memory_while_jobs_can_end(table
         with pytest.raises(Overloaded):
             table.accept("job_b")
         assert table.store.append("job_a", job.claim, [sampled(1, 5)], tokens=1) == "ok"
-        assert table.ending.end(completed(job), expect="owner") == JobStatus.COMPLETED
+        assert table.finalizer.finalize(completed(job), expect="owner") == JobStatus.COMPLETED
     finally:
         redis.config_set("maxmemory", limit)
 
@@ -310,5 +310,5 @@ def test_without_an_epoch_nothing_is_written(table: Table) -> None:
     with pytest.raises(RecoveryNeeded):
         table.accept("job_a")
     with pytest.raises(RecoveryNeeded):
-        table.store.claim(Stage.GPU, claim=new_claim(), worker="w")
+        table.store.claim(Stage.GENERATE, claim=new_claim(), worker="w")
     assert connect(table.settings).keys("*") == []

@@ -7,19 +7,19 @@ import pytest
 import torch
 from torch.nn import functional
 
+from engine import Ended, Engine, Request, Sampling
+from engine.inputs.processor import InputBuilder
 from families import FAMILIES
-from pocket.batches import NOTHING, collate
-from pocket.beginning import begin
-from pocket.encoding import Encoder
-from pocket.example import IMAGE, Example, text, user
-from pocket.learning import Learner
-from pocket.lessons import Course, Lessons
 from pocket.model import greedy, make_image_processor, make_model, make_tokenizer
-from pocket.publish import publish
-from pocket.skills.pages import Fonts
+from pocket.tasks.example import IMAGE, Example, text, user
+from pocket.tasks.pages import Fonts
+from pocket.tasks.synthetic_dataset import Course, Lessons
+from pocket.training.batches import NOTHING, collate
+from pocket.training.encoding import Encoder
+from pocket.training.init_weights import begin
+from pocket.training.publish import publish
+from pocket.training.training_step import Learner
 from tests.unit.pocket.test_scenes import THREE
-from worker.engine import Ended, Engine, Request, Sampling
-from worker.engine.inputs import InputBuilder
 
 TOKENIZER = make_tokenizer()
 BUILDER = InputBuilder(TOKENIZER, make_image_processor(), FAMILIES["pocket"])
@@ -64,7 +64,7 @@ def test_the_loss_is_that_of_the_published_model_on_the_services_inputs(model, k
     twin.load_state_dict(model.state_dict())
     with torch.no_grad():
         judged = Learner(twin).judge(collate(examples, encoder, steps=(64, 512)))
-    assert float(judged.marks[0]) == pytest.approx(total / count, rel=1e-5)
+    assert float(judged.special_tokens[0]) == pytest.approx(total / count, rel=1e-5)
 
 
 def test_forced_tokens_are_not_learned(model) -> None:  # type: ignore[no-untyped-def]

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from pocket.model import WEIGHTS
-from pocket.publish import published
+from pocket.training.publish import published
 
 
 def train(run: Path, *more: str) -> "subprocess.CompletedProcess[str]":
     options = ("--device=cpu", "--seconds=0.5", "--plan=60", "--batch=8", "--only=talk", "--workers=0")
-    return python("pocket.train", run, *options, *more)
+    return python("pocket.training.train", run, *options, *more)
 
 
 def python(module: str, *arguments: "Path | str") -> "subprocess.CompletedProcess[str]":
@@ -34,7 +34,7 @@ def test_a_published_model_learns_on(tmp_path: Path) -> None:
     assert without.returncode == 1
     assert "goes on with --start" in without.stderr
 
-    ended = python("pocket.publish", run, folder)
+    ended = python("pocket.training.publish", run, folder)
     assert ended.returncode == 0, ended.stderr
     before, after = published(WEIGHTS), published(folder)
     assert before.keys() == after.keys()

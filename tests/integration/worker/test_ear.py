@@ -6,22 +6,22 @@ import sys
 
 import pytest
 
-from jobs.bells import ring
-from jobs.record import Stage
-from tests.fixtures.servers import Servers
-from tests.fixtures.table import Table
+from jobs.model.job import Stage
+from jobs.wakeup.notify import notify
+from testing.servers import Servers
+from testing.table import Table
 
 # The ear of a worker that hears nothing, with all waits a hundredth of the real ones; ``argv`` has what TERM does.
 WORKER = """
 import signal, sys, time
-from jobs.record import Stage
-from jobs.scripts import connect
-from jobs.settings import Settings
-from jobs.store import JobStore
-from worker import ear
+from jobs.model.job import Stage
+from jobs.table.scripts import connect
+from runtime.settings import Settings
+from jobs.table.store import JobStore
+from worker.consumer import watchdog
 
-ear.DEAF_S, ear.LOOK_S, ear.STOP_LIMIT_S = 0.45, 0.05, 0.9
-own = ear.Ear(JobStore(connect(Settings())), Stage.PREPARE, threads=1)
+watchdog.STALL_TIMEOUT_S, watchdog.LOOK_S, watchdog.STOP_LIMIT_S = 0.45, 0.05, 0.9
+own = watchdog.ConsumerWatchdog(JobStore(connect(Settings())), Stage.PREPARE, threads=1)
 
 def leave(*_):
     own.stop()
@@ -39,7 +39,7 @@ sys.exit(7)
 @pytest.mark.parametrize(("on_term", "status"), [("leaves", 0), ("stays", 1)])
 def test_a_deaf_process_ends_by_itself_or_is_ended(table: Table, servers: Servers, on_term: str, status: int) -> None:
     table.accept("job_unheard")
-    assert ring(table.store, Stage.PREPARE)
+    assert notify(table.store, Stage.PREPARE)
     ended = subprocess.run(
         [sys.executable, "-c", WORKER, on_term],
         env={**os.environ, **servers.environment()},
@@ -49,5 +49,5 @@ def test_a_deaf_process_ends_by_itself_or_is_ended(table: Table, servers: Server
         check=False,
     )
     assert ended.returncode == status, ended.stderr
-    assert "worker.deaf" in ended.stdout + ended.stderr
+    assert "consumer.stalled" in ended.stdout + ended.stderr
     assert ("stays" in ended.stdout) == (on_term == "stays")

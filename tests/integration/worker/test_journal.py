@@ -4,10 +4,10 @@ import json
 import threading
 import time
 
-from jobs.events import JournalToken
-from jobs.scripts import connect
-from tests.fixtures.table import Table
-from worker.journal import JournalWriter
+from jobs.model.events import JournalToken
+from jobs.table.scripts import connect
+from testing.table import Table
+from worker.generate.journal import JournalWriter
 
 
 def streamed(table: Table) -> list[int]:

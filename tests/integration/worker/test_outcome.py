@@ -4,15 +4,15 @@ import io
 
 from PIL import Image
 
+from engine import Ended
 from families import FAMILIES
-from jobs.blobs import job_folder
-from jobs.prepared import PreparedImage, PreparedInputs, PreparedVideo
-from jobs.record import JobStatus, Stage
-from tests.fixtures.table import Table
-from worker.engine import Ended
-from worker.outcome import Outcome, Stopped
+from jobs.model.job import JobStatus, Stage
+from jobs.model.prepared import PreparedImage, PreparedInputs, PreparedVideo
+from jobs.objects.store import job_folder
+from testing.table import Table
+from worker.generate.result_builder import Interruption, ResultBuilder
 
-MARKS = FAMILIES["pocket"].marks
+MARKS = FAMILIES["pocket"].special_tokens
 ANSWER = (
     "- red: <|begin_of_box|>[[0,0,500,500]]<|end_of_box|>\n- blue: <|begin_of_box|>[[500,500,999,999]]<|end_of_box|>"
 )
@@ -30,10 +30,10 @@ def test_boxes_come_in_pixels_and_drawn_into_their_picture(table: Table) -> None
     job = claimed.job
     png = io.BytesIO()
     Image.new("RGB", (100, 50), "white").save(png, "PNG")
-    table.blobs.put("jobs/job_a/a1-x/0.png", png.getvalue())
+    table.object_store.put("jobs/job_a/a1-x/0.png", png.getvalue())
     inputs = PreparedInputs([], (PreparedImage("jobs/job_a/a1-x/0.png", 100, 50, 2_000, 1_000),))
 
-    result = Outcome(table.blobs, MARKS).result(job, inputs, ended(ANSWER), None)
+    result = ResultBuilder(table.object_store, MARKS).result(job, inputs, ended(ANSWER), None)
     assert result.output is not None
     assert [(box["label"], box["xyxy"]) for box in result.output["boxes"]] == [
         ("red", (0, 0, 1_000, 500)),
@@ -46,7 +46,7 @@ def test_boxes_come_in_pixels_and_drawn_into_their_picture(table: Table) -> None
     ]
     key = result.media[1].key
     assert key == f"{job_folder(job.id)}/a{job.attempt}-{job.claim}/0-boxes.png", "under the worker's own claim"
-    drawn = Image.open(io.BytesIO(table.blobs.get(key)))
+    drawn = Image.open(io.BytesIO(table.object_store.get(key)))
     assert drawn.size == (100, 50)
     assert drawn.getcolors(5_000) != Image.new("RGB", (100, 50), "white").getcolors()
 
@@ -57,8 +57,10 @@ def test_pages_and_videos_are_named_and_a_stopped_job_keeps_what_it_has(table: T
     assert claimed is not None
     pages = tuple(PreparedImage("k", 9, 9, 9, 9, page=number) for number in (3, 8))
     video = PreparedVideo("v.zip", 9, 9, (0.0, 0.5), 9, 9, sheet_key="sheet.png")
-    stopped = Stopped(JobStatus.CANCELLED, "cancelled", "The job was cancelled.")
-    result = Outcome(table.blobs, MARKS).result(claimed.job, PreparedInputs([], pages, (video,)), ended("x"), stopped)
+    stopped = Interruption(JobStatus.CANCELLED, "cancelled", "The job was cancelled.")
+    result = ResultBuilder(table.object_store, MARKS).result(
+        claimed.job, PreparedInputs([], pages, (video,)), ended("x"), stopped
+    )
     assert [(medium.kind, medium.name, medium.key) for medium in result.media] == [
         ("page", "0-page-3.png", "k"),
         ("page", "1-page-8.png", "k"),

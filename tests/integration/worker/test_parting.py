@@ -2,30 +2,30 @@
 
 import threading
 
-from jobs.blobs import result_key
-from jobs.events import Event, JournalToken, tokens_data
-from jobs.logs import job_logger
-from jobs.record import JobStatus
-from jobs.result import JobResult
-from tests.fixtures.table import Table, completed
-from worker.parting import Parting
+from jobs.model.events import Event, JournalToken, tokens_data
+from jobs.model.job import JobStatus
+from jobs.model.result import JobResult
+from jobs.objects.store import result_key
+from runtime.logs import job_logger
+from testing.table import Table, completed
+from worker.settlement import JobSettler
 
 
 def test_a_job_is_handed_back_into_its_line(table: Table) -> None:
     job = table.running("job_a")
-    Parting(table.store, table.ending).hand_back(job, threading.Event(), job_logger(job), reason="drain")
+    JobSettler(table.store, table.finalizer).release(job, threading.Event(), job_logger(job), reason="drain")
     record = table.store.get("job_a")
     assert record is not None
-    assert (record.status, record.claim, record.losses) == (JobStatus.QUEUED, "", 0)
+    assert (record.status, record.claim, record.lost_leases) == (JobStatus.QUEUED, "", 0)
 
 
 def test_a_job_that_was_cancelled_meanwhile_ends_instead_with_what_it_made(table: Table) -> None:
     job = table.running("job_a")
     tokens = tokens_data([JournalToken(7, False), JournalToken(8, False)], "thinking", " so far", 2)
     table.store.append("job_a", job.claim, [Event(1, "tokens", tokens)], tokens=2)
-    table.ending.cancel(job)
-    Parting(table.store, table.ending).hand_back(job, threading.Event(), job_logger(job), reason="drain")
-    result = JobResult.from_json(table.blobs.get(result_key("job_a")))
+    table.finalizer.cancel(job)
+    JobSettler(table.store, table.finalizer).release(job, threading.Event(), job_logger(job), reason="drain")
+    result = JobResult.from_json(table.object_store.get(result_key("job_a")))
     assert table.status("job_a") == result.status == JobStatus.CANCELLED
     assert result.output is not None
     assert result.output["thinking"] == "so far"
@@ -35,8 +35,10 @@ def test_a_job_that_was_cancelled_meanwhile_ends_instead_with_what_it_made(table
 def test_an_end_is_not_tried_for_ever(table: Table) -> None:
     job, lost = table.running("job_a"), threading.Event()
     lost.set()
-    assert not Parting(table.store, table.ending).end(completed(job), lost, job_logger(job))
-    assert not Parting(table.store, table.ending, patience_s=0).end(completed(job), threading.Event(), job_logger(job))
+    assert not JobSettler(table.store, table.finalizer).settle(completed(job), lost, job_logger(job))
+    assert not JobSettler(table.store, table.finalizer, timeout_s=0).settle(
+        completed(job), threading.Event(), job_logger(job)
+    )
     assert table.status("job_a") == JobStatus.RUNNING
-    assert Parting(table.store, table.ending).end(completed(job), threading.Event(), job_logger(job))
+    assert JobSettler(table.store, table.finalizer).settle(completed(job), threading.Event(), job_logger(job))
     assert table.status("job_a") == JobStatus.COMPLETED

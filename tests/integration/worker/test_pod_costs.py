@@ -8,15 +8,15 @@ import sys
 import httpx
 import pytest
 
-from jobs.figures import WorkerFigures
-from tests.fixtures.http_server import HttpServer
-from worker.pod_costs import COST, PodCosts
+from jobs.table.stats import WorkerStats
+from testing.http_server import HttpServer
+from worker.pod_deletion_cost import COST, PodCosts
 
 PATH = "/api/v1/namespaces/ours/pods/"
 
 
-def worker(pod: str, *, slots: int, free: int) -> WorkerFigures:
-    return WorkerFigures(f"{pod}:7:a1b2c3", "gpu", "ready", slots, free, {})
+def worker(pod: str, *, slots: int, free: int) -> WorkerStats:
+    return WorkerStats(f"{pod}:7:a1b2c3", "generate", "ready", slots, free, {})
 
 
 def test_busy_pods_cost_their_jobs_and_only_changes_are_told(http_server: HttpServer) -> None:
@@ -43,7 +43,7 @@ def test_busy_pods_cost_their_jobs_and_only_changes_are_told(http_server: HttpSe
 def test_outside_of_a_cluster_it_says_what_is_missing(host: str, told: str) -> None:
     environment = {**os.environ, "KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": "443"}
     ended = subprocess.run(
-        [sys.executable, "-m", "worker.pod_costs"],
+        [sys.executable, "-m", "worker.pod_deletion_cost"],
         env=environment,
         capture_output=True,
         text=True,

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from api.body import parse
+from api.middleware.json_body import parse
 
 
 @pytest.mark.parametrize(

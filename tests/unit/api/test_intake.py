@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from api.intake import keyed_job_id
-from api.media import decode_data_url
+from api.intake.media import decode_data_url
+from api.intake.service import keyed_job_id
 from jobs.errors import Invalid
 
 

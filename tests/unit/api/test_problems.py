@@ -3,13 +3,13 @@
 import re
 from pathlib import Path
 
-from api.problems import page
-from jobs.failures import FAILURES
+from api.errors.catalog import page
+from jobs.model.failure_codes import FAILURES
 
 ROOT = Path(__file__).parents[3]
 CODES = (
     r'(?:JobFailed|MediaError|SequenceError)\(\s*"(\w+)"',
-    r'(?:_fail|Stopped)\([\w., ]*?"(\w+)"',
+    r'(?:_fail|Interruption)\([\w., ]*?"(\w+)"',
     r'\bcode = "(\w+)"',
     r'code, message = "(\w+)"',
     r'JobStatus\.\w+, "(\w+)"',
@@ -24,7 +24,8 @@ def test_the_page_is_what_the_code_says() -> None:
 def test_every_code_that_a_job_may_fail_with_is_explained() -> None:
     used = {
         code
-        for path in (ROOT / "worker").rglob("*.py")
+        for folder in ("engine", "worker")
+        for path in (ROOT / folder).rglob("*.py")
         for pattern in CODES
         for code in re.findall(pattern, path.read_text("utf-8"), re.MULTILINE)
     }

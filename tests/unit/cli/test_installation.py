@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.errors import AlreadyRunning, CannotStart
-from cli.installation import Installation
+from cli.client.errors import AlreadyRunning, CannotStart
+from cli.local.installation import Installation
 
 
 @pytest.fixture

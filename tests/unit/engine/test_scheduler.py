@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.core.block_pool import BLOCK_TOKENS, BlockPool, blocks_for
+from engine.core.scheduler import Plan, Scheduler
+from engine.core.sequence import Sequence
+from engine.core.thinking import StagedGeneration
+from engine.core.tokenizer_info import Vocabulary
+from engine.events import Token
 from families import FAMILIES
 from pocket.model import make_tokenizer
-from worker.engine.cache import BLOCK_TOKENS, BlockPool, blocks_for
-from worker.engine.events import Token
-from worker.engine.scheduler import Plan, Scheduler
-from worker.engine.sequence import Sequence
-from worker.engine.thinking import StagedGeneration
-from worker.engine.vocabulary import Vocabulary
 
 
 @cache

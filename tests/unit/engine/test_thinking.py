@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
+from engine.core.thinking import LOOP_FIRST, StagedGeneration, ends_in_loop
+from engine.core.tokenizer_info import Vocabulary
+from engine.errors import SequenceError
+from engine.events import Stage, Token
 from families import FAMILIES
-from worker.engine.errors import SequenceError
-from worker.engine.events import Stage, Token
-from worker.engine.thinking import LOOP_FIRST, StagedGeneration, ends_in_loop
-from worker.engine.vocabulary import Vocabulary
 
 POCKET = FAMILIES["pocket"]
 
@@ -158,8 +158,8 @@ def test_closed_thinking_cannot_be_opened_again(vocabulary: Vocabulary) -> None:
 
 def test_marks_come_from_the_tokenizer(vocabulary: Vocabulary) -> None:
     """SGLang's processor has GLM-4.5's ids written down, which are others than GLM-4.1V's."""
-    assert vocabulary.decode([vocabulary.marks.think_open]) == "<think>"
-    assert vocabulary.marks.think_open < 1_100, "the pocket vocabulary is small; no published id fits into it"
+    assert vocabulary.decode([vocabulary.special_tokens.think_open]) == "<think>"
+    assert vocabulary.special_tokens.think_open < 1_100, "the pocket vocabulary is small; no published id fits into it"
 
 
 def test_a_model_that_ends_without_an_answer_is_asked_for_one_once(vocabulary: Vocabulary) -> None:

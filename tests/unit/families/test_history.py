@@ -2,7 +2,7 @@ import pytest
 
 from families import FAMILIES, answer_in, answer_of
 
-MARKS = FAMILIES["pocket"].marks
+MARKS = FAMILIES["pocket"].special_tokens
 
 
 @pytest.mark.parametrize(

@@ -4,39 +4,39 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.autoscale import Plan, decide
-from jobs.figures import HORIZONS_S, Figures, Lane, StageFigures, WorkerFigures
-from jobs.record import Stage
+from jobs.model.job import Stage
+from jobs.scaling import Plan, decide
+from jobs.table.stats import HORIZONS_S, QueueStats, ServiceStats, StageStats, WorkerStats
 
 PLAN = Plan(wait_s=60, startup_s=180, idle_s=300)
 
 
-def workers(*states: str, busy: int = 0, slots: int = 8) -> tuple[WorkerFigures, ...]:
+def workers(*states: str, busy: int = 0, slots: int = 8) -> tuple[WorkerStats, ...]:
     return tuple(
-        WorkerFigures(f"w{number}", "gpu", state, slots, slots - 1 if number < busy else slots, {})
+        WorkerStats(f"w{number}", "generate", state, slots, slots - 1 if number < busy else slots, {})
         for number, state in enumerate(states)
     )
 
 
-def figures(
+def stats(
     waiting: int = 0,
     *,
     held: int = 0,
     arrivals: float = 0.0,
-    present: tuple[WorkerFigures, ...] = (),
+    present: tuple[WorkerStats, ...] = (),
     preparing: int = 0,
     job_s: float = 20.0,
     must_start: dict[int, int] | None = None,
-) -> Figures:
+) -> ServiceStats:
     """A worker with 8 slots does 0.4 jobs of 20 s a second."""
-    nothing = StageFigures({"default": Lane(preparing, 0)}, 0, 0, 1, 1, ())
-    gpu = StageFigures({"default": Lane(waiting, 0)}, held, arrivals, job_s, 8, present)
+    nothing = StageStats({"default": QueueStats(preparing, 0)}, 0, 0, 1, 1, ())
+    gpu = StageStats({"default": QueueStats(waiting, 0)}, held, arrivals, job_s, 8, present)
     horizons = dict.fromkeys(HORIZONS_S, 0) | (must_start or {})
-    return Figures({Stage.PREPARE: nothing, Stage.GPU: gpu}, 1, horizons, 0, 0, 0, 0, 0, 0, {})
+    return ServiceStats({Stage.PREPARE: nothing, Stage.GENERATE: gpu}, 1, horizons, 0, 0, 0, 0, 0, 0, {})
 
 
 def wanted(**case: object) -> tuple[int, str]:
-    decision = decide(Stage.GPU, figures(**case), PLAN)  # type: ignore[arg-type]
+    decision = decide(Stage.GENERATE, stats(**case), PLAN)  # type: ignore[arg-type]
     return decision.wanted, decision.reason
 
 
@@ -60,7 +60,7 @@ def test_workers_with_jobs_are_never_given_up() -> None:
 
 def test_a_backlog_that_is_done_before_help_could_come_wants_no_help() -> None:
     # 60 jobs at 0.4 a second: 150 s, and help needs 180 s.
-    one = decide(Stage.GPU, figures(60, held=8, present=workers("ready", busy=1)), PLAN)
+    one = decide(Stage.GENERATE, stats(60, held=8, present=workers("ready", busy=1)), PLAN)
     assert (one.wanted, one.backlog_s) == (1, pytest.approx(150))
 
 
@@ -86,10 +86,10 @@ def test_a_worker_stays_warm_while_the_next_job_is_expected_soon() -> None:
 
 
 def test_deadlines_ask_for_more_than_the_backlog() -> None:
-    case = figures(100, held=8, present=workers("ready", busy=1), must_start={300: 100, 900: 100, 3600: 100})
+    case = stats(100, held=8, present=workers("ready", busy=1), must_start={300: 100, 900: 100, 3600: 100})
     patient = replace(PLAN, wait_s=3600)
-    relaxed = decide(Stage.GPU, replace(case, must_start=dict.fromkeys(HORIZONS_S, 0)), patient)
-    pressed = decide(Stage.GPU, case, patient)
+    relaxed = decide(Stage.GENERATE, replace(case, must_start=dict.fromkeys(HORIZONS_S, 0)), patient)
+    pressed = decide(Stage.GENERATE, case, patient)
     assert pressed.reason == "deadlines"
     assert pressed.wanted > relaxed.wanted
 
@@ -100,6 +100,6 @@ def test_no_figure_breaks_it() -> None:
             for job_s in (0.0, 0.001, 10_000.0):
                 for present in ((), workers("starting"), workers("ready", slots=0), workers(*["ready"] * 50, busy=50)):
                     decision = decide(
-                        Stage.GPU, figures(waiting, arrivals=arrivals, job_s=job_s, present=present), PLAN
+                        Stage.GENERATE, stats(waiting, arrivals=arrivals, job_s=job_s, present=present), PLAN
                     )
                     assert decision.wanted >= sum(worker.is_busy for worker in present)

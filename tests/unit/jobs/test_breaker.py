@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from jobs.breaker import PAUSE_S, Breaker
+from runtime.circuit_breaker import PAUSE_S, Breaker
 
 
 def fail(breaker: Breaker) -> None:

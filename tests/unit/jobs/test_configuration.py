@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.configuration import groups, page
-from jobs.settings import Settings
+from runtime.settings import Settings
+from runtime.settings_doc import groups, page
 
 ROOT = Path(__file__).parents[3]
 

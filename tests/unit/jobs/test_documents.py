@@ -1,17 +1,17 @@
 """What is written to the object store by one process is read by another."""
 
-from jobs.prepared import PreparedImage, PreparedInputs
-from jobs.record import JobStatus
-from jobs.request import Callback, JobRequest
-from jobs.result import JobResult, StoredMedia
-from jobs.usage import Usage
+from jobs.model.job import JobStatus
+from jobs.model.prepared import PreparedImage, PreparedInputs
+from jobs.model.request import Callback, JobRequest
+from jobs.model.result import JobResult, StoredMedia
+from jobs.model.usage import Usage
 
 
 def test_a_request_is_read_as_it_was_written() -> None:
     request = JobRequest(
         id="job_a",
         tenant="t",
-        lane="default",
+        priority="default",
         created_ms=1,
         expires_ms=2,
         fingerprint="f",

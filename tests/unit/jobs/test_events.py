@@ -1,4 +1,4 @@
-from jobs.events import Event, Journal, JournalToken, tokens_data
+from jobs.model.events import Event, Journal, JournalToken, tokens_data
 
 
 def tokens(seq: int, *pairs: tuple[int, bool]) -> Event:

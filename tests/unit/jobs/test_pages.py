@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.pages import PageSelection
+from jobs.model.page_ranges import PageSelection
 
 
 @pytest.mark.parametrize(

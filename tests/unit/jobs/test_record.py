@@ -1,21 +1,28 @@
-from jobs.record import MOVES, TERMINAL, Job, JobStatus
+from jobs.model.job import TERMINAL, TRANSITIONS, Job, JobStatus
 
 
 def test_every_status_has_its_moves_and_terminal_ones_have_none() -> None:
-    assert set(MOVES) == set(JobStatus)
+    assert set(TRANSITIONS) == set(JobStatus)
     assert {JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED} == TERMINAL
 
 
 def test_every_status_can_be_reached_and_left_for_an_end() -> None:
     reached, frontier = {JobStatus.PREPARING}, {JobStatus.PREPARING}
     while frontier:
-        frontier = {move for status in frontier for move in MOVES[status]} - reached
+        frontier = {move for status in frontier for move in TRANSITIONS[status]} - reached
         reached |= frontier
     assert reached == set(JobStatus)
 
 
 def test_a_record_reads_what_redis_holds_and_treats_the_rest_as_not_yet() -> None:
-    fields = {"tenant": "t", "status": "running", "stage": "gpu", "lane": "low", "attempt": "2", "created": "17"}
+    fields = {
+        "tenant": "t",
+        "status": "running",
+        "stage": "generate",
+        "priority": "low",
+        "attempt": "2",
+        "created": "17",
+    }
     job = Job.from_hash("job_a", fields)
     assert (job.status, job.attempt, job.created_ms) == (JobStatus.RUNNING, 2, 17)
-    assert (job.claim, job.losses, job.cancel, job.ended_ms) == ("", 0, False, 0)
+    assert (job.claim, job.lost_leases, job.cancel, job.ended_ms) == ("", 0, False, 0)

@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from families import FAMILIES
-from tests.fixtures.documents import deck, page_color, pdf, scanned_pdf, zip_bomb
-from tests.fixtures.http_server import HttpServer
-from worker import sandbox
-from worker.media.document import open_document, render_page
-from worker.media.errors import MediaError
-from worker.media.image import NormalisedImage
-from worker.media.kind import document_kind
-from worker.media.office import find_office
+from testing.documents import deck, page_color, pdf, scanned_pdf, zip_bomb
+from testing.http_server import HttpServer
+from worker.prepare.media.document import open_document, render_page
+from worker.prepare.media.document_kind import document_kind
+from worker.prepare.media.errors import MediaError
+from worker.prepare.media.image import NormalisedImage
+from worker.prepare.media.office import find_office
+from worker.prepare.sandbox import process
 
 BOUNDS = FAMILIES["glm-4.1v-thinking"].images
 
@@ -33,7 +33,7 @@ def opened(content: bytes, folder: Path) -> tuple[Path, int]:
         path, pages = open_document(source, scratch)
         return [str(path), pages]
 
-    path, pages = sandbox.run(work, folder=folder, limit_s=100, memory_bytes=4 * 2**30, starts_programs=True)
+    path, pages = process.run(work, folder=folder, limit_s=100, memory_bytes=4 * 2**30, starts_programs=True)
     return Path(path), pages
 
 

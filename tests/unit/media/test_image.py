@@ -13,8 +13,8 @@ from PIL import Image
 from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
 
 from families import FAMILIES
-from worker.media.errors import MediaError
-from worker.media.image import NormalisedImage, normalise
+from worker.prepare.media.errors import MediaError
+from worker.prepare.media.image import NormalisedImage, normalise
 
 BOUNDS = FAMILIES["pocket"].images
 RED, BLUE = (220, 20, 30), (20, 30, 220)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from worker.media.overlay import annotated
+from worker.generate.annotate import annotated
 
 
 def drawn(size: tuple[int, int], *boxes: tuple[tuple[float, ...], str | None]) -> np.ndarray:

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from families import FAMILIES
-from tests.fixtures.videos import BLUE, RED, clip, write
-from worker.media.errors import MediaError
-from worker.media.video import NormalisedVideo, normalise_video
+from testing.videos import BLUE, RED, clip, write
+from worker.prepare.media.errors import MediaError
+from worker.prepare.media.video import NormalisedVideo, normalise_video
 
 BOUNDS = FAMILIES["pocket"].videos
 EVERY_HALF = [0, 0.52, 1, 1.52]

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pocket.data import FILE, BadExample, read, write
-from pocket.example import IMAGE, Example, text, user
-from pocket.given import Given
-from pocket.lessons import Course, Lessons
-from pocket.skills.film import film
-from pocket.skills.pages import Fonts
+from pocket.tasks.data import FILE, BadExample, read, write
+from pocket.tasks.example import IMAGE, Example, text, user
+from pocket.tasks.file_dataset import Given
+from pocket.tasks.pages import Fonts
+from pocket.tasks.synthetic_dataset import Course, Lessons
+from pocket.tasks.video import film
 
 GOOD = {
     "messages": [
@@ -43,7 +43,7 @@ def frames(example: Example) -> list[np.ndarray]:
 
 
 def test_the_published_form_is_read(tmp_path: Path) -> None:
-    """GLM-V's own: line breaks inside the marks, no fields of ours."""
+    """GLM-V's own: line breaks inside the special_tokens, no fields of ours."""
     (tmp_path / FILE).write_text(json.dumps([GOOD]), "utf-8")
     (example,) = read(tmp_path / FILE)
     assert (example.thought.strip(), example.answer) == ("One.", "1")

@@ -1,6 +1,6 @@
 import pytest
 
-from pocket.judging import is_right, overlap, overlaps
+from pocket.eval.scoring import is_right, overlap, overlaps
 
 OPEN, CLOSE = "<|begin_of_box|>", "<|end_of_box|>"
 

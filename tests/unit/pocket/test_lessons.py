@@ -4,9 +4,9 @@ import argparse
 
 import pytest
 
-from pocket.lessons import Course, Lessons
-from pocket.skills.pages import Fonts
-from pocket.train import shares
+from pocket.tasks.pages import Fonts
+from pocket.tasks.synthetic_dataset import Course, Lessons
+from pocket.training.train import shares
 
 
 def test_lessons_come_as_often_as_they_are_asked_for() -> None:

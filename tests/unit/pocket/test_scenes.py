@@ -5,17 +5,17 @@ import random
 import numpy as np
 import pytest
 
-from pocket.drawing import PLAIN
-from pocket.example import Ask
-from pocket.lessons import FULL, SMALL, crowd_for
-from pocket.scenes import Crowd, Scene, in_reading_order, new_scene
-from pocket.skills.asking import ASKING
-from pocket.skills.counting import count, describe, exists
-from pocket.skills.finding import locate, place
-from pocket.skills.telling import box_of
-from pocket.spots import SIDE
-from pocket.things import new_thing
-from pocket.words import COLORS, SHAPES, Kind
+from pocket.tasks.aux_targets import SIDE
+from pocket.tasks.counting import count, describe, exists
+from pocket.tasks.example import Ask
+from pocket.tasks.grounding import locate, place
+from pocket.tasks.reasoning_trace import box_of
+from pocket.tasks.scene_questions import ASKING
+from pocket.tasks.synthetic_dataset import FULL, SMALL, crowd_for
+from pocket.world.lexicon import COLORS, SHAPES, Kind
+from pocket.world.objects import new_thing
+from pocket.world.render import PLAIN
+from pocket.world.scenes import Crowd, Scene, in_reading_order, new_scene
 
 SIZE = (336, 224)
 

@@ -5,8 +5,8 @@ import random
 import numpy as np
 import torch
 
-from pocket.skills.pages import Fonts, pages
-from pocket.spots import COLUMNS, NAMES, PAINTS, SIDE, UNKNOWN, WIDTHS, cells, judge, spots_of
+from pocket.tasks.aux_targets import COLUMNS, NAMES, PAINTS, SIDE, UNKNOWN, WIDTHS, cells, judge, spots_of
+from pocket.tasks.pages import Fonts, pages
 from tests.unit.pocket.test_scenes import SIZE, THREE
 
 COLUMNS_OF_CELLS, ROWS = SIZE[0] // SIDE, SIZE[1] // SIDE

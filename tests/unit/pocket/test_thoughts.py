@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from pocket.skills.film import film
-from pocket.skills.finding import ABSENT, NONE, attribute, locate
-from pocket.skills.pages import Fonts, compared, pages
-from pocket.skills.pictures import among
-from pocket.words import COLORS, ORDINALS, SHAPES
+from pocket.tasks.grounding import ABSENT, NONE, attribute, locate
+from pocket.tasks.pages import Fonts, compared, pages
+from pocket.tasks.pictures import among
+from pocket.tasks.video import film
+from pocket.world.lexicon import COLORS, ORDINALS, SHAPES
 from tests.unit.pocket.test_scenes import THREE
 
 RNG_SEEDS = range(120)

@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 
-from pocket.vector import redrawn
+from pocket.world.render_svg import redrawn
 from tests.unit.pocket.test_scenes import SIZE, THREE, scene_of
 
 

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from families import FAMILIES
-from jobs.prepared import PreparedImage
-from worker.boxes import MAX_BOXES, Box, boxes_in
+from jobs.model.prepared import PreparedImage
+from worker.generate.boxes import MAX_BOXES, Box, boxes_in
 
-MARKS = FAMILIES["glm-4.1v-thinking"].marks
+MARKS = FAMILIES["glm-4.1v-thinking"].special_tokens
 OPEN, CLOSE = MARKS.box_open, MARKS.box_close
 ONE = (PreparedImage("k", 336, 168, 2_000, 1_000),)
 TWO = (*ONE, PreparedImage("k", 100, 100, 400, 400))

@@ -14,14 +14,14 @@ from typing import Any
 import psutil
 import pytest
 
-from worker import landlock, sandbox
-from worker.media.errors import MediaError
+from worker.prepare.media.errors import MediaError
+from worker.prepare.sandbox import landlock, process
 
 MEMORY = 4 * 2**30
 
 
 def run(work: Any, *, folder: Path = Path("/nowhere"), limit_s: float = 20, memory_bytes: int = MEMORY) -> Any:
-    return sandbox.run(work, folder=folder, limit_s=limit_s, memory_bytes=memory_bytes)
+    return process.run(work, folder=folder, limit_s=limit_s, memory_bytes=memory_bytes)
 
 
 def code_of(work: Any, **limits: Any) -> str:
@@ -80,7 +80,7 @@ def test_what_it_started_ends_with_the_worker(tmp_path: Path) -> None:
     if worker == 0:
         with suppress(BaseException):
             script = "sleep 300 & echo $! > pid.new; mv pid.new pid; wait"
-            sandbox.run(
+            process.run(
                 lambda: subprocess.run(["sh", "-c", script], cwd=tmp_path, check=False),
                 folder=tmp_path,
                 limit_s=60,

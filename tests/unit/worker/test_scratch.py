@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.scratch import scratch, sweep
+from worker.prepare.scratch import scratch, sweep
 
 
 @pytest.fixture(autouse=True)

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from jobs.deliveries import DueDelivery
-from worker.delivery import JITTER, WAITS_S, next_wait_s, retry_after_s, verdict
-from worker.webhook import MAX_BODY_BYTES, webhook_body
+from jobs.table.deliveries import DueDelivery
+from worker.keeper.delivery.deliverer import JITTER, WAITS_S, next_wait_s, retry_after_s, verdict
+from worker.keeper.delivery.webhook import MAX_BODY_BYTES, webhook_body
 
-DUE = DueDelivery("evt_job_a_job.completed", "job_a", "job.completed", 0, 5)
+DUE = DueDelivery("evt_job_a_completed", "job_a", "job.completed", 0, 5)
 
 
 def job(thinking: str, answer: str = "four", metadata: dict[str, str] | None = None) -> dict[str, object]:

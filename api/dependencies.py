@@ -1,0 +1,86 @@
+"""What the routes work with: the clients of one process, made once."""
+
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from api.intake.media import MediaIntake
+from api.intake.service import Intake
+from api.middleware.auth import Authenticator
+from api.middleware.rate_limit import Rates
+from api.streaming.event_hub import EventHub
+from jobs.lifecycle.finalize import JobFinalizer
+from jobs.model.usage import UsageLedger
+from jobs.objects.archive import EventArchive
+from jobs.objects.store import ObjectStore
+from jobs.objects.uploads import Uploads
+from jobs.table.deliveries import Deliveries
+from jobs.table.listing import JobIndex
+from jobs.table.scripts import connect
+from jobs.table.stats import StatsReader
+from jobs.table.store import JobStore
+from jobs.tenants.api_keys import Keys
+from jobs.tenants.webhook_secrets import WebhookSecrets
+from runtime.settings import Settings
+
+REDIS_PATIENCE_S = 0.7
+BLOBS_PATIENCE_S = 1.5
+"""A server that is gone is a 503 within two seconds: one try of the object store, two short ones of Redis."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """They connect when they are first used."""
+
+    settings: Settings
+    store: JobStore
+    index: JobIndex
+    object_store: ObjectStore
+    intake: Intake
+    finalizer: JobFinalizer
+    archive: EventArchive
+    uploads: Uploads
+    deliveries: Deliveries
+    secrets: WebhookSecrets
+    usage: UsageLedger
+    stats: StatsReader
+    keys: Keys
+    doorkeeper: Authenticator | None
+    hub: EventHub
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Services":
+        redis = connect(settings, timeout_s=REDIS_PATIENCE_S, is_shared=True)
+        object_store = ObjectStore(settings, timeout_s=BLOBS_PATIENCE_S, tries=1, is_shared=True)
+        store, index, uploads, keys = (
+            JobStore(redis),
+            JobIndex(redis),
+            Uploads(object_store, settings),
+            Keys(redis, object_store),
+        )
+        has_keys = settings.auth == "keys"
+        media = MediaIntake(object_store, uploads, settings)
+        return cls(
+            settings=settings,
+            store=store,
+            index=index,
+            object_store=object_store,
+            intake=Intake(store, index, object_store, media, settings),
+            finalizer=JobFinalizer(store, object_store, retention_days=settings.retention_days),
+            archive=EventArchive(store, object_store),
+            uploads=uploads,
+            deliveries=Deliveries(redis),
+            secrets=WebhookSecrets(object_store, settings),
+            usage=UsageLedger(redis),
+            stats=StatsReader(redis),
+            keys=keys,
+            doorkeeper=Authenticator(keys, Rates(settings, timeout_s=REDIS_PATIENCE_S)) if has_keys else None,
+            hub=EventHub(settings),
+        )
+
+
+async def services(request: Request) -> Services:
+    """A dependency. Async, because FastAPI would run it in a thread otherwise."""
+    found = request.app.state.services
+    assert isinstance(found, Services)
+    return found

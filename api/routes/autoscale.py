@@ -1,0 +1,39 @@
+"""``/v1/autoscale``: how many workers each stage wants, for KEDA and whoever else starts machines."""
+
+from collections import Counter
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+
+from api.dependencies import Services, services
+from api.errors.catalog import PROBLEMS
+from api.middleware.auth import caller, documented
+from api.schemas.replies import AutoscaleReply
+from jobs.model.job import Stage
+from jobs.scaling import Plan, decide
+from jobs.tenants.api_keys import ApiKey
+
+router = APIRouter(prefix="/v1/autoscale", tags=["operation"], dependencies=[documented], responses=PROBLEMS)
+
+
+@router.get("", response_model=AutoscaleReply)
+def get_autoscale(
+    _key: Annotated[ApiKey, Depends(caller)], service: Annotated[Services, Depends(services)]
+) -> dict[str, Any]:
+    """Workers wanted by stage, and why. Counts are of the whole service; no tenant is named."""
+    stats = service.stats.read()
+    reply = {}
+    for stage in Stage:
+        found, decision = stats.stages[stage], decide(stage, stats, Plan.of(stage, service.settings))
+        reply[stage.value] = {
+            "wanted": decision.wanted,
+            "reason": decision.reason,
+            "backlog_seconds": round(decision.backlog_s, 1),
+            "jobs_per_second_per_worker": round(decision.jobs_per_s, 4),
+            "arrivals_per_second": round(found.arrivals_per_s, 4),
+            "waiting": found.waiting,
+            "held": found.held,
+            "workers": Counter(worker.state for worker in found.workers),
+            "busy": sum(worker.is_busy for worker in found.workers),
+        }
+    return reply

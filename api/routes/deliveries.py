@@ -1,0 +1,73 @@
+"""``/v1/jobs/{id}/deliveries``, ``/v1/webhook_deliveries``: where webhooks and copies of results went; once more."""
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path
+
+from api.dependencies import Services, services
+from api.errors.catalog import PROBLEMS
+from api.middleware.auth import caller, documented
+from api.middleware.json_body import JsonRoute
+from api.schemas.replies import DeliveryList, DeliveryReply
+from jobs.errors import DeliveryNotFound
+from jobs.model.public_job import find_job
+from jobs.objects.store import ObjectMissing
+from jobs.table.deliveries import Delivery, test_event_key
+from jobs.tenants.api_keys import ApiKey
+
+Caller = Annotated[ApiKey, Depends(caller)]
+Service = Annotated[Services, Depends(services)]
+JobId = Annotated[str, Path(max_length=64, examples=["job_01K9ZXV4T8Q2M6R0C5B7N3D1FG"])]
+DeliveryId = Annotated[str, Path(max_length=128, examples=["evt_job_01K9ZXV4T8Q2M6R0C5B7N3D1FG_completed"])]
+
+router = APIRouter(
+    prefix="/v1", tags=["webhooks"], dependencies=[documented], responses=PROBLEMS, route_class=JsonRoute
+)
+
+
+@router.get("/jobs/{job_id}/deliveries", response_model=DeliveryList)
+def list_deliveries(job_id: JobId, key: Caller, service: Service) -> dict[str, Any]:
+    """A job's webhook and copies of its result, each with every attempt; none before the job has ended."""
+    job = find_job(service.store, job_id, tenant=key.tenant)
+    return {"data": [_shown(delivery) for delivery in service.deliveries.of_job(job.id)]}
+
+
+@router.post(
+    "/jobs/{job_id}/deliveries/{delivery_id}/redeliver", status_code=HTTPStatus.ACCEPTED, response_model=DeliveryReply
+)
+def redeliver(job_id: JobId, delivery_id: DeliveryId, key: Caller, service: Service) -> dict[str, Any]:
+    """Send it once more: now, under the same id, and on the whole schedule if it fails."""
+    find_job(service.store, job_id, tenant=key.tenant)
+    delivery = service.deliveries.find(delivery_id)
+    if delivery is None or delivery.job_id != job_id or not service.deliveries.redeliver(delivery_id):
+        raise DeliveryNotFound
+    return _shown(service.deliveries.find(delivery_id) or delivery)
+
+
+@router.get("/webhook_deliveries/{delivery_id}", response_model=DeliveryReply)
+def get_delivery(delivery_id: DeliveryId, key: Caller, service: Service) -> dict[str, Any]:
+    """A delivery by its event's id, that of a test event too."""
+    delivery = service.deliveries.find(delivery_id)
+    if delivery is None or _owner(service, delivery) != key.tenant:
+        raise DeliveryNotFound
+    return _shown(delivery)
+
+
+def _shown(delivery: Delivery) -> dict[str, Any]:
+    return {
+        "id": delivery.id,
+        "event_type": delivery.event,
+        "state": delivery.state,
+        "attempts": delivery.attempts,
+    }
+
+
+def _owner(service: Services, delivery: Delivery) -> str | None:
+    if delivery.job_id:
+        job = service.store.get(delivery.job_id)
+        return job.tenant if job else None
+    try:
+        return str(service.object_store.get_json(test_event_key(delivery.id))["tenant"])
+    except ObjectMissing:
+        return None

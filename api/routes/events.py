@@ -1,0 +1,136 @@
+"""``GET /v1/jobs/{id}/events``: what happens to a job, as server-sent events.
+
+Events of the stream carry its sequence number as their id, so ``Last-Event-ID`` goes on behind any of them, on any api
+process, and behind the job's end too. ``job.status`` tells of the present, has no id and is never repeated.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import structlog
+from fastapi import APIRouter, Depends, Header, Query
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import SendTimeoutError
+from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
+
+from api.dependencies import Services, services
+from api.errors.catalog import PROBLEMS
+from api.middleware.auth import caller, documented
+from api.streaming.event_hub import Reader, State
+from jobs.errors import Invalid, Problem
+from jobs.model.events import Event
+from jobs.model.job import Job, JobStatus
+from jobs.model.public_job import find_job, read_request
+from jobs.tenants.api_keys import ApiKey
+
+PING_S = 15
+SEND_LIMIT_S = 30.0
+"""A client that takes nothing for so long is cut off."""
+
+log = structlog.get_logger(__name__)
+
+
+class Stream(EventSourceResponse):
+    """Ends without an error when its reader is cut off; the socket's own time limit frees the connection."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            log.info("stream.cut_off", path=scope["path"])
+
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[documented], responses=PROBLEMS)
+
+DOCUMENT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The stream: `job.status`, `job.started`, `thinking.delta`, `answer.delta`, and one of "
+        "`job.completed`, `job.failed`, `job.cancelled`, `job.expired`, behind which it ends.",
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "string"},
+                "example": 'id: 2\nevent: thinking.delta\ndata: {"text": "The bars", "thinking_tokens": 2, '
+                '"budget_tokens": 2048}\n\n',
+            }
+        },
+    }
+}
+
+
+@router.get("/{job_id}/events", response_class=EventSourceResponse, responses=DOCUMENT)
+async def stream_events(
+    job_id: str,
+    key: Annotated[ApiKey, Depends(caller)],
+    service: Annotated[Services, Depends(services)],
+    last_event_id: Annotated[str | None, Header()] = None,
+    after: Annotated[int | None, Query(ge=0, le=2**53)] = None,
+) -> EventSourceResponse:
+    """Follow a job. `Last-Event-ID`, or `after`, names the last event that you have."""
+    position = after if after is not None else _position(last_event_id)
+    job = await run_in_threadpool(find_job, service.store, job_id, tenant=key.tenant)
+    request = await run_in_threadpool(read_request, service.object_store, job_id)
+    if job.status.is_terminal:
+        events = await run_in_threadpool(service.archive.read, job_id, after=position)
+        frames = _replayed(job, events, request.thinking_budget)
+    else:
+        frames = _followed(service, service.hub.join(job.id, after=position), job, request.thinking_budget)
+    return Stream(
+        frames,
+        ping=PING_S,
+        send_timeout=SEND_LIMIT_S,
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _replayed(job: Job, events: list[Event], budget: int) -> AsyncIterator[ServerSentEvent]:
+    for event in events:
+        yield _frame(job, event, budget)
+
+
+async def _followed(service: Services, reader: Reader, job: Job, budget: int) -> AsyncIterator[ServerSentEvent]:
+    try:
+        async for item in reader.items():
+            if isinstance(item, Event):
+                yield _frame(job, item, budget)
+            else:
+                yield _state_frame(job, item)
+    finally:
+        service.hub.leave(reader)
+
+
+def _frame(job: Job, event: Event, budget: int) -> ServerSentEvent:
+    kind, data = _public(job, event, budget)
+    return ServerSentEvent(json.dumps(data, ensure_ascii=False), event=kind, id=str(event.seq))
+
+
+def _state_frame(job: Job, state: State) -> ServerSentEvent:
+    data: dict[str, Any] = {"job_id": job.id, "status": state.status, "position": state.position, "media": None}
+    if state.status == JobStatus.PREPARING and state.progress:
+        done, _, total = state.progress.partition("/")
+        data["media"] = {"ready": int(done), "all": int(total)}
+    return ServerSentEvent(json.dumps(data), event="job.status")
+
+
+def _public(job: Job, event: Event, budget: int) -> tuple[str, dict[str, Any]]:
+    if event.type == "started":
+        restarted = bool(event.data.get("restarted"))
+        return "job.started", {"job_id": job.id, "attempt": event.data["attempt"], "restarted": restarted}
+    if event.type == "tokens":
+        data = {"text": event.data["text"], "tokens": len(event.data["ids"])}
+        if event.data["stage"] == "thinking":
+            used = {"thinking_tokens": event.data.get("thinking", 0), "budget_tokens": budget}
+            return "thinking.delta", {**data, **used}
+        return "answer.delta", data
+    # No key named `error` at the top: OpenAI's client takes it for a broken stream.
+    status = event.data["status"]
+    return f"job.{status}", {"job": {"id": job.id, **event.data}}
+
+
+def _position(last_event_id: str | None) -> int:
+    if last_event_id is None or not last_event_id.strip():
+        return 0
+    if not (last_event_id.isdecimal() and last_event_id.isascii() and len(last_event_id) <= 15):
+        raise Invalid([Problem("header:Last-Event-ID", "is no event of this stream; leave it out to start anew")])
+    return int(last_event_id)

@@ -1,0 +1,76 @@
+"""``/v1/models``: what this service runs, what it takes, and what a job gets that does not ask."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path
+
+from api.dependencies import Services, services
+from api.errors.catalog import PROBLEMS
+from api.middleware.auth import documented
+from api.schemas.replies import ModelList, ModelReply
+from jobs.errors import ModelNotFound
+from runtime.settings import Settings
+
+Service = Annotated[Services, Depends(services)]
+
+router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[documented], responses=PROBLEMS)
+
+
+@router.get("", response_model=ModelList)
+def list_models(service: Service) -> dict[str, Any]:
+    """The one model of this service, in OpenAI's list."""
+    return {"data": [_model(service.settings)]}
+
+
+@router.get("/{model_id:path}", response_model=ModelReply)
+def get_model(model_id: Annotated[str, Path(max_length=256)], service: Service) -> dict[str, Any]:
+    """The model by its id."""
+    if model_id != service.settings.model:
+        raise ModelNotFound(f"This service runs {service.settings.model}, nothing else.")
+    return _model(service.settings)
+
+
+def _model(settings: Settings) -> dict[str, Any]:
+    family = settings.family
+    return {
+        "id": settings.model,
+        "created": 0,
+        "owned_by": "thinkqueue",
+        "family": family.name,
+        "context_tokens": family.context_tokens,
+        "defaults": {
+            "thinking": {"budget_tokens": family.thinking_budget},
+            "max_answer_tokens": family.max_answer_tokens,
+            # A model's own generation config goes before these.
+            "sampling": asdict(family.sampling),
+            "expires_in": settings.job_expires_s,
+            "retention_seconds": settings.retention_days * 24 * 3600,
+        },
+        "limits": {
+            "body_bytes": settings.max_body_bytes,
+            "image_bytes": settings.max_image_bytes,
+            "image_pixels": settings.max_image_pixels,
+            "document_bytes": settings.max_document_bytes,
+            "video_bytes": settings.max_video_bytes,
+            "upload_bytes": settings.max_upload_bytes,
+            "images": family.max_images,
+            "pages": family.max_pages,
+            "videos": family.max_videos,
+            "open_jobs": settings.max_open_jobs,
+            "requests_per_minute": settings.requests_per_minute,
+        },
+        "media": {
+            "image_url": {
+                "formats": ["png", "jpeg", "webp", "gif", "bmp", "tiff", "heic"],
+                "min_pixels": family.images.min_pixels,
+                "max_pixels": family.images.max_pixels,
+            },
+            "file": {"formats": ["pdf", "pptx", "ppt", "odp"]},
+            "video_url": {
+                "formats": ["mp4", "mov", "webm", "mkv", "avi"],
+                "max_pixels": family.videos.max_pixels,
+                "with_pictures": family.mixes_pictures_and_video,
+            },
+        },
+    }

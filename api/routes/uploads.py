@@ -1,0 +1,53 @@
+"""``/v1/uploads``: files go straight into the object store, not through the api."""
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path
+
+from api.dependencies import Services, services
+from api.errors.catalog import PROBLEMS
+from api.middleware.auth import caller, documented
+from api.middleware.json_body import JsonRoute
+from api.schemas.replies import UploadReply
+from api.schemas.requests import UploadBody, UploadParts
+from jobs.errors import Invalid, Problem
+from jobs.objects.uploads import PART_BYTES, Upload
+from jobs.tenants.api_keys import ApiKey
+
+Caller = Annotated[ApiKey, Depends(caller)]
+Service = Annotated[Services, Depends(services)]
+
+router = APIRouter(
+    prefix="/v1/uploads", tags=["uploads"], dependencies=[documented], responses=PROBLEMS, route_class=JsonRoute
+)
+
+
+@router.post("", status_code=HTTPStatus.CREATED, response_model=UploadReply)
+def create_upload(body: UploadBody, key: Caller, service: Service) -> dict[str, Any]:
+    """Announce a file. PUT it where the reply says, then use `upload:<id>` wherever a job takes a URL."""
+    limit = service.settings.max_upload_bytes
+    if body.bytes > limit:
+        raise Invalid([Problem("/bytes", f"is {body.bytes}; the limit is {limit}")])
+    upload = service.uploads.start(key.tenant, body.bytes)
+    return _reply(upload, service.uploads.links(upload))
+
+
+@router.post("/{upload_id}/complete", response_model=UploadReply)
+def complete_upload(
+    upload_id: Annotated[str, Path(max_length=64)], body: UploadParts, key: Caller, service: Service
+) -> dict[str, Any]:
+    """Join the parts of a large upload."""
+    return _reply(service.uploads.complete(key.tenant, upload_id, body.etags), [])
+
+
+def _reply(upload: Upload, links: list[str]) -> dict[str, Any]:
+    in_parts = bool(upload.multipart_id)
+    return {
+        "id": upload.id,
+        "bytes": upload.bytes,
+        "expires_at": upload.expires_ms // 1000,
+        "url": None if in_parts or not links else links[0],
+        "part_bytes": PART_BYTES if in_parts else None,
+        "part_urls": links if in_parts else [],
+    }

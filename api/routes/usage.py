@@ -1,0 +1,60 @@
+"""``/v1/usage``: what a tenant used, by day."""
+
+import re
+from datetime import date, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BeforeValidator
+
+from api.dependencies import Services, services
+from api.errors.catalog import PROBLEMS
+from api.middleware.auth import caller, documented
+from api.schemas.replies import UsageReply
+from jobs.errors import Invalid, Problem
+from jobs.model.usage import DayUsage, today
+from jobs.tenants.api_keys import ApiKey
+
+MAX_DAYS = 92
+ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def _check_form(text: str) -> str:
+    if not ISO.fullmatch(text):
+        raise ValueError("must be a day such as 2026-01-31")
+    return text
+
+
+Day = Annotated[date, BeforeValidator(_check_form)]
+"""Not the number of seconds that pydantic would take, too."""
+
+router = APIRouter(prefix="/v1/usage", tags=["usage"], dependencies=[documented], responses=PROBLEMS)
+
+
+@router.get("", response_model=UsageReply)
+def get_usage(
+    key: Annotated[ApiKey, Depends(caller)],
+    service: Annotated[Services, Depends(services)],
+    first: Annotated[Day | None, Query(description="UTC; default: 29 days before the last.")] = None,
+    last: Annotated[Day | None, Query(description="UTC, inclusive; default: today.")] = None,
+) -> dict[str, Any]:
+    """Jobs by status, tokens by kind and GPU time of each day on which something ended."""
+    end = last or today()
+    try:
+        begin = first or end - timedelta(days=29)
+    except OverflowError:
+        begin = end
+    if not 0 <= (end - begin).days < MAX_DAYS:
+        raise Invalid([Problem("query:first", f"must lie 0 to {MAX_DAYS - 1} days before the last day")])
+    return {"data": [_day(day) for day in service.usage.days(key.tenant, first=begin, last=end)]}
+
+
+def _day(day: DayUsage) -> dict[str, Any]:
+    return {
+        "day": day.day.isoformat(),
+        "jobs": day.jobs,
+        "input_tokens": day.usage.input_tokens,
+        "thinking_tokens": day.usage.thinking_tokens,
+        "answer_tokens": day.usage.answer_tokens,
+        "gpu_seconds": day.usage.gpu_ms / 1000,
+    }

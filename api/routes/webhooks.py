@@ -1,0 +1,60 @@
+"""``/v1/webhook_secret``: how a tenant's webhooks are signed."""
+
+import json
+import time
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from ulid import ULID
+
+from api.dependencies import Services, services
+from api.errors.catalog import PROBLEMS
+from api.middleware.auth import caller, documented
+from api.middleware.json_body import JsonRoute
+from api.schemas.replies import DeliveryReply, SecretReply
+from api.schemas.requests import RotateBody, TestEventBody
+from jobs.table.deliveries import test_event_key
+from jobs.tenants.api_keys import ApiKey
+
+DAY_MS = 24 * 3600 * 1000
+
+Caller = Annotated[ApiKey, Depends(caller)]
+Service = Annotated[Services, Depends(services)]
+
+router = APIRouter(
+    prefix="/v1", tags=["webhooks"], dependencies=[documented], responses=PROBLEMS, route_class=JsonRoute
+)
+
+
+@router.get("/webhook_secret", response_model=SecretReply)
+def get_secret(key: Caller, service: Service) -> dict[str, Any]:
+    """Which secret signs now; the secret itself is shown once, when it is made."""
+    return _secret(service, key.tenant, None)
+
+
+@router.post("/webhook_secret/rotate", response_model=SecretReply)
+def rotate_secret(key: Caller, service: Service, body: RotateBody | None = None) -> dict[str, Any]:
+    """Make a new secret and show it. For a day the old one signs, too, unless it is to stop at once."""
+    keep_old = (body or RotateBody()).keep_old_secret_active_for_24_hours
+    return _secret(service, key.tenant, service.secrets.rotate(key.tenant, keep_old=keep_old))
+
+
+@router.post("/webhook_secret/test", status_code=HTTPStatus.ACCEPTED, response_model=DeliveryReply)
+def test_secret(body: TestEventBody, key: Caller, service: Service) -> dict[str, Any]:
+    """Send a signed event of a job that never was to a receiver of yours; ask for its delivery to see how it went."""
+    delivery = f"evt_test_{ULID()}"
+    trial = {"url": body.url, "tenant": key.tenant, "created_at": int(time.time())}
+    service.object_store.put(test_event_key(delivery), json.dumps(trial).encode(), "application/json")
+    service.deliveries.start_test(delivery, event=body.event_type, retention_ms=DAY_MS)
+    return {"id": delivery, "event_type": body.event_type, "state": "pending", "attempts": []}
+
+
+def _secret(service: Services, tenant: str, shown: str | None) -> dict[str, Any]:
+    version = service.secrets.version(tenant)
+    return {
+        "version": version.version,
+        "rotated_at": version.rotated_ms // 1000 or None,
+        "old_secret_expires_at": version.old_until_ms // 1000 or None,
+        "secret": shown,
+    }

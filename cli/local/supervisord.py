@@ -1,0 +1,163 @@
+"""supervisord, as ``thinkqueue up`` uses it: keeps programs running, and leaves none behind, whatever kills it."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import xmlrpc.client
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from supervisor.xmlrpc import SupervisorTransport
+
+from cli.client.errors import Broken, CannotStart
+
+MAX_SOCKET_PATH = 100
+"""The kernel takes 107 bytes."""
+STOP_LIMIT_S = 60.0
+BROKEN_STATES = ("BACKOFF", "EXITED", "FATAL")
+
+HEAD = """\
+[supervisord]
+nodaemon=true
+logfile={folder}/logs/supervisord.log
+logfile_maxbytes=5MB
+logfile_backups=1
+pidfile={folder}/supervisord.pid
+childlogdir={folder}/logs
+
+[unix_http_server]
+file={socket}
+chmod=0600
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+"""
+
+PROGRAM = """
+[program:{name}]
+command=setpriv --pdeathsig KILL -- {command}
+priority={order}
+autorestart=true
+startsecs=1
+stopwaitsecs={stop_s}
+killasgroup=true
+redirect_stderr=true
+stdout_logfile={folder}/logs/{name}.log
+stdout_logfile_maxbytes=10MB
+stdout_logfile_backups=2
+environment=MONITOR_PORT="{monitor_port}"
+"""
+
+
+@dataclass(frozen=True)
+class Program:
+    name: str
+    command: Sequence[str]
+    order: int
+    """Started in this order, stopped in the opposite one."""
+    stop_s: int
+    """What it has to end in order."""
+    monitor_port: int = 0
+
+
+class Supervisor:
+    """Use as a context manager: it runs inside the block."""
+
+    def __init__(self, folder: Path, programs: Sequence[Program], environment: Mapping[str, str]) -> None:
+        self._folder = folder.resolve()
+        self._programs = programs
+        self._environment = dict(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Self:
+        socket = self._folder / "supervisor.sock"
+        if len(str(socket)) > MAX_SOCKET_PATH:
+            self._scratch = tempfile.TemporaryDirectory(prefix="thinkqueue-")
+            socket = Path(self._scratch.name) / "supervisor.sock"
+        config = self._folder / "supervisord.conf"
+        config.write_text(self._configuration(socket), "utf-8")
+        self._socket = socket
+        # Its death takes the programs along, and ours takes it along: kill -9 of either leaves nothing.
+        # In a session of its own, so that Ctrl-C reaches us alone and the end goes in order.
+        self._process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "supervisor.supervisord", "-c", str(config)],
+            env=self._environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(10)
+        if self._scratch:
+            self._scratch.cleanup()
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def check(self) -> None:
+        """Raises Broken when a program has ended although it should run."""
+        if not self.is_running:
+            raise Broken(f"supervisord has ended.\n{self.log_tail('supervisord')}")
+        for info in self._infos():
+            if info["statename"] in BROKEN_STATES or info["exitstatus"]:
+                raise Broken(f"{info['name']} has ended ({info['description']}).\n{self.log_tail(info['name'])}")
+
+    def log_tail(self, name: str, lines: int = 15) -> str:
+        path = self._folder / "logs" / f"{name}.log"
+        if not path.exists():
+            return f"{path} was not written."
+        text = path.read_text("utf-8", "replace").splitlines()[-lines:]
+        return "\n".join([f"The end of {path}:", *text])
+
+    def _infos(self) -> list[dict[str, Any]]:
+        # A transport of its own each time: one whose first connection failed never recovers.
+        transport = SupervisorTransport(None, None, f"unix://{self._socket}")
+        try:
+            infos: Any = xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor.getAllProcessInfo()
+        except (OSError, HTTPException, xmlrpc.client.Error):
+            return []  # it is still starting
+        finally:
+            transport.close()
+        return list(infos)
+
+    def _configuration(self, socket: Path) -> str:
+        parts = [HEAD.format(folder=_escaped(self._folder), socket=_escaped(socket))]
+        parts += [
+            PROGRAM.format(
+                name=program.name,
+                command=" ".join(f'"{_escaped(word)}"' for word in program.command),
+                order=program.order,
+                stop_s=program.stop_s,
+                folder=_escaped(self._folder),
+                monitor_port=program.monitor_port,
+            )
+            for program in self._programs
+        ]
+        return "".join(parts)
+
+
+def require_setpriv() -> None:
+    if shutil.which("setpriv") is None:
+        raise CannotStart("setpriv is missing; it is part of util-linux: apt install util-linux")
+
+
+def _escaped(value: object) -> str:
+    """Supervisord expands %(…)s in every value."""
+    return str(value).replace("%", "%%")

@@ -1,0 +1,116 @@
+"""Loading a published model folder, or saying clearly why it cannot be used."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    GenerationConfig,
+    Glm4vForConditionalGeneration,
+)
+from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
+from transformers.utils import logging as transformers_logging
+
+from engine.core.tokenizer_info import Vocabulary
+from engine.errors import ModelUnusable
+from families import Family, SamplingDefaults
+
+Device = Literal["auto", "cpu", "cuda"]
+Dtype = Literal["auto", "float32", "bfloat16"]
+
+DIGESTED_BYTES = 64 * 2**20
+"""Weights up to here are digested whole; of larger files, the size must do."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    model: Any
+    tokenizer: Any
+    image_processor: Any
+    vocabulary: Vocabulary
+    sampling_defaults: SamplingDefaults
+    family: Family
+    context_tokens: int
+    revision: str
+
+
+def load(name: str, *, revision: str, device: Device, dtype: Dtype, family: Family) -> LoadedModel:
+    """Load a folder or hub id.
+
+    Raises:
+        ModelUnusable: it is not there, not of this family, or does not fit the device.
+    """
+    transformers_logging.disable_progress_bar()
+    try:
+        config = AutoConfig.from_pretrained(name, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+        image_processor = Glm4vImageProcessorPil.from_pretrained(name, revision=revision)
+        generation = GenerationConfig.from_pretrained(name, revision=revision)
+    except (OSError, ValueError) as error:
+        raise ModelUnusable(f"MODEL={name!r} cannot be read: {error}") from error
+    if config.model_type != family.model_type:
+        raise ModelUnusable(
+            f"MODEL={name!r} is of type {config.model_type!r}, but the family {family.name} is {family.model_type!r}; "
+            "set MODEL_FAMILY to the family that it belongs to."
+        )
+    chosen = _choose_device(device)
+    model = Glm4vForConditionalGeneration.from_pretrained(
+        name, revision=revision, dtype=_choose_dtype(dtype, chosen), attn_implementation="sdpa"
+    )
+    eos = generation.eos_token_id
+    return LoadedModel(
+        model=model.to(chosen).eval(),
+        tokenizer=tokenizer,
+        image_processor=image_processor,
+        vocabulary=Vocabulary(tokenizer, family, eos if isinstance(eos, list) else [eos]),
+        sampling_defaults=_sampling_defaults(generation, family),
+        family=family,
+        context_tokens=min(family.context_tokens, config.text_config.max_position_embeddings),
+        revision=_revision(name, config),
+    )
+
+
+def _choose_device(device: Device) -> torch.device:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelUnusable("MODEL_DEVICE=cuda, but torch finds no GPU here; set it to auto or cpu.")
+    return torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def _choose_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return torch.bfloat16 if dtype == "bfloat16" else torch.float32
+
+
+def _sampling_defaults(generation: Any, family: Family) -> SamplingDefaults:
+    """The model's own, where it says; a model that does not sample is greedy."""
+
+    def own(name: str, default: float) -> float:
+        value = getattr(generation, name, None)
+        return default if value is None else value
+
+    if generation.do_sample is False:
+        return SamplingDefaults(temperature=0, repetition_penalty=own("repetition_penalty", 1.0))
+    return SamplingDefaults(
+        temperature=own("temperature", family.sampling.temperature),
+        top_p=own("top_p", family.sampling.top_p),
+        top_k=int(own("top_k", family.sampling.top_k)),
+        repetition_penalty=own("repetition_penalty", family.sampling.repetition_penalty),
+    )
+
+
+def _revision(name: str, config: Any) -> str:
+    """What tells two sets of weights apart: the hub's commit, or a digest of the folder."""
+    if commit := getattr(config, "_commit_hash", None):
+        return str(commit)
+    digest = hashlib.sha256()
+    for path in sorted(Path(name).glob("*.json")) + sorted(Path(name).glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.name}:{size}:".encode())
+        if size <= DIGESTED_BYTES:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:40]

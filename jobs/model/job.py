@@ -1,0 +1,131 @@
+"""A job's record: its states, the moves between them, and the fields of its hash in Redis."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+RECORD_VERSION = 2
+"""Rises when a record's meaning changes; a worker never claims a record newer than it knows."""
+
+MAX_LOST_LEASES = 4
+"""A job whose lease ran out this often ends as ``failed``, code ``worker_lost``."""
+
+LEASE_MS = 15_000
+HEARTBEAT_S = 3.0
+"""Five beats fit into a lease, so that a slow server costs nobody a job."""
+
+
+class JobStatus(StrEnum):
+    PREPARING = "preparing"
+    """Accepted; its media is fetched, checked and converted, or waits for that."""
+    QUEUED = "queued"
+    """Waits for a GPU worker."""
+    RUNNING = "running"
+    """A GPU worker has it."""
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    """No worker started it before its deadline."""
+
+    @property
+    def is_terminal(self) -> bool:
+        return not TRANSITIONS[self]
+
+
+TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.PREPARING: frozenset({JobStatus.QUEUED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED}),
+    JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED}),
+    # Back to queued when its worker hands it back or is lost.
+    JobStatus.RUNNING: frozenset({JobStatus.QUEUED, JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED}),
+    JobStatus.COMPLETED: frozenset(),
+    JobStatus.FAILED: frozenset(),
+    JobStatus.CANCELLED: frozenset(),
+    JobStatus.EXPIRED: frozenset(),
+}
+"""What jobs/table/lua/*.lua allows; a test drives every script against this table."""
+
+TERMINAL = frozenset(status for status in JobStatus if status.is_terminal)
+
+
+class Stage(StrEnum):
+    """The kinds of work that a worker claims."""
+
+    PREPARE = "prepare"
+    GENERATE = "generate"
+
+
+PRIORITIES = ("high", "default", "low")
+"""They share the workers 8:4:1 (see lua/claim.lua)."""
+
+
+def new_claim() -> str:
+    """A claim id: random, because a counter could be issued twice by a store that lost its last second."""
+    return secrets.token_hex(12)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of the job table. Times are Redis' clock, milliseconds since 1970; 0: not yet."""
+
+    id: str
+    tenant: str
+    status: JobStatus
+    stage: Stage
+    priority: str
+    attempt: int
+    """How often its present stage was claimed."""
+    claim: str
+    """The present owner's fence; empty: nobody has it."""
+    lost_leases: int
+    """Leases that ran out."""
+    cancel: bool
+    required_tokens: int
+    """KV room that it asks for: prompt, thinking, answer. Known once it is prepared."""
+    prepared: str
+    """Folder under ``jobs/<id>/`` with ``prepared.json``; empty before."""
+    sealed: str
+    """The terminal status that its end is being written with."""
+    error: str
+    """Short code; the text is in the result object."""
+    tokens: int
+    """Generated so far."""
+    created_ms: int
+    deadline_ms: int
+    prepared_ms: int
+    started_ms: int
+    ended_ms: int
+    progress: str
+    """Of its inputs, while they are made ready: ``done/all``."""
+    keep_ms: int
+    """Behind its end; 0: as long as the service keeps jobs."""
+
+    @classmethod
+    def from_hash(cls, job_id: str, fields: Mapping[str, str]) -> "Job":
+        def number(name: str) -> int:
+            return int(float(fields.get(name) or 0))
+
+        return cls(
+            id=job_id,
+            tenant=fields["tenant"],
+            status=JobStatus(fields["status"]),
+            stage=Stage(fields["stage"]),
+            priority=fields["priority"],
+            attempt=number("attempt"),
+            claim=fields.get("claim", ""),
+            lost_leases=number("lost_leases"),
+            cancel=fields.get("cancel") == "1",
+            required_tokens=number("required"),
+            prepared=fields.get("prepared", ""),
+            sealed=fields.get("sealed", ""),
+            error=fields.get("error", ""),
+            tokens=number("tokens"),
+            created_ms=number("created"),
+            deadline_ms=number("deadline"),
+            prepared_ms=number("prepared_at"),
+            started_ms=number("started"),
+            ended_ms=number("ended"),
+            progress=fields.get("progress", ""),
+            keep_ms=number("keep"),
+        )

@@ -1,0 +1,63 @@
+"""What the job table answers to those who ask it (``jobs/table/store.py``), and who works on it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jobs.model.job import Job, JobStatus
+
+Precondition = Literal["owner", "waiting", "late"]
+LeaseSignal = Literal["ok", "cancel", "lost", "unknown"]
+CancelReply = Literal["asked", "waiting", "finalizer", "ended", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    job: Job
+    last_seq: int
+    """Of the newest event in its stream."""
+    ran_ms: int
+    """Since a GPU worker first had it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionCheck:
+    known: str | None
+    """The job that the repeated body has made."""
+    room: int
+    """Jobs up to the nearest limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptResult:
+    job: Job
+    is_new: bool
+    needs_wakeup: bool
+    position: int | None
+    """How many jobs of its priority are served before it; None: it does not wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    ended: JobStatus | None
+    """The job had ended already, with that; None: it is sealed, go on to the result object."""
+    stopped_after_ms: int | None
+    """Of a cancelled job: from the wish to the seal."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLoad:
+    """How a generate worker is doing; zeros for the others."""
+
+    kv_free: int = 0
+    """Tokens that still fit into its KV cache."""
+    tokens_per_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    id: str
+    stage: str
+    state: str
+    slots: int
+    free: int
+    pace: EngineLoad = EngineLoad()

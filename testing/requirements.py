@@ -1,0 +1,45 @@
+"""Parts of the system that not every machine has: a test without them is skipped here, and fails in CI."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from pocket.world.render_svg import PROGRAM
+from worker.prepare.media.office import find_office
+
+
+def missing(what: str, remedy: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is missing: {remedy}")
+    pytest.skip(f"{what} is missing: {remedy}")
+
+
+@pytest.fixture(scope="session")
+def office() -> None:
+    """LibreOffice."""
+    if find_office() is None:
+        missing("LibreOffice", "apt install libreoffice-impress-nogui")
+
+
+@pytest.fixture(scope="session")
+def prometheus_tools() -> None:
+    """Prometheus, and promtool."""
+    if not (shutil.which("prometheus") and shutil.which("promtool")):
+        missing("Prometheus", "apt install prometheus")
+
+
+@pytest.fixture(scope="session")
+def librsvg() -> None:
+    """Draws pictures that we did not draw."""
+    if not shutil.which(PROGRAM):
+        missing("librsvg", "apt install librsvg2-bin")
+
+
+@pytest.fixture(scope="session")
+def torchvision() -> None:
+    """In a folder of its own (see tests/oracle): torchvision changes how transformers behaves."""
+    if not (Path(sys.prefix) / "oracle" / "torchvision").is_dir():
+        missing("torchvision", "make .venv/dev.done")

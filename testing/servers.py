@@ -1,0 +1,118 @@
+"""A real Valkey and a real SeaweedFS, on free ports and in a temp folder, one pair a session."""
+
+import base64
+import os
+import random
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from cli.client.errors import CannotStart
+from cli.local.servers import GRPC_OFFSET, SeaweedFS, Server, Valkey, valkey_binary, weed_binary
+from jobs.table.scripts import connect
+from runtime.settings import Settings
+
+START_LIMIT_S = 20.0
+SECRET_KEY = "test-secret-key-0123456789"
+
+
+@dataclass(frozen=True)
+class Servers:
+    valkey: Valkey
+    seaweedfs: SeaweedFS
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    """By the server's name, once they run."""
+
+    def environment(self, *, database: int = 0, bucket: str = "thinkqueue") -> dict[str, str]:
+        """What a process needs to reach them."""
+        return {
+            "REDIS_URL": f"{self.valkey.url.rpartition('/')[0]}/{database}",
+            "S3_ENDPOINT": self.seaweedfs.endpoint,
+            "S3_BUCKET": bucket,
+            "S3_ACCESS_KEY": self.seaweedfs.access_key,
+            "S3_SECRET_KEY": self.seaweedfs.secret_key,
+            "WEBHOOK_SECRET": "whsec_" + base64.b64encode(os.urandom(24)).decode(),
+            "EGRESS_ALLOW": "127.0.0.0/8,::1/128",
+        }
+
+
+def free_ports(count: int = 1) -> int:
+    """The first of so many free ports in a row.
+
+    They and SeaweedFS's second ports, 10,000 above, lie below 32,768, where Linux takes the ports of connections from.
+    """
+    for _ in range(100):
+        first = random.randrange(11_000, 22_000)
+        if all(_is_free(port) and _is_free(port + GRPC_OFFSET) for port in range(first, first + count)):
+            return first
+    raise AssertionError("no free ports")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def start(server: Server, log: Path) -> subprocess.Popen[bytes]:
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            server.command(), env={**os.environ, **server.environment()}, stdout=output, stderr=output
+        )
+    give_up = time.monotonic() + START_LIMIT_S
+    try:
+        while not server.is_ready():
+            assert process.poll() is None, log.read_text("utf-8", "replace")[-2_000:]
+            assert time.monotonic() < give_up, f"{server.name} is not ready after {START_LIMIT_S} s"
+            time.sleep(0.05)
+    except AssertionError:
+        process.kill()
+        process.wait(10)
+        raise
+    return process
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    try:
+        valkey_binary(), weed_binary()
+    except CannotStart as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    folder = tmp_path_factory.mktemp("servers")
+    found = Servers(
+        Valkey(folder / "valkey", free_ports(), "test-password"),
+        SeaweedFS(folder / "seaweedfs", free_ports(5), "test-key", SECRET_KEY, ("a1", "b2", "c3", "d4")),
+    )
+    for server in (found.valkey, found.seaweedfs):
+        found.processes[server.name] = start(server, folder / f"{server.name}.log")
+    yield found
+    for process in found.processes.values():
+        stop(process)
+    found.seaweedfs.remove_sockets()
+
+
+@pytest.fixture
+def settings(servers: Servers) -> Settings:
+    """For these servers, with database 0 emptied."""
+    settings = settings_of(servers.environment())
+    connect(settings).flushdb()
+    return settings
+
+
+def settings_of(environment: dict[str, str]) -> Settings:
+    return Settings(**{name.lower(): value for name, value in environment.items()})  # type: ignore[arg-type]

@@ -1,0 +1,106 @@
+"""A job table on the test servers, and short cuts through a job's life."""
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import pytest
+from minio import Minio
+
+from jobs.lifecycle.bootstrap import initialise
+from jobs.lifecycle.finalize import JobFinalizer
+from jobs.model.job import LEASE_MS, Job, JobStatus, Stage, new_claim
+from jobs.model.result import JobResult
+from jobs.objects.store import ObjectStore
+from jobs.table.deliveries import Deliveries
+from jobs.table.listing import JobIndex
+from jobs.table.maintenance import MaintenanceStore
+from jobs.table.scripts import connect
+from jobs.table.store import JobStore
+from jobs.table.types import Claimed
+from jobs.wakeup import notify
+from runtime.settings import Settings
+
+
+@dataclass
+class Table:
+    settings: Settings
+    store: JobStore
+    maintenance: MaintenanceStore
+    object_store: ObjectStore
+    finalizer: JobFinalizer
+    deliveries: Deliveries
+    index: JobIndex
+
+    def accept(
+        self, job_id: str, *, tenant: str = "default", priority: str = "default", events: tuple[str, ...] = ()
+    ) -> str:
+        self.store.accept(job_id, tenant=tenant, priority=priority, expires_ms=3_600_000, events=events)
+        return job_id
+
+    def claim(
+        self, stage: Stage, claim: str | None = None, *, free_tokens: int = 10**6, worker: str = "test"
+    ) -> Claimed | None:
+        return self.store.claim(stage, claim=claim or new_claim(), worker=worker, free_tokens=free_tokens)
+
+    def queued(self, job_id: str, *, required_tokens: int = 100, **accept: object) -> str:
+        """A job that waits for a generate worker."""
+        self.accept(job_id, **accept)  # type: ignore[arg-type]
+        claimed = self.claim(Stage.PREPARE)
+        assert claimed is not None
+        self.store.prepared(
+            job_id, claimed.job.claim, folder=f"a1-{claimed.job.claim}", required_tokens=required_tokens
+        )
+        return job_id
+
+    def running(self, job_id: str, **accept: object) -> Job:
+        """A job that a generate worker has."""
+        self.queued(job_id, **accept)
+        claimed = self.claim(Stage.GENERATE)
+        assert claimed is not None
+        assert claimed.job.id == job_id
+        return claimed.job
+
+    def status(self, job_id: str) -> JobStatus:
+        job = self.store.get(job_id)
+        assert job is not None
+        return job.status
+
+    def let_lease_run_out(self, job_id: str) -> None:
+        """As if its owner had not been heard of for a lease: the row moves, no clock does."""
+        client = connect(self.settings)
+        for stage in Stage:
+            if client.zscore(f"leases:{stage}", job_id) is not None:
+                client.zincrby(f"leases:{stage}", -2 * LEASE_MS, job_id)
+
+
+def completed(job: Job, answer: str = "four") -> JobResult:
+    output = {"thinking": "", "answer": answer, "boxes": [], "raw": f"<think></think>\n<answer>{answer}</answer>"}
+    return JobResult(job.id, JobStatus.COMPLETED, job.attempt, job.claim, output=output)
+
+
+def empty_bucket(settings: Settings) -> None:
+    client = Minio(
+        urlsplit(settings.s3_endpoint).netloc,
+        settings.s3_access_key.get_secret_value(),
+        settings.s3_secret_key.get_secret_value(),
+        secure=False,
+    )
+    if client.bucket_exists(settings.s3_bucket):
+        for item in list(client.list_objects(settings.s3_bucket, recursive=True)):
+            client.remove_object(settings.s3_bucket, item.object_name)
+
+
+@pytest.fixture
+def table(settings: Settings) -> Table:
+    """Empty: ``settings`` has emptied Redis, and the bucket is emptied here."""
+    empty_bucket(settings)
+    return new_table(settings)
+
+
+def new_table(settings: Settings) -> Table:
+    initialise(settings)
+    notify.configure(settings)
+    redis = connect(settings)
+    store, object_store = JobStore(redis), ObjectStore(settings)
+    finalizer = JobFinalizer(store, object_store, retention_days=settings.retention_days)
+    return Table(settings, store, MaintenanceStore(redis), object_store, finalizer, Deliveries(redis), JobIndex(redis))

@@ -1,0 +1,73 @@
+"""Videos made here, by the encoders that PyAV carries."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+RED, BLUE = (220, 20, 30), (20, 30, 220)
+MILLISECOND = Fraction(1, 1000)
+
+
+def scene(index: int, frames: int, size: tuple[int, int] = (160, 96)) -> np.ndarray:
+    """Left red, right blue, and a white bar that goes from left to right while the video lasts."""
+    width, height = size
+    picture = np.empty((height, width, 3), np.uint8)
+    picture[:, : width // 2], picture[:, width // 2 :] = RED, BLUE
+    left = index * (width - 8) // max(frames - 1, 1)
+    picture[:16, left : left + 8] = 255
+    return picture
+
+
+def shades(frames: int, size: tuple[int, int], seed: int = 7) -> np.ndarray:
+    """``[frames, height, width, 3]``: soft shades that move, so that no two frames are alike."""
+    width, height = size
+    random = np.random.default_rng(seed)
+    time, y, x = np.meshgrid(np.arange(frames), np.arange(height), np.arange(width), indexing="ij")
+    layers = [
+        np.sin(x * along + y * down + time * pace + phase)
+        for along, down, pace, phase in random.uniform((0.02, 0.02, 0.1, 0), (0.1, 0.1, 0.4, 6), (3, 4))
+    ]
+    return ((np.stack(layers, axis=-1) + 1) * 127.5).astype(np.uint8)
+
+
+def write(
+    path: Path,
+    frames: Sequence[np.ndarray],
+    *,
+    rate: int | Fraction = 25,
+    codec: str = "libx264",
+    shown_ms: Sequence[int] | None = None,
+    rotation: int = 0,
+    is_live: bool = False,
+) -> Path:
+    """Encode frames; the name's finalizer chooses the container.
+
+    Args:
+        shown_ms: when each frame is shown, for a variable frame rate.
+        rotation: degrees, counter-clockwise, by which players turn it.
+        is_live: as a browser's recorder writes it: no duration, no index.
+    """
+    options = {"live": "1"} if is_live else {}
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "rgb24" if codec == "png" else "yuv420p"
+        if rotation:
+            stream.set_display_rotation(rotation)
+        if shown_ms:
+            stream.codec_context.time_base = MILLISECOND
+        for number, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            if shown_ms:
+                frame.pts, frame.time_base = shown_ms[number], MILLISECOND
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def clip(path: Path, count: int = 50, *, size: tuple[int, int] = (160, 96), **options: object) -> Path:
+    """A video of ``scene``."""
+    return write(path, [scene(index, count, size) for index in range(count)], **options)  # type: ignore[arg-type]

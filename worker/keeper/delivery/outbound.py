@@ -1,0 +1,12 @@
+"""What is sent where, once."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class OutboundRequest:
+    method: Literal["POST", "PUT"]
+    url: str
+    body: bytes
+    headers: dict[str, str]
