@@ -103,12 +103,12 @@ ROWS: list[tuple[str, list[tuple[str, str, list[Query]]]]] = [
             ("Thinking tokens of a job", "short", _quantiles("thinking_tokens")),
             ("Thinking closed, by reason", "short", _sum("thinking_cutoffs_total", "reason")),
             (
-                "Lost, resumed, handed back",
+                "Lost, resumed, released",
                 "short",
                 [
                     (f"max by (stage) ({_rate('leases_lost_total')})", "lost {{stage}}"),
                     (f"sum({_rate('resumes_total')})", "resumed"),
-                    (f"sum({_rate('handed_back_total')})", "handed back"),
+                    (f"sum({_rate('jobs_released_total')})", "released"),
                 ],
             ),
         ],

@@ -33,7 +33,7 @@ FIRST_TOKEN_SECONDS = Histogram(
 THINKING_TOKENS = Histogram("thinkqueue_thinking_tokens", "Thinking tokens of one job.", buckets=TOKENS)
 CUTOFFS = Counter("thinkqueue_thinking_cutoffs_total", "Thinking that was closed for the model.", ["reason"])
 RESUMES = Counter("thinkqueue_resumes_total", "Jobs that went on from another worker's journal.")
-HANDED_BACK = Counter("thinkqueue_handed_back_total", "Jobs that a draining or cut-off worker handed back.")
+JOBS_RELEASED = Counter("thinkqueue_jobs_released_total", "Jobs that a worker released to the queue unfinished.")
 
 # ── keeper ──
 DELIVERIES = Counter("thinkqueue_deliveries_total", "Tries to deliver, by what followed.", ["kind", "outcome"])

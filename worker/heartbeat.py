@@ -46,14 +46,14 @@ class Heartbeat:
         stage: str,
         slots: int,
         is_progressing: Callable[[], bool] = lambda: True,
-        pace: Callable[[], EngineLoad] = EngineLoad,
+        engine_load: Callable[[], EngineLoad] = EngineLoad,
     ) -> None:
         # A restarted pod may have the same name and pid as the one before it.
         name = f"{host_prefix()}{os.getpid()}:{secrets.token_hex(3)}"
         self.worker = Worker(id=name, stage=stage, state="starting", slots=slots, free=slots)
         self._store = store
         self._is_progressing = is_progressing
-        self._pace = pace
+        self._engine_load = engine_load
         self._leases: dict[str, Lease] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -96,13 +96,13 @@ class Heartbeat:
             if self._is_progressing():
                 self._beat()
             else:
-                log.error("worker.stuck", worker=self.worker.id, jobs=len(self._leases))
+                log.error("worker.stalled", worker=self.worker.id, jobs=len(self._leases))
 
     def _beat(self) -> None:
         with self._lock:
             leases = dict(self._leases)
         free = max(0, self.worker.slots - len(leases))
-        present = replace(self.worker, free=free, pace=self._pace())
+        present = replace(self.worker, free=free, engine_load=self._engine_load())
         try:
             signals = self._store.heartbeat(present, {lease.job_id: lease.claim for lease in leases.values()})
         except ThinkqueueError as error:

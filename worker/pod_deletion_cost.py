@@ -90,7 +90,7 @@ def main() -> None:
             try:
                 costs.tell(list(reader.read().stages[Stage.GENERATE].workers))
             except (ThinkqueueError, httpx.HTTPError) as error:
-                log.warning("pod.costs_missed", error=type(error).__name__)
+                log.warning("pod.costs_failed", error=type(error).__name__)
             stop.wait(EVERY_S)
 
 

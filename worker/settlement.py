@@ -41,7 +41,7 @@ class JobSettler:
                 job_log.warning("job.claim_lost", stage="end")
                 return False
             except ThinkqueueError as error:
-                job_log.warning("job.end_delayed", code=error.code)
+                job_log.warning("job.settle_delayed", code=error.code)
                 lost.wait(RETRY_S)
             else:
                 told = {"finish_reason": result.finish_reason, **result.usage} if result.finish_reason else {}
@@ -62,11 +62,11 @@ class JobSettler:
             try:
                 result = result.with_journal(self._store.events(job.id))
             except ThinkqueueError as error:
-                job_log.warning("job.hand_back_missed", reason=reason, code=error.code)
+                job_log.warning("job.release_failed", reason=reason, code=error.code)
             else:
                 self.settle(result, lost, job_log)
         except ThinkqueueError as error:
-            job_log.warning("job.hand_back_missed", reason=reason, code=error.code)
+            job_log.warning("job.release_failed", reason=reason, code=error.code)
         else:
-            metrics.HANDED_BACK.inc()
-            job_log.info("job.handed_back", reason=reason)
+            metrics.JOBS_RELEASED.inc()
+            job_log.info("job.released", reason=reason)

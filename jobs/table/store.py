@@ -168,7 +168,8 @@ class JobStore:
     def heartbeat(self, worker: Worker, claims: dict[str, str]) -> dict[str, LeaseSignal]:
         """Renew the leases of ``{job id: claim}``; says of each job whether to go on."""
         pairs = [item for pair in claims.items() for item in pair]
-        told = (worker.slots, worker.free, LEASE_MS, worker.pace.kv_free, round(worker.pace.tokens_per_s, 1))
+        load = worker.engine_load
+        told = (worker.slots, worker.free, LEASE_MS, load.kv_free, round(load.tokens_per_s, 1))
         reply = self._scripts.call("heartbeat", worker.id, worker.stage, worker.state, *told, *pairs)
         return dict(zip(claims, cast("list[LeaseSignal]", reply[1:]), strict=True))
 

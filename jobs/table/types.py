@@ -60,4 +60,4 @@ class Worker:
     state: str
     slots: int
     free: int
-    pace: EngineLoad = EngineLoad()
+    engine_load: EngineLoad = EngineLoad()

@@ -36,7 +36,7 @@ class EngineCollector(Collector):
             ("steps", "Forward passes.", stats.steps),
             ("sampled_tokens", "Tokens that were sampled.", stats.sampled_tokens),
             ("prefill_tokens", "Tokens of prompts and journals that were read.", stats.prefill_tokens),
-            ("put_backs", "Jobs that left the batch for want of KV room, and came back.", stats.put_backs),
+            ("preemptions", "Jobs that left the batch for want of KV room, and came back.", stats.put_backs),
             ("vision_passes", "Pictures' ways through the vision tower.", stats.vision_passes),
         ):
             yield CounterMetricFamily(f"thinkqueue_engine_{name}", text, value=value)

@@ -47,7 +47,7 @@ TAIL_LIMIT_S = 60.0
 that was wiped never takes them, and the result has to be written all the same."""
 
 
-class HandedBack(Exception):
+class JobReleased(Exception):
     """The job goes back into the line with its journal."""
 
     def __init__(self, reason: str, *, is_loss: bool = False) -> None:
@@ -129,7 +129,7 @@ class Generation:
         """Take the job to its result.
 
         Raises:
-            JobFailed, ClaimLost, HandedBack, Unavailable, NotInitialised
+            JobFailed, ClaimLost, JobReleased, Unavailable, NotInitialised
         """
         job, context = self._claimed.job, self._context
         request, prepared = self._read()
@@ -223,7 +223,7 @@ class Generation:
                 return self._abort(), limit.verdict
             if drain.is_over:
                 self._abort()
-                raise HandedBack("drain")
+                raise JobReleased("drain")
 
     def _abort(self) -> Ended:
         """Stop the engine on this job; its answer says what was made."""
@@ -245,7 +245,7 @@ class Generation:
             return JobFailed(failed.code, failed.message)
         if self._claimed.job.lost_leases + 1 >= MAX_LOST_LEASES:
             return JobFailed("worker_lost", f"Its GPU failed under it once more, the {MAX_LOST_LEASES}th lost worker.")
-        return HandedBack(DEVICE_LOST, is_loss=True)
+        return JobReleased(DEVICE_LOST, is_loss=True)
 
     def _write_tail(self, writer: JournalWriter) -> None:
         """The last tokens, before the end is told: readers of the stream must not miss them."""

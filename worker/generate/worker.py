@@ -19,7 +19,7 @@ from jobs.wakeup.notify import notify
 from runtime.logs import job_logger
 from runtime.settings import Settings
 from worker.generate.engine_metrics import generated
-from worker.generate.generation import Drain, Generation, GenerationContext, HandedBack
+from worker.generate.generation import Drain, Generation, GenerationContext, JobReleased
 from worker.generate.journal_flusher import JournalFlusher
 from worker.generate.result_builder import ResultBuilder
 from worker.heartbeat import Heartbeat
@@ -66,7 +66,7 @@ class GenerateWorker:
             stage=Stage.GENERATE,
             slots=engine.slots,
             is_progressing=lambda: time.monotonic() - loop.last_progress < STUCK_S,
-            pace=self._pace,
+            engine_load=self._engine_load,
         )
 
         self._counted = (time.monotonic(), 0)
@@ -107,7 +107,7 @@ class GenerateWorker:
         # Another worker may be free for what this one leaves.
         notify(self._store, Stage.GENERATE)
 
-    def _pace(self) -> EngineLoad:
+    def _engine_load(self) -> EngineLoad:
         """Tokens a second since the last time that it was asked."""
         stats, now = self._engine.stats(), time.monotonic()
         (then, before), self._counted = self._counted, (now, stats.sampled_tokens)
@@ -129,7 +129,7 @@ class GenerateWorker:
         try:
             self.claim_available()
         except (Unavailable, NotInitialised) as error:
-            log.warning("claim.missed", stage=Stage.GENERATE, code=error.code)
+            log.warning("claim.failed", stage=Stage.GENERATE, code=error.code)
 
     def run(self, claimed: Claimed) -> None:
         """Take one claimed job to its end, or back into the line; every error stays inside it."""
@@ -143,7 +143,7 @@ class GenerateWorker:
             except ClaimLost:
                 job_log.warning("job.claim_lost", stage=Stage.GENERATE)
                 return
-            except HandedBack as reason:
+            except JobReleased as reason:
                 self._settler.release(job, lease.lost, job_log, reason=str(reason), is_loss=reason.is_loss)
                 return
             except (Unavailable, NotInitialised) as error:
@@ -151,7 +151,7 @@ class GenerateWorker:
                 self._settler.release(job, lease.lost, job_log, reason=error.code)
                 return
             except Exception as error:  # noqa: BLE001 - one job's crash must not cost the others
-                job_log.exception("job.run_crashed")
+                job_log.exception("job.crashed")
                 result = _failed(job, "internal_error", f"Running the job crashed: {type(error).__name__}.")
             if self._settler.settle(result, lease.lost, job_log):
                 self._pause_s = PAUSE_S

@@ -123,7 +123,7 @@ class Preparer:
             except Cancelled as wish:
                 end = JobStatus.CANCELLED, wish.code, wish.message
             except Exception as error:  # noqa: BLE001 - one job's crash must not cost the others
-                job_log.exception("job.prepare_crashed")
+                job_log.exception("job.crashed")
                 end = JobStatus.FAILED, "internal_error", f"Preparing crashed: {type(error).__name__}."
             finally:
                 self._deadline = None
