@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from cli.client.client import Refused
-from cli.client.errors import CannotStart
+from cli.errors import CommandError
 from jobs.errors import ThinkqueueError
 
 tell = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -36,7 +36,7 @@ def told() -> Iterator[None]:
     """Errors that a person can do something about, as one line instead of a traceback."""
     try:
         yield
-    except (Refused, CannotStart, httpx.HTTPError) as error:
+    except (Refused, CommandError, httpx.HTTPError) as error:
         raise failed(str(error)) from error
     except ThinkqueueError as error:
         raise failed(f"{error.code}: {error.message}") from error

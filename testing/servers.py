@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.client.errors import CannotStart
+from cli.errors import CommandError
 from cli.local.servers import GRPC_OFFSET, SeaweedFS, Server, Valkey, valkey_binary, weed_binary
 from jobs.table.scripts import connect
 from runtime.settings import Settings
@@ -89,7 +89,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     try:
         valkey_binary(), weed_binary()
-    except CannotStart as error:
+    except CommandError as error:
         if os.environ.get("CI"):
             raise
         pytest.skip(str(error))

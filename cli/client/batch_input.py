@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli.client.errors import CannotStart
 from cli.client.request_body import INLINE_BYTES, is_link
+from cli.errors import CommandError
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Line:
 
 
 def read_lines(path: Path, common: dict[str, Any], run: str) -> list[Line]:
-    """Raises CannotStart, naming the line."""
+    """Raises CommandError, naming the line."""
     try:
         texts = path.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise CannotStart(f"{path} cannot be read: {error}") from error
+        raise CommandError(f"{path} cannot be read: {error}") from error
     lines = []
     for number, text in enumerate(texts, 1):
         if not text.strip():
@@ -37,12 +37,12 @@ def read_lines(path: Path, common: dict[str, Any], run: str) -> list[Line]:
         try:
             fields = json.loads(text)
         except json.JSONDecodeError as error:
-            raise CannotStart(f"{path}:{number} is not JSON: {error}") from error
+            raise CommandError(f"{path}:{number} is not JSON: {error}") from error
         if not isinstance(fields, dict) or ("prompt" in fields) == ("messages" in fields):
-            raise CannotStart(f"{path}:{number} must be an object with either `prompt` or `messages`.")
+            raise CommandError(f"{path}:{number} must be an object with either `prompt` or `messages`.")
         files = fields.get("files") or []
         if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
-            raise CannotStart(f"{path}:{number}: files must be a list of paths and links.")
+            raise CommandError(f"{path}:{number}: files must be a list of paths and links.")
         stamps = _stamps(files, path.parent, f"{path}:{number}")
         fields = {**common, **fields}
         # A changed file makes another job, so its size and time count.
@@ -59,6 +59,6 @@ def _stamps(names: list[str], folder: Path, where: str) -> list[tuple[int, int]]
             try:
                 stat = (folder / Path(name).expanduser()).stat()
             except OSError as error:
-                raise CannotStart(f"{where}: {name} cannot be read: {error.strerror}") from error
+                raise CommandError(f"{where}: {name} cannot be read: {error.strerror}") from error
             stamps.append((stat.st_size, stat.st_mtime_ns))
     return stamps

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from cli.client.batch_input import Line
-from cli.client.errors import CannotStart
+from cli.errors import CommandError
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Done:
 
 @contextmanager
 def open_results(path: Path, keys: set[str], *, retry_failed: bool) -> Iterator[tuple[BinaryIO, dict[str, bool]]]:
-    """For this process alone, with the keys that are done, and whether well. Raises CannotStart."""
+    """For this process alone, with the keys that are done, and whether well. Raises CommandError."""
     with _locked(path) as file:
         # A kill leaves half a row at the end.
         rows = [row for row in file.read().splitlines(keepends=True) if row.endswith(b"\n")]
         if rows and not _outcome(rows[0])[0]:
-            raise CannotStart(f"{path} is there already, and is no file of results; choose another --out.")
+            raise CommandError(f"{path} is there already, and is no file of results; choose another --out.")
         known = {key: good for key, good in map(_outcome, rows) if key in keys and (good or not retry_failed)}
         kept = b"".join(row for row in rows if _outcome(row)[0] in known or _outcome(row)[0] not in keys)
         if kept == b"".join(rows):
@@ -58,12 +58,12 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
     try:
         file = path.open("a+b")
     except OSError as error:
-        raise CannotStart(f"{path} cannot be written: {error.strerror}") from error
+        raise CommandError(f"{path} cannot be written: {error.strerror}") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CannotStart(f"another batch writes {path}.") from None
+            raise CommandError(f"another batch writes {path}.") from None
         file.seek(0)
         yield file
 

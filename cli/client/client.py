@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from cli.client.errors import CannotStart, Unreachable
+from cli.errors import CommandError, Unreachable
 from cli.local.installation import Installation
 from cli.local.state import DEFAULT_STATE
 
@@ -49,7 +49,7 @@ class Heard:
 
 
 class Client:
-    """Safe to share between threads. Every method raises Refused, and CannotStart when the service does not answer."""
+    """Safe to share between threads. Every method raises Refused, and CommandError when the service does not answer."""
 
     def __init__(self, url: str = "", *, state: Path = DEFAULT_STATE, connections: int = 20) -> None:
         running = None if url else Installation(state.resolve()).running()
@@ -102,7 +102,7 @@ class Client:
                     file.write(piece)
         except httpx.HTTPError as error:
             draft.unlink(missing_ok=True)
-            raise CannotStart(
+            raise CommandError(
                 f"{path.name} cannot be fetched ({error}). Links name S3_PUBLIC_ENDPOINT; this machine must reach it."
             ) from error
         draft.rename(path)

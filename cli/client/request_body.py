@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cli.client.errors import CannotStart
+from cli.errors import CommandError
 
 INLINE_BYTES = 8 * 2**20
 """Of all files together; more goes up as uploads. Bodies may have 32 MiB, and base64 makes files a third larger."""
@@ -28,7 +28,7 @@ def read_files(names: Sequence[str], upload: Callable[[Path], str], *, folder: P
         folder: where relative names start.
 
     Raises:
-        CannotStart: a file cannot be read.
+        CommandError: a file cannot be read.
     """
     files = {name: (folder or Path()) / Path(name).expanduser() for name in names if not is_link(name)}
     try:
@@ -36,7 +36,7 @@ def read_files(names: Sequence[str], upload: Callable[[Path], str], *, folder: P
         inline = sum(sizes.values()) <= INLINE_BYTES
         found = {name: data_url(path) if inline else upload(path) for name, path in files.items()}
     except OSError as error:
-        raise CannotStart(f"{error.filename} cannot be read: {error.strerror}.") from error
+        raise CommandError(f"{error.filename} cannot be read: {error.strerror}.") from error
     return {name: found.get(name, name) for name in names}
 
 

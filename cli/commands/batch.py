@@ -17,8 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cli.client.batch_input import Line, read_lines
 from cli.client.batch_output import Done, open_results
 from cli.client.client import MAY_PASS, Client, Refused, Url
-from cli.client.errors import CannotStart, Unreachable
 from cli.client.request_body import read_files, user_turn
+from cli.errors import CommandError, Unreachable
 from cli.local.state import DEFAULT_STATE, State
 from cli.terminal import failed, tell, told
 
@@ -135,7 +135,7 @@ class Work:
         except Unreachable as error:
             # One that was never there may have another address.
             return Done(line, stop=str(error), waits_for="no answer" if self._was_reached else "")
-        except CannotStart as error:
+        except CommandError as error:
             return Done(line, stop=str(error))
         except Exception as error:  # noqa: BLE001 - a thread that dies in silence would leave its line for ever
             return Done(line, stop=f"line {line.number}: {type(error).__name__}: {error}")

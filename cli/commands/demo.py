@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from cli.client.errors import AlreadyRunning, Broken, CannotStart
 from cli.commands.up import read_settings, running
+from cli.errors import AlreadyRunning, CommandError, ProcessExited
 from cli.local.installation import Installation
 from cli.local.receiver import Delivery, Receiver
 from jobs.model.job import JobStatus
@@ -41,7 +41,7 @@ def demo(installation: Installation, console: Console) -> int:
     try:
         with service(installation, console) as (url, settings), Receiver() as receiver:
             tell_story(url, settings, receiver, console, installation.folder)
-    except (AlreadyRunning, CannotStart, Broken, DemoFailed, httpx.HTTPError) as error:
+    except (AlreadyRunning, CommandError, ProcessExited, DemoFailed, httpx.HTTPError) as error:
         console.print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False)
         return 1
     return 0

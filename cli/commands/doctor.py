@@ -16,8 +16,8 @@ import redis
 import typer
 from rich.console import Console
 
-from cli.client.errors import CannotStart
 from cli.commands.up import OURS, installed_settings
+from cli.errors import CommandError
 from cli.local.installation import Installation
 from cli.local.state import DEFAULT_STATE, State
 from jobs.errors import ThinkqueueError
@@ -79,7 +79,7 @@ def examine(installation: Installation) -> Iterator[Finding]:
     running = installation.running()
     try:
         settings = installed_settings(installation.folder)
-    except CannotStart as error:
+    except CommandError as error:
         yield Finding("bad", str(error), "docs/configuration.md tells each setting.")
         return
     yield Finding("ok", f"settings: model {settings.model}, AUTH={settings.auth}")

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.client.client import Client, Url
-from cli.client.errors import CannotStart
 from cli.client.live import follow, summary
 from cli.client.request_body import is_link, read_files, user_turn
+from cli.errors import CommandError
 from cli.local.state import DEFAULT_STATE, State
 from cli.terminal import printable, say, tell, told
 
@@ -50,7 +50,7 @@ def submit(
         client = Client(url, state=state)
         *names, question = words
         if not is_link(question) and Path(question).is_file():
-            raise CannotStart(f'{question} is a file; the question comes last: submit {question} "What is on it?"')
+            raise CommandError(f'{question} is a file; the question comes last: submit {question} "What is on it?"')
         if question == "-":
             question = sys.stdin.read()
         turns = [{"role": "system", "content": system}] if system else []
@@ -93,7 +93,7 @@ def result(
         client = Client(url, state=state)
         job = client.job(job_id)
         if job["ended_at"] is None:
-            raise CannotStart(f"{job_id} is {job['status']}; wait for it with: thinkqueue watch {job_id}")
+            raise CommandError(f"{job_id} is {job['status']}; wait for it with: thinkqueue watch {job_id}")
         raise typer.Exit(_show(client, job, save_media, as_json=as_json))
 
 
@@ -167,5 +167,5 @@ def _show(client: Client, job: dict[str, Any], save_media: Path | None, *, as_js
 def _pairs(words: Sequence[str]) -> dict[str, str]:
     pairs = [word.partition("=") for word in words]
     if wrong := [name for name, sign, _ in pairs if not (name and sign)]:
-        raise CannotStart(f"--metadata {wrong[0]} must be name=value.")
+        raise CommandError(f"--metadata {wrong[0]} must be name=value.")
     return {name: value for name, _, value in pairs}

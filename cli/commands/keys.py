@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from cli.client.errors import CannotStart
 from cli.commands.up import installed_settings
+from cli.errors import CommandError
 from cli.local.state import DEFAULT_STATE, State
 from jobs.errors import ThinkqueueError, Unavailable
 from jobs.objects.store import ObjectStore
@@ -99,7 +99,7 @@ def rotate(key_id: str, state: State = DEFAULT_STATE) -> None:
 def _open(state: Path) -> tuple[Settings, Keys]:
     try:
         settings = installed_settings(state)
-    except CannotStart as error:
+    except CommandError as error:
         raise _failed(str(error)) from error
     return settings, Keys(connect(settings), ObjectStore(settings))
 

@@ -4,8 +4,8 @@ import os
 
 from rich.console import Console
 
-from cli.client.errors import CannotStart
 from cli.commands.up import read_settings
+from cli.errors import CommandError
 from cli.local.installation import Installation
 from jobs.errors import ThinkqueueError
 from jobs.lifecycle.recovery import recover as recover_table
@@ -17,7 +17,7 @@ def recover(installation: Installation, console: Console) -> int:
     values = installation.values(os.environ)
     try:
         settings = read_settings(installation.environment(values, installation.servers(values)))
-    except (CannotStart, KeyError) as error:
+    except (CommandError, KeyError) as error:
         console.print(f"No servers to recover: set REDIS_URL and S3_* ({error}).", style="red", markup=False)
         return 1
     # A line a job is for the keeper's log; here the sum is told. What cannot be read is told at once.

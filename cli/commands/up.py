@@ -14,7 +14,7 @@ import httpx
 from pydantic import ValidationError
 from rich.console import Console
 
-from cli.client.errors import AlreadyRunning, Broken, CannotStart
+from cli.errors import AlreadyRunning, CommandError, ProcessExited
 from cli.local.installation import Installation
 from cli.local.servers import SeaweedFS, Server, Valkey
 from cli.local.supervisord import Program, Supervisor, require_setpriv
@@ -38,7 +38,7 @@ class Service:
     url: str
     settings: Settings
     check: Callable[[], None]
-    """Raises Broken when a process has ended."""
+    """Raises ProcessExited when a process has ended."""
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def running(installation: Installation, console: Console) -> Iterator[Service]:
     """Run everything inside the block.
 
     Raises:
-        AlreadyRunning, CannotStart, Broken
+        AlreadyRunning, CommandError, ProcessExited
     """
     require_setpriv()
     installation.create()
@@ -87,7 +87,7 @@ def up(installation: Installation, console: Console) -> int:
                 time.sleep(1)
     except AlreadyRunning as error:
         console.print(f"{error}. Its logs: {installation.logs}")
-    except (CannotStart, Broken) as error:
+    except (CommandError, ProcessExited) as error:
         console.print(str(error), style="red", markup=False, highlight=False)
         return 1
     except KeyboardInterrupt:
@@ -110,7 +110,7 @@ def read_settings(environment: dict[str, str]) -> Settings:
         return Settings()
     except ValidationError as error:
         faults = (f"{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors())
-        raise CannotStart("Wrong settings:\n" + "\n".join(faults)) from error
+        raise CommandError("Wrong settings:\n" + "\n".join(faults)) from error
     finally:
         os.environ.clear()
         os.environ.update(before)
@@ -120,16 +120,16 @@ def installed_settings(state: Path) -> Settings:
     """Of the installation in this folder, or of the servers that the environment names.
 
     Raises:
-        CannotStart: there are none.
+        CommandError: there are none.
     """
     installation = Installation(state.resolve())
     values = installation.values(os.environ)
     try:
         return read_settings(installation.environment(values, installation.servers(values)))
     except KeyError as error:
-        raise CannotStart(f"No servers are named ({error} is missing). {NAME_SERVERS}") from error
-    except CannotStart as error:
-        raise CannotStart(f"{error}\n{NAME_SERVERS}" if "Field required" in str(error) else str(error)) from error
+        raise CommandError(f"No servers are named ({error} is missing). {NAME_SERVERS}") from error
+    except CommandError as error:
+        raise CommandError(f"{error}\n{NAME_SERVERS}" if "Field required" in str(error) else str(error)) from error
 
 
 def programs(servers: list[Server], monitor_port: int) -> list[Program]:
@@ -157,7 +157,7 @@ def check_ports(*settings: dict[str, int]) -> None:
             try:
                 probe.bind(("127.0.0.1", port))
             except (OSError, OverflowError) as error:
-                raise CannotStart(
+                raise CommandError(
                     f"Port {port} is taken ({error}). End what uses it, or choose another one with {name.split()[0]}."
                 ) from error
 
@@ -173,10 +173,10 @@ def start_servers(servers: list[Server], settings: Settings, supervisor: Supervi
     except RecoveryNeeded as error:
         # A Redis of somebody else's may be the wrong one; ours can only have lost its data.
         if not any(isinstance(server, Valkey) for server in servers):
-            raise CannotStart(f"{error.code}: {error.message}") from error
+            raise CommandError(f"{error.code}: {error.message}") from error
         console.print(f"Valkey has lost its data: {recover(settings)}", highlight=False)
     except ThinkqueueError as error:
-        raise CannotStart(f"{error.code}: {error.message}") from error
+        raise CommandError(f"{error.code}: {error.message}") from error
 
 
 def await_ready(url: str, settings: Settings, supervisor: Supervisor) -> None:
@@ -197,7 +197,7 @@ def _wait(is_ready: Callable[[], bool], limit_s: float, supervisor: Supervisor, 
     while not is_ready():
         supervisor.check()
         if time.monotonic() >= give_up:
-            raise CannotStart(f"{what} is not ready after {limit_s:.0f} s.\n{supervisor.log_tail(what)}")
+            raise CommandError(f"{what} is not ready after {limit_s:.0f} s.\n{supervisor.log_tail(what)}")
         time.sleep(0.1)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from cli.client.errors import AlreadyRunning, CannotStart
+from cli.errors import AlreadyRunning, CommandError
 from cli.local.servers import HIGHEST_S3_PORT, SeaweedFS, Server, Valkey
 
 LOOPBACK = "127.0.0.0/8,::1/128"
@@ -49,7 +49,7 @@ class Installation:
         """Those that have to be started: none in whose place a real one was named.
 
         Raises:
-            CannotStart: a port is not one.
+            CommandError: a port is not one.
         """
         found: list[Server] = []
         if "REDIS_URL" not in values:
@@ -115,7 +115,7 @@ class Installation:
 def _port(values: Mapping[str, str], name: str, default: int, *, highest: int) -> int:
     given = values.get(name) or str(default)
     if not given.isdecimal() or not 1 <= int(given) <= highest:
-        raise CannotStart(f"{name}={given!r} is not a port from 1 to {highest:,}.")
+        raise CommandError(f"{name}={given!r} is not a port from 1 to {highest:,}.")
     return int(given)
 
 

@@ -16,7 +16,7 @@ from minio.error import MinioException
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
-from cli.client.errors import CannotStart
+from cli.errors import CommandError
 
 GRPC_OFFSET = 10_000
 """SeaweedFS opens a second port so far above each of its ports."""
@@ -142,7 +142,7 @@ class SeaweedFS:
         """Let requests and results be on the disk before they are acknowledged; by default nothing is.
 
         Raises:
-            CannotStart: it did not take.
+            CommandError: it did not take.
         """
         roles = self._roles()
         lines = [
@@ -155,9 +155,9 @@ class SeaweedFS:
         try:
             done = subprocess.run(shell, input=script, capture_output=True, text=True, timeout=30, check=False)
         except subprocess.TimeoutExpired as error:
-            raise CannotStart("SeaweedFS does not answer its shell.") from error
+            raise CommandError("SeaweedFS does not answer its shell.") from error
         if len(re.findall(r'"fsync":\s*true', done.stdout)) < len(lines):
-            raise CannotStart(f"SeaweedFS did not take the fsync setting: {done.stderr[-500:]}")
+            raise CommandError(f"SeaweedFS did not take the fsync setting: {done.stderr[-500:]}")
 
     def remove_sockets(self) -> None:
         """What it leaves in the temp folder when it ends."""
@@ -180,7 +180,7 @@ def weed_binary() -> Path:
 
 def _existing(path: Path | None, package: str, setting: str) -> Path:
     if path is None:
-        raise CannotStart(
+        raise CommandError(
             f"The package {package} has no server for this machine ({sys.platform}); "
             f"install it, or point {setting} at a server of your own."
         )

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from cli.client.errors import Broken, CannotStart
+from cli.errors import CommandError, ProcessExited
 
 MAX_SOCKET_PATH = 100
 """The kernel takes 107 bytes."""
@@ -112,12 +112,12 @@ class Supervisor:
         return self._process is not None and self._process.poll() is None
 
     def check(self) -> None:
-        """Raises Broken when a program has ended although it should run."""
+        """Raises ProcessExited when a program has ended although it should run."""
         if not self.is_running:
-            raise Broken(f"supervisord has ended.\n{self.log_tail('supervisord')}")
+            raise ProcessExited(f"supervisord has ended.\n{self.log_tail('supervisord')}")
         for info in self._infos():
             if info["statename"] in BROKEN_STATES or info["exitstatus"]:
-                raise Broken(f"{info['name']} has ended ({info['description']}).\n{self.log_tail(info['name'])}")
+                raise ProcessExited(f"{info['name']} has ended ({info['description']}).\n{self.log_tail(info['name'])}")
 
     def log_tail(self, name: str, lines: int = 15) -> str:
         path = self._folder / "logs" / f"{name}.log"
@@ -155,7 +155,7 @@ class Supervisor:
 
 def require_setpriv() -> None:
     if shutil.which("setpriv") is None:
-        raise CannotStart("setpriv is missing; it is part of util-linux: apt install util-linux")
+        raise CommandError("setpriv is missing; it is part of util-linux: apt install util-linux")
 
 
 def _escaped(value: object) -> str:

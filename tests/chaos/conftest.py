@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.client.errors import CannotStart
+from cli.errors import CommandError
 from cli.local.servers import valkey_binary, weed_binary
 from testing.requirements import missing
 from tests.chaos.fleet import Fleet
@@ -19,7 +19,7 @@ from tests.chaos.workload import Receiver
 def fleet(tmp_path: Path, pocket_folder: Path) -> Iterator[Fleet]:
     try:
         valkey_binary(), weed_binary()
-    except CannotStart as error:
+    except CommandError as error:
         missing("A server", str(error))
     before = set(psutil.Process().children(recursive=True))
     launched = Fleet.launch(tmp_path, pocket_folder)

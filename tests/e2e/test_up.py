@@ -103,7 +103,7 @@ def test_up_runs_everything_once_and_ctrl_c_ends_it(installation: Up) -> None:
 
     second = installation.run("up")
     assert second.wait(30) == 0
-    assert f"running already: http://127.0.0.1:{installation.api_port}" in installation.output("up")
+    assert f"already running: http://127.0.0.1:{installation.api_port}" in installation.output("up")
 
     assert installation.run("demo").wait(100) == 0, installation.output("demo")
     assert "webhook verified" in installation.output("demo")

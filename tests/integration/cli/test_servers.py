@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.client.errors import CannotStart
 from cli.commands.up import check_ports
+from cli.errors import CommandError
 from cli.local.servers import GRPC_OFFSET, SeaweedFS, Valkey
 from jobs.objects.store import ObjectStore
 from jobs.table.scripts import connect
@@ -66,7 +66,7 @@ def test_a_taken_port_is_named_with_its_setting(shift: int, tmp_path: Path) -> N
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", port + shift))
         holder.listen()
-        with pytest.raises(CannotStart, match=rf"Port {port + shift} is taken .* EMBEDDED_S3_PORT"):
+        with pytest.raises(CommandError, match=rf"Port {port + shift} is taken .* EMBEDDED_S3_PORT"):
             check_ports(server.ports())
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.client.errors import AlreadyRunning, CannotStart
+from cli.errors import AlreadyRunning, CommandError
 from cli.local.installation import Installation
 
 
@@ -51,7 +51,7 @@ def test_a_named_server_is_not_started(installation: Installation) -> None:
     [("EMBEDDED_REDIS_PORT", "http"), ("EMBEDDED_REDIS_PORT", "70000"), ("EMBEDDED_S3_PORT", "60000")],
 )
 def test_what_is_no_port_is_said(installation: Installation, name: str, value: str) -> None:
-    with pytest.raises(CannotStart, match=f"{name}='{value}' is not a port"):
+    with pytest.raises(CommandError, match=f"{name}='{value}' is not a port"):
         installation.servers(installation.values({name: value}))
 
 
@@ -61,6 +61,6 @@ def test_one_at_a_time(installation: Installation) -> None:
         found = installation.running()
         assert found is not None
         assert found.url == "http://127.0.0.1:1"
-        with pytest.raises(AlreadyRunning, match="is running already"), installation.lock("http://127.0.0.1:2"):
+        with pytest.raises(AlreadyRunning, match="is already running"), installation.lock("http://127.0.0.1:2"):
             pass
     assert installation.running() is None
