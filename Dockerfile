@@ -1,6 +1,6 @@
 # Two images out of one file:
 #   docker build --target slim -t thinkqueue:slim .     api, prepare worker, keeper, and the command line; no torch
-#   docker build --target gpu  -t thinkqueue:generate  .     the generate worker, with CUDA's torch
+#   docker build --target gpu  -t thinkqueue:gpu  .     the generate worker, with CUDA's torch
 #   docker build --target gpu  -t thinkqueue:cpu  --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
 # Each runs as user 10001 with a read-only root; /tmp and, for the generate worker, /models are to be writable.
 ARG PYTHON=3.11-slim-bookworm

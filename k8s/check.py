@@ -1,9 +1,9 @@
-"""Builds the overlays as `kubectl apply -k` would, and holds each object against its schema. `make lint` runs it.
+"""Builds the overlays as `kubectl apply -k` does and validates each object. `make lint` runs it.
 
     python k8s/check.py
 
-Kubernetes' own kinds by kubernetes-validate, KEDA's by models that are made from its CRDs. Without kubectl (1.27
-or newer) nothing is built: it says so, and in CI it fails.
+kubernetes-validate checks Kubernetes' kinds; models generated from KEDA's CRDs check KEDA's kinds. Without kubectl
+(1.27 or newer) nothing is checked: the program says so, and exits 1 in CI.
 """
 
 import os
@@ -35,7 +35,7 @@ def main() -> int:
 
 
 def built(overlay: str) -> list[dict[str, Any]]:
-    """The objects of an overlay; the dev one's secrets are made up, in a copy."""
+    """Return the objects of an overlay. The dev overlay gets placeholder secrets in a temporary copy."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "k8s"
         shutil.copytree(ROOT, copy)
@@ -56,7 +56,7 @@ def faults_of(objects: list[dict[str, Any]]) -> list[str]:
                 _check_keda(item)
             else:
                 kubernetes_validate.validate(item, KUBERNETES, strict=True)
-        except Exception as error:  # noqa: BLE001 - each library has errors of its own; all mean the same here
+        except Exception as error:  # noqa: BLE001 - each library raises its own errors; all mean that the object is invalid
             faults.append(f"{name}: {error}")
     return faults
 
@@ -65,11 +65,11 @@ def _check_keda(item: dict[str, Any]) -> None:
     model = getattr(import_module("cloudcoil.models.keda.v1alpha1"), item["kind"])
     kept = model.model_validate(item).model_dump(by_alias=True, exclude_unset=True, mode="json")
     if lost := _lost(item, kept):
-        raise ValueError(f"KEDA knows no {', '.join(lost)}")
+        raise ValueError(f"KEDA does not know {', '.join(lost)}")
 
 
 def _lost(given: Any, kept: Any, path: str = "") -> list[str]:
-    """Fields that the model has dropped."""
+    """Return the paths of fields that the model dropped."""
     if isinstance(given, dict):
         return [
             lost

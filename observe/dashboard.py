@@ -1,11 +1,11 @@
-"""The Grafana dashboard, as a list: ``make docs`` writes it to grafana/dashboards/thinkqueue.json."""
+"""Defines the Grafana dashboard. ``make docs`` writes it to grafana/dashboards/thinkqueue.json."""
 
 import json
 import sys
 from typing import Any
 
 Query = tuple[str, str]
-"""PromQL, and what its lines are called."""
+"""A PromQL expression and its legend."""
 
 
 def _rate(metric: str) -> str:
@@ -13,12 +13,12 @@ def _rate(metric: str) -> str:
 
 
 def _each(metric: str, by: str) -> list[Query]:
-    """A figure of the job table, which every keeper tells."""
+    """Query a metric of the job table. Every keeper reports the same value, hence max."""
     return [(f"max by ({by}) (thinkqueue_{metric})", _legend(by))]
 
 
 def _sum(metric: str, by: str) -> list[Query]:
-    """What each process counts."""
+    """Query the rate of a counter that each process keeps itself."""
     return [(f"sum by ({by}) ({_rate(metric)})", _legend(by))]
 
 
@@ -44,13 +44,13 @@ ROWS: list[tuple[str, list[tuple[str, str, list[Query]]]]] = [
             ("Waiting", "short", _each("jobs_waiting", "stage, priority")),
             ("In progress", "short", _each("jobs_in_progress", "stage")),
             ("Oldest wait", "s", _each("oldest_wait_seconds", "stage, priority")),
-            ("Ended, a second", "short", [(f"sum by (status) ({ENDED})", "{{status}}")]),
+            ("Ended per second", "short", [(f"sum by (status) ({ENDED})", "{{status}}")]),
             ("Failed and expired, by code", "short", [(FAILED, "{{code}}")]),
             ("Time per stage", "s", _quantiles("stage_seconds", "stage")),
-            ("Arrivals, a second", "short", _each("arrivals_per_second", "stage")),
-            ("A worker has a job, on the mean", "s", _each("job_seconds", "stage")),
+            ("Arrivals per second", "short", _each("arrivals_per_second", "stage")),
+            ("Mean job duration on a worker", "s", _each("job_seconds", "stage")),
             (
-                "prepare workers, and how many are wanted",
+                "Prepare workers, present and wanted",
                 "short",
                 [
                     ('max by (state) (thinkqueue_workers{stage="prepare"})', "{{state}}"),
@@ -60,10 +60,10 @@ ROWS: list[tuple[str, list[tuple[str, str, list[Query]]]]] = [
         ],
     ),
     (
-        "GPU workers",
+        "Generate workers",
         [
             (
-                "Workers, and how many are wanted",
+                "Generate workers, present and wanted",
                 "short",
                 [
                     ('max by (state) (thinkqueue_workers{stage="generate"})', "{{state}}"),
@@ -72,17 +72,17 @@ ROWS: list[tuple[str, list[tuple[str, str, list[Query]]]]] = [
             ),
             ("Backlog", "s", _each("backlog_seconds", "stage")),
             ("Slots", "short", [('max by (state) (thinkqueue_slots{stage="generate"})', "{{state}}")]),
-            ("First token", "s", _quantiles("first_token_seconds")),
+            ("Time to first token", "s", _quantiles("first_token_seconds")),
             (
-                "Tokens, a second",
+                "Tokens per second",
                 "short",
                 [
                     (f"sum({_rate('engine_sampled_tokens_total')})", "sampled"),
-                    (f"sum({_rate('engine_prefill_tokens_total')})", "read"),
+                    (f"sum({_rate('engine_prefill_tokens_total')})", "prefilled"),
                 ],
             ),
             (
-                "Batch",
+                "Batch utilization",
                 "percentunit",
                 [
                     ("sum(thinkqueue_engine_running) / sum(thinkqueue_engine_slots)", "slots in use"),
@@ -100,10 +100,10 @@ ROWS: list[tuple[str, list[tuple[str, str, list[Query]]]]] = [
                     )
                 ],
             ),
-            ("Thinking tokens of a job", "short", _quantiles("thinking_tokens")),
+            ("Thinking tokens per job", "short", _quantiles("thinking_tokens")),
             ("Thinking closed, by reason", "short", _sum("thinking_cutoffs_total", "reason")),
             (
-                "Lost, resumed, released",
+                "Leases lost, jobs resumed, jobs released",
                 "short",
                 [
                     (f"max by (stage) ({_rate('leases_lost_total')})", "lost {{stage}}"),
@@ -116,9 +116,9 @@ ROWS: list[tuple[str, list[tuple[str, str, list[Query]]]]] = [
     (
         "API and deliveries",
         [
-            ("Requests, a second", "reqps", _sum("requests_total", "route, status")),
-            ("Request time", "s", _quantiles("request_seconds", "route")),
-            ("Refusals, a second", "short", _sum("refusals_total", "code")),
+            ("Requests per second", "reqps", _sum("requests_total", "route, status")),
+            ("Request duration", "s", _quantiles("request_seconds", "route")),
+            ("Refusals per second", "short", _sum("refusals_total", "code")),
             ("Event streams", "short", [("sum(thinkqueue_streams)", "open")]),
             (
                 "Deliveries",
@@ -126,24 +126,24 @@ ROWS: list[tuple[str, list[tuple[str, str, list[Query]]]]] = [
                 [
                     ("max(thinkqueue_deliveries_open)", "open"),
                     ("max(thinkqueue_deliveries_due)", "due"),
-                    (f"sum by (outcome) ({_rate('deliveries_total')})", "{{outcome}}, a second"),
+                    (f"sum by (outcome) ({_rate('deliveries_total')})", "{{outcome}} per second"),
                 ],
             ),
-            ("Delivery time", "s", _quantiles("delivery_seconds")),
+            ("Delivery duration", "s", _quantiles("delivery_seconds")),
             ("Oldest delivery", "s", [("max(thinkqueue_oldest_delivery_seconds)", "age")]),
             (
                 "Redis memory",
                 "bytes",
                 [("max(thinkqueue_redis_used_bytes)", "used"), ("max(thinkqueue_redis_limit_bytes)", "limit")],
             ),
-            ("Streams not archived yet", "short", [("max(thinkqueue_streams_unarchived)", "streams")]),
+            ("Streams not archived", "short", [("max(thinkqueue_streams_unarchived)", "streams")]),
         ],
     ),
 ]
 
 
 def dashboard() -> dict[str, Any]:
-    """Grafana's model of it."""
+    """Return the dashboard in Grafana's JSON model."""
     panels: list[dict[str, Any]] = []
     top = 0
     for title, row in ROWS:
