@@ -35,12 +35,12 @@ def measure(service: Service, count: int) -> tuple[list[int], list[float], list[
     rng = random.Random(1)
     waiting = [post(service, rng) for _ in range(LOAD)]
     while len(receipts) < count:
-        running = service.wait(lambda: [job for job in waiting if is_running(service, job)], "running job")
+        running = service.wait_until(lambda: [job for job in waiting if is_running(service, job)], "running job")
         job_id = rng.choice(running)
         time.sleep(rng.uniform(0, 0.3))
         called_at = time.monotonic()
         service.http.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
-        job = service.await_end(job_id)
+        job = service.wait_for_end(job_id)
         seen.append((time.monotonic() - called_at) * 1000)
         waiting.remove(job_id)
         waiting.append(post(service, rng))
@@ -53,7 +53,7 @@ def measure(service: Service, count: int) -> tuple[list[int], list[float], list[
 
 
 def post(service: Service, rng: random.Random) -> str:
-    return service.post(**{**ENDLESS, "sampling": {**ENDLESS["sampling"], "seed": rng.randrange(10**6)}})
+    return service.submit(**{**ENDLESS, "sampling": {**ENDLESS["sampling"], "seed": rng.randrange(10**6)}})
 
 
 def is_running(service: Service, job_id: str) -> bool:

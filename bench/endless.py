@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pocket.training.untrained import build
-from testing.service import Service, own_service, question
+from testing.service import Service, question, standalone_service
 
 ENDLESS: dict[str, Any] = {
     "messages": question("Describe everything that you see."),
@@ -21,7 +21,7 @@ def endless_service(*names: str, **workers: int) -> Iterator[Service]:
     """Args: ``names``: of processes; ``workers``: how many of each stage to wait for."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with own_service(folder, build(folder / "model")) as service:
+        with standalone_service(folder, build(folder / "model")) as service:
             service.start(*names)
-            service.await_workers(**workers)
+            service.wait_for_workers(**workers)
             yield service

@@ -41,20 +41,20 @@ def main() -> None:
 def measure(service: Service) -> tuple[int, int]:
     """Milliseconds from the lease's end to the loss, and to the next claim."""
     client = connect(service.table.settings)
-    job_id = service.post(**ENDLESS)
+    job_id = service.submit(**ENDLESS)
     job = f"job:{job_id}"
-    service.wait(lambda: service.job(job_id)["tokens"] > 0, "running job")
+    service.wait_until(lambda: service.job(job_id)["tokens"] > 0, "running job")
     pid = int(client.hget(job, "worker").split(":")[1])
     os.kill(pid, signal.SIGKILL)
     lease_ends = int(client.zscore("leases:generate", job_id))
     lost_at = await_change(client, job, "lost_leases", "0")
     claimed_at = await_change(client, job, "attempt", "1")
     service.http.post(f"/v1/jobs/{job_id}/cancel")
-    service.await_end(job_id)
+    service.wait_for_end(job_id)
     dead = next(name for name, process in service.processes.items() if process.pid == pid)
     service.processes.pop(dead).wait()
     service.start(dead)
-    service.await_workers(generate=2)
+    service.wait_for_workers(generate=2)
     return lost_at - lease_ends, claimed_at - lease_ends
 
 

@@ -16,11 +16,11 @@ from testing.videos import clip
 
 pillow_heif.register_heif_opener()
 
-Oddity = tuple[str, bytes, str]
+SampleFile = tuple[str, bytes, str]
 COMPLETED = "completed"
 
 
-def oddities(folder: Path, *, has_office: bool) -> dict[str, Oddity]:
+def malformed_files(folder: Path, *, has_office: bool) -> dict[str, SampleFile]:
     """By name.
 
     Args:
@@ -46,7 +46,7 @@ def png(width: int, height: int, data: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
 
 
-def _pictures() -> dict[str, Oddity]:
+def _pictures() -> dict[str, SampleFile]:
     random = np.random.default_rng(5)
     picture = Image.fromarray(random.integers(0, 255, (90, 120, 3), np.uint8))
     turned = Image.Exif()
@@ -94,7 +94,7 @@ def _pictures() -> dict[str, Oddity]:
     }
 
 
-def _documents() -> dict[str, Oddity]:
+def _documents() -> dict[str, SampleFile]:
     wide = b"/MediaBox [0 0 9000000 9000000]"
     found = {
         "scanned.pdf": (scanned_pdf(1), COMPLETED),
@@ -115,14 +115,14 @@ def _documents() -> dict[str, Oddity]:
     return {name: ("document", content, end) for name, (content, end) in found.items()}
 
 
-def _slides() -> dict[str, Oddity]:
+def _slides() -> dict[str, SampleFile]:
     return {
         "notes.odp": ("document", deck(2), COMPLETED),
         "link.odp": ("document", deck(1, linked_picture="file:///etc/passwd"), COMPLETED),
     }
 
 
-def _videos(folder: Path) -> dict[str, Oddity]:
+def _videos(folder: Path) -> dict[str, SampleFile]:
     steps = [0, 40, 80, 900, 1_000, 2_500, 2_540, 3_900]
     film = clip(folder / "film.mp4").read_bytes()
     found = {

@@ -57,14 +57,14 @@ class Service:
         process.send_signal(signal.SIGKILL)
         process.wait(10)
 
-    def freeze(self, name: str) -> None:
+    def suspend(self, name: str) -> None:
         """Returns when all of it stands still: the signal goes to one thread, which stops the others."""
         process = self.processes[name]
         process.send_signal(signal.SIGSTOP)
         threads = Path(f"/proc/{process.pid}/task")
-        self.wait(lambda: all(map(_stands_still, threads.iterdir())), f"standstill of {name}")
+        self.wait_until(lambda: all(map(_stands_still, threads.iterdir())), f"standstill of {name}")
 
-    def thaw(self, name: str) -> None:
+    def resume(self, name: str) -> None:
         self.processes[name].send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
@@ -76,7 +76,7 @@ class Service:
         for process in self.processes.values():
             stop(process)
 
-    def await_workers(self, **stages: int) -> None:
+    def wait_for_workers(self, **stages: int) -> None:
         def ready() -> bool:
             try:
                 found = self.http.get("/readyz").json()["workers"]
@@ -84,16 +84,16 @@ class Service:
                 return False
             return all(found.get(stage, 0) >= count for stage, count in stages.items())
 
-        self.wait(ready, f"workers {stages}", START_LIMIT_S)
+        self.wait_until(ready, f"workers {stages}", START_LIMIT_S)
 
-    def wait(self, condition: Callable[[], T], what: str, limit_s: float = 30.0) -> T:
+    def wait_until(self, condition: Callable[[], T], what: str, limit_s: float = 30.0) -> T:
         give_up = time.monotonic() + limit_s
         while not (found := condition()):
             assert time.monotonic() < give_up, f"no {what} after {limit_s} s\n{self.log_tails()}"
             time.sleep(0.02)
         return found
 
-    def post(self, **body: Any) -> str:
+    def submit(self, **body: Any) -> str:
         """Hand in a job; returns its id."""
         reply = self.http.post("/v1/jobs", json=body)
         assert reply.status_code == 202, reply.text
@@ -102,8 +102,8 @@ class Service:
     def job(self, job_id: str) -> dict[str, Any]:
         return dict(self.http.get(f"/v1/jobs/{job_id}").raise_for_status().json())
 
-    def await_end(self, job_id: str, limit_s: float = 60.0) -> dict[str, Any]:
-        self.wait(lambda: JobStatus(self.job(job_id)["status"]).is_terminal, f"end of {job_id}", limit_s)
+    def wait_for_end(self, job_id: str, limit_s: float = 60.0) -> dict[str, Any]:
+        self.wait_until(lambda: JobStatus(self.job(job_id)["status"]).is_terminal, f"end of {job_id}", limit_s)
         return self.job(job_id)
 
     def log_tails(self) -> str:
@@ -134,7 +134,7 @@ def new_service(table: Table, environment: dict[str, str], logs: Path, model: Pa
 
 
 @contextmanager
-def own_service(folder: Path, model: Path | str) -> Iterator[Service]:
+def standalone_service(folder: Path, model: Path | str) -> Iterator[Service]:
     """With servers of its own, nothing started yet; for what runs outside of pytest."""
     servers = Servers(
         Valkey(folder / "valkey", free_ports(), "bench-password"),
@@ -161,14 +161,14 @@ def service(servers: Servers, pocket_folder: Path, tmp_path_factory: pytest.Temp
     )
     service.start("api", "prepare", "generate", "keeper")
     try:
-        service.await_workers(prepare=2, generate=1, keeper=1)
+        service.wait_for_workers(prepare=2, generate=1, keeper=1)
         yield service
     finally:
         service.stop()
 
 
 @pytest.fixture
-def bare_service(table: Table, servers: Servers, pocket_folder: Path, tmp_path: Path) -> Iterator[Service]:
+def isolated_service(table: Table, servers: Servers, pocket_folder: Path, tmp_path: Path) -> Iterator[Service]:
     """Nothing started yet; for a test that does harm."""
     environment = {
         **servers.environment(),

@@ -65,7 +65,7 @@ class Table:
         assert job is not None
         return job.status
 
-    def let_lease_run_out(self, job_id: str) -> None:
+    def expire_lease(self, job_id: str) -> None:
         """As if its owner had not been heard of for a lease: the row moves, no clock does."""
         client = connect(self.settings)
         for stage in Stage:

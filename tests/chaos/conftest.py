@@ -10,9 +10,9 @@ import pytest
 
 from cli.errors import CommandError
 from cli.local.servers import valkey_binary, weed_binary
+from testing.chaos.fleet import Fleet
+from testing.chaos.workload import Receiver
 from testing.requirements import missing
-from tests.chaos.fleet import Fleet
-from tests.chaos.workload import Receiver
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from collections import Counter
 
 import pytest
 
-from tests.chaos import plan
-from tests.chaos.assertions import await_quiet, judge, undisturbed, usage_of, wait
-from tests.chaos.fleet import Fleet
-from tests.chaos.size import FAULTS, JOBS, SEED
-from tests.chaos.workload import Crowd, Kind, Receiver
+from testing.chaos import plan
+from testing.chaos.assertions import await_quiet, judge, undisturbed, usage_of, wait
+from testing.chaos.fleet import Fleet
+from testing.chaos.options import FAULTS, JOBS, SEED
+from testing.chaos.workload import Crowd, Kind, Receiver
 
 QUIET_LIMIT_S = 150.0 + JOBS
 

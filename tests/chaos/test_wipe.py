@@ -11,10 +11,10 @@ import pytest
 from jobs.model.job import JobStatus
 from jobs.model.result import JobResult
 from jobs.objects.store import result_key
-from tests.chaos.assertions import await_quiet, judge, undisturbed, wait
-from tests.chaos.fleet import GENERATORS, Fleet
-from tests.chaos.size import SEED
-from tests.chaos.workload import LONG, TEMPLATES, Crowd, Receiver
+from testing.chaos.assertions import await_quiet, judge, undisturbed, wait
+from testing.chaos.fleet import GENERATORS, Fleet
+from testing.chaos.options import SEED
+from testing.chaos.workload import LONG, TEMPLATES, Crowd, Receiver
 
 JOBS = 24
 
@@ -41,15 +41,15 @@ def test_after_a_wipe_in_the_middle_every_job_ends_once(fleet: Fleet, receiver: 
     crowd.let_in(JOBS // 3)
     handing_in = threading.Thread(target=crowd.hand_in, args=(JOBS,))
     handing_in.start()
-    fleet.service.wait(lambda: len(tombstones(fleet)) >= 3, "work that is done", 60)
+    fleet.service.wait_until(lambda: len(tombstones(fleet)) >= 3, "work that is done", 60)
     hook = {"url": receiver.url, "events": ["job.completed", "job.cancelled"]}
-    ids = [fleet.service.post(**TEMPLATES[LONG], callback=hook) for _ in range(6)]
+    ids = [fleet.service.submit(**TEMPLATES[LONG], callback=hook) for _ in range(6)]
     crowd.accepted |= dict.fromkeys(ids, LONG)
-    fleet.service.wait(lambda: fleet.service.job(ids[0])["status"] == "running", "work on its way", 60)
+    fleet.service.wait_until(lambda: fleet.service.job(ids[0])["status"] == "running", "work on its way", 60)
     crowd.let_in(JOBS // 3)
     # A cancel that Redis alone was told of would be forgotten with it: no worker hears of these before the wipe.
     for name in GENERATORS:
-        fleet.freeze(name)
+        fleet.suspend(name)
     for job_id in [job_id for job_id in ids if fleet.service.job(job_id)["status"] == "running"][:2]:
         crowd.cancelled[job_id] = fleet.service.http.post(f"/v1/jobs/{job_id}/cancel").json()["status"]
     wished = {
@@ -60,8 +60,8 @@ def test_after_a_wipe_in_the_middle_every_job_ends_once(fleet: Fleet, receiver: 
     fleet.redis().flushall()
     before = {job_id: len(ids) for job_id, ids in receiver.ids.items()}
     for name in GENERATORS:
-        fleet.thaw(name)
-    fleet.service.wait(lambda: fleet.service.http.get("/readyz").status_code == 503, "a refusal")
+        fleet.resume(name)
+    fleet.service.wait_until(lambda: fleet.service.http.get("/readyz").status_code == 503, "a refusal")
     time.sleep(3)
     report = recover(fleet)
     assert " 0 jobs wait" not in report, "it was too late: nothing was on its way"

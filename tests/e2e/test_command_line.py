@@ -81,14 +81,14 @@ def test_submit_without_waiting_prints_the_id_alone(terminal: Terminal, service:
     )
     out, _ = terminal(*words)
     assert terminal(*words)[0] == out, "the same key makes the same job"
-    job = service.await_end(out.strip())
+    job = service.wait_for_end(out.strip())
     assert job["metadata"] == {"from": "test"}
 
 
 def test_a_running_job_is_cancelled(terminal: Terminal, service: Service) -> None:
     job_id = terminal("submit", "Go on.", "--budget", "-1", "--max-answer", "1")[0].strip()
     terminal("cancel", job_id)
-    assert service.await_end(job_id)["status"] == "cancelled"
+    assert service.wait_for_end(job_id)["status"] == "cancelled"
     assert "cancelled" in terminal("result", job_id, code=1)[1]
 
 
@@ -127,7 +127,7 @@ def test_a_batch_that_is_stopped_and_killed_goes_on_without_loss_or_doubles(
     for how, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
         before = len(read_rows(results))
         process = terminal.start(*words)
-        service.wait(lambda before=before: len(read_rows(results)) >= before + 20, "20 results")
+        service.wait_until(lambda before=before: len(read_rows(results)) >= before + 20, "20 results")
         process.send_signal(how)
         errors = process.communicate(timeout=10)[1]
         assert process.returncode == code, errors

@@ -12,31 +12,35 @@ ENDLESS = {
 }
 
 
-def test_what_no_worker_starts_in_time_expires_and_is_told_of(bare_service: Service, http_server: HttpServer) -> None:
-    bare_service.start("api", "prepare", "keeper")
-    bare_service.await_workers(prepare=2, keeper=1)
+def test_a_job_not_started_in_time_expires_and_sends_a_webhook(
+    isolated_service: Service, http_server: HttpServer
+) -> None:
+    isolated_service.start("api", "prepare", "keeper")
+    isolated_service.wait_for_workers(prepare=2, keeper=1)
     hook = {"url": http_server.answer("/hook"), "events": ["job.expired"]}
-    job_id = bare_service.post(**ENDLESS, expires_in=1, callback=hook)
-    job = bare_service.await_end(job_id, limit_s=20)
+    job_id = isolated_service.submit(**ENDLESS, expires_in=1, callback=hook)
+    job = isolated_service.wait_for_end(job_id, limit_s=20)
     assert (job["status"], job["error"]["code"], job["output"]) == ("expired", "expired", None)
-    bare_service.wait(lambda: http_server.received, "webhook")
+    isolated_service.wait_until(lambda: http_server.received, "webhook")
     assert json.loads(http_server.received[0].body)["type"] == "job.expired"
     # Nobody runs it any more.
-    bare_service.start("generate")
-    bare_service.await_workers(generate=1)
-    follower = bare_service.post(messages=question("Hi."), thinking={"budget_tokens": 0}, max_answer_tokens=2)
-    assert bare_service.await_end(follower)["status"] == "completed"
-    assert bare_service.job(job_id)["attempt"] == job["attempt"]
+    isolated_service.start("generate")
+    isolated_service.wait_for_workers(generate=1)
+    follower = isolated_service.submit(messages=question("Hi."), thinking={"budget_tokens": 0}, max_answer_tokens=2)
+    assert isolated_service.wait_for_end(follower)["status"] == "completed"
+    assert isolated_service.job(job_id)["attempt"] == job["attempt"]
 
 
-def test_the_time_to_run_counts_from_the_first_start_and_keeps_what_a_lost_worker_made(bare_service: Service) -> None:
-    bare_service.start("api", "prepare", "generate", "keeper")
-    bare_service.await_workers(prepare=2, generate=1, keeper=1)
-    job_id = bare_service.post(**ENDLESS, max_run_seconds=5)
-    made = bare_service.wait(lambda: bare_service.job(job_id)["tokens"], "tokens")
-    bare_service.kill("generate")
-    bare_service.start("generate2")
-    job = bare_service.await_end(job_id)
+def test_run_time_counts_from_the_first_start_and_keeps_the_output_of_a_lost_worker(
+    isolated_service: Service,
+) -> None:
+    isolated_service.start("api", "prepare", "generate", "keeper")
+    isolated_service.wait_for_workers(prepare=2, generate=1, keeper=1)
+    job_id = isolated_service.submit(**ENDLESS, max_run_seconds=5)
+    made = isolated_service.wait_until(lambda: isolated_service.job(job_id)["tokens"], "tokens")
+    isolated_service.kill("generate")
+    isolated_service.start("generate2")
+    job = isolated_service.wait_for_end(job_id)
     assert (job["status"], job["error"]["code"], job["attempt"]) == ("failed", "run_time_exceeded", 2)
     assert job["output"]["thinking"]
     assert job["usage"]["thinking_tokens"] == job["tokens"] >= made

@@ -27,26 +27,26 @@ LONG: dict[str, Any] = {
 
 
 def long_job(service: Service, **more: object) -> str:
-    return service.post(**LONG, **more)
+    return service.submit(**LONG, **more)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(service: Service) -> dict[str, Any]:
-    job = service.await_end(long_job(service))
+    job = service.wait_for_end(long_job(service))
     assert job["tokens"] > 1_000, "too short to be disturbed: choose another seed"
     return job
 
 
 @pytest.fixture
-def own_service(bare_service: Service) -> Service:
+def ready_service(isolated_service: Service) -> Service:
     """One of each process, ready, to be harmed."""
-    bare_service.start("api", "prepare", "generate", "keeper")
-    bare_service.await_workers(prepare=2, generate=1, keeper=1)
-    return bare_service
+    isolated_service.start("api", "prepare", "generate", "keeper")
+    isolated_service.wait_for_workers(prepare=2, generate=1, keeper=1)
+    return isolated_service
 
 
 def await_tokens(service: Service, job_id: str, count: int) -> None:
-    service.wait(lambda: service.job(job_id)["tokens"] >= count, f"{count} tokens of {job_id}")
+    service.wait_until(lambda: service.job(job_id)["tokens"] >= count, f"{count} tokens of {job_id}")
 
 
 def streamed_tokens(service: Service, job_id: str) -> int:
@@ -55,79 +55,81 @@ def streamed_tokens(service: Service, job_id: str) -> int:
 
 
 def test_a_dead_and_a_frozen_worker_change_nothing(
-    own_service: Service, undisturbed: dict[str, Any], http_server: HttpServer
+    ready_service: Service, undisturbed: dict[str, Any], http_server: HttpServer
 ) -> None:
     """One of two dies, the other stops past its lease and thaws; a third one goes on with both jobs."""
-    own_service.start("generate2")
-    own_service.await_workers(generate=2)
+    ready_service.start("generate2")
+    ready_service.wait_for_workers(generate=2)
     # Each has one of the two: the other one stands still when a job is handed in.
-    own_service.freeze("generate2")
-    ids = [long_job(own_service, callback={"url": http_server.answer("/a")})]
-    await_tokens(own_service, ids[0], 60)
-    own_service.freeze("generate")
-    own_service.thaw("generate2")
-    ids.append(long_job(own_service, callback={"url": http_server.answer("/b")}))
-    await_tokens(own_service, ids[1], 60)
-    own_service.kill("generate")
-    own_service.freeze("generate2")
-    own_service.start("gpu3")
+    ready_service.suspend("generate2")
+    ids = [long_job(ready_service, callback={"url": http_server.answer("/a")})]
+    await_tokens(ready_service, ids[0], 60)
+    ready_service.suspend("generate")
+    ready_service.resume("generate2")
+    ids.append(long_job(ready_service, callback={"url": http_server.answer("/b")}))
+    await_tokens(ready_service, ids[1], 60)
+    ready_service.kill("generate")
+    ready_service.suspend("generate2")
+    ready_service.start("generate3")
     for job_id in ids:
-        job = own_service.await_end(job_id, limit_s=90)
+        job = ready_service.wait_for_end(job_id, limit_s=90)
         assert job["status"] == "completed"
         assert job["attempt"] == 2
         assert job["output"] == undisturbed["output"]
         assert job["usage"]["thinking_tokens"] == undisturbed["usage"]["thinking_tokens"]
-        assert streamed_tokens(own_service, job_id) == undisturbed["tokens"], "its stream neither repeats nor skips"
-    assert '"event": "job.lost_worker"' in own_service.log("keeper")
-    resumed = [json.loads(line) for line in own_service.log("gpu3").splitlines() if '"job.started"' in line]
+        assert streamed_tokens(ready_service, job_id) == undisturbed["tokens"], "its stream neither repeats nor skips"
+    assert '"event": "job.lost_worker"' in ready_service.log("keeper")
+    resumed = [json.loads(line) for line in ready_service.log("generate3").splitlines() if '"job.started"' in line]
     assert all(line["resumed_tokens"] >= 60 for line in resumed)
 
-    before = [own_service.table.store.events(job_id) for job_id in ids]
-    own_service.thaw("generate2")
-    own_service.wait(lambda: "job.claim_lost" in own_service.log("generate2"), "the thawed worker's notice")
-    assert [own_service.table.store.events(job_id) for job_id in ids] == before
-    assert [own_service.job(job_id)["output"] for job_id in ids] == [undisturbed["output"]] * 2
-    own_service.wait(lambda: len(http_server.received) >= 2, "webhook of each")
+    before = [ready_service.table.store.events(job_id) for job_id in ids]
+    ready_service.resume("generate2")
+    ready_service.wait_until(
+        lambda: "job.claim_lost" in ready_service.log("generate2"), "the notice of the resumed worker"
+    )
+    assert [ready_service.table.store.events(job_id) for job_id in ids] == before
+    assert [ready_service.job(job_id)["output"] for job_id in ids] == [undisturbed["output"]] * 2
+    ready_service.wait_until(lambda: len(http_server.received) >= 2, "webhook of each")
     time.sleep(0.5)
     assert sorted(received.path for received in http_server.received) == ["/a", "/b"]
 
 
-def test_two_gpu_workers_end_each_job_once_and_leave_in_order(own_service: Service, http_server: HttpServer) -> None:
-    own_service.start("generate2")
-    own_service.await_workers(generate=2)
+def test_two_generate_workers_end_each_job_once_and_drain(ready_service: Service, http_server: HttpServer) -> None:
+    ready_service.start("generate2")
+    ready_service.wait_for_workers(generate=2)
     hook = http_server.answer("/hook")
     asked = {"thinking": {"budget_tokens": 8}, "max_answer_tokens": 8, "callback": {"url": hook}}
-    ids = [own_service.post(messages=question(f"Number {number}?"), **asked) for number in range(12)]
+    ids = [ready_service.submit(messages=question(f"Number {number}?"), **asked) for number in range(12)]
     for job_id in ids:
-        assert own_service.await_end(job_id)["status"] == "completed"
-        kinds = [event.type for event in own_service.table.store.events(job_id)]
+        assert ready_service.wait_for_end(job_id)["status"] == "completed"
+        kinds = [event.type for event in ready_service.table.store.events(job_id)]
         assert kinds.count("started") == kinds.count("ended") == 1
-    own_service.wait(lambda: len(http_server.received) >= len(ids), "webhook of each")
+    ready_service.wait_until(lambda: len(http_server.received) >= len(ids), "webhook of each")
     time.sleep(0.5)
     told = [json.loads(received.body)["data"]["id"] for received in http_server.received]
     assert sorted(told) == sorted(ids)
 
     # TERM: a job ends within the grace or is handed back, as the machine goes; no loss is counted in either.
-    job_id = long_job(own_service)
-    await_tokens(own_service, job_id, 20)
+    job_id = long_job(ready_service)
+    await_tokens(ready_service, job_id, 20)
     for name in ("generate", "generate2"):
-        own_service.processes[name].send_signal(signal.SIGTERM)
-    assert [own_service.processes.pop(name).wait(40) for name in ("generate", "generate2")] == [0, 0]
-    record = own_service.table.store.get(job_id)
+        ready_service.processes[name].send_signal(signal.SIGTERM)
+    assert [ready_service.processes.pop(name).wait(40) for name in ("generate", "generate2")] == [0, 0]
+    record = ready_service.table.store.get(job_id)
     assert record is not None
     assert record.lost_leases == 0
     assert record.status in (JobStatus.COMPLETED, JobStatus.QUEUED)
-    own_service.start("gpu3")
-    assert own_service.await_end(job_id, limit_s=60)["status"] == "completed"
+    ready_service.start("generate3")
+    assert ready_service.wait_for_end(job_id, limit_s=60)["status"] == "completed"
 
 
-def test_a_model_that_cannot_be_loaded_ends_the_worker_and_leaves_the_job(bare_service: Service) -> None:
-    bare_service.start("api", "prepare", "keeper")
-    bare_service.start("generate", MODEL="/nowhere/model")
-    bare_service.await_workers(prepare=1)
-    job_id = bare_service.post(messages=question("Hi."), thinking={"budget_tokens": 0}, max_answer_tokens=2)
-    assert bare_service.processes["generate"].wait(60) != 0
-    assert "/nowhere/model" in bare_service.log("generate")
-    assert bare_service.job(job_id)["status"] == "queued"
-    bare_service.start("generate2")
-    assert bare_service.await_end(job_id)["status"] == "completed"
+def test_a_model_that_cannot_be_loaded_ends_the_worker_and_leaves_the_job(isolated_service: Service) -> None:
+    isolated_service.start("api", "prepare", "keeper")
+    isolated_service.start("generate", MODEL="/nowhere/model")
+    isolated_service.wait_for_workers(prepare=1)
+    job_id = isolated_service.submit(messages=question("Hi."), thinking={"budget_tokens": 0}, max_answer_tokens=2)
+    assert isolated_service.processes["generate"].wait(60) != 0
+    assert "/nowhere/model" in isolated_service.log("generate")
+    assert isolated_service.job(job_id)["status"] == "queued"
+    isolated_service.start("generate2")
+    assert isolated_service.wait_for_end(job_id)["status"] == "completed"

@@ -24,7 +24,7 @@ SHORT = {"thinking": {"budget_tokens": 8}, "max_answer_tokens": 4}
 
 
 def ended(service: Service, *parts: str | dict[str, Any], **more: Any) -> dict[str, Any]:
-    return service.await_end(service.post(messages=question(*parts), **{**SHORT, **more}))
+    return service.wait_for_end(service.submit(messages=question(*parts), **{**SHORT, **more}))
 
 
 def file_part(url: str, **more: str) -> dict[str, Any]:
@@ -101,27 +101,27 @@ def test_a_result_is_put_where_its_client_wants_it(service: Service, http_server
 
     http_server.answers["/put"] = once_down
     hook = http_server.answer("/hook")
-    job_id = service.post(
+    job_id = service.submit(
         messages=question("Hi."),
         metadata={"row": "7"},
         callback={"url": hook},
         result_urls=[link, http_server.url("/put") + "?X-Amz-Signature=secret"],
         **SHORT,
     )
-    job = service.await_end(job_id)
+    job = service.wait_for_end(job_id)
 
     def copied() -> bytes | None:
         with suppress(ObjectMissing):
             return object_store.get("theirs/result.json")
         return None
 
-    copy = service.wait(copied, "copy of the result")
+    copy = service.wait_until(copied, "copy of the result")
     assert hashlib.sha256(copy).hexdigest() == job["result_sha256"]
     document = json.loads(copy)
     assert (document["id"], document["status"], document["metadata"]) == (job_id, "completed", {"row": "7"})
     assert document["output"] == job["output"]
 
-    service.wait(lambda: tries == 2, "second try", 40)
+    service.wait_until(lambda: tries == 2, "second try", 40)
     puts = [received for received in http_server.received if received.path.startswith("/put")]
     assert [received.body for received in puts] == [copy, copy]
     digest = base64.b64encode(hashlib.sha256(copy).digest()).decode()

@@ -20,13 +20,13 @@ EXAMPLES = 12
 """Of each operation and phase: some hundred calls. A thousand take some minutes, by hand."""
 
 
-def test_every_generated_call_is_answered_as_the_document_says(bare_service: Service, table: Table) -> None:
+def test_every_generated_call_is_answered_as_the_document_says(isolated_service: Service, table: Table) -> None:
     key = ApiKey("", "tenant", priorities=PRIORITIES, requests_per_minute=1_000_000)
     _, token = Keys(connect(table.settings), table.object_store).create(key)
-    bare_service.start("api", AUTH="keys")
-    bare_service.await_workers()
+    isolated_service.start("api", AUTH="keys")
+    isolated_service.wait_for_workers()
     command = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIG)]
-    command += ["run", f"{bare_service.url}/openapi.json", "-H", f"Authorization: Bearer {token}"]
+    command += ["run", f"{isolated_service.url}/openapi.json", "-H", f"Authorization: Bearer {token}"]
     command += [
         "--max-examples",
         str(EXAMPLES),
@@ -40,7 +40,7 @@ def test_every_generated_call_is_answered_as_the_document_says(bare_service: Ser
     command += ["--exclude-path-regex", "events$", "--continue-on-failure"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
     assert result.returncode == 0, result.stdout[-6_000:] + result.stderr[-2_000:]
-    assert "crashed" not in bare_service.log("api")
+    assert "crashed" not in isolated_service.log("api")
 
 
 @pytest.fixture

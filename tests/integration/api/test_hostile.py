@@ -25,10 +25,10 @@ PATIENCE_S = 6.0
 
 
 @pytest.fixture
-def api(bare_service: Service) -> Service:
-    bare_service.start("api", BODY_TIMEOUT_S="1", MAX_BODY_BYTES="1000000")
-    bare_service.await_workers()
-    return bare_service
+def api(isolated_service: Service) -> Service:
+    isolated_service.start("api", BODY_TIMEOUT_S="1", MAX_BODY_BYTES="1000000")
+    isolated_service.wait_for_workers()
+    return isolated_service
 
 
 def with_field(name: str, value: str) -> bytes:
@@ -125,7 +125,7 @@ def test_a_body_that_does_not_come_is_given_up(api: Service) -> None:
         except OSError:
             pass  # it has heard enough
         assert b" 413 " in line.recv(100)
-    assert api.post(**HELLO)
+    assert api.submit(**HELLO)
 
 
 @pytest.mark.parametrize(
@@ -143,18 +143,18 @@ def test_while_a_server_is_frozen_everybody_hears_so_in_time(
     with ThreadPoolExecutor(100) as pool:
         servers.processes[server].send_signal(signal.SIGSTOP)
         stopped = psutil.Process(servers.processes[server].pid)
-        api.wait(lambda: stopped.status() == psutil.STATUS_STOPPED, f"stop of {server}")
+        api.wait_until(lambda: stopped.status() == psutil.STATUS_STOPPED, f"stop of {server}")
         try:
             assert set(pool.map(post, range(150))) == {(503, code)}
             ready = api.http.get("/readyz", timeout=PATIENCE_S)
         finally:
             servers.processes[server].send_signal(signal.SIGCONT)
     assert ready.status_code == 503
-    api.wait(lambda: api.http.post("/v1/jobs", json=HELLO).status_code == 202, "intake after the thaw")
+    api.wait_until(lambda: api.http.post("/v1/jobs", json=HELLO).status_code == 202, "intake after the thaw")
 
 
 def test_hundreds_of_idle_streams_leave_room_for_work(api: Service) -> None:
-    job_id = api.post(**HELLO)
+    job_id = api.submit(**HELLO)
     waiting = threading.Semaphore(0)
     ends: list[str] = []
 
@@ -171,7 +171,7 @@ def test_hundreds_of_idle_streams_leave_room_for_work(api: Service) -> None:
     for _ in followers:
         assert waiting.acquire(timeout=30)
     for _ in range(20):
-        api.post(**HELLO)
+        api.submit(**HELLO)
     assert api.http.post(f"/v1/jobs/{job_id}/cancel").json()["status"] == "cancelled"
     give_up = time.monotonic() + 20
     for follower in followers:

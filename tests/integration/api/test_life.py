@@ -80,7 +80,7 @@ def test_a_lost_worker_does_not_save_a_cancelled_job(client: TestClient, table: 
     job_id = post(client)
     table.claim(Stage.PREPARE)
     client.post(f"/v1/jobs/{job_id}/cancel")
-    table.let_lease_run_out(job_id)
+    table.expire_lease(job_id)
     Reaper(table.store, table.maintenance, table.object_store, table.finalizer).round()
     assert client.get(f"/v1/jobs/{job_id}").json()["status"] == "cancelled"
 

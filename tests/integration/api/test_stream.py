@@ -18,10 +18,10 @@ from testing.table import Table, completed
 
 
 @pytest.fixture
-def api(bare_service: Service) -> Service:
-    bare_service.start("api")
-    bare_service.await_workers()
-    return bare_service
+def api(isolated_service: Service) -> Service:
+    isolated_service.start("api")
+    isolated_service.wait_for_workers()
+    return isolated_service
 
 
 def tokens(first: int, last: int, stage: str = "thinking") -> list[Event]:
@@ -53,7 +53,7 @@ def ids(events: list[Sent]) -> list[int]:
 
 
 def test_a_job_is_followed_from_its_place_in_line_to_its_end(api: Service, table: Table) -> None:
-    first, second = api.post(**HELLO), api.post(**HELLO, thinking={"budget_tokens": 64})
+    first, second = api.submit(**HELLO), api.submit(**HELLO, thinking={"budget_tokens": 64})
     with api.http.stream("GET", f"/v1/jobs/{second}/events") as reply:
         assert reply.headers["content-type"].startswith("text/event-stream")
         assert reply.headers["cache-control"] == "no-store"
@@ -95,9 +95,9 @@ def test_a_stream_goes_on_behind_any_event_on_any_process_and_behind_the_end(api
     port = free_ports()
     api.start("api2", API_PORT=str(port))
     other = f"http://127.0.0.1:{port}"
-    api.wait(lambda: httpx_answers(f"{other}/livez"), "second api")
+    api.wait_until(lambda: httpx_answers(f"{other}/livez"), "second api")
 
-    job_id = api.post(**HELLO)
+    job_id = api.submit(**HELLO)
     job = start_running(table, job_id)
     table.store.append(job_id, job.claim, tokens(2, 900), tokens=899)
     seen: list[Sent] = []
@@ -122,7 +122,7 @@ def test_a_stream_goes_on_behind_any_event_on_any_process_and_behind_the_end(api
 
 
 def test_readers_at_different_places_of_one_job_hear_all(api: Service, table: Table) -> None:
-    job_id = api.post(**HELLO)
+    job_id = api.submit(**HELLO)
     job = start_running(table, job_id)
     table.store.append(job_id, job.claim, tokens(2, 600), tokens=599)
     url = f"{api.url}/v1/jobs/{job_id}/events"
@@ -135,14 +135,14 @@ def test_readers_at_different_places_of_one_job_hear_all(api: Service, table: Ta
 
 
 def test_a_last_event_id_that_is_none_is_refused(api: Service) -> None:
-    job_id = api.post(**HELLO)
+    job_id = api.submit(**HELLO)
     for last in ("x", "-1", "1.5", "9" * 30, "٣"):
         reply = api.http.get(f"/v1/jobs/{job_id}/events", headers={b"Last-Event-ID": last.encode()})
         assert (reply.status_code, reply.json()["errors"][0]["pointer"]) == (422, "header:Last-Event-ID"), last
 
 
 def test_the_stream_of_a_record_that_vanishes_ends(api: Service, table: Table) -> None:
-    job_id = api.post(**HELLO)
+    job_id = api.submit(**HELLO)
     follower = Follower(f"{api.url}/v1/jobs/{job_id}/events")
     follower.await_first()
     connect(table.settings).delete(f"job:{job_id}")
@@ -150,20 +150,20 @@ def test_the_stream_of_a_record_that_vanishes_ends(api: Service, table: Table) -
 
 
 def test_too_many_streams_are_refused_and_open_ones_do_not_hold_up_the_end_of_the_process(
-    bare_service: Service,
+    isolated_service: Service,
 ) -> None:
-    bare_service.start("api", MAX_STREAMS="2")
-    bare_service.await_workers()
-    job_id = bare_service.post(**HELLO)
-    url = f"{bare_service.url}/v1/jobs/{job_id}/events"
+    isolated_service.start("api", MAX_STREAMS="2")
+    isolated_service.wait_for_workers()
+    job_id = isolated_service.submit(**HELLO)
+    url = f"{isolated_service.url}/v1/jobs/{job_id}/events"
     followers = [Follower(url), Follower(url)]
     for follower in followers:
         follower.await_first()
-    reply = bare_service.http.get(url)
+    reply = isolated_service.http.get(url)
     assert (reply.status_code, reply.json()["code"]) == (429, "too_many_streams")
     assert reply.headers["retry-after"]
 
-    process = bare_service.processes["api"]
+    process = isolated_service.processes["api"]
     process.terminate()
     assert process.wait(8) == 0
     for follower in followers:
@@ -171,7 +171,7 @@ def test_too_many_streams_are_refused_and_open_ones_do_not_hold_up_the_end_of_th
 
 
 def test_a_stream_survives_a_restart_of_redis_connections(api: Service, table: Table) -> None:
-    job_id = api.post(**HELLO)
+    job_id = api.submit(**HELLO)
     job = start_running(table, job_id)
     follower = Follower(f"{api.url}/v1/jobs/{job_id}/events")
     follower.await_first()

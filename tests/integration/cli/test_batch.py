@@ -19,13 +19,13 @@ SHORT = {"thinking": {"budget_tokens": 0}, "max_answer_tokens": 1}
 
 
 @pytest.fixture
-def serving(bare_service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
+def serving(isolated_service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
     """Asked once a call, and twice a second."""
     monkeypatch.setattr(client, "TRIES", 1)
     monkeypatch.setattr(batch, "PAUSE_S", 0.5)
-    bare_service.start("api", "prepare", "generate", "keeper")
-    bare_service.await_workers(prepare=2, generate=1, keeper=1)
-    return bare_service
+    isolated_service.start("api", "prepare", "generate", "keeper")
+    isolated_service.wait_for_workers(prepare=2, generate=1, keeper=1)
+    return isolated_service
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_service_that_was_away_finds_the_batch_still_there(
     for _ in range(5):
         assert going.done.get(timeout=30).is_good
     serving.kill("api")
-    serving.wait(lambda: going.waits_for == "no answer", "a batch that waits")
+    serving.wait_until(lambda: going.waits_for == "no answer", "a batch that waits")
     serving.start("api")
     for _ in range(35):
         assert going.done.get(timeout=60).is_good
@@ -77,16 +77,16 @@ def test_a_full_service_is_waited_for_as_long_as_patience_lasts(
         assert "queue_full" in stopped.stop
         going = work(clients, serving, tmp_path, 3, timeout_s=60)
         going.start(3)
-        serving.wait(lambda: going.waits_for == "queue_full", "a batch that waits")
+        serving.wait_until(lambda: going.waits_for == "queue_full", "a batch that waits")
     finally:
         redis.config_set("maxmemory", limit)
     assert all(going.done.get(timeout=60).is_good for _ in range(3))
 
 
 def test_a_service_that_was_never_there_is_not_waited_for(
-    bare_service: Service, clients: list[Client], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    isolated_service: Service, clients: list[Client], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "TRIES", 1)
-    lost = work(clients, bare_service, tmp_path, 2, timeout_s=600)
+    lost = work(clients, isolated_service, tmp_path, 2, timeout_s=600)
     lost.start(2)
     assert "does not answer" in lost.done.get(timeout=30).stop

@@ -14,7 +14,7 @@ from PIL import Image
 from engine import Ended, Engine, Event, Request, Sampling
 from engine.runner import sampler
 from engine.runner.sampler import Choice, uniform
-from tests.chaos.workload import BROKEN, TEMPLATES
+from testing.chaos.workload import BROKEN, TEMPLATES
 from tests.e2e.test_lost_workers import LONG, PICTURE
 
 NEEDED = 1e-4

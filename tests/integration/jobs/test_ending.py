@@ -66,7 +66,7 @@ def test_a_frozen_worker_that_thaws_behind_its_put_changes_nothing(table: Table)
     """It sealed, froze, lost its lease; another worker ran the job and ended it; now it goes on with its PUT."""
     frozen = table.running("job_a", events=("completed",))
     table.store.seal("job_a", sealer=frozen.claim, status=JobStatus.COMPLETED, error="", expect="owner")
-    table.let_lease_run_out("job_a")
+    table.expire_lease("job_a")
     assert table.maintenance.requeue(table.store.get("job_a")) == "ok"  # type: ignore[arg-type]
     other = table.claim(Stage.GENERATE)
     assert other is not None
@@ -124,14 +124,14 @@ def test_a_cancel_that_came_behind_a_seal_counts_when_that_end_is_lost(table: Ta
     job = table.running("job_a")
     table.store.seal("job_a", sealer=job.claim, status=JobStatus.COMPLETED, error="", expect="owner")
     table.finalizer.cancel(job)
-    table.let_lease_run_out("job_a")
+    table.expire_lease("job_a")
     keeper(table).round()
     assert table.status("job_a") == JobStatus.CANCELLED
 
 
 def test_a_cancel_between_two_looks_of_the_keeper_is_not_lost(table: Table) -> None:
     job = table.running("job_a")
-    table.let_lease_run_out("job_a")
+    table.expire_lease("job_a")
     table.finalizer.cancel(job)
     assert table.maintenance.requeue(job) == "held", "in the line nobody would claim it, and nobody end it"
     keeper(table).round()
@@ -156,7 +156,7 @@ def test_racing_enders_write_one_result(table: Table) -> None:
     """A worker that ends its job, and keepers that believe it dead, all at once, many times."""
     for number in range(12):
         job = table.running(f"job_{number}", events=("completed", "failed"))
-        table.let_lease_run_out(job.id)
+        table.expire_lease(job.id)
         outcomes: list[JobStatus] = []
 
         def end(result: JobResult, expect: str, outcomes: list[JobStatus] = outcomes) -> None:
@@ -183,7 +183,7 @@ def keeper(table: Table) -> Reaper:
 
 def test_the_keeper_gives_a_lost_job_to_the_next_worker(table: Table) -> None:
     job = table.running("job_a")
-    table.let_lease_run_out("job_a")
+    table.expire_lease("job_a")
     keeper(table).round()
     again = table.claim(Stage.GENERATE)
     assert again is not None
@@ -195,7 +195,7 @@ def test_the_keeper_adopts_the_result_of_a_worker_that_died_before_finish(table:
     job = table.running("job_a", events=("completed",))
     table.store.seal("job_a", sealer=job.claim, status=JobStatus.COMPLETED, error="", expect="owner")
     table.object_store.put_if_absent(result_key("job_a"), completed(job).to_json())
-    table.let_lease_run_out("job_a")
+    table.expire_lease("job_a")
     keeper(table).round()
     assert table.status("job_a") == JobStatus.COMPLETED
     assert len(table.deliveries.take(claim="k", limit=10)) == 1
@@ -204,7 +204,7 @@ def test_the_keeper_adopts_the_result_of_a_worker_that_died_before_finish(table:
 def test_the_keeper_runs_a_job_again_whose_worker_died_before_the_put(table: Table) -> None:
     job = table.running("job_a")
     table.store.seal("job_a", sealer=job.claim, status=JobStatus.COMPLETED, error="", expect="owner")
-    table.let_lease_run_out("job_a")
+    table.expire_lease("job_a")
     keeper(table).round()
     assert table.status("job_a") == JobStatus.QUEUED
     assert table.claim(Stage.GENERATE) is not None
@@ -213,7 +213,7 @@ def test_the_keeper_runs_a_job_again_whose_worker_died_before_the_put(table: Tab
 def test_the_keeper_completes_a_failure_whose_writer_died(table: Table) -> None:
     job = table.running("job_a", events=("failed",))
     table.store.seal("job_a", sealer=job.claim, status=JobStatus.FAILED, error="image_unreadable", expect="owner")
-    table.let_lease_run_out("job_a")
+    table.expire_lease("job_a")
     keeper(table).round()
     assert table.status("job_a") == JobStatus.FAILED
     assert result_of(table, "job_a").error_code == "image_unreadable"
@@ -224,7 +224,7 @@ def test_the_keeper_ends_a_job_that_kills_its_workers(table: Table) -> None:
     table.queued("job_a", events=("failed",))
     for _ in range(4):
         assert table.claim(Stage.GENERATE) is not None
-        table.let_lease_run_out("job_a")
+        table.expire_lease("job_a")
         keeper(table).round()
     assert table.status("job_a") == JobStatus.FAILED
     assert result_of(table, "job_a").error_code == "worker_lost"
@@ -240,7 +240,7 @@ def test_the_keeper_ends_what_nobody_started_in_time(table: Table) -> None:
 def test_two_keepers_do_not_get_in_each_others_way(table: Table) -> None:
     for number in range(10):
         table.running(f"job_{number}")
-        table.let_lease_run_out(f"job_{number}")
+        table.expire_lease(f"job_{number}")
     threads = [threading.Thread(target=keeper(table).round) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -257,7 +257,7 @@ def test_the_keeper_waits_after_redis_came_back_as_another(table: Table) -> None
     housekeeper = keeper(table)
     housekeeper.round()
     housekeeper._run_id = "the one before"  # as if Redis had restarted between two rounds
-    table.let_lease_run_out("job_a")
+    table.expire_lease("job_a")
     housekeeper.round()
     assert table.status("job_a") == JobStatus.RUNNING
 

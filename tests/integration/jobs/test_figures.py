@@ -68,7 +68,7 @@ def test_ends_deliveries_and_pace_are_counted_once(table: Table, reader: StatsRe
 
 def test_a_lost_worker_is_counted(table: Table, reader: StatsReader) -> None:
     job = table.running("job_a")
-    table.let_lease_run_out("job_a")
+    table.expire_lease("job_a")
     table.maintenance.requeue(job)
     assert reader.read().totals["lost:generate"] == 1
 

@@ -145,7 +145,7 @@ def test_a_handed_back_job_keeps_its_place_and_counts_no_loss(table: Table) -> N
 
 def test_every_write_of_a_stale_claim_is_refused(table: Table) -> None:
     job = table.running("job_a")
-    table.let_lease_run_out("job_a")
+    table.expire_lease("job_a")
     assert table.maintenance.requeue(job) == "ok"
     new_owner = table.claim(Stage.GENERATE)
     assert new_owner is not None
@@ -165,7 +165,7 @@ def test_every_write_of_a_stale_claim_is_refused(table: Table) -> None:
 
 def test_an_owner_may_renew_a_lease_that_ran_out_but_was_not_taken(table: Table) -> None:
     job = table.running("job_a")
-    table.let_lease_run_out("job_a")
+    table.expire_lease("job_a")
     assert [late.id for late in table.maintenance.expired_leases(Stage.GENERATE)] == ["job_a"]
     assert table.store.heartbeat(Worker("w", "generate", "ready", 1, 0), {"job_a": job.claim}) == {"job_a": "ok"}
     assert table.maintenance.expired_leases(Stage.GENERATE) == []
@@ -226,7 +226,7 @@ def test_a_crash_is_charged_to_the_suspect_alone(table: Table) -> None:
     for _ in range(2):
         assert table.claim(Stage.GENERATE, worker="w1")
     for name in ("job_s", "job_x"):
-        table.let_lease_run_out(name)
+        table.expire_lease(name)
         job = table.store.get(name)
         assert job is not None
         assert table.maintenance.requeue(job) == "ok"
@@ -249,13 +249,13 @@ def test_a_job_the_store_forgot_is_unknown_and_not_lost(table: Table) -> None:
 def test_the_last_allowed_loss_is_left_to_the_keeper_to_end(table: Table) -> None:
     job = table.running("job_a")
     for loss in range(MAX_LOST_LEASES - 1):
-        table.let_lease_run_out("job_a")
+        table.expire_lease("job_a")
         assert table.maintenance.requeue(job) == "ok"
         claimed = table.claim(Stage.GENERATE)
         assert claimed is not None
         job = claimed.job
         assert job.lost_leases == loss + 1
-    table.let_lease_run_out("job_a")
+    table.expire_lease("job_a")
     assert table.maintenance.requeue(job) == "exhausted"
     assert table.status("job_a") == JobStatus.RUNNING
 

@@ -96,10 +96,10 @@ def test_what_it_started_ends_with_the_worker(tmp_path: Path) -> None:
     assert psutil.pid_exists(pid)
     os.kill(worker, signal.SIGKILL)
     os.waitpid(worker, 0)
-    await_end(pid)
+    wait_for_end(pid)
 
 
-def await_end(pid: int) -> None:
+def wait_for_end(pid: int) -> None:
     give_up = time.monotonic() + 5
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < give_up, "it is still there"
@@ -117,7 +117,7 @@ def test_time_is_bounded_for_it_and_for_all_that_it_starts(tmp_path: Path) -> No
     assert code_of(hang, folder=tmp_path, limit_s=1) == "decode_timeout"
     assert time.monotonic() - started < 10
     [pid] = map(int, pids.read_text().split())
-    await_end(pid)
+    wait_for_end(pid)
 
 
 def test_it_has_nothing_open_and_leaves_no_core() -> None:

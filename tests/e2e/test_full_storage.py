@@ -27,22 +27,22 @@ def status(service: Service) -> tuple[int, str]:
     return reply.status_code, reply.json().get("code", "")
 
 
-def test_a_redis_without_memory_refuses_at_the_door_and_drains(bare_service: Service) -> None:
-    bare_service.start("api", "prepare", "generate", "keeper")
-    bare_service.await_workers(prepare=2, generate=1, keeper=1)
-    redis = connect(bare_service.table.settings)
+def test_a_redis_without_memory_refuses_at_the_door_and_drains(isolated_service: Service) -> None:
+    isolated_service.start("api", "prepare", "generate", "keeper")
+    isolated_service.wait_for_workers(prepare=2, generate=1, keeper=1)
+    redis = connect(isolated_service.table.settings)
     limit = redis.config_get("maxmemory")["maxmemory"]
-    ids = [bare_service.post(**SHORT) for _ in range(6)]
+    ids = [isolated_service.submit(**SHORT) for _ in range(6)]
     try:
         redis.config_set("maxmemory", int(redis.info("memory")["used_memory"]) // 2)
-        bare_service.wait(lambda: status(bare_service) == (429, "queue_full"), "a refusal")
+        isolated_service.wait_until(lambda: status(isolated_service) == (429, "queue_full"), "a refusal")
         for job_id in ids:
-            assert bare_service.await_end(job_id)["status"] == "completed"
+            assert isolated_service.wait_for_end(job_id)["status"] == "completed"
     finally:
         redis.config_set("maxmemory", limit)
-    assert bare_service.await_end(bare_service.post(**SHORT))["status"] == "completed"
+    assert isolated_service.wait_for_end(isolated_service.submit(**SHORT))["status"] == "completed"
     for name in ("prepare", "generate", "keeper"):
-        assert bare_service.processes[name].poll() is None, f"{name} lived through it"
+        assert isolated_service.processes[name].poll() is None, f"{name} lived through it"
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 def waiting_bells(service: Service) -> list[str]:
     """Freeze the prepare worker with bells in its list; returns the jobs that they are for."""
-    service.freeze("prepare")
-    job_ids = [service.post(**SHORT) for _ in range(3)]
-    service.wait(lambda: service.table.store.pending_wakeups(Stage.PREPARE), "bells that nobody hears")
+    service.suspend("prepare")
+    job_ids = [service.submit(**SHORT) for _ in range(3)]
+    service.wait_until(lambda: service.table.store.pending_wakeups(Stage.PREPARE), "bells that nobody hears")
     return job_ids
 
 
@@ -100,15 +100,15 @@ def test_a_full_disk_is_a_503_and_over_when_there_is_room(
     service = new_service(new_table(settings_of(environment)), environment, tmp_path, pocket_folder)
     try:
         service.start("api", "prepare", "generate", "keeper")
-        service.await_workers(prepare=2, generate=1, keeper=1)
-        assert service.await_end(service.post(**SHORT))["status"] == "completed"
+        service.wait_for_workers(prepare=2, generate=1, keeper=1)
+        assert service.wait_for_end(service.submit(**SHORT))["status"] == "completed"
         waiting = waiting_bells(service) if server == "valkey" else []
         ballast = disk.fill()
-        service.wait(lambda: status(service)[0] == 503, "a refusal", limit_s=20)
+        service.wait_until(lambda: status(service)[0] == 503, "a refusal", limit_s=20)
         if server == "valkey":
-            service.thaw("prepare")
+            service.resume("prepare")
             for name in ("prepare", "generate"):
-                service.wait(lambda name=name: "MISCONF" in service.log(name), f"what {name} heard")
+                service.wait_until(lambda name=name: "MISCONF" in service.log(name), f"what {name} heard")
             time.sleep(STALL_TIMEOUT_S + 2 * LOOK_S)  # nobody takes a bell out of its list, and nobody is deaf
         accepted = [
             reply.json()["id"]
@@ -116,9 +116,9 @@ def test_a_full_disk_is_a_503_and_over_when_there_is_room(
             if (reply := service.http.post("/v1/jobs", json=SHORT)).status_code == 202
         ]
         ballast.unlink()
-        service.wait(lambda: status(service)[0] == 202, "room", limit_s=30)
-        for job_id in [*waiting, *accepted, service.post(**SHORT)]:
-            assert service.await_end(job_id)["status"] == "completed"
+        service.wait_until(lambda: status(service)[0] == 202, "room", limit_s=30)
+        for job_id in [*waiting, *accepted, service.submit(**SHORT)]:
+            assert service.wait_for_end(job_id)["status"] == "completed"
         for name in ("api", "prepare", "generate", "keeper"):
             assert service.processes[name].poll() is None, f"{name} lived through it"
         assert "crashed" not in service.log("api")

@@ -45,26 +45,28 @@ class Watched:
 
 
 @pytest.fixture
-def watched(bare_service: Service) -> Watched:
-    return Watched(bare_service)
+def watched(isolated_service: Service) -> Watched:
+    return Watched(isolated_service)
 
 
 def test_each_process_is_live_then_ready_and_counts_what_it_does(watched: Watched) -> None:
     watched.start("generate")
     # The model is loaded before the first job is taken, and a probe must not kill it meanwhile.
-    watched.service.wait(lambda: watched.status("generate", "/livez") == 200, "a live generate worker")
+    watched.service.wait_until(lambda: watched.status("generate", "/livez") == 200, "a live generate worker")
     watched.start("api", "prepare", "keeper")
     for name in watched.ports:
-        watched.service.wait(lambda name=name: watched.status(name, "/readyz") == 200, f"a ready {name}", 60)
+        watched.service.wait_until(lambda name=name: watched.status(name, "/readyz") == 200, f"a ready {name}", 60)
         assert watched.status(name, "/livez") == 200
         assert watched.status(name, "/else") == 404
     service = watched.service
-    service.await_workers(prepare=2, generate=1, keeper=1)  # the api's own port may open later than its probes' one
-    service.await_end(service.post(messages=question("Hi."), thinking={"budget_tokens": 4}, max_answer_tokens=3))
+    service.wait_for_workers(prepare=2, generate=1, keeper=1)  # the api's own port may open later than its probes' one
+    service.wait_for_end(service.submit(messages=question("Hi."), thinking={"budget_tokens": 4}, max_answer_tokens=3))
     assert service.http.post("/v1/jobs", json={"messages": []}).status_code == 422
     service.http.get("/nowhere")
     # A worker that beat while it had the job is busy until its next beat.
-    service.wait(lambda: watched.samples("keeper")["thinkqueue_workers_wanted{stage=generate}"] == 0, "idle worker")
+    service.wait_until(
+        lambda: watched.samples("keeper")["thinkqueue_workers_wanted{stage=generate}"] == 0, "idle worker"
+    )
     found = watched.samples(*watched.ports)
     assert found["thinkqueue_requests_total{method=POST,route=/v1/jobs,status=202}"] == 1
     assert found["thinkqueue_refusals_total{code=invalid_request}"] == 1
@@ -80,7 +82,7 @@ def test_each_process_is_live_then_ready_and_counts_what_it_does(watched: Watche
 
 def test_without_redis_probes_hold_and_the_table_is_told_to_be_down(watched: Watched, servers: Servers) -> None:
     watched.start("keeper")
-    watched.service.wait(lambda: watched.status("keeper", "/readyz") == 200, "a ready keeper")
+    watched.service.wait_until(lambda: watched.status("keeper", "/readyz") == 200, "a ready keeper")
     servers.processes["valkey"].send_signal(signal.SIGSTOP)
     try:
         assert watched.samples("keeper")["thinkqueue_table_up{}"] == 0
@@ -91,7 +93,7 @@ def test_without_redis_probes_hold_and_the_table_is_told_to_be_down(watched: Wat
 
 def test_a_taken_port_is_named(watched: Watched) -> None:
     watched.start("keeper")
-    watched.service.wait(lambda: watched.status("keeper", "/livez") == 200, "a live keeper")
+    watched.service.wait_until(lambda: watched.status("keeper", "/livez") == 200, "a live keeper")
     watched.service.start("keeper2", MONITOR_PORT=str(watched.ports["keeper"]))
     assert watched.service.processes["keeper2"].wait(30) == 1
     assert f"MONITOR_PORT={watched.ports['keeper']} cannot be bound" in watched.service.log("keeper2")

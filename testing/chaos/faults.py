@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jobs.model.job import LEASE_MS
-from tests.chaos.fleet import FAKETIME, GENERATORS, WORKERS, Fleet
-from tests.chaos.workload import Kind
+from testing.chaos.fleet import FAKETIME, GENERATORS, WORKERS, Fleet
+from testing.chaos.workload import Kind
 
 PAST_THE_LEASE_S = LEASE_MS / 1000 + 3
 LOST_BYTES = 6_000
@@ -45,9 +45,9 @@ def kill_api(fleet: Fleet, rng: random.Random) -> None:
 
 def freeze_worker(fleet: Fleet, rng: random.Random) -> None:
     name = rng.choice(GENERATORS)
-    fleet.freeze(name)
+    fleet.suspend(name)
     time.sleep(PAST_THE_LEASE_S)
-    fleet.thaw(name)
+    fleet.resume(name)
 
 
 def drain_worker(fleet: Fleet, rng: random.Random) -> None:

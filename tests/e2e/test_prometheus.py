@@ -16,7 +16,7 @@ import yaml
 from observe.dashboard import dashboard
 from testing.servers import free_ports, stop
 from testing.service import Service, question
-from tests.e2e.test_monitor import Watched
+from tests.e2e.test_probes_and_metrics import Watched
 
 ROOT = Path(__file__).parents[2]
 RULES = yaml.safe_load((ROOT / "observe" / "alerts.yml").read_text("utf-8"))
@@ -47,15 +47,15 @@ def prometheus(folder: Path, ports: list[int]) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.usefixtures("prometheus_tools")
-def test_each_query_names_what_is_exposed_and_is_understood(bare_service: Service, tmp_path: Path) -> None:
-    watched = Watched(bare_service)
+def test_each_query_names_what_is_exposed_and_is_understood(isolated_service: Service, tmp_path: Path) -> None:
+    watched = Watched(isolated_service)
     watched.start(*watched.ports)
-    service = bare_service
-    service.await_workers(prepare=2, generate=1, keeper=1)
+    service = isolated_service
+    service.wait_for_workers(prepare=2, generate=1, keeper=1)
     with prometheus(tmp_path, list(watched.ports.values())) as ask:
         for budget in (0, 6):
-            job_id = service.post(messages=question("Hi."), thinking={"budget_tokens": budget}, max_answer_tokens=3)
-            service.await_end(job_id)
+            job_id = service.submit(messages=question("Hi."), thinking={"budget_tokens": budget}, max_answer_tokens=3)
+            service.wait_for_end(job_id)
         service.http.post("/v1/jobs", json={})
 
         named = {name for query in EVERY_QUERY for name in NAME.findall(query)} - NEED_A_GPU

@@ -20,7 +20,7 @@ ENDLESS: dict[str, Any] = {
 
 
 def test_the_stream_says_what_the_result_says(service: Service) -> None:
-    job_id = service.post(
+    job_id = service.submit(
         messages=question("What is it?", image_part(inline_picture())),
         thinking={"budget_tokens": 40},
         max_answer_tokens=24,
@@ -43,7 +43,7 @@ def test_a_running_job_is_cancelled_between_two_tokens_and_keeps_what_it_made(
     service: Service, http_server: HttpServer
 ) -> None:
     hook = http_server.answer("/hook")
-    job_id = service.post(**ENDLESS, callback={"url": hook, "events": ["job.cancelled"]})
+    job_id = service.submit(**ENDLESS, callback={"url": hook, "events": ["job.cancelled"]})
     with service.http.stream("GET", f"/v1/jobs/{job_id}/events") as reply:
         events = events_of(reply)
         while next(events).event != "thinking.delta":
@@ -54,15 +54,15 @@ def test_a_running_job_is_cancelled_between_two_tokens_and_keeps_what_it_made(
     assert (job["status"], job["error"]["code"]) == ("cancelled", "cancelled")
     assert job["output"]["thinking"]
     assert job["usage"]["thinking_tokens"] == job["tokens"] > 0
-    service.wait(lambda: http_server.received, "webhook")
+    service.wait_until(lambda: http_server.received, "webhook")
     assert json.loads(http_server.received[0].body)["type"] == "job.cancelled"
     # The engine has nothing to do any more: the next job starts at once.
-    follower = service.post(messages=question("Hi."), thinking={"budget_tokens": 0}, max_answer_tokens=2)
-    assert service.await_end(follower, limit_s=10)["status"] == "completed"
+    follower = service.submit(messages=question("Hi."), thinking={"budget_tokens": 0}, max_answer_tokens=2)
+    assert service.wait_for_end(follower, limit_s=10)["status"] == "completed"
 
 
 def test_a_job_that_runs_too_long_fails_with_what_it_made(service: Service) -> None:
-    job = service.await_end(service.post(**ENDLESS, max_run_seconds=1))
+    job = service.wait_for_end(service.submit(**ENDLESS, max_run_seconds=1))
     assert (job["status"], job["error"]["code"]) == ("failed", "run_time_exceeded")
     assert job["output"]["thinking"]
     assert 0.5 < job["usage"]["gpu_seconds"] < 5
@@ -77,7 +77,7 @@ def test_a_client_may_wait_for_the_end(service: Service) -> None:
     reply = service.http.post("/v1/jobs", json=ENDLESS, headers={"Prefer": "wait=1, respond-async"})
     assert (reply.status_code, reply.json()["status"]) == (202, "running")
     service.http.post(f"/v1/jobs/{reply.json()['id']}/cancel")
-    assert service.await_end(reply.json()["id"])["status"] == "cancelled"
+    assert service.wait_for_end(reply.json()["id"])["status"] == "cancelled"
 
 
 def test_an_uploaded_picture_is_looked_at(service: Service) -> None:
@@ -86,12 +86,12 @@ def test_an_uploaded_picture_is_looked_at(service: Service) -> None:
 
     assert httpx.put(upload["url"], content=picture + b"x", timeout=5).status_code == 403
     assert httpx.put(upload["url"], content=picture, timeout=5).status_code == 200
-    job_id = service.post(
+    job_id = service.submit(
         messages=question("What?", image_part(f"upload:{upload['id']}")),
         thinking={"budget_tokens": 0},
         max_answer_tokens=2,
     )
-    job = service.await_end(job_id)
+    job = service.wait_for_end(job_id)
     assert job["status"] == "completed"
     assert httpx.get(job["media"][0]["url"], timeout=5).headers["content-type"] == "image/png"
 
@@ -103,7 +103,9 @@ def test_usage_counts_each_token_once(service: Service) -> None:
         return jobs, sum(day["thinking_tokens"] for day in days), sum(day["answer_tokens"] for day in days)
 
     before = totals()
-    job = service.await_end(service.post(messages=question("Hi."), thinking={"budget_tokens": 5}, max_answer_tokens=3))
+    job = service.wait_for_end(
+        service.submit(messages=question("Hi."), thinking={"budget_tokens": 5}, max_answer_tokens=3)
+    )
     used = job["usage"]
     after = totals()
     assert [new - old for new, old in zip(after, before, strict=True)] == [
@@ -116,10 +118,10 @@ def test_usage_counts_each_token_once(service: Service) -> None:
 def test_a_conversation_goes_on_without_sending_its_picture_again(service: Service) -> None:
     asked = {"thinking": {"budget_tokens": 4}, "max_answer_tokens": 6, "sampling": {"seed": 5, "temperature": 0.5}}
     content = question("What?", image_part(inline_picture()))
-    first = service.await_end(service.post(messages=content, **asked))
-    second = service.await_end(service.post(messages=question("More?"), previous_job_id=first["id"], **asked))
+    first = service.wait_for_end(service.submit(messages=content, **asked))
+    second = service.wait_for_end(service.submit(messages=question("More?"), previous_job_id=first["id"], **asked))
     earlier = {"role": "assistant", "content": f"<think>no</think><answer>{first['output']['answer']}</answer>"}
-    whole = service.await_end(service.post(messages=[*content, earlier, *question("More?")], **asked))
+    whole = service.wait_for_end(service.submit(messages=[*content, earlier, *question("More?")], **asked))
     assert second["status"] == whole["status"] == "completed"
     assert second["usage"]["input_tokens"] == whole["usage"]["input_tokens"] > first["usage"]["input_tokens"]
     assert second["output"] == whole["output"]

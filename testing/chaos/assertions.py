@@ -12,10 +12,10 @@ from jobs.model.job import PRIORITIES, TERMINAL, JobStatus, Stage
 from jobs.model.result import JobResult
 from jobs.objects.archive import EventArchive
 from jobs.objects.store import result_key
-from tests.chaos.faults import LOST_SECOND
-from tests.chaos.fleet import Fleet
-from tests.chaos.plan import Happened
-from tests.chaos.workload import TEMPLATES, Crowd, Receiver
+from testing.chaos.faults import LOST_SECOND
+from testing.chaos.fleet import Fleet
+from testing.chaos.plan import Happened
+from testing.chaos.workload import TEMPLATES, Crowd, Receiver
 
 Reference = dict[int, dict[str, Any]]
 """The undisturbed job, by template."""
@@ -34,8 +34,8 @@ class Verdict:
 
 def undisturbed(fleet: Fleet) -> Reference:
     """Each template's job, in peace."""
-    ids = [fleet.service.post(**template) for template in TEMPLATES]
-    return {number: fleet.service.await_end(job_id, limit_s=120) for number, job_id in enumerate(ids)}
+    ids = [fleet.service.submit(**template) for template in TEMPLATES]
+    return {number: fleet.service.wait_for_end(job_id, limit_s=120) for number, job_id in enumerate(ids)}
 
 
 def await_quiet(fleet: Fleet, crowd: Crowd, receiver: Receiver, *, limit_s: float) -> None:

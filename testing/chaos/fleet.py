@@ -73,7 +73,7 @@ class Fleet:
         for name in FLEET:
             fleet.proxies[name] = (Proxy(valkey.port), Proxy(weed.port))
             fleet.begin(name)
-        service.await_workers(prepare=2, generate=2, keeper=2)
+        service.wait_for_workers(prepare=2, generate=2, keeper=2)
         threading.Thread(target=fleet._supervise, daemon=True).start()
         return fleet
 
@@ -94,10 +94,10 @@ class Fleet:
     def kill(self, name: str) -> None:
         self.send(name, signal.SIGKILL)
 
-    def freeze(self, name: str) -> None:
+    def suspend(self, name: str) -> None:
         self._to_family(name, signal.SIGSTOP)
 
-    def thaw(self, name: str) -> None:
+    def resume(self, name: str) -> None:
         self._to_family(name, signal.SIGCONT)
 
     def _to_family(self, name: str, number: signal.Signals) -> None:
@@ -177,7 +177,7 @@ class Fleet:
     def close(self) -> None:
         self.is_closing = True
         for name in FLEET:
-            self.thaw(name)
+            self.resume(name)
         self.service.stop()
         for pair in self.proxies.values():
             for proxy in pair:

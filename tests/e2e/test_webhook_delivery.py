@@ -24,15 +24,15 @@ SCALE = 0.00002
 
 
 @pytest.fixture
-def keeping(bare_service: Service) -> Service:
-    bare_service.start("api", "keeper", WEBHOOK_SCHEDULE_SCALE=str(SCALE), WEBHOOK_TIMEOUT_S="1")
-    bare_service.await_workers(keeper=1)
-    return bare_service
+def keeping(isolated_service: Service) -> Service:
+    isolated_service.start("api", "keeper", WEBHOOK_SCHEDULE_SCALE=str(SCALE), WEBHOOK_TIMEOUT_S="1")
+    isolated_service.wait_for_workers(keeper=1)
+    return isolated_service
 
 
 def ended_job(service: Service, url: str) -> str:
     """A job that has just completed, with a webhook; no worker is needed for that."""
-    job_id = service.post(**HELLO, callback={"url": url})
+    job_id = service.submit(**HELLO, callback={"url": url})
     for stage in Stage:
         claimed = service.table.claim(stage)
         assert claimed is not None
@@ -49,7 +49,7 @@ def delivery_of(service: Service, job_id: str) -> dict[str, Any]:
 
 
 def settled(service: Service, job_id: str) -> dict[str, Any]:
-    service.wait(lambda: delivery_of(service, job_id)["state"] != "pending", "settled delivery")
+    service.wait_until(lambda: delivery_of(service, job_id)["state"] != "pending", "settled delivery")
     return delivery_of(service, job_id)
 
 
@@ -161,7 +161,7 @@ def test_a_burst_to_one_host_is_not_put_off(keeping: Service, http_server: HttpS
     url = http_server.answer("/hook", 204)
     for _ in range(60):
         ended_job(keeping, url)
-    keeping.wait(lambda: len(http_server.received) >= 60, "all webhooks", limit_s=20)
+    keeping.wait_until(lambda: len(http_server.received) >= 60, "all webhooks", limit_s=20)
     ids = [received.headers["webhook-id"] for received in http_server.received]
     assert len(set(ids)) == len(ids) == 60
     assert {json.loads(received.body)["type"] for received in http_server.received} == {"job.completed"}
@@ -177,7 +177,7 @@ def test_a_keeper_that_leaves_gives_its_attempts_to_the_other_at_once(
         time.sleep(8)
 
     keeping.start("keeper2", WEBHOOK_TIMEOUT_S="20")
-    keeping.await_workers(keeper=2)
+    keeping.wait_for_workers(keeper=2)
     keeping.processes["keeper"].terminate()
     assert keeping.processes.pop("keeper").wait(10) == 0
     http_server.answers["/hook"] = hang
@@ -185,7 +185,7 @@ def test_a_keeper_that_leaves_gives_its_attempts_to_the_other_at_once(
     assert asked.wait(10)
     http_server.answer("/hook", 204)
     keeping.start("keeper3")
-    keeping.await_workers(keeper=2)
+    keeping.wait_for_workers(keeper=2)
     keeping.processes["keeper2"].terminate()
     assert keeping.processes.pop("keeper2").wait(10) == 0
     assert settled(keeping, job_id)["state"] == "delivered"

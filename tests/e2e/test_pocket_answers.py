@@ -30,7 +30,7 @@ def seeing(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     service = new_service(table, environment, tmp_path_factory.mktemp("seeing"), "pocket")
     service.start("api", "prepare", "generate", "keeper")
     try:
-        service.await_workers(prepare=1, generate=1, keeper=1)
+        service.wait_for_workers(prepare=1, generate=1, keeper=1)
         yield service
     finally:
         service.stop()
@@ -43,7 +43,7 @@ def png(picture: Image.Image) -> str:
 
 
 def answered(service: Service, *parts: str | dict[str, Any], budget: int = 256) -> dict[str, Any]:
-    job = service.await_end(service.post(messages=question(*parts), thinking={"budget_tokens": budget}))
+    job = service.wait_for_end(service.submit(messages=question(*parts), thinking={"budget_tokens": budget}))
     assert job["status"] == "completed", job
     return job
 

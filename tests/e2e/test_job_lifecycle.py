@@ -20,7 +20,7 @@ SAMPLING = {"temperature": 0.9, "top_p": 0.9, "top_k": 40, "seed": 11}
 def test_an_image_goes_in_and_a_signed_webhook_comes_out(service: Service, http_server: HttpServer) -> None:
     hook = http_server.answer("/hook")
     picture = http_server.answer("/picture.png", body=PICTURE)
-    job_id = service.post(
+    job_id = service.submit(
         messages=question(image_part(picture), "How many red circles?", image_part(DATA_URL)),
         thinking={"budget_tokens": 16},
         max_answer_tokens=16,
@@ -28,14 +28,14 @@ def test_an_image_goes_in_and_a_signed_webhook_comes_out(service: Service, http_
         callback={"url": hook},
         metadata={"order": "A-17"},
     )
-    job = service.await_end(job_id)
+    job = service.wait_for_end(job_id)
     assert job["status"] == "completed", job
     assert job["output"]["answer"]
     assert job["usage"]["answer_tokens"] > 0
     assert job["metadata"] == {"order": "A-17"}
     assert [httpx.get(medium["url"], timeout=5).status_code for medium in job["media"]] == [200, 200]
 
-    service.wait(lambda: [r for r in http_server.received if r.path == "/hook"], "webhook")
+    service.wait_until(lambda: [r for r in http_server.received if r.path == "/hook"], "webhook")
     delivery = next(received for received in http_server.received if received.path == "/hook")
     event = Webhook(service.environment["WEBHOOK_SECRET"]).verify(delivery.body, delivery.headers)
     assert event["type"] == "job.completed"
@@ -50,13 +50,13 @@ def test_an_image_goes_in_and_a_signed_webhook_comes_out(service: Service, http_
 
 def test_every_budget_gives_an_answer(service: Service) -> None:
     jobs = {
-        budget: service.post(
+        budget: service.submit(
             messages=question("How many?"), thinking={"budget_tokens": budget}, max_answer_tokens=8, sampling=SAMPLING
         )
         for budget in (0, 1, 40, -1)
     }
     for budget, job_id in jobs.items():
-        job = service.await_end(job_id)
+        job = service.wait_for_end(job_id)
         assert job["status"] == "completed", job
         assert job["usage"]["answer_tokens"] > 0
         if budget >= 0:
@@ -74,13 +74,13 @@ def test_what_is_wrong_with_an_image_is_said_and_told(service: Service, http_ser
         "url_too_large": http_server.answer("/big.png", body=b"\0" * (20 * 2**20 + 1)),
     }
     for code, url in cases.items():
-        job_id = service.post(messages=question("Look.", image_part(url)), callback={"url": hook})
-        job = service.await_end(job_id)
+        job_id = service.submit(messages=question("Look.", image_part(url)), callback={"url": hook})
+        job = service.wait_for_end(job_id)
         assert (job["status"], job["error"]["code"]) == ("failed", code)
         assert "Picture 1" in job["error"]["message"]
-    service.wait(lambda: sum(r.path == "/hook" for r in http_server.received) == len(cases), "webhook of each")
-    fine = service.post(messages=question("Look.", image_part(DATA_URL)), max_answer_tokens=4)
-    assert service.await_end(fine)["status"] == "completed"
+    service.wait_until(lambda: sum(r.path == "/hook" for r in http_server.received) == len(cases), "webhook of each")
+    fine = service.submit(messages=question("Look.", image_part(DATA_URL)), max_answer_tokens=4)
+    assert service.wait_for_end(fine)["status"] == "completed"
 
 
 def test_a_webhook_is_tried_again_under_the_same_id(service: Service, http_server: HttpServer) -> None:
@@ -93,13 +93,13 @@ def test_a_webhook_is_tried_again_under_the_same_id(service: Service, http_serve
         request.end_headers()
 
     http_server.answers["/hook"] = twice_busy
-    job_id = service.post(
+    job_id = service.submit(
         messages=question("Hi."),
         thinking={"budget_tokens": 0},
         max_answer_tokens=2,
         callback={"url": http_server.url("/hook")},
     )
-    service.wait(lambda: tries >= 3, "third try", 40)
+    service.wait_until(lambda: tries >= 3, "third try", 40)
     time.sleep(1)
     assert tries == 3
     assert {received.headers["webhook-id"] for received in http_server.received} == {f"evt_{job_id}_completed"}

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tests.chaos.faults import FAULTS, Fault, Missed
-from tests.chaos.fleet import Fleet
-from tests.chaos.targeted_faults import AIMED
-from tests.chaos.workload import Kind
+from testing.chaos.faults import FAULTS, Fault, Missed
+from testing.chaos.fleet import Fleet
+from testing.chaos.targeted_faults import AIMED
+from testing.chaos.workload import Kind
 
 MENU = (*FAULTS, *AIMED)
 MISSES = 3

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
+from testing.chaos.faults import PAST_THE_LEASE_S, Act, Fault, Missed
+from testing.chaos.fleet import CALLS, GENERATORS, KEEPERS, Fleet
 from testing.proxy import When
-from tests.chaos.faults import PAST_THE_LEASE_S, Act, Fault, Missed
-from tests.chaos.fleet import CALLS, GENERATORS, KEEPERS, Fleet
 from worker.keeper.reaper import GRACE_S
 
 TRAP_LIMIT_S = 8.0
@@ -23,7 +23,7 @@ def _hit(fleet: Fleet, names: Sequence[str], call: str, when: When, harm: Harm, 
     Raises:
         Missed: none has made it in time.
     """
-    act = {"kill": fleet.kill, "freeze": fleet.freeze, "cut": lambda _: None}[harm]
+    act = {"kill": fleet.kill, "freeze": fleet.suspend, "cut": lambda _: None}[harm]
     traps = [fleet.aim(name, call, when, partial(act, name)) for name in names]
     give_up = time.monotonic() + limit_s
     try:
@@ -48,7 +48,7 @@ def _aimed(names: Sequence[str], call: str, when: When, harm: Harm) -> Act:
                 time.sleep(PAST_THE_LEASE_S)
         finally:
             for name in names:
-                fleet.thaw(name)
+                fleet.resume(name)
 
     return act
 
@@ -57,11 +57,11 @@ def _cancelling(call: str, when: When, harm: Harm) -> Act:
     """At the api that ends a job which nobody has."""
 
     def act(fleet: Fleet, rng: random.Random) -> None:
-        fleet.freeze("prepare")  # so that jobs wait
+        fleet.suspend("prepare")  # so that jobs wait
         try:
             _hit(fleet, ("api",), call, when, harm, TRAP_LIMIT_S)
         finally:
-            fleet.thaw("prepare")
+            fleet.resume("prepare")
 
     return act
 

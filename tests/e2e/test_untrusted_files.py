@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 
 from testing.http_server import HttpServer
-from testing.malformed_files import COMPLETED, oddities
+from testing.malformed_files import COMPLETED, malformed_files
 from testing.service import Service, image_part, question
 from worker.prepare.media.office import find_office
 
@@ -28,26 +28,26 @@ def memory(worker: psutil.Process) -> dict[int, int]:
 
 
 def test_every_file_ends_its_job_and_nothing_else(
-    bare_service: Service, http_server: HttpServer, tmp_path: Path
+    isolated_service: Service, http_server: HttpServer, tmp_path: Path
 ) -> None:
-    service, scratch = bare_service, tmp_path / "scratch"
+    service, scratch = isolated_service, tmp_path / "scratch"
     scratch.mkdir()
     service.start("api", "generate", "keeper")
     service.start("prepare", TMPDIR=str(scratch))
-    service.await_workers(prepare=2, generate=1, keeper=1)
+    service.wait_for_workers(prepare=2, generate=1, keeper=1)
     worker = psutil.Process(service.processes["prepare"].pid)
     before, own = memory(worker), set(os.listdir(scratch))
 
-    files = oddities(tmp_path, has_office=find_office() is not None)
+    files = malformed_files(tmp_path, has_office=find_office() is not None)
     urls = {name: http_server.answer(f"/{number}", body=files[name][1]) for number, name in enumerate(files)}
     names = [*files] * REPEATS
     random.Random(4).shuffle(names)
     short = {"thinking": {"budget_tokens": 2}, "max_answer_tokens": 2}
     jobs = [
-        (name, service.post(messages=question(part(files[name][0], urls[name]), "What is it?"), **short))
+        (name, service.submit(messages=question(part(files[name][0], urls[name]), "What is it?"), **short))
         for name in names
     ]
-    ends = [(name, service.await_end(job_id, 240)) for name, job_id in jobs]
+    ends = [(name, service.wait_for_end(job_id, 240)) for name, job_id in jobs]
 
     found = {(name, job["error"]["code"] if job["error"] else job["status"]) for name, job in ends}
     assert found == {(name, end) for name, (_, _, end) in files.items()}
@@ -74,26 +74,26 @@ REFUSED = (
 )  # fmt: skip
 
 
-def test_nothing_inside_is_reached(bare_service: Service, http_server: HttpServer) -> None:
+def test_nothing_inside_is_reached(isolated_service: Service, http_server: HttpServer) -> None:
     """By media, webhooks and copies of results alike."""
-    service = bare_service
+    service = isolated_service
     service.start("api", "prepare", "generate", "keeper", EGRESS_ALLOW="")
-    service.await_workers(prepare=2, generate=1, keeper=1)
+    service.wait_for_workers(prepare=2, generate=1, keeper=1)
     http_server.answer("/x", body=b"secret")
     urls = [url.format(port=http_server.port) for url in FORBIDDEN]
     short = {"thinking": {"budget_tokens": 2}, "max_answer_tokens": 2}
 
-    jobs = {url: service.post(messages=question(image_part(url), "What?"), **short) for url in urls}
-    codes = {url: service.await_end(job_id)["error"]["code"] for url, job_id in jobs.items()}
+    jobs = {url: service.submit(messages=question(image_part(url), "What?"), **short) for url in urls}
+    codes = {url: service.wait_for_end(job_id)["error"]["code"] for url, job_id in jobs.items()}
     assert set(codes.values()) <= NOT_REACHED, codes
 
     told = {
-        url: service.post(messages=question("Hi."), callback={"url": url}, result_urls=[url], **short) for url in urls
+        url: service.submit(messages=question("Hi."), callback={"url": url}, result_urls=[url], **short) for url in urls
     }
     for url, job_id in told.items():
-        assert service.await_end(job_id)["status"] == COMPLETED
+        assert service.wait_for_end(job_id)["status"] == COMPLETED
         for delivery in (f"evt_{job_id}_completed", f"copy_{job_id}_0"):
-            row = service.wait(lambda delivery=delivery: tried(service, delivery), f"try at {url}")  # type: ignore[misc]
+            row = service.wait_until(lambda delivery=delivery: tried(service, delivery), f"try at {url}")  # type: ignore[misc]
             assert row["attempts"][0]["status"] is None
             assert row["attempts"][0]["error"].partition(":")[0] in NOT_REACHED, row
     assert http_server.received == []

@@ -16,9 +16,9 @@ pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
-def proxies(bare_service: Service) -> Iterator[dict[str, Proxy]]:
+def proxies(isolated_service: Service) -> Iterator[dict[str, Proxy]]:
     """Between each worker and Redis."""
-    _, _, port = bare_service.environment["REDIS_URL"].rpartition("/")[0].rpartition(":")
+    _, _, port = isolated_service.environment["REDIS_URL"].rpartition("/")[0].rpartition(":")
     proxies = {name: Proxy(int(port)) for name in NAMES}
     yield proxies
     for proxy in proxies.values():
@@ -30,25 +30,25 @@ def start(service: Service, name: str, proxy: Proxy) -> None:
     service.start(name, REDIS_URL=f"{front}:{proxy.port}/0")
 
 
-def test_a_worker_that_hears_no_bells_is_replaced(bare_service: Service, proxies: dict[str, Proxy]) -> None:
-    bare_service.start("api", "keeper")
+def test_a_worker_that_hears_no_bells_is_replaced(isolated_service: Service, proxies: dict[str, Proxy]) -> None:
+    isolated_service.start("api", "keeper")
     for name, proxy in proxies.items():
-        start(bare_service, name, proxy)
-    bare_service.await_workers(prepare=2, generate=1, keeper=1)
-    assert bare_service.await_end(bare_service.post(**SHORT))["status"] == "completed"
+        start(isolated_service, name, proxy)
+    isolated_service.wait_for_workers(prepare=2, generate=1, keeper=1)
+    assert isolated_service.wait_for_end(isolated_service.submit(**SHORT))["status"] == "completed"
 
     proxies["generate"].muffle()
-    unheard_by_gpu = bare_service.post(**SHORT)
-    bare_service.wait(lambda: bare_service.job(unheard_by_gpu)["status"] == "queued", "prepared job")
+    unheard_by_gpu = isolated_service.submit(**SHORT)
+    isolated_service.wait_until(lambda: isolated_service.job(unheard_by_gpu)["status"] == "queued", "prepared job")
     proxies["prepare"].muffle()
-    unheard_by_cpu = bare_service.post(**SHORT)
+    unheard_by_cpu = isolated_service.submit(**SHORT)
 
     for name, proxy in proxies.items():
         # As its supervisor would: a new process in the place of one that has ended.
-        assert bare_service.processes[name].wait(LIMIT_S) == 0
-        assert '"event": "consumer.stalled"' in bare_service.log(name)
-        start(bare_service, name, proxy)
+        assert isolated_service.processes[name].wait(LIMIT_S) == 0
+        assert '"event": "consumer.stalled"' in isolated_service.log(name)
+        start(isolated_service, name, proxy)
     for job_id, stage in ((unheard_by_gpu, "queued"), (unheard_by_cpu, "preparing")):
-        job = bare_service.await_end(job_id)
+        job = isolated_service.wait_for_end(job_id)
         assert job["status"] == "completed"
         assert job["attempt"] == 1, f"it was {stage} all the while"
