@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pocket.world.render_svg import PROGRAM
-from worker.prepare.media.office import find_office
+from worker.prepare.media.libreoffice import find_libreoffice
 
 
 def missing(what: str, remedy: str) -> None:
@@ -20,7 +20,7 @@ def missing(what: str, remedy: str) -> None:
 @pytest.fixture(scope="session")
 def office() -> None:
     """LibreOffice."""
-    if find_office() is None:
+    if find_libreoffice() is None:
         missing("LibreOffice", "apt install libreoffice-impress-nogui")
 
 

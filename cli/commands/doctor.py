@@ -205,7 +205,7 @@ def _gpu(settings: Settings, _: Installation) -> Iterator[Finding]:
 
 
 def _cpu_worker(_settings: Settings, _: Installation) -> Iterator[Finding]:
-    if landlock.version() < 1:
+    if landlock.abi_version() < 1:
         way_out = "Linux 5.13 or newer has it; without it only process limits stand before strangers' files."
         yield Finding("note", "no Landlock in this kernel", way_out)
     if shutil.which("soffice") is None:

@@ -151,7 +151,7 @@ class Recovery:
         if job.id in objects.results:
             if not self._finalizer.finalize_from_result(job.id):
                 return None
-            log.info("job.adopted", job_id=job.id)
+            log.info("job.finalized_from_result", job_id=job.id)
             return "adopted"
         if job.id in objects.cancels and not job.cancel:
             try:

@@ -77,7 +77,7 @@ def test_what_is_wrong_with_an_image_is_said_and_told(service: Service, http_ser
         job_id = service.submit(messages=question("Look.", image_part(url)), callback={"url": hook})
         job = service.wait_for_end(job_id)
         assert (job["status"], job["error"]["code"]) == ("failed", code)
-        assert "Picture 1" in job["error"]["message"]
+        assert "Image 1" in job["error"]["message"]
     service.wait_until(lambda: sum(r.path == "/hook" for r in http_server.received) == len(cases), "webhook of each")
     fine = service.submit(messages=question("Look.", image_part(DATA_URL)), max_answer_tokens=4)
     assert service.wait_for_end(fine)["status"] == "completed"

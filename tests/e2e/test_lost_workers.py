@@ -78,7 +78,7 @@ def test_a_dead_and_a_frozen_worker_change_nothing(
         assert job["output"] == undisturbed["output"]
         assert job["usage"]["thinking_tokens"] == undisturbed["usage"]["thinking_tokens"]
         assert streamed_tokens(ready_service, job_id) == undisturbed["tokens"], "its stream neither repeats nor skips"
-    assert '"event": "job.lost_worker"' in ready_service.log("keeper")
+    assert '"event": "job.requeued"' in ready_service.log("keeper")
     resumed = [json.loads(line) for line in ready_service.log("generate3").splitlines() if '"job.started"' in line]
     assert all(line["resumed_tokens"] >= 60 for line in resumed)
 

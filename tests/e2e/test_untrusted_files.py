@@ -10,7 +10,7 @@ import psutil
 from testing.http_server import HttpServer
 from testing.malformed_files import COMPLETED, malformed_files
 from testing.service import Service, image_part, question
-from worker.prepare.media.office import find_office
+from worker.prepare.media.libreoffice import find_libreoffice
 
 REPEATS = 2
 MORE_MEMORY = 60 * 2**20
@@ -38,7 +38,7 @@ def test_every_file_ends_its_job_and_nothing_else(
     worker = psutil.Process(service.processes["prepare"].pid)
     before, own = memory(worker), set(os.listdir(scratch))
 
-    files = malformed_files(tmp_path, has_office=find_office() is not None)
+    files = malformed_files(tmp_path, has_office=find_libreoffice() is not None)
     urls = {name: http_server.answer(f"/{number}", body=files[name][1]) for number, name in enumerate(files)}
     names = [*files] * REPEATS
     random.Random(4).shuffle(names)

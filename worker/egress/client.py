@@ -101,7 +101,7 @@ class BadStatus(EgressError):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class EgressResponse:
     status: int
     headers: Mapping[str, str]
     body_prefix: bytes
@@ -198,7 +198,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-class Egress:
+class EgressClient:
     """Use as an async context manager."""
 
     def __init__(
@@ -243,7 +243,9 @@ class Egress:
             finally:
                 await reply.aclose()
 
-    async def send(self, method: str, url: str, *, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Reply:
+    async def send(
+        self, method: str, url: str, *, body: bytes, headers: Mapping[str, str], timeout_s: float
+    ) -> EgressResponse:
         """POST or PUT; any status is an answer, and redirects are not followed.
 
         Raises:
@@ -258,7 +260,7 @@ class Egress:
             finally:
                 await reply.aclose()
             elapsed_ms = round((time.monotonic() - started) * 1000)
-        return Reply(reply.status_code, dict(reply.headers), prefix, elapsed_ms)
+        return EgressResponse(reply.status_code, dict(reply.headers), prefix, elapsed_ms)
 
     def _request(self, method: str, url: str, **more: object) -> httpx.Request:
         self._client.cookies.clear()  # a cookie would tell one tenant's server of another's visit

@@ -30,7 +30,7 @@ from runtime import metrics
 from runtime.logs import configure_logs
 from runtime.probes import start_probe_server
 from runtime.settings import Settings
-from worker.egress.client import Egress
+from worker.egress.client import EgressClient
 from worker.heartbeat import Heartbeat
 from worker.keeper.delivery.deliverer import Deliverer
 from worker.keeper.reaper import Reaper
@@ -109,10 +109,10 @@ async def repeat(action: Action, *, every_s: float, stop: asyncio.Event) -> None
         except ThinkqueueError as error:
             now = asyncio.get_running_loop().time()
             if error.code != told or now - told_at > TELL_AGAIN_S:
-                log.warning("keeper.round_missed", code=error.code, detail=error.message)
+                log.warning("keeper.loop_failed", code=error.code, detail=error.message)
                 told, told_at = error.code, now
         except Exception:
-            log.exception("keeper.round_crashed")
+            log.exception("keeper.loop_crashed")
         else:
             told = ""
         try:
@@ -156,12 +156,12 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
     log.info("worker.ready")
     running: set[asyncio.Task[None]] = set()
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(CONCURRENT_DELIVERIES, "delivery"))
-    async with Egress(settings.egress_allow) as egress:
+    async with EgressClient(settings.egress_allow) as egress:
         deliverer = Deliverer(store, deliveries, object_store, settings, egress)
         async with asyncio.TaskGroup() as group:
             for action, every_s in (
-                (pulse.of(in_thread(housekeeper.round, "jobs")), HOUSEKEEPING_S),
-                (in_thread(housekeeper.tidy, "tidying"), TIDYING_S),
+                (pulse.of(in_thread(housekeeper.run_maintenance, "jobs")), HOUSEKEEPING_S),
+                (in_thread(housekeeper.run_cleanup, "tidying"), TIDYING_S),
                 (in_thread(partial(reconcile, recovery, stop), "recovery"), TIDYING_S),
                 (partial(deliver_due, deliveries, deliverer, running), DELIVERIES_S),
             ):

@@ -51,7 +51,7 @@ class Reaper:
         self._clock_skew_s = 0.0
         self._quiet_until = 0.0
 
-    def round(self) -> None:
+    def run_maintenance(self) -> None:
         """What jobs wait for: late leases, deadlines, bells. Call it about twice a second.
 
         Raises:
@@ -72,7 +72,7 @@ class Reaper:
             self._be_quiet(error.code)
             raise
 
-    def tidy(self) -> None:
+    def run_cleanup(self) -> None:
         """What can wait: streams of ended jobs, jobs whose retention is over. Raises Unavailable, NotInitialised."""
         for job_id in self._maintenance.unarchived():
             _guarded(partial(self._archive.move, job_id), log.bind(job_id=job_id))
@@ -93,21 +93,21 @@ class Reaper:
         elif self._run_id and abs(skew - self._clock_skew_s) > MAX_CLOCK_STEP_S:
             self._be_quiet("clock_moved")
         if back_ms := self._maintenance.adjust_for_clock_step(step_ms=int(MAX_CLOCK_STEP_S * 1000)):
-            log.warning("store.clock_set_back", seconds=back_ms / 1000)
+            log.warning("store.clock_stepped_back", seconds=back_ms / 1000)
             self._be_quiet("clock_moved")
         self._run_id, self._clock_skew_s = run_id, skew
 
     def _be_quiet(self, reason: str) -> None:
         now = time.monotonic()
         if now >= self._quiet_until - GRACE_S + TELL_AGAIN_S:
-            log.warning("keeper.waits", reason=reason, seconds=GRACE_S)
+            log.warning("keeper.paused", reason=reason, seconds=GRACE_S)
         self._quiet_until = now + GRACE_S
 
     def _take_back(self, job: Job) -> None:
         job_log = job_logger(job)
         # Its owner may have died behind the second step of an end: then the object is the truth.
         if status := self._finalizer.finalize_from_result(job.id):
-            job_log.info("job.adopted", status=status)
+            job_log.info("job.finalized_from_result", status=status)
         elif job.cancel or job.sealed == JobStatus.CANCELLED:
             self._end(job, JobStatus.CANCELLED, CANCELLED)
         elif job.sealed and job.sealed != JobStatus.COMPLETED:
@@ -116,7 +116,7 @@ class Reaper:
         elif (outcome := self._maintenance.requeue(job)) == "exhausted":
             self._end(job, JobStatus.FAILED, LOST)
         elif outcome == "ok":
-            job_log.warning("job.lost_worker", stage=job.stage, lost_leases=job.lost_leases)
+            job_log.warning("job.requeued", stage=job.stage, lost_leases=job.lost_leases)
 
     def _expire(self, job: Job) -> None:
         if not job.claim:  # being prepared: looked at again when that is done
@@ -136,4 +136,4 @@ def _guarded(act: Callable[[], None], job_log: Any) -> None:
     except (Unavailable, NotInitialised):
         raise
     except Exception:  # noqa: BLE001 - see above
-        job_log.exception("job.not_kept")
+        job_log.exception("job.maintenance_crashed")

@@ -17,20 +17,20 @@ from worker.prepare.deadline import Deadline
 from worker.prepare.fetch import MediaItem
 from worker.prepare.media.document import open_document, render_page
 from worker.prepare.media.errors import MediaError
-from worker.prepare.media.image import NormalisedImage, normalise
-from worker.prepare.media.video import normalise_video
-from worker.prepare.sandbox import process
+from worker.prepare.media.image import NormalizedImage, normalize_image
+from worker.prepare.media.video import extract_frames
+from worker.prepare.sandbox.process import run_sandboxed
 
 IMAGE_LIMIT_S = 30.0
 """The largest allowed picture takes about 3 s."""
 OFFICE_LIMIT_S = 120.0
 PAGE_LIMIT_S = 30.0
 VIDEO_LIMIT_S = 300.0
-MARKS_PER_TURN = 16
+SPECIAL_TOKENS_PER_TURN = 16
 
 
 @dataclass(frozen=True)
-class Picture:
+class ConvertedImage:
     file: Path
     width: int
     height: int
@@ -40,7 +40,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Frames:
+class ConvertedVideo:
     file: Path
     """ZIP of PNGs."""
     sheet: Path
@@ -51,7 +51,7 @@ class Frames:
     source_height: int
 
 
-Converted = list[Picture] | list[Frames]
+ConvertedMedia = list[ConvertedImage] | list[ConvertedVideo]
 """What one medium becomes: a picture, a document's pages, or a video's frames."""
 
 
@@ -79,13 +79,13 @@ class MediaConverter:
         self._deadline = deadline
         self._on_progress = on_progress
 
-    def convert(self, media: Sequence[MediaItem]) -> list[Converted]:
+    def convert(self, media: Sequence[MediaItem]) -> list[ConvertedMedia]:
         """What each medium becomes, in order.
 
         Raises:
             JobFailed: and whatever ``on_progress`` raises.
         """
-        converted: list[Converted] = [[] for _ in media]
+        converted: list[ConvertedMedia] = [[] for _ in media]
         documents: list[_Document] = []
         for number, medium in enumerate(media):
             self._on_progress(sum(map(bool, converted)))
@@ -104,28 +104,29 @@ class MediaConverter:
                 ]
         return converted
 
-    def _image(self, medium: MediaItem) -> Picture:
+    def _image(self, medium: MediaItem) -> ConvertedImage:
         bounds = self._family.images.within(medium.part.get("max_pixels"))
         file = medium.path.with_suffix(".png")
 
         def work() -> list[int]:
             return _written(
-                normalise(medium.path.read_bytes(), bounds=bounds, max_pixels=self._settings.max_image_pixels), file
+                normalize_image(medium.path.read_bytes(), bounds=bounds, max_pixels=self._settings.max_image_pixels),
+                file,
             )
 
-        return Picture(file, *self._run(medium, work, IMAGE_LIMIT_S))
+        return ConvertedImage(file, *self._run(medium, work, IMAGE_LIMIT_S))
 
-    def _video(self, medium: MediaItem) -> Frames:
+    def _video(self, medium: MediaItem) -> ConvertedVideo:
         asked = medium.part
         bounds = self._family.videos.within(max_frames=asked.get("max_frames"), max_pixels=asked.get("max_pixels"))
         file, sheet = medium.path.with_suffix(".zip"), medium.path.with_suffix(".png")
 
         def work() -> list[Any]:
-            video = normalise_video(medium.path, bounds, frames=file, sheet=sheet)
+            video = extract_frames(medium.path, bounds, frames=file, sheet=sheet)
             return [video.width, video.height, video.seconds, video.source_width, video.source_height]
 
         width, height, seconds, *source = self._run(medium, work, VIDEO_LIMIT_S)
-        return Frames(file, sheet, width, height, tuple(seconds), *source)
+        return ConvertedVideo(file, sheet, width, height, tuple(seconds), *source)
 
     def _open(self, number: int, medium: MediaItem) -> _Document:
         folder = medium.path.with_suffix(".office")
@@ -143,10 +144,10 @@ class MediaConverter:
             raise JobFailed("document_pages", f"{medium.name}: {error}") from error
         return _Document(number, Path(pdf), pages)
 
-    def _page(self, medium: MediaItem, pdf: Path, number: int, bounds: ImageBounds) -> Picture:
+    def _page(self, medium: MediaItem, pdf: Path, number: int, bounds: ImageBounds) -> ConvertedImage:
         file = medium.path.with_suffix(f".{number}.png")
         sizes = self._run(medium, lambda: _written(render_page(pdf, number, bounds), file), PAGE_LIMIT_S)
-        return replace(Picture(file, *sizes), page=number)
+        return replace(ConvertedImage(file, *sizes), page=number)
 
     def _page_bounds(self, documents: Sequence[_Document], *, used: int) -> ImageBounds:
         """How large each page may be, so that all fit into the context beside the rest of the job."""
@@ -160,7 +161,7 @@ class MediaConverter:
             )
         budget = self._request.thinking_budget
         thinking = family.thinking_budget if budget < 0 else budget
-        spoken = text_tokens(self._request.messages) + thinking + self._request.max_answer_tokens
+        spoken = max_text_tokens(self._request.messages) + thinking + self._request.max_answer_tokens
         room = family.context_tokens - used - spoken
         pixels = (room // count - 2) * images.factor**2
         if pixels < min(family.min_page_pixels, images.max_pixels):
@@ -172,20 +173,20 @@ class MediaConverter:
         # Rounding to whole patches may add one along each side of a page.
         return images.within(int(pixels * 0.9))
 
-    def _tokens(self, converted: Converted) -> int:
+    def _tokens(self, converted: ConvertedMedia) -> int:
         return sum(
             self._family.images.tokens(item.width, item.height)
-            if isinstance(item, Picture)
+            if isinstance(item, ConvertedImage)
             else self._family.videos.tokens(item.width, item.height, item.seconds)
             for item in converted
         )
 
     def _run(self, medium: MediaItem, work: Callable[[], Any], limit_s: float, *, starts_programs: bool = False) -> Any:
         try:
-            return process.run(
+            return run_sandboxed(
                 work,
                 folder=medium.path.parent,
-                limit_s=self._deadline.left(limit_s),
+                timeout_s=self._deadline.left(limit_s),
                 memory_bytes=self._settings.decode_memory_bytes,
                 starts_programs=starts_programs,
             )
@@ -193,12 +194,12 @@ class MediaConverter:
             raise JobFailed(error.code, f"{medium.name}: {error.message}") from error
 
 
-def text_tokens(messages: Sequence[dict[str, Any]]) -> int:
+def max_text_tokens(messages: Sequence[dict[str, Any]]) -> int:
     """Tokens of a conversation's text, at most: a token is a byte at least, and a turn has a few special_tokens."""
     parts = [part for message in messages for part in message["content"]]
-    return sum(len(part.get("text", "").encode()) for part in parts) + MARKS_PER_TURN * len(messages)
+    return sum(len(part.get("text", "").encode()) for part in parts) + SPECIAL_TOKENS_PER_TURN * len(messages)
 
 
-def _written(image: NormalisedImage, file: Path) -> list[int]:
+def _written(image: NormalizedImage, file: Path) -> list[int]:
     file.write_bytes(image.png)
     return [image.width, image.height, image.source_width, image.source_height]

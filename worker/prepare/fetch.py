@@ -9,10 +9,10 @@ from typing import Any
 from jobs.errors import JobFailed
 from jobs.objects.store import ObjectMissing, ObjectStore
 from runtime.settings import Settings
-from worker.egress.client import Egress, EgressError
+from worker.egress.client import EgressClient, EgressError
 from worker.prepare.deadline import Deadline
 
-NAMES = {"image": "Picture", "document": "Document", "video": "Video"}
+NAMES = {"image": "Image", "document": "Document", "video": "Video"}
 PAUSES_S = (0.5, 2.0)
 """Between tries at a URL whose failure may pass; its host may be restarting."""
 AT_ONCE = 8
@@ -26,7 +26,7 @@ class MediaItem:
     part: dict[str, Any]
     """As it stands in the stored request."""
     name: str
-    """As an error calls it: ``Picture 2``."""
+    """As an error calls it: ``Image 2``."""
     path: Path
 
     @property
@@ -34,7 +34,7 @@ class MediaItem:
         return str(self.part["type"])
 
 
-def media_of(messages: Sequence[dict[str, Any]], folder: Path) -> list[MediaItem]:
+def list_media(messages: Sequence[dict[str, Any]], folder: Path) -> list[MediaItem]:
     """The media of a conversation, in order; their files are to come."""
     media: list[MediaItem] = []
     counts = dict.fromkeys(NAMES, 0)
@@ -73,10 +73,12 @@ class MediaFetcher:
 
     async def _fetch_all(self, media: Sequence[MediaItem], deadline: Deadline) -> None:
         slots = asyncio.Semaphore(AT_ONCE)
-        async with Egress(self._settings.egress_allow) as egress:
+        async with EgressClient(self._settings.egress_allow) as egress:
             await asyncio.gather(*(self._fetch(egress, slots, medium, deadline) for medium in media))
 
-    async def _fetch(self, egress: Egress, slots: asyncio.Semaphore, medium: MediaItem, deadline: Deadline) -> None:
+    async def _fetch(
+        self, egress: EgressClient, slots: asyncio.Semaphore, medium: MediaItem, deadline: Deadline
+    ) -> None:
         limit_s = self._settings.fetch_timeout_s * (VIDEO_PATIENCE if medium.kind == "video" else 1)
         async with slots:
             for pause in (*PAUSES_S, None):

@@ -23,9 +23,9 @@ from jobs.wakeup.notify import notify
 from runtime.logs import job_logger
 from runtime.settings import Settings
 from worker.heartbeat import Heartbeat
-from worker.prepare.convert import Converted, Frames, MediaConverter, Picture, text_tokens
+from worker.prepare.convert import ConvertedImage, ConvertedMedia, ConvertedVideo, MediaConverter, max_text_tokens
 from worker.prepare.deadline import Deadline
-from worker.prepare.fetch import MediaFetcher, media_of
+from worker.prepare.fetch import MediaFetcher, list_media
 from worker.prepare.scratch import scratch
 from worker.settlement import RETRY_S, JobSettler
 
@@ -144,7 +144,7 @@ class Preparer:
         self._deadline = deadline = Deadline(self._settings.prepare_timeout_s)
         folder = f"a{job.attempt}-{job.claim}"
         with scratch() as files:
-            media = media_of(request.messages, files)
+            media = list_media(request.messages, files)
 
             def tell(done: int) -> None:
                 self._store.progress(job.id, job.claim, done=done, total=len(media))
@@ -158,12 +158,12 @@ class Preparer:
         self._store.prepared(job.id, job.claim, folder=folder, required_tokens=need)
         return need
 
-    def _stored(self, folder: str, request: JobRequest, converted: Sequence[Converted]) -> PreparedInputs:
+    def _stored(self, folder: str, request: JobRequest, converted: Sequence[ConvertedMedia]) -> PreparedInputs:
         """Put what the media became into the object store, and write down what the engine shall read."""
         images: list[PreparedImage] = []
         videos: list[PreparedVideo] = []
         for item in (item for items in converted for item in items):
-            if isinstance(item, Picture):
+            if isinstance(item, ConvertedImage):
                 key = f"{folder}/{len(images)}.png"
                 self._object_store.upload(key, item.file, "image/png")
                 size = (item.width, item.height, item.source_width, item.source_height)
@@ -174,20 +174,22 @@ class Preparer:
         messages = [self._as_read(message, left) for message in request.messages]
         return PreparedInputs(messages, tuple(images), tuple(videos))
 
-    def _stored_video(self, key: str, video: Frames) -> PreparedVideo:
+    def _stored_video(self, key: str, video: ConvertedVideo) -> PreparedVideo:
         self._object_store.upload(f"{key}.zip", video.file, "application/zip")
         self._object_store.upload(f"{key}-sheet.png", video.sheet, "image/png")
         size = (video.width, video.height, video.seconds, video.source_width, video.source_height)
         return PreparedVideo(f"{key}.zip", *size, sheet_key=f"{key}-sheet.png")
 
-    def _as_read(self, message: dict[str, Any], converted: Iterator[Converted]) -> dict[str, Any]:
+    def _as_read(self, message: dict[str, Any], converted: Iterator[ConvertedMedia]) -> dict[str, Any]:
         """The message as the engine reads it: a medium is only a place, or a place for each of its pages."""
         parts: list[dict[str, Any]] = []
         for part in message["content"]:
             if part["type"] == "text":
                 parts.append(part)
             else:
-                parts += [{"type": "image" if isinstance(item, Picture) else "video"} for item in next(converted)]
+                parts += [
+                    {"type": "image" if isinstance(item, ConvertedImage) else "video"} for item in next(converted)
+                ]
         if message["role"] == "assistant":
             text = "".join(part["text"] for part in parts)
             parts = [{"type": "text", "text": answer_of(text, self._settings.family.special_tokens)}]
@@ -202,5 +204,5 @@ def required_tokens(request: JobRequest, inputs: PreparedInputs, family: Family)
     media = sum(family.images.tokens(image.width, image.height) for image in inputs.images)
     media += sum(family.videos.tokens(video.width, video.height, video.seconds) for video in inputs.videos)
     thinking = family.context_tokens if request.thinking_budget < 0 else request.thinking_budget
-    spoken = text_tokens(inputs.messages) + thinking + request.max_answer_tokens
+    spoken = max_text_tokens(inputs.messages) + thinking + request.max_answer_tokens
     return min(family.context_tokens, media + spoken)

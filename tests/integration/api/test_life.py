@@ -81,7 +81,7 @@ def test_a_lost_worker_does_not_save_a_cancelled_job(client: TestClient, table: 
     table.claim(Stage.PREPARE)
     client.post(f"/v1/jobs/{job_id}/cancel")
     table.expire_lease(job_id)
-    Reaper(table.store, table.maintenance, table.object_store, table.finalizer).round()
+    Reaper(table.store, table.maintenance, table.object_store, table.finalizer).run_maintenance()
     assert client.get(f"/v1/jobs/{job_id}").json()["status"] == "cancelled"
 
 
@@ -122,10 +122,10 @@ def test_a_job_may_be_kept_for_less_than_the_others(client: TestClient, table: T
     job_id = post(client, retention_seconds=60)
     finish(table, job_id)
     keeper = Reaper(table.store, table.maintenance, table.object_store, table.finalizer)
-    keeper.tidy()
+    keeper.run_cleanup()
     assert client.get(f"/v1/jobs/{job_id}").status_code == 200
     connect(table.settings).zincrby("removals", -60_000, job_id)
-    keeper.tidy()
+    keeper.run_cleanup()
     assert client.get(f"/v1/jobs/{job_id}").status_code == 404
     assert table.object_store.keys("") == []
     too_long = client.post("/v1/jobs", json={**HELLO, "retention_seconds": 10**9})

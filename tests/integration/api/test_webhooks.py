@@ -9,13 +9,13 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from jobs.tenants.webhook_secrets import WebhookSecrets
 from testing.http_server import HttpServer
 from testing.table import Table
-from worker.egress.client import Egress
+from worker.egress.client import EgressClient
 from worker.keeper.delivery.deliverer import Deliverer
 
 
 def deliver(table: Table) -> None:
     async def attempt() -> None:
-        async with Egress(table.settings.egress_allow) as egress:
+        async with EgressClient(table.settings.egress_allow) as egress:
             webhooks = Deliverer(table.store, table.deliveries, table.object_store, table.settings, egress)
             for due in table.deliveries.take(claim="k", limit=10):
                 await webhooks.deliver(due, claim="k")

@@ -17,11 +17,11 @@ import pytest
 from testing.http_server import HttpServer
 from worker.egress.client import (
     BadStatus,
-    Egress,
+    EgressClient,
     EgressError,
+    EgressResponse,
     ForbiddenUrl,
     InvalidUrl,
-    Reply,
     TimedOut,
     TooLarge,
     TooManyRedirects,
@@ -38,18 +38,18 @@ def run(action: Coroutine[Any, Any, T]) -> T:
 
 
 async def fetch(url: str, *, allow: Sequence[Any] = LOOPBACK, max_bytes: int = 1_000, timeout_s: float = 5) -> bytes:
-    async with Egress(allow) as egress:
+    async with EgressClient(allow) as egress:
         return await fetch_by(egress, url, max_bytes=max_bytes, timeout_s=timeout_s)
 
 
-async def fetch_by(egress: Egress, url: str, *, max_bytes: int, timeout_s: float = 5) -> bytes:
+async def fetch_by(egress: EgressClient, url: str, *, max_bytes: int, timeout_s: float = 5) -> bytes:
     body = io.BytesIO()
     await egress.fetch(url, body, max_bytes=max_bytes, timeout_s=timeout_s)
     return body.getvalue()
 
 
-async def post(url: str, *, allow: Sequence[Any] = LOOPBACK) -> Reply:
-    async with Egress(allow) as egress:
+async def post(url: str, *, allow: Sequence[Any] = LOOPBACK) -> EgressResponse:
+    async with EgressClient(allow) as egress:
         return await egress.send("POST", url, body=b"{}", headers={"webhook-id": "evt_1"}, timeout_s=5)
 
 
@@ -188,7 +188,7 @@ def test_what_is_no_plain_web_url_is_refused(url: str) -> None:
 def test_one_private_address_among_public_ones_is_enough() -> None:
     async def attempt() -> None:
         resolve = await resolve_as("93.184.216.34", "10.0.0.1")
-        async with Egress((), resolve=resolve) as egress:
+        async with EgressClient((), resolve=resolve) as egress:
             await fetch_by(egress, "http://example.com/", max_bytes=1)
 
     with pytest.raises(ForbiddenUrl, match="EGRESS_ALLOW"):
@@ -205,7 +205,7 @@ def test_the_checked_address_is_the_one_that_is_reached(http_server: HttpServer)
         return ["127.0.0.1"] if len(asked) == 1 else ["10.0.0.1"]
 
     async def attempt() -> bytes:
-        async with Egress(LOOPBACK, resolve=resolve) as egress:
+        async with EgressClient(LOOPBACK, resolve=resolve) as egress:
             url = f"http://pictures.example:{http_server.port}/"
             return await fetch_by(egress, url, max_bytes=100)
 
@@ -325,7 +325,7 @@ def test_no_cookie_is_brought_from_one_request_to_the_next(http_server: HttpServ
     http_server.answer("/get")
 
     async def attempt() -> None:
-        async with Egress(LOOPBACK) as egress:
+        async with EgressClient(LOOPBACK) as egress:
             await fetch_by(egress, http_server.url("/set"), max_bytes=10)
             await fetch_by(egress, http_server.url("/get"), max_bytes=10)
 
@@ -361,7 +361,7 @@ def test_tls_verifies_the_name_although_an_address_is_dialled(certificate: tuple
         port = server.sockets[0].getsockname()[1]
         ours = ssl.create_default_context(cafile=str(cert))
         try:
-            async with Egress(LOOPBACK, resolve=await resolve_as("127.0.0.1"), verify=ours) as egress:
+            async with EgressClient(LOOPBACK, resolve=await resolve_as("127.0.0.1"), verify=ours) as egress:
                 return await fetch_by(egress, f"https://{host}:{port}/", max_bytes=10)
         finally:
             server.close()

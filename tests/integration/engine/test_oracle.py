@@ -19,7 +19,7 @@ from engine import ModelInputs, Video
 from engine.inputs.processor import InputBuilder
 from families import FAMILIES, Family, FrameClock
 from testing.videos import shades, write
-from worker.prepare.media.video import normalise_video
+from worker.prepare.media.video import extract_frames
 
 ROOT = Path(__file__).parents[3]
 POCKET, GLM_4_1V, GLM_4_6V = (FAMILIES[name] for name in ("pocket", "glm-4.1v-thinking", "glm-4.6v-flash"))
@@ -243,7 +243,7 @@ def test_a_videos_file_gives_the_tensors_of_transformers(
     theirs = oracle.theirs(messages, kind=kind, videos=[frames], fps=rate)
 
     path = write(tmp_path / "a.mov", list(frames), rate=rate, codec="png")
-    prepared = normalise_video(path, family.videos, frames=tmp_path / "frames.zip", sheet=tmp_path / "sheet.png")
+    prepared = extract_frames(path, family.videos, frames=tmp_path / "frames.zip", sheet=tmp_path / "sheet.png")
     with zipfile.ZipFile(tmp_path / "frames.zip") as archive:
         pictures = [Image.open(archive.open(name)) for name in archive.namelist()]
         ours = oracle.ours(messages, family=family, videos=[Video(pictures, prepared.seconds)])

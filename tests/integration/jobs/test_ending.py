@@ -125,7 +125,7 @@ def test_a_cancel_that_came_behind_a_seal_counts_when_that_end_is_lost(table: Ta
     table.store.seal("job_a", sealer=job.claim, status=JobStatus.COMPLETED, error="", expect="owner")
     table.finalizer.cancel(job)
     table.expire_lease("job_a")
-    keeper(table).round()
+    keeper(table).run_maintenance()
     assert table.status("job_a") == JobStatus.CANCELLED
 
 
@@ -134,7 +134,7 @@ def test_a_cancel_between_two_looks_of_the_keeper_is_not_lost(table: Table) -> N
     table.expire_lease("job_a")
     table.finalizer.cancel(job)
     assert table.maintenance.requeue(job) == "held", "in the line nobody would claim it, and nobody end it"
-    keeper(table).round()
+    keeper(table).run_maintenance()
     assert table.status("job_a") == JobStatus.CANCELLED
 
 
@@ -184,7 +184,7 @@ def keeper(table: Table) -> Reaper:
 def test_the_keeper_gives_a_lost_job_to_the_next_worker(table: Table) -> None:
     job = table.running("job_a")
     table.expire_lease("job_a")
-    keeper(table).round()
+    keeper(table).run_maintenance()
     again = table.claim(Stage.GENERATE)
     assert again is not None
     assert (again.job.id, again.job.attempt, again.job.lost_leases) == ("job_a", 2, 1)
@@ -196,7 +196,7 @@ def test_the_keeper_adopts_the_result_of_a_worker_that_died_before_finish(table:
     table.store.seal("job_a", sealer=job.claim, status=JobStatus.COMPLETED, error="", expect="owner")
     table.object_store.put_if_absent(result_key("job_a"), completed(job).to_json())
     table.expire_lease("job_a")
-    keeper(table).round()
+    keeper(table).run_maintenance()
     assert table.status("job_a") == JobStatus.COMPLETED
     assert len(table.deliveries.take(claim="k", limit=10)) == 1
 
@@ -205,7 +205,7 @@ def test_the_keeper_runs_a_job_again_whose_worker_died_before_the_put(table: Tab
     job = table.running("job_a")
     table.store.seal("job_a", sealer=job.claim, status=JobStatus.COMPLETED, error="", expect="owner")
     table.expire_lease("job_a")
-    keeper(table).round()
+    keeper(table).run_maintenance()
     assert table.status("job_a") == JobStatus.QUEUED
     assert table.claim(Stage.GENERATE) is not None
 
@@ -214,7 +214,7 @@ def test_the_keeper_completes_a_failure_whose_writer_died(table: Table) -> None:
     job = table.running("job_a", events=("failed",))
     table.store.seal("job_a", sealer=job.claim, status=JobStatus.FAILED, error="image_unreadable", expect="owner")
     table.expire_lease("job_a")
-    keeper(table).round()
+    keeper(table).run_maintenance()
     assert table.status("job_a") == JobStatus.FAILED
     assert result_of(table, "job_a").error_code == "image_unreadable"
     assert len(table.deliveries.take(claim="k", limit=10)) == 1
@@ -225,14 +225,14 @@ def test_the_keeper_ends_a_job_that_kills_its_workers(table: Table) -> None:
     for _ in range(4):
         assert table.claim(Stage.GENERATE) is not None
         table.expire_lease("job_a")
-        keeper(table).round()
+        keeper(table).run_maintenance()
     assert table.status("job_a") == JobStatus.FAILED
     assert result_of(table, "job_a").error_code == "worker_lost"
 
 
 def test_the_keeper_ends_what_nobody_started_in_time(table: Table) -> None:
     table.store.accept("job_a", tenant="default", priority="default", expires_ms=-1, events=["expired"])
-    keeper(table).round()
+    keeper(table).run_maintenance()
     assert table.status("job_a") == JobStatus.EXPIRED
     assert [row.event for row in table.deliveries.take(claim="k", limit=10)] == ["job.expired"]
 
@@ -241,7 +241,7 @@ def test_two_keepers_do_not_get_in_each_others_way(table: Table) -> None:
     for number in range(10):
         table.running(f"job_{number}")
         table.expire_lease(f"job_{number}")
-    threads = [threading.Thread(target=keeper(table).round) for _ in range(2)]
+    threads = [threading.Thread(target=keeper(table).run_maintenance) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -255,10 +255,10 @@ def test_two_keepers_do_not_get_in_each_others_way(table: Table) -> None:
 def test_the_keeper_waits_after_redis_came_back_as_another(table: Table) -> None:
     table.running("job_a")
     housekeeper = keeper(table)
-    housekeeper.round()
+    housekeeper.run_maintenance()
     housekeeper._run_id = "the one before"  # as if Redis had restarted between two rounds
     table.expire_lease("job_a")
-    housekeeper.round()
+    housekeeper.run_maintenance()
     assert table.status("job_a") == JobStatus.RUNNING
 
 
@@ -276,7 +276,7 @@ def test_a_clock_that_was_set_back_holds_nothing_up(table: Table) -> None:
     now_ms = int(table.store.integrity.server_clock()[1] * 1000)
     client.set("clock", now_ms + hour_ms)
     assert table.maintenance.unarchived() == table.deliveries.take(claim="k", limit=10) == []
-    keeper(table).round()
+    keeper(table).run_maintenance()
     assert table.maintenance.unarchived() == ["job_ended"]
     assert [row.job_id for row in table.deliveries.take(claim="k", limit=10)] == ["job_ended"]
     lease_ends = client.zscore("leases:generate", "job_lost")
@@ -287,7 +287,7 @@ def test_a_clock_that_was_set_back_holds_nothing_up(table: Table) -> None:
 
 def test_the_keeper_rings_a_missing_bell(table: Table) -> None:
     table.queued("job_a")
-    keeper(table).round()
+    keeper(table).run_maintenance()
     messages = connect(table.settings).lrange("generate", 0, -1)
     assert len(messages) == 1
     assert json.loads(messages[0])["headers"]["task"] == notify.TASKS[Stage.GENERATE]
@@ -297,6 +297,6 @@ def test_a_stream_that_cannot_be_read_keeps_no_other_out_of_the_archive(table: T
     for job_id in ("job_broken", "job_whole"):
         table.finalizer.finalize(completed(table.running(job_id)), expect="owner")
     connect(table.settings).xadd("stream:job_broken", {"type": "tokens", "data": "{"})
-    keeper(table).tidy()
+    keeper(table).run_cleanup()
     assert table.maintenance.unarchived() == ["job_broken"]
     assert not table.object_store.is_empty(events_key("job_whole"))

@@ -20,7 +20,7 @@ from testing.api import HELLO
 from testing.http_server import HttpServer
 from testing.servers import Servers
 from testing.table import Table, completed
-from worker.egress.client import Egress
+from worker.egress.client import EgressClient
 from worker.keeper.delivery.deliverer import Deliverer
 
 
@@ -49,7 +49,7 @@ def run(table: Table, job_id: str) -> Job:
 
 def deliver(table: Table) -> None:
     async def attempt() -> None:
-        async with Egress(table.settings.egress_allow) as egress:
+        async with EgressClient(table.settings.egress_allow) as egress:
             deliverer = Deliverer(table.store, table.deliveries, table.object_store, table.settings, egress)
             for due in table.deliveries.take(claim="k", limit=10):
                 await deliverer.deliver(due, claim="k")

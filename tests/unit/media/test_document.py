@@ -16,9 +16,9 @@ from testing.http_server import HttpServer
 from worker.prepare.media.document import open_document, render_page
 from worker.prepare.media.document_kind import document_kind
 from worker.prepare.media.errors import MediaError
-from worker.prepare.media.image import NormalisedImage
-from worker.prepare.media.office import find_office
-from worker.prepare.sandbox import process
+from worker.prepare.media.image import NormalizedImage
+from worker.prepare.media.libreoffice import find_libreoffice
+from worker.prepare.sandbox.process import run_sandboxed
 
 BOUNDS = FAMILIES["glm-4.1v-thinking"].images
 
@@ -33,11 +33,11 @@ def opened(content: bytes, folder: Path) -> tuple[Path, int]:
         path, pages = open_document(source, scratch)
         return [str(path), pages]
 
-    path, pages = process.run(work, folder=folder, limit_s=100, memory_bytes=4 * 2**30, starts_programs=True)
+    path, pages = run_sandboxed(work, folder=folder, timeout_s=100, memory_bytes=4 * 2**30, starts_programs=True)
     return Path(path), pages
 
 
-def pixels(page: NormalisedImage) -> np.ndarray:
+def pixels(page: NormalizedImage) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(page.png)).convert("RGB"))
 
 
@@ -126,7 +126,7 @@ def converted(content: bytes, kind: str, folder: Path) -> bytes:
     """An ODP deck in another format, by LibreOffice itself."""
     source = folder / "source.odp"
     source.write_bytes(content)
-    program = find_office()
+    program = find_libreoffice()
     assert program is not None
     profile = f"-env:UserInstallation={(folder / 'profile').as_uri()}"
     command = [program, profile, "--headless", "--convert-to", kind, "--outdir", str(folder), str(source)]

@@ -14,7 +14,7 @@ from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProce
 
 from families import FAMILIES
 from worker.prepare.media.errors import MediaError
-from worker.prepare.media.image import NormalisedImage, normalise
+from worker.prepare.media.image import NormalizedImage, normalize_image
 
 BOUNDS = FAMILIES["pocket"].images
 RED, BLUE = (220, 20, 30), (20, 30, 220)
@@ -26,11 +26,11 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def plain(data: bytes, *, max_pixels: int = 10**8) -> NormalisedImage:
-    return normalise(data, bounds=BOUNDS, max_pixels=max_pixels)
+def plain(data: bytes, *, max_pixels: int = 10**8) -> NormalizedImage:
+    return normalize_image(data, bounds=BOUNDS, max_pixels=max_pixels)
 
 
-def pixels(image: NormalisedImage) -> np.ndarray:
+def pixels(image: NormalizedImage) -> np.ndarray:
     opened = Image.open(io.BytesIO(image.png))
     assert opened.mode == "RGB"
     assert opened.info.get("exif") is None

@@ -13,15 +13,15 @@ from PIL import Image
 from families import FAMILIES
 from testing.videos import BLUE, RED, clip, write
 from worker.prepare.media.errors import MediaError
-from worker.prepare.media.video import NormalisedVideo, normalise_video
+from worker.prepare.media.video import ExtractedFrames, extract_frames
 
 BOUNDS = FAMILIES["pocket"].videos
 EVERY_HALF = [0, 0.52, 1, 1.52]
 """What 2 frames a second are of 2 s at 25: half a second falls between frames, and the next one counts."""
 
 
-def frames_of(path: Path, folder: Path) -> tuple[NormalisedVideo, list[np.ndarray]]:
-    video = normalise_video(path, BOUNDS, frames=folder / "frames.zip", sheet=folder / "sheet.png")
+def frames_of(path: Path, folder: Path) -> tuple[ExtractedFrames, list[np.ndarray]]:
+    video = extract_frames(path, BOUNDS, frames=folder / "frames.zip", sheet=folder / "sheet.png")
     with zipfile.ZipFile(folder / "frames.zip") as archive:
         return video, [np.asarray(Image.open(io.BytesIO(archive.read(name)))) for name in archive.namelist()]
 
@@ -99,7 +99,7 @@ def test_a_long_video_is_spread_evenly(tmp_path: Path) -> None:
 def test_a_client_may_have_fewer_frames_looked_at(tmp_path: Path, asked: int, given: int) -> None:
     bounds = BOUNDS.within(max_frames=asked, max_pixels=None)
     path = clip(tmp_path / "a.mp4", 500)
-    video = normalise_video(path, bounds, frames=tmp_path / "frames.zip", sheet=tmp_path / "sheet.png")
+    video = extract_frames(path, bounds, frames=tmp_path / "frames.zip", sheet=tmp_path / "sheet.png")
     assert len(video.seconds) == given
     assert (video.seconds[0], video.seconds[-1]) == pytest.approx((0, 19.96))
 
@@ -107,7 +107,7 @@ def test_a_client_may_have_fewer_frames_looked_at(tmp_path: Path, asked: int, gi
 def test_a_client_may_have_smaller_frames_looked_at(tmp_path: Path) -> None:
     bounds = BOUNDS.within(max_frames=None, max_pixels=4 * 60 * 60)
     path = clip(tmp_path / "a.mp4")
-    video = normalise_video(path, bounds, frames=tmp_path / "frames.zip", sheet=tmp_path / "sheet.png")
+    video = extract_frames(path, bounds, frames=tmp_path / "frames.zip", sheet=tmp_path / "sheet.png")
     assert (video.width, video.height) == (56, 28)
     assert BOUNDS.within(max_frames=None, max_pixels=1).max_pixels == BOUNDS.min_pixels
     assert BOUNDS.within(max_frames=None, max_pixels=10**12).max_pixels == BOUNDS.max_pixels

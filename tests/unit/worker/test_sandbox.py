@@ -15,13 +15,14 @@ import psutil
 import pytest
 
 from worker.prepare.media.errors import MediaError
-from worker.prepare.sandbox import landlock, process
+from worker.prepare.sandbox import landlock
+from worker.prepare.sandbox.process import run_sandboxed
 
 MEMORY = 4 * 2**30
 
 
-def run(work: Any, *, folder: Path = Path("/nowhere"), limit_s: float = 20, memory_bytes: int = MEMORY) -> Any:
-    return process.run(work, folder=folder, limit_s=limit_s, memory_bytes=memory_bytes)
+def run(work: Any, *, folder: Path = Path("/nowhere"), timeout_s: float = 20, memory_bytes: int = MEMORY) -> Any:
+    return run_sandboxed(work, folder=folder, timeout_s=timeout_s, memory_bytes=memory_bytes)
 
 
 def code_of(work: Any, **limits: Any) -> str:
@@ -70,7 +71,7 @@ def test_a_decoder_that_aborts_for_want_of_memory_says_so() -> None:
 
 def test_a_limit_that_is_over_at_once_ends_it_too() -> None:
     started = time.monotonic()
-    assert code_of(lambda: time.sleep(60), limit_s=0) == "decode_timeout"
+    assert code_of(lambda: time.sleep(60), timeout_s=0) == "decode_timeout"
     assert time.monotonic() - started < 10
 
 
@@ -80,10 +81,10 @@ def test_what_it_started_ends_with_the_worker(tmp_path: Path) -> None:
     if worker == 0:
         with suppress(BaseException):
             script = "sleep 300 & echo $! > pid.new; mv pid.new pid; wait"
-            process.run(
+            run_sandboxed(
                 lambda: subprocess.run(["sh", "-c", script], cwd=tmp_path, check=False),
                 folder=tmp_path,
-                limit_s=60,
+                timeout_s=60,
                 memory_bytes=MEMORY,
                 starts_programs=True,
             )
@@ -114,7 +115,7 @@ def test_time_is_bounded_for_it_and_for_all_that_it_starts(tmp_path: Path) -> No
         child.wait()
 
     started = time.monotonic()
-    assert code_of(hang, folder=tmp_path, limit_s=1) == "decode_timeout"
+    assert code_of(hang, folder=tmp_path, timeout_s=1) == "decode_timeout"
     assert time.monotonic() - started < 10
     [pid] = map(int, pids.read_text().split())
     wait_for_end(pid)
@@ -163,7 +164,7 @@ def test_it_sees_its_folder_and_no_other_data(tmp_path: Path) -> None:
     assert not (other / "new").exists()
 
 
-@pytest.mark.skipif(landlock.version() < landlock.NETWORK_VERSION, reason="the kernel's Landlock knows no network")
+@pytest.mark.skipif(landlock.abi_version() < landlock.ABI_WITH_NETWORK, reason="the kernel's Landlock knows no network")
 def test_it_connects_to_nobody() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = server.getsockname()

@@ -22,7 +22,7 @@ from jobs.table.store import JobStore
 from jobs.tenants.webhook_secrets import WebhookSecrets
 from runtime import metrics
 from runtime.settings import Settings
-from worker.egress.client import Egress, EgressError
+from worker.egress.client import EgressClient, EgressError
 from worker.keeper.delivery import result_upload, webhook
 from worker.keeper.delivery.host_limiter import HostLimiter
 from worker.keeper.delivery.outbound import OutboundRequest
@@ -38,7 +38,12 @@ GONE = 410
 
 class Deliverer:
     def __init__(
-        self, store: JobStore, deliveries: Deliveries, object_store: ObjectStore, settings: Settings, egress: Egress
+        self,
+        store: JobStore,
+        deliveries: Deliveries,
+        object_store: ObjectStore,
+        settings: Settings,
+        egress: EgressClient,
     ) -> None:
         self._store = store
         self._deliveries = deliveries
@@ -132,7 +137,7 @@ class Deliverer:
             self._object_store.put(tombstone_key(due.id), tombstone.encode(), "application/json")
         except ObjectStoreUnavailable as error:
             # Settled all the same: it is told twice only if Redis is lost, too.
-            log.warning("delivery.no_tombstone", job_id=due.job_id, code=error.code)
+            log.warning("delivery.tombstone_failed", job_id=due.job_id, code=error.code)
 
     async def _send(self, message: OutboundRequest) -> tuple[Attempt, float]:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")

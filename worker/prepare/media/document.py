@@ -9,8 +9,8 @@ from pypdfium2 import raw
 from families import ImageBounds
 from worker.prepare.media.document_kind import document_kind
 from worker.prepare.media.errors import MediaError
-from worker.prepare.media.image import NormalisedImage, fitted
-from worker.prepare.media.office import slides_to_pdf
+from worker.prepare.media.image import NormalizedImage, fitted
+from worker.prepare.media.libreoffice import slides_to_pdf
 
 DPI = 180
 """Of a page whose tokens fit, as in the model's reference demo."""
@@ -38,7 +38,7 @@ def open_document(path: Path, folder: Path) -> tuple[Path, int]:
     return pdf, pages
 
 
-def render_page(pdf: Path, number: int, bounds: ImageBounds) -> NormalisedImage:
+def render_page(pdf: Path, number: int, bounds: ImageBounds) -> NormalizedImage:
     """One page, counted from 1, in at most ``bounds.max_pixels``; forms are drawn as filled in.
 
     Raises:

@@ -22,7 +22,7 @@ Image.MAX_IMAGE_PIXELS = None
 
 
 @dataclass(frozen=True, slots=True)
-class NormalisedImage:
+class NormalizedImage:
     png: bytes
     width: int
     height: int
@@ -31,7 +31,7 @@ class NormalisedImage:
     source_height: int
 
 
-def normalise(data: bytes, *, bounds: ImageBounds, max_pixels: int) -> NormalisedImage:
+def normalize_image(data: bytes, *, bounds: ImageBounds, max_pixels: int) -> NormalizedImage:
     """Decode, check and convert one picture; of an animation, its first frame.
 
     Raises:
@@ -43,7 +43,7 @@ def normalise(data: bytes, *, bounds: ImageBounds, max_pixels: int) -> Normalise
         return fitted(_upright_rgb(_open(data, max_pixels)), bounds)
 
 
-def fitted(picture: Image.Image, bounds: ImageBounds) -> NormalisedImage:
+def fitted(picture: Image.Image, bounds: ImageBounds) -> NormalizedImage:
     """A plain RGB picture at a size that the model takes.
 
     Raises:
@@ -59,7 +59,7 @@ def fitted(picture: Image.Image, bounds: ImageBounds) -> NormalisedImage:
         picture = picture.resize(size, Image.Resampling.BICUBIC)
     encoded = io.BytesIO()
     picture.save(encoded, "PNG", compress_level=1)
-    return NormalisedImage(encoded.getvalue(), *picture.size, *source)
+    return NormalizedImage(encoded.getvalue(), *picture.size, *source)
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:

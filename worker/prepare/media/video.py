@@ -32,7 +32,7 @@ UPRIGHT = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: 
 
 
 @dataclass(frozen=True, slots=True)
-class NormalisedVideo:
+class ExtractedFrames:
     width: int
     height: int
     seconds: list[float]
@@ -42,7 +42,7 @@ class NormalisedVideo:
     source_height: int
 
 
-def normalise_video(path: Path, bounds: VideoBounds, *, frames: Path, sheet: Path) -> NormalisedVideo:
+def extract_frames(path: Path, bounds: VideoBounds, *, frames: Path, sheet: Path) -> ExtractedFrames:
     """Write the frames to look at into a ZIP of PNGs, and all of them, with their times, into one picture.
 
     Raises:
@@ -65,7 +65,7 @@ def normalise_video(path: Path, bounds: VideoBounds, *, frames: Path, sheet: Pat
             picture.save(png, "PNG", compress_level=1)
             archive.writestr(f"{number:04}.png", png.getvalue())
     contact_sheet.save(sheet)
-    return NormalisedVideo(*size, seconds, *source)
+    return ExtractedFrames(*size, seconds, *source)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class _Shown:
     """Of each frame, in the order of showing; empty when the packets carry none."""
     frames: int
     rate: float
-    """Frames a second, by the header or on average."""
+    """ConvertedVideo a second, by the header or on average."""
     tick: float
     """Seconds of one unit of a stamp."""
 

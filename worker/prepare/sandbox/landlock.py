@@ -22,7 +22,7 @@ MAKE_SOCKET, REMOVE_FILE = 1 << 9, 1 << 5
 OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | 1 << 14 | 1 << 15
 """Rights that a rule on a file, not a folder, may name."""
 RIGHTS_BY_VERSION = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
-NETWORK_VERSION = 4
+ABI_WITH_NETWORK = 4
 BIND_AND_CONNECT = 0b11
 
 SYSTEM = (
@@ -45,7 +45,7 @@ class _PathBeneath(ctypes.Structure):
 
 
 @lru_cache(maxsize=1)
-def version() -> int:
+def abi_version() -> int:
     """Of the kernel's Landlock; 0: it has none."""
     return max(0, int(_libc().syscall(CREATE_RULESET, None, 0, VERSION_FLAG)))
 
@@ -57,11 +57,11 @@ def confine(folder: Path, *, makes_sockets: bool = False) -> bool:
     Args:
         makes_sockets: in /tmp, where it may remove files then. LibreOffice does not start without.
     """
-    if not version():
+    if not abi_version():
         return False
-    rights = max(value for since, value in RIGHTS_BY_VERSION.items() if since <= version())
+    rights = max(value for since, value in RIGHTS_BY_VERSION.items() if since <= abi_version())
     ruleset = _Ruleset(rights, BIND_AND_CONNECT)
-    size = ctypes.sizeof(ruleset) if version() >= NETWORK_VERSION else ctypes.sizeof(ctypes.c_uint64)
+    size = ctypes.sizeof(ruleset) if abi_version() >= ABI_WITH_NETWORK else ctypes.sizeof(ctypes.c_uint64)
     handle = _call(CREATE_RULESET, ctypes.byref(ruleset), size, 0)
     for path in _readable():
         _allow(handle, path, READ & rights)

@@ -30,14 +30,14 @@ CPUS = 4
 """Processor time is bounded, too, for what a decoder starts: so many times the time limit."""
 
 
-def run(
-    work: Callable[[], Any], *, folder: Path, limit_s: float, memory_bytes: int, starts_programs: bool = False
+def run_sandboxed(
+    work: Callable[[], Any], *, folder: Path, timeout_s: float, memory_bytes: int, starts_programs: bool = False
 ) -> Any:
     """Do ``work`` in a process of its own; returns what it returns, which must be JSON.
 
     Args:
         folder: where it may read and write.
-        limit_s: then the process, and all that it has started, is killed.
+        timeout_s: then the process, and all that it has started, is killed.
         memory_bytes: address space, for each of its processes.
         starts_programs: LibreOffice, that is, with the sockets that it needs (see landlock.confine).
 
@@ -47,12 +47,14 @@ def run(
     reader, writer = os.pipe()
     parent, process = os.getpid(), os.fork()
     if process == 0:
-        _work(work, lambda: _confine(parent, writer, folder, limit_s, memory_bytes, starts_programs))
+        _work(work, lambda: _confine(parent, writer, folder, timeout_s, memory_bytes, starts_programs))
     os.close(writer)
     try:
-        reply = _read(reader, time.monotonic() + limit_s)
+        reply = _read(reader, time.monotonic() + timeout_s)
     except TimeoutError:
-        raise MediaError("decode_timeout", f"it was not decoded within {limit_s:.0f} s; send a simpler one.") from None
+        raise MediaError(
+            "decode_timeout", f"it was not decoded within {timeout_s:.0f} s; send a simpler one."
+        ) from None
     finally:
         os.close(reader)
         # Before it is waited for, so the number is still its own; by itself, too: it may not have its group yet.
@@ -114,7 +116,9 @@ def _out_of_memory() -> MediaError:
     return MediaError("decode_memory", "decoding it takes more memory than the service gives; scale it down.")
 
 
-def _confine(parent: int, writer: int, folder: Path, limit_s: float, memory_bytes: int, starts_programs: bool) -> None:
+def _confine(
+    parent: int, writer: int, folder: Path, timeout_s: float, memory_bytes: int, starts_programs: bool
+) -> None:
     os.setsid()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_DFL)
@@ -122,7 +126,7 @@ def _confine(parent: int, writer: int, folder: Path, limit_s: float, memory_byte
     os.dup2(writer, 3)
     os.closerange(4, 65_536)
     landlock.confine(folder, makes_sockets=starts_programs)
-    seconds = int(limit_s * CPUS) + 1
+    seconds = int(timeout_s * CPUS) + 1
     for kind, bound in (
         (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_CPU, seconds),

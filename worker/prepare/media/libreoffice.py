@@ -32,7 +32,7 @@ SETTINGS = (
 NOT_HERE = "this service cannot convert slides; send a PDF. (Operators: {}.)"
 
 
-def find_office() -> str | None:
+def find_libreoffice() -> str | None:
     """LibreOffice's program; None: it is not installed."""
     return shutil.which("soffice") or shutil.which("libreoffice")
 
@@ -46,10 +46,10 @@ def slides_to_pdf(deck: Path, kind: str, folder: Path) -> Path:
     Raises:
         MediaError
     """
-    program = find_office()
+    program = find_libreoffice()
     if program is None:
         raise MediaError("office_unavailable", NOT_HERE.format("apt install libreoffice-impress-nogui"))
-    if not landlock.version():
+    if not landlock.abi_version():
         raise MediaError(
             "office_unavailable", NOT_HERE.format("a kernel with Landlock is needed to confine LibreOffice")
         )
