@@ -53,7 +53,7 @@ class Services:
         redis = connect(settings, timeout_s=REDIS_PATIENCE_S, is_shared=True)
         object_store = ObjectStore(settings, timeout_s=BLOBS_PATIENCE_S, tries=1, is_shared=True)
         store, index, uploads, keys = (
-            JobStore(redis),
+            JobStore(redis, lease_s=settings.lease_s),
             JobIndex(redis),
             Uploads(object_store, settings),
             Keys(redis, object_store),
@@ -72,7 +72,7 @@ class Services:
             deliveries=Deliveries(redis),
             secrets=WebhookSecrets(object_store, settings),
             usage=UsageLedger(redis),
-            stats=StatsReader(redis),
+            stats=StatsReader(redis, lease_s=settings.lease_s),
             keys=keys,
             doorkeeper=Authenticator(keys, Rates(settings, timeout_s=REDIS_PATIENCE_S)) if has_keys else None,
             hub=EventHub(settings),

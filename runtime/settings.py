@@ -70,6 +70,10 @@ class Settings(BaseSettings):
     """A job that no worker has started by then ends as ``expired``."""
     retention_days: int = Field(default=7, ge=1)
     """How long an ended job can be read; its objects go two days later."""
+    lease_s: float = Field(default=15, gt=0)
+    """How long a worker keeps a claimed job without a heartbeat; then the keeper returns the job to its queue."""
+    heartbeat_s: float = Field(default=3, gt=0)
+    """Interval at which a worker renews the leases of its jobs; at most a third of ``LEASE_S``."""
 
     # ── inputs ──
     max_image_bytes: int = Field(default=20 * 2**20, ge=1_024)
@@ -160,6 +164,15 @@ class Settings(BaseSettings):
         if prefix != "whsec_" or not 24 <= len(key) <= 64:
             raise ValueError("must be whsec_ and the padded base64 of 24 to 64 random bytes")
         return value
+
+    @model_validator(mode="after")
+    def _check_heartbeat(self) -> Self:
+        if self.heartbeat_s > self.lease_s / 3:
+            raise ValueError(
+                f"HEARTBEAT_S={self.heartbeat_s:g} must be at most a third of LEASE_S={self.lease_s:g}: a slow server "
+                "must not cost a worker its jobs; lower HEARTBEAT_S or raise LEASE_S"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_family(self) -> Self:

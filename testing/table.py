@@ -8,7 +8,7 @@ from minio import Minio
 
 from jobs.lifecycle.bootstrap import initialise
 from jobs.lifecycle.finalize import JobFinalizer
-from jobs.model.job import LEASE_MS, Job, JobStatus, Stage, new_claim
+from jobs.model.job import Job, JobStatus, Stage, new_claim
 from jobs.model.result import JobResult
 from jobs.objects.store import ObjectStore
 from jobs.table.deliveries import Deliveries
@@ -70,7 +70,7 @@ class Table:
         client = connect(self.settings)
         for stage in Stage:
             if client.zscore(f"leases:{stage}", job_id) is not None:
-                client.zincrby(f"leases:{stage}", -2 * LEASE_MS, job_id)
+                client.zincrby(f"leases:{stage}", -2000 * self.settings.lease_s, job_id)
 
 
 def completed(job: Job, answer: str = "four") -> JobResult:
@@ -101,6 +101,14 @@ def new_table(settings: Settings) -> Table:
     initialise(settings)
     notify.configure(settings)
     redis = connect(settings)
-    store, object_store = JobStore(redis), ObjectStore(settings)
+    store, object_store = JobStore(redis, lease_s=settings.lease_s), ObjectStore(settings)
     finalizer = JobFinalizer(store, object_store, retention_days=settings.retention_days)
-    return Table(settings, store, MaintenanceStore(redis), object_store, finalizer, Deliveries(redis), JobIndex(redis))
+    return Table(
+        settings,
+        store,
+        MaintenanceStore(redis, lease_s=settings.lease_s),
+        object_store,
+        finalizer,
+        Deliveries(redis),
+        JobIndex(redis),
+    )

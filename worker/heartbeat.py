@@ -1,4 +1,4 @@
-"""A worker's heartbeat: one thread, one call every three seconds, that renews the leases of all its jobs.
+"""A worker's heartbeat: one thread, one call every ``HEARTBEAT_S`` seconds, that renews the leases of all its jobs.
 
 It does no engine work, so a long prefill does not stop it; and it stops by itself when the worker makes no
 progress, so that a hung GPU loses its jobs to others.
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from jobs.errors import ThinkqueueError
-from jobs.model.job import HEARTBEAT_S, Job
+from jobs.model.job import Job
 from jobs.table.store import JobStore
 from jobs.table.types import EngineLoad, Worker
 
@@ -45,6 +45,7 @@ class Heartbeat:
         *,
         stage: str,
         slots: int,
+        interval_s: float,
         is_progressing: Callable[[], bool] = lambda: True,
         engine_load: Callable[[], EngineLoad] = EngineLoad,
     ) -> None:
@@ -52,6 +53,7 @@ class Heartbeat:
         name = f"{host_prefix()}{os.getpid()}:{secrets.token_hex(3)}"
         self.worker = Worker(id=name, stage=stage, state="starting", slots=slots, free=slots)
         self._store = store
+        self._interval_s = interval_s
         self._is_progressing = is_progressing
         self._engine_load = engine_load
         self._leases: dict[str, Lease] = {}
@@ -92,7 +94,7 @@ class Heartbeat:
                     del self._leases[job.id]
 
     def _run(self) -> None:
-        while not self._stopped.wait(HEARTBEAT_S):
+        while not self._stopped.wait(self._interval_s):
             if self._is_progressing():
                 self._beat()
             else:

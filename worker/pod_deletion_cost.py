@@ -82,7 +82,7 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    reader = StatsReader(connect(settings))
+    reader = StatsReader(connect(settings), lease_s=settings.lease_s)
     start_probe_server(settings)
     with httpx.Client(base_url=url, verify=str(ACCOUNT / "ca.crt"), timeout=10) as api:
         costs = PodCosts(api, (ACCOUNT / "namespace").read_text(), lambda: (ACCOUNT / "token").read_text())

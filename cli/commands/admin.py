@@ -74,7 +74,7 @@ def drain(
 def _open(state: Path) -> tuple[Settings, StatsReader, IntakeSwitch]:
     settings = installed_settings(state)
     client = connect(settings)
-    return settings, StatsReader(client), IntakeSwitch(client)
+    return settings, StatsReader(client, lease_s=settings.lease_s), IntakeSwitch(client)
 
 
 def _await_empty(reader: StatsReader, give_up: float) -> int:

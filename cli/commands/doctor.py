@@ -232,7 +232,7 @@ def _ports(settings: Settings, installation: Installation) -> Iterator[Finding]:
 
 def _workers(settings: Settings, _: Installation) -> Iterator[Finding]:
     try:
-        stats = StatsReader(connect(settings)).read()
+        stats = StatsReader(connect(settings), lease_s=settings.lease_s).read()
     except (ThinkqueueError, redis.RedisError):
         return  # told above
     counts = {stage.value: len(found.in_state("ready")) for stage, found in stats.stages.items()}

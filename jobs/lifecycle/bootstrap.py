@@ -25,7 +25,7 @@ def initialise(settings: Settings) -> str:
         RecoveryNeeded: jobs lie in the object store, but Redis has no epoch: it has lost its data.
         Unavailable: a server does not answer, or the object store cannot keep results final.
     """
-    store, object_store = JobStore(connect(settings)), ObjectStore(settings)
+    store, object_store = JobStore(connect(settings), lease_s=settings.lease_s), ObjectStore(settings)
     store.integrity.ping()
     object_store.create_bucket(retention_days=settings.retention_days)
     object_store.probe_conditional_put()

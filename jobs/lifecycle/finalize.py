@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from jobs.errors import ClaimLost, LinkExpired, NotFound, RecordMissing, RecoveryNeeded, StoreUnavailable
-from jobs.model.job import LEASE_MS, Job, JobStatus, new_claim
+from jobs.model.job import Job, JobStatus, new_claim
 from jobs.model.result import JobResult
 from jobs.model.usage import Usage
 from jobs.objects.store import ObjectMissing, ObjectStore, cancel_key, request_key, result_key
@@ -24,7 +24,6 @@ from jobs.table.types import Precondition, Sealed
 
 DAY_MS = 24 * 3600 * 1000
 CANCEL_TRIES = 5
-SEAL_HOLDS_S = LEASE_MS / 1000
 LONG_LINK = timedelta(minutes=10)
 
 
@@ -126,7 +125,7 @@ class JobFinalizer:
         once more before a longer link is used.
         """
         key, data = result_key(result.id), result.to_json()
-        left_s = int(sealed_at + SEAL_HOLDS_S - time.monotonic())
+        left_s = int(sealed_at + self._store.lease_s - time.monotonic())
         try:
             if left_s < 1:
                 raise LinkExpired

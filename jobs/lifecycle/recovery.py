@@ -30,6 +30,7 @@ from jobs.model.request import JobRequest
 from jobs.model.result import JobResult
 from jobs.objects.store import ObjectMissing, ObjectStore, job_folder, request_key, result_key
 from jobs.table.deliveries import Deliveries, DeliveryState, tombstone_key
+from jobs.table.integrity import Integrity
 from jobs.table.listing import labels
 from jobs.table.scripts import connect
 from jobs.table.store import JobStore
@@ -88,13 +89,13 @@ def recover(settings: Settings) -> Report:
     """
     client, object_store = connect(settings), ObjectStore(settings)
     object_store.ping()
-    JobStore(client).integrity.begin_epoch(secrets.token_hex(8))
+    Integrity(client).begin_epoch(secrets.token_hex(8))
     return Recovery(client, object_store, settings).run()
 
 
 class Recovery:
     def __init__(self, client: "redis.Redis", object_store: ObjectStore, settings: Settings) -> None:
-        self._store = JobStore(client)
+        self._store = JobStore(client, lease_s=settings.lease_s)
         self._deliveries = Deliveries(client)
         self._object_store = object_store
         self._retention_ms = settings.retention_days * DAY_MS

@@ -11,10 +11,6 @@ RECORD_VERSION = 2
 MAX_LOST_LEASES = 4
 """A job whose lease ran out this often ends as ``failed``, code ``worker_lost``."""
 
-LEASE_MS = 15_000
-HEARTBEAT_S = 3.0
-"""Five beats fit into a lease, so that a slow server costs nobody a job."""
-
 
 class JobStatus(StrEnum):
     PREPARING = "preparing"

@@ -4,20 +4,22 @@ from typing import Literal, cast
 
 import redis
 
-from jobs.model.job import LEASE_MS, MAX_LOST_LEASES, Job, Stage
+from jobs.model.job import MAX_LOST_LEASES, Job, Stage
 from jobs.table.scripts import Scripts, translate_redis_errors
 from jobs.table.store import JobStore
 
-WORKER_GONE_MS = 4 * LEASE_MS
+STALLED_LEASES = 4
+"""A worker without a heartbeat for this many leases leaves the list of workers."""
 
 
 class MaintenanceStore:
     """Safe to share between threads, and for several keepers at once. Raises as JobStore does."""
 
-    def __init__(self, client: "redis.Redis") -> None:
+    def __init__(self, client: "redis.Redis", *, lease_s: float) -> None:
         self._redis = client
         self._scripts = Scripts(client)
-        self._store = JobStore(client)
+        self._store = JobStore(client, lease_s=lease_s)
+        self._lease_ms = round(lease_s * 1000)
 
     def expired_leases(self, stage: Stage, *, limit: int = 100) -> list[Job]:
         return self._late(f"leases:{stage}", limit)
@@ -42,14 +44,14 @@ class MaintenanceStore:
         """Drop workers that have not beaten for four leases; their hashes expire by themselves."""
         with translate_redis_errors():
             seconds, _ = self._redis.time()
-            self._redis.zremrangebyscore("workers", "-inf", seconds * 1000 - WORKER_GONE_MS)
+            self._redis.zremrangebyscore("workers", "-inf", seconds * 1000 - STALLED_LEASES * self._lease_ms)
 
     def adjust_for_clock_step(self, *, step_ms: int) -> int:
         """Move what waits with a clock of Redis' that was set back by more than ``step_ms``; returns by how much.
 
         One keeper hears of a step; 0: there was none.
         """
-        reply = self._scripts.call("clock", LEASE_MS, step_ms)
+        reply = self._scripts.call("clock", self._lease_ms, step_ms)
         return int(reply[1]) if reply[0] == "back" else 0
 
     def _late(self, key: str, limit: int) -> list[Job]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 
-from jobs.model.job import LEASE_MS, Stage
+from jobs.model.job import Stage
 from jobs.table.scripts import Scripts
 
 HORIZONS_S = (60, 300, 900, 3600)
@@ -96,13 +96,14 @@ class ServiceStats:
 class StatsReader:
     """Safe to share between threads."""
 
-    def __init__(self, client: "redis.Redis") -> None:
+    def __init__(self, client: "redis.Redis", *, lease_s: float) -> None:
         self._scripts = Scripts(client)
+        self._lease_ms = round(lease_s * 1000)
 
     def read(self) -> ServiceStats:
         """Raises StoreUnavailable, RecoveryNeeded."""
         horizons = [seconds * 1000 for seconds in HORIZONS_S]
-        return ServiceStats.from_json(self._scripts.call("stats", LEASE_MS, *horizons)[1])
+        return ServiceStats.from_json(self._scripts.call("stats", self._lease_ms, *horizons)[1])
 
 
 def _worker(row: dict[str, str]) -> WorkerStats:

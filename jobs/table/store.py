@@ -7,7 +7,7 @@ import redis
 
 from jobs.errors import Cancelled, ClaimLost, IntakeClosed, JournalGap, Overloaded, RecordMissing, TenantFull
 from jobs.model.events import STREAM_RETENTION_MS, Event
-from jobs.model.job import LEASE_MS, RECORD_VERSION, Job, JobStatus, Stage
+from jobs.model.job import RECORD_VERSION, Job, JobStatus, Stage
 from jobs.model.usage import USAGE_RETENTION_MS, Usage
 from jobs.table.integrity import Integrity
 from jobs.table.scripts import Scripts, translate_redis_errors
@@ -35,9 +35,11 @@ class JobStore:
     Every method raises StoreUnavailable when Redis does not answer, RecoveryNeeded when its table is gone.
     """
 
-    def __init__(self, client: "redis.Redis") -> None:
+    def __init__(self, client: "redis.Redis", *, lease_s: float) -> None:
         self._redis = client
         self._scripts = Scripts(client)
+        self.lease_s = lease_s
+        self._lease_ms = round(lease_s * 1000)
         self.integrity = Integrity(client)
 
     # ── intake ──
@@ -102,7 +104,7 @@ class JobStore:
             copies,
             keep_ms,
             index_ms,
-            LEASE_MS,
+            self._lease_ms,
             *labels,
         )
         is_new = reply[0] == "ok"
@@ -151,14 +153,14 @@ class JobStore:
     ) -> bool:
         """Create a record out of a job's objects. False: there is one."""
         pairs = [item for pair in {"v": RECORD_VERSION, **fields}.items() for item in pair]
-        reply = self._scripts.call("restore", job_id, cost, index_ms, LEASE_MS, len(labels), *labels, *pairs)
+        reply = self._scripts.call("restore", job_id, cost, index_ms, self._lease_ms, len(labels), *labels, *pairs)
         return reply[0] == "ok"
 
     # ── a worker's life ──
 
     def claim(self, stage: Stage, *, claim: str, worker: str, free_tokens: int = 0) -> Claimed | None:
         """The best waiting job of a stage, if it fits into ``free_tokens`` of KV cache."""
-        reply = self._scripts.call("claim", stage, claim, worker[:64], free_tokens, LEASE_MS, RECORD_VERSION)
+        reply = self._scripts.call("claim", stage, claim, worker[:64], free_tokens, self._lease_ms, RECORD_VERSION)
         if reply[0] != "ok":
             return None
         job_id, last_seq, now_ms, pairs = reply[1], int(reply[2]), int(reply[3]), reply[4:]
@@ -169,7 +171,7 @@ class JobStore:
         """Renew the leases of ``{job id: claim}``; says of each job whether to go on."""
         pairs = [item for pair in claims.items() for item in pair]
         load = worker.engine_load
-        told = (worker.slots, worker.free, LEASE_MS, load.kv_free, round(load.tokens_per_s, 1))
+        told = (worker.slots, worker.free, self._lease_ms, load.kv_free, round(load.tokens_per_s, 1))
         reply = self._scripts.call("heartbeat", worker.id, worker.stage, worker.state, *told, *pairs)
         return dict(zip(claims, cast("list[LeaseSignal]", reply[1:]), strict=True))
 
@@ -221,7 +223,7 @@ class JobStore:
             RecordMissing
             ClaimLost: the job is not the sealer's to end.
         """
-        reply = self._scripts.call("seal", job_id, sealer, status, error[:64], LEASE_MS, expect)
+        reply = self._scripts.call("seal", job_id, sealer, status, error[:64], self._lease_ms, expect)
         if reply[0] == "ok":
             return Sealed(None, int(reply[1]) if reply[1] else None)
         if reply[0] == "ended":
@@ -273,7 +275,7 @@ class JobStore:
     # ── bells and those who hear them ──
 
     def needs_wakeup(self, stage: Stage) -> bool:
-        return self._scripts.call("wakeup", stage, LEASE_MS)[0] == "ok"
+        return self._scripts.call("wakeup", stage, self._lease_ms)[0] == "ok"
 
     def pending_wakeups(self, stage: Stage) -> int:
         """Doorbells that nobody has heard yet."""
@@ -285,7 +287,7 @@ class JobStore:
         found = []
         with translate_redis_errors():
             seconds, micros = self._redis.time()
-            alive_since = seconds * 1000 + micros // 1000 - LEASE_MS
+            alive_since = seconds * 1000 + micros // 1000 - self._lease_ms
             for worker in cast("list[str]", self._redis.zrangebyscore("workers", alive_since, "+inf")):
                 row = cast("dict[str, str]", self._redis.hgetall(f"worker:{worker}"))
                 if row:

@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jobs.model.job import LEASE_MS
 from testing.chaos.fleet import FAKETIME, GENERATORS, WORKERS, Fleet
 from testing.chaos.workload import Kind
 
-PAST_THE_LEASE_S = LEASE_MS / 1000 + 3
+PAST_THE_LEASE_S = 3
+"""How much longer than its lease a worker is frozen."""
 LOST_BYTES = 6_000
 """Of Redis' log: about what a busy second writes."""
 
@@ -43,10 +43,14 @@ def kill_api(fleet: Fleet, rng: random.Random) -> None:
     fleet.kill("api")
 
 
+def sleep_past_lease(fleet: Fleet) -> None:
+    time.sleep(fleet.service.table.settings.lease_s + PAST_THE_LEASE_S)
+
+
 def freeze_worker(fleet: Fleet, rng: random.Random) -> None:
     name = rng.choice(GENERATORS)
     fleet.suspend(name)
-    time.sleep(PAST_THE_LEASE_S)
+    sleep_past_lease(fleet)
     fleet.resume(name)
 
 

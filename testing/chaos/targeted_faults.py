@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
-from testing.chaos.faults import PAST_THE_LEASE_S, Act, Fault, Missed
+from testing.chaos.faults import PAST_THE_LEASE_S, Act, Fault, Missed, sleep_past_lease
 from testing.chaos.fleet import CALLS, GENERATORS, KEEPERS, Fleet
 from testing.proxy import When
-from worker.keeper.reaper import GRACE_S
+from worker.keeper.reaper import GRACE_LEASES
 
 TRAP_LIMIT_S = 8.0
-ADOPTION_LIMIT_S = PAST_THE_LEASE_S + GRACE_S
 
 Harm = Literal["kill", "freeze", "cut"]
 
@@ -45,7 +44,7 @@ def _aimed(names: Sequence[str], call: str, when: When, harm: Harm) -> Act:
         try:
             _hit(fleet, names, call, when, harm, TRAP_LIMIT_S)
             if harm == "freeze":
-                time.sleep(PAST_THE_LEASE_S)
+                sleep_past_lease(fleet)
         finally:
             for name in names:
                 fleet.resume(name)
@@ -71,7 +70,8 @@ def _adopting(when: When, harm: Harm) -> Act:
 
     def act(fleet: Fleet, rng: random.Random) -> None:
         _hit(fleet, GENERATORS, "put", "behind", "kill", TRAP_LIMIT_S)
-        _hit(fleet, KEEPERS, "finish", when, harm, ADOPTION_LIMIT_S)
+        lease_s = fleet.service.table.settings.lease_s
+        _hit(fleet, KEEPERS, "finish", when, harm, (1 + GRACE_LEASES) * lease_s + PAST_THE_LEASE_S)
 
     return act
 

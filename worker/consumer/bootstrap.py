@@ -28,7 +28,7 @@ def consume(app: Celery, stage: Stage, settings: Settings, *, pool: str, concurr
         # Asked of the worker: to kombu its loop is nobody's any more once it has connected anew.
         workers[0].hub.call_soon(_tick_until_free, workers[0].hub, task_id)
 
-    ear = ConsumerWatchdog(JobStore(connect(settings)), stage, threads=concurrency)
+    ear = ConsumerWatchdog(JobStore(connect(settings), lease_s=settings.lease_s), stage, threads=concurrency)
     worker_init.connect(remember, weak=False)
     if pool == "threads":
         task_postrun.connect(look_again, weak=False)

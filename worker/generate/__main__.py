@@ -54,9 +54,9 @@ class Residence(bootsteps.StartStopStep):  # type: ignore[misc]
         settings: Settings = parent.app.settings
         model = str(POCKET) if settings.model == "pocket" else settings.model
         log.info("model.loading", model=settings.model, family=settings.family_name)
-        store = JobStore(connect(settings))
+        store = JobStore(connect(settings), lease_s=settings.lease_s)
         # Told while the model loads, so that nobody starts more workers than are wanted.
-        starting = Heartbeat(store, stage=Stage.GENERATE, slots=0)
+        starting = Heartbeat(store, stage=Stage.GENERATE, slots=0, interval_s=settings.heartbeat_s)
         starting.start()
         starting.set_state("starting")
         engine = Engine.load(
@@ -114,7 +114,7 @@ def main() -> None:
     settings = Settings()
     configure_logs(settings, process="generate")
     start_probe_server(settings, is_live=_is_live, is_ready=_is_ready)
-    wait_until_ready(JobStore(connect(settings)), ObjectStore(settings))
+    wait_until_ready(JobStore(connect(settings), lease_s=settings.lease_s), ObjectStore(settings))
     app = notify.configure(settings)
     app.settings = settings
     app.steps["worker"].add(Residence)

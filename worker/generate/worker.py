@@ -65,6 +65,7 @@ class GenerateWorker:
             store,
             stage=Stage.GENERATE,
             slots=engine.slots,
+            interval_s=settings.heartbeat_s,
             is_progressing=lambda: time.monotonic() - loop.last_progress < STUCK_S,
             engine_load=self._engine_load,
         )

@@ -13,7 +13,7 @@ import structlog
 from jobs.errors import ClaimLost, NotInitialised, StoreUnavailable, Unavailable
 from jobs.lifecycle.deletion import remove_job
 from jobs.lifecycle.finalize import JobFinalizer
-from jobs.model.job import LEASE_MS, MAX_LOST_LEASES, Job, JobStatus, Stage
+from jobs.model.job import MAX_LOST_LEASES, Job, JobStatus, Stage
 from jobs.objects.archive import EventArchive
 from jobs.objects.store import ObjectStore
 from jobs.table.maintenance import MaintenanceStore
@@ -23,7 +23,7 @@ from runtime.logs import job_logger
 
 log = structlog.get_logger(__name__)
 
-GRACE_S = 2 * LEASE_MS / 1000
+GRACE_LEASES = 2
 """After trouble with Redis: owners that could not renew their leases get the time to do so."""
 MAX_CLOCK_STEP_S = 2.0
 TELL_AGAIN_S = 10.0
@@ -47,6 +47,7 @@ class Reaper:
         self._object_store = object_store
         self._finalizer = finalizer
         self._archive = EventArchive(store, object_store)
+        self._grace_s = GRACE_LEASES * store.lease_s
         self._run_id = ""
         self._clock_skew_s = 0.0
         self._quiet_until = 0.0
@@ -99,9 +100,9 @@ class Reaper:
 
     def _be_quiet(self, reason: str) -> None:
         now = time.monotonic()
-        if now >= self._quiet_until - GRACE_S + TELL_AGAIN_S:
-            log.warning("keeper.paused", reason=reason, seconds=GRACE_S)
-        self._quiet_until = now + GRACE_S
+        if now >= self._quiet_until - self._grace_s + TELL_AGAIN_S:
+            log.warning("keeper.paused", reason=reason, seconds=self._grace_s)
+        self._quiet_until = now + self._grace_s
 
     def _take_back(self, job: Job) -> None:
         job_log = job_logger(job)

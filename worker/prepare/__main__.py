@@ -35,7 +35,7 @@ GRACE_S = 60.0
 def main() -> None:
     settings = Settings()
     configure_logs(settings, process="prepare")
-    store = JobStore(connect(settings))
+    store = JobStore(connect(settings), lease_s=settings.lease_s)
     start_probe_server(settings, is_ready=lambda: _has_ready_child(store))
     wait_until_ready(store, ObjectStore(settings))
     app = notify.configure(settings)
@@ -48,7 +48,12 @@ def main() -> None:
         if swept := sweep():
             log.info("scratch.swept", folders=swept)
         # After the fork: a connection shared by two processes would mix their replies.
-        preparer = Preparer(JobStore(connect(settings)), ObjectStore(settings), settings, is_draining=draining.is_set)
+        preparer = Preparer(
+            JobStore(connect(settings), lease_s=settings.lease_s),
+            ObjectStore(settings),
+            settings,
+            is_draining=draining.is_set,
+        )
         preparer.heartbeat.start()
         preparer.heartbeat.set_state("ready")
         preparer.leave_when(draining.wait)

@@ -67,6 +67,7 @@ class Preparer:
             store,
             stage=Stage.PREPARE,
             slots=1,
+            interval_s=settings.heartbeat_s,
             is_progressing=lambda: self._deadline is None or not self._deadline.is_over,
         )
 

@@ -8,8 +8,8 @@ import pytest
 from jobs.errors import NotInitialised, ObjectStoreUnavailable, RecoveryNeeded
 from jobs.lifecycle.bootstrap import initialise
 from jobs.objects.store import ObjectMissing, ObjectStore, request_key
+from jobs.table.integrity import Integrity
 from jobs.table.scripts import connect
-from jobs.table.store import JobStore
 from runtime.settings import Settings
 from testing.table import Table, empty_bucket
 
@@ -77,4 +77,4 @@ def test_an_emptied_redis_beside_a_full_bucket_is_refused(settings: Settings) ->
     with pytest.raises(RecoveryNeeded):
         initialise(settings)
     with pytest.raises(NotInitialised):
-        JobStore(connect(settings)).integrity.require_epoch()
+        Integrity(connect(settings)).require_epoch()

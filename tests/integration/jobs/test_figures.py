@@ -12,7 +12,7 @@ from testing.table import Table, completed
 
 @pytest.fixture
 def reader(table: Table) -> StatsReader:
-    return StatsReader(connect(table.settings))
+    return StatsReader(connect(table.settings), lease_s=table.settings.lease_s)
 
 
 def test_an_empty_table_has_figures(reader: StatsReader) -> None:

@@ -21,7 +21,9 @@ from jobs.table.store import JobStore
 from worker.consumer import watchdog
 
 watchdog.STALL_TIMEOUT_S, watchdog.LOOK_S, watchdog.STOP_LIMIT_S = 0.45, 0.05, 0.9
-own = watchdog.ConsumerWatchdog(JobStore(connect(Settings())), Stage.PREPARE, threads=1)
+settings = Settings()
+store = JobStore(connect(settings), lease_s=settings.lease_s)
+own = watchdog.ConsumerWatchdog(store, Stage.PREPARE, threads=1)
 
 def leave(*_):
     own.stop()

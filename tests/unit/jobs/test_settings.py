@@ -31,6 +31,8 @@ def test_the_pocket_model_brings_its_family_and_others_are_glm() -> None:
         ("api_host", "0.0.0.0", "set AUTH=keys"),
         ("egress_allow", "10.0.0.0/8,nonsense", "not a valid IPv4"),
         ("api_port", "70000", "65535"),
+        ("heartbeat_s", "5.1", "HEARTBEAT_S=5.1 must be at most a third of LEASE_S=15"),
+        ("lease_s", "0", "greater than 0"),
     ],
 )
 def test_a_wrong_setting_refuses_to_start_and_says_why(field: str, value: str, says: str) -> None:
