@@ -5,7 +5,6 @@ import os
 import random
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +15,8 @@ from cli.errors import CommandError
 from cli.local.servers import GRPC_OFFSET, SeaweedFS, Server, Valkey, valkey_binary, weed_binary
 from jobs.table.scripts import connect
 from runtime.settings import Settings
+from testing.waiting import wait_until
 
-START_LIMIT_S = 20.0
 SECRET_KEY = "test-secret-key-0123456789"
 
 
@@ -58,17 +57,24 @@ def _is_free(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def start(server: Server, log: Path) -> subprocess.Popen[bytes]:
+def launch(server: Server, log: Path) -> subprocess.Popen[bytes]:
+    """Start the process of a server without waiting for it."""
     with log.open("ab") as output:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             server.command(), env={**os.environ, **server.environment()}, stdout=output, stderr=output
         )
-    give_up = time.monotonic() + START_LIMIT_S
+
+
+def start(server: Server, log: Path) -> subprocess.Popen[bytes]:
+    """Start a server and wait until it is ready."""
+    process = launch(server, log)
+
+    def is_ready() -> bool:
+        assert process.poll() is None, log.read_text("utf-8", "replace")[-2_000:]
+        return server.is_ready()
+
     try:
-        while not server.is_ready():
-            assert process.poll() is None, log.read_text("utf-8", "replace")[-2_000:]
-            assert time.monotonic() < give_up, f"{server.name} is not ready after {START_LIMIT_S} s"
-            time.sleep(0.05)
+        wait_until(is_ready, f"{server.name} is ready")
     except AssertionError:
         process.kill()
         process.wait(10)

@@ -7,6 +7,7 @@ import sysconfig
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +23,8 @@ GRPC_OFFSET = 10_000
 """SeaweedFS opens a second port so far above each of its ports."""
 HIGHEST_S3_PORT = 65_535 - GRPC_OFFSET - 4
 """It takes five ports in a row."""
+PROBED_OBJECTS = 10
+"""Stored objects that a readiness check tries to read at most, in each bucket."""
 MEMORY = "1gb"
 """Of Valkey: about 300,000 jobs. Full, it refuses intake at four fifths, and never evicts."""
 
@@ -129,14 +132,24 @@ class SeaweedFS:
         }
 
     def is_ready(self) -> bool:
+        """Return whether the store accepts our credentials and serves the objects that it holds.
+
+        The S3 gateway lists buckets before it knows where the volumes are. On a busy machine, reads of stored objects
+        then failed with ``InternalError`` right after a restart, so one of them is read here.
+        """
         http = PoolManager(timeout=2, retries=False)  # minio's own waits 300 s, five times
         where = f"127.0.0.1:{self.port}"
         client = Minio(where, self.access_key, self.secret_key, secure=False, region="us-east-1", http_client=http)
         try:
-            client.list_buckets()
-        except (MinioException, HTTPError):
+            buckets = client.list_buckets()
+            return self._has_volume_server(http) and all(_is_readable(client, bucket.name) for bucket in buckets)
+        except (MinioException, HTTPError, ValueError):
             return False
-        return True
+
+    def _has_volume_server(self, http: PoolManager) -> bool:
+        """Return whether a volume server is registered with the master; without one, no object can be written."""
+        reply = http.request("GET", f"http://127.0.0.1:{self._roles()['master']}/dir/status")
+        return bool(reply.json()["Topology"]["DataCenters"])
 
     def configure_fsync(self, bucket: str) -> None:
         """Let requests and results be on the disk before they are acknowledged; by default nothing is.
@@ -165,6 +178,24 @@ class SeaweedFS:
             for name in (f"{role}-{port}", f"{role}-grpc-{port + GRPC_OFFSET}"):
                 with suppress(OSError):
                     Path(f"/tmp/seaweedfs-{name}.sock").unlink()  # noqa: S108 - its choice, not ours
+
+
+def _is_readable(client: Minio, bucket: str) -> bool:
+    """Return whether a stored object can be read; True for a bucket without any.
+
+    Reads up to ``PROBED_OBJECTS`` of them, so that one damaged object does not keep the service down.
+    """
+    found = client.list_objects(bucket, recursive=True)
+    names = [item.object_name for item in islice(found, PROBED_OBJECTS) if item.object_name and item.size]
+    return not names or any(_can_read(client, bucket, name) for name in names)
+
+
+def _can_read(client: Minio, bucket: str, name: str) -> bool:
+    try:
+        with client.get_object(bucket, name, offset=0, length=1) as reply:
+            return len(reply.read()) == 1
+    except (MinioException, HTTPError):
+        return False
 
 
 def valkey_binary() -> Path:

@@ -10,9 +10,10 @@ import pytest
 from cli.commands.up import check_ports
 from cli.errors import CommandError
 from cli.local.servers import GRPC_OFFSET, SeaweedFS, Valkey
-from jobs.objects.store import ObjectStore
+from jobs.objects.store import ObjectStore, ObjectStoreUnavailable
 from jobs.table.scripts import connect
-from testing.servers import Servers, free_ports, settings_of, start, stop
+from testing.servers import Servers, free_ports, launch, settings_of, start, stop
+from testing.waiting import wait_until
 
 
 def test_wrong_credentials_are_not_let_in(servers: Servers) -> None:
@@ -56,6 +57,36 @@ def test_servers_keep_their_data_over_a_restart(tmp_path: Path) -> None:
             for process in processes:
                 stop(process)
     found.seaweedfs.remove_sockets()
+
+
+def test_a_store_that_cannot_read_its_objects_is_not_ready(tmp_path: Path) -> None:
+    """It lists its buckets and takes new objects, but has no volume with the old one, as shortly after a restart."""
+    server = SeaweedFS(tmp_path / "seaweedfs", free_ports(5), "key", "secret-0123456789", ("a", "b", "c", "d"))
+    environment = Servers(Valkey(tmp_path, 1, ""), server).environment(bucket="old")
+    old, new = ObjectStore(settings_of(environment)), ObjectStore(settings_of({**environment, "S3_BUCKET": "new"}))
+
+    def can_write() -> bool:
+        try:
+            new.create_bucket(retention_days=7)
+            new.put("requests/new", b"yes")
+        except ObjectStoreUnavailable:
+            return False
+        return True
+
+    log = tmp_path / "seaweedfs.log"
+    process = start(server, log)
+    try:
+        old.create_bucket(retention_days=7)
+        old.put("requests/old", b"yes")
+        stop(process)
+        for file in (tmp_path / "seaweedfs").rglob("old_*"):
+            file.unlink()
+        process = launch(server, log)
+        wait_until(can_write, "a write to another bucket")
+        assert not server.is_ready()
+    finally:
+        stop(process)
+        server.remove_sockets()
 
 
 @pytest.mark.parametrize("shift", [0, GRPC_OFFSET])
