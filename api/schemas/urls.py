@@ -1,5 +1,5 @@
 """URLs in bodies: their form. Whether an address may be reached is decided where it is reached
-(worker/egress/client.py).
+(worker/egress/policy.py).
 """
 
 import re

@@ -9,7 +9,8 @@ from typing import Any
 from jobs.errors import JobFailed
 from jobs.objects.store import ObjectMissing, ObjectStore
 from runtime.settings import Settings
-from worker.egress.client import EgressClient, EgressError
+from worker.egress.client import EgressClient
+from worker.egress.errors import EgressError
 from worker.prepare.deadline import Deadline
 
 NAMES = {"image": "Image", "document": "Document", "video": "Video"}
@@ -84,7 +85,7 @@ class MediaFetcher:
             for pause in (*PAUSES_S, None):
                 try:
                     with medium.path.open("wb") as file:
-                        await egress.fetch(
+                        await egress.download(
                             medium.part["url"],
                             file,
                             max_bytes=self._max_bytes[medium.kind],

@@ -22,7 +22,8 @@ from jobs.table.store import JobStore
 from jobs.tenants.webhook_secrets import WebhookSecrets
 from runtime import metrics
 from runtime.settings import Settings
-from worker.egress.client import EgressClient, EgressError
+from worker.egress.client import EgressClient
+from worker.egress.errors import EgressError
 from worker.keeper.delivery import result_upload, webhook
 from worker.keeper.delivery.host_limiter import HostLimiter
 from worker.keeper.delivery.outbound import OutboundRequest

@@ -1,0 +1,61 @@
+"""Errors of outgoing requests.
+
+EgressError
+├── InvalidUrl        not an http or https URL
+├── ForbiddenUrl      the host has an address that is not public
+├── Unreachable       no address, no connection, or a broken response
+├── TimedOut
+├── TooLarge
+├── BadStatus         not 2xx
+└── TooManyRedirects
+
+Messages contain the scheme, host and path of a URL only: the query of a presigned URL is a secret.
+"""
+
+
+class EgressError(Exception):
+    """The request failed."""
+
+    code = "url_failed"
+    """Error code in the public API."""
+    retryable = False
+    """Whether the same request may succeed later."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidUrl(EgressError):
+    code = "url_invalid"
+
+
+class ForbiddenUrl(EgressError):
+    code = "url_forbidden"
+
+
+class Unreachable(EgressError):
+    code = "url_unreachable"
+    retryable = True
+
+
+class TimedOut(EgressError):
+    code = "url_timeout"
+    retryable = True
+
+
+class TooLarge(EgressError):
+    code = "url_too_large"
+
+
+class TooManyRedirects(EgressError):
+    code = "url_redirects"
+
+
+class BadStatus(EgressError):
+    code = "url_status"
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retryable = status >= 500 or status in (408, 425, 429)

@@ -1,0 +1,58 @@
+"""Decides which IP addresses outgoing requests may reach: public ones, and networks that the operator allows."""
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+
+from runtime.settings import Network
+
+NAT64 = IPv6Network("64:ff9b::/96")
+GLOBAL_UNICAST = IPv6Network("2000::/3")
+"""The only IPv6 range that is assigned for the public internet. Python's `is_global` also accepts unassigned ranges."""
+ISATAP = (0x0000_5EFE, 0x0200_5EFE)
+"""Third 32-bit word of an ISATAP address. The fourth word is then an IPv4 address."""
+NOT_PUBLIC = tuple(
+    ip_network(network)
+    for network in (
+        "192.0.0.0/24",  # IETF protocol assignments; one cloud serves its metadata at 192.0.0.192
+        "192.88.99.0/24",  # 6to4 relays
+        "168.63.129.16/32",  # the Azure host, as seen from its guests
+        "3fff::/20",  # documentation
+    )
+)
+"""Special networks that `is_global` of some Python versions reports as public."""
+
+
+def is_allowed(address: str, allow: Sequence[Network]) -> bool:
+    """Whether an address, and every address embedded in it, is public or in one of the ``allow`` networks."""
+    for found in embedded_addresses(ip_address(address)):
+        if any(found.version == network.version and found in network for network in allow):
+            continue
+        if not _is_public(found):
+            return False
+    return True
+
+
+def embedded_addresses(address: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address]:
+    """Return the addresses that an address may lead to: itself, and the IPv4 addresses that an IPv6 form contains.
+
+    A mapped, 6to4, Teredo, NAT64 or ISATAP address must not reach an IPv4 address that is forbidden in plain form.
+    """
+    found: list[IPv4Address | IPv6Address] = [address]
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped:
+            found = [address.ipv4_mapped]
+        if address.sixtofour:
+            found.append(address.sixtofour)
+        if address.teredo:
+            found.extend(address.teredo)
+        if address in NAT64 or int(address) >> 32 & 0xFFFF_FFFF in ISATAP:
+            found.append(IPv4Address(int(address) & 0xFFFF_FFFF))
+    return found
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    if any(address.version == network.version and address in network for network in NOT_PUBLIC):
+        return False
+    if isinstance(address, IPv6Address) and address not in GLOBAL_UNICAST and address not in NAT64:
+        return False
+    return address.is_global and not address.is_multicast
