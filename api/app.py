@@ -8,7 +8,7 @@ import anyio.to_thread
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import REDIS_PATIENCE_S, Services
+from api.dependencies import REDIS_TIMEOUT_S, Services
 from api.errors.handlers import install_handlers
 from api.middleware.auth import AuthMiddleware
 from api.middleware.body_limit import BodyLimit
@@ -24,7 +24,7 @@ THREADS = 64
 
 def create_app(settings: Settings) -> FastAPI:
     """The application with its clients, which connect when they are first used."""
-    notify.configure(settings, timeout_s=REDIS_PATIENCE_S)
+    notify.configure(settings, timeout_s=REDIS_TIMEOUT_S)
     services = Services.of(settings)
 
     @asynccontextmanager

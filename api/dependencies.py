@@ -14,7 +14,7 @@ from jobs.model.usage import UsageLedger
 from jobs.objects.archive import EventArchive
 from jobs.objects.store import ObjectStore
 from jobs.objects.uploads import Uploads
-from jobs.table.deliveries import Deliveries
+from jobs.table.deliveries import DeliveryStore
 from jobs.table.listing import JobIndex
 from jobs.table.scripts import connect
 from jobs.table.stats import StatsReader
@@ -23,8 +23,8 @@ from jobs.tenants.api_keys import Keys
 from jobs.tenants.webhook_secrets import WebhookSecrets
 from runtime.settings import Settings
 
-REDIS_PATIENCE_S = 0.7
-BLOBS_PATIENCE_S = 1.5
+REDIS_TIMEOUT_S = 0.7
+OBJECT_STORE_TIMEOUT_S = 1.5
 """A server that is gone is a 503 within two seconds: one try of the object store, two short ones of Redis."""
 
 
@@ -40,7 +40,7 @@ class Services:
     finalizer: JobFinalizer
     archive: EventArchive
     uploads: Uploads
-    deliveries: Deliveries
+    deliveries: DeliveryStore
     secrets: WebhookSecrets
     usage: UsageLedger
     stats: StatsReader
@@ -50,8 +50,8 @@ class Services:
 
     @classmethod
     def of(cls, settings: Settings) -> "Services":
-        redis = connect(settings, timeout_s=REDIS_PATIENCE_S, is_shared=True)
-        object_store = ObjectStore(settings, timeout_s=BLOBS_PATIENCE_S, tries=1, is_shared=True)
+        redis = connect(settings, timeout_s=REDIS_TIMEOUT_S, is_shared=True)
+        object_store = ObjectStore(settings, timeout_s=OBJECT_STORE_TIMEOUT_S, tries=1, is_shared=True)
         store, index, uploads, keys = (
             JobStore(redis, lease_s=settings.lease_s),
             JobIndex(redis),
@@ -69,12 +69,12 @@ class Services:
             finalizer=JobFinalizer(store, object_store, retention_days=settings.retention_days),
             archive=EventArchive(store, object_store),
             uploads=uploads,
-            deliveries=Deliveries(redis),
+            deliveries=DeliveryStore(redis),
             secrets=WebhookSecrets(object_store, settings),
             usage=UsageLedger(redis),
             stats=StatsReader(redis, lease_s=settings.lease_s),
             keys=keys,
-            doorkeeper=Authenticator(keys, Rates(settings, timeout_s=REDIS_PATIENCE_S)) if has_keys else None,
+            doorkeeper=Authenticator(keys, Rates(settings, timeout_s=REDIS_TIMEOUT_S)) if has_keys else None,
             hub=EventHub(settings),
         )
 

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from jobs.model.job import Stage
-from jobs.scaling import Plan, decide
+from jobs.scaling import ScalingTargets, decide_scaling
 from jobs.table.stats import HORIZONS_S, QueueStats, ServiceStats, StageStats, WorkerStats
 
 DAY_S = 86_400
@@ -41,7 +41,7 @@ SPOT_LOSS_S = 14 * 3600
 LEASE_S = 15
 FORGET_S = 300.0
 SEEDS = range(5)
-PLAN = Plan(wait_s=60, startup_s=STARTUP_S, idle_s=300)
+PLAN = ScalingTargets(wait_s=60, startup_s=STARTUP_S, idle_s=300)
 
 
 @dataclass
@@ -200,7 +200,7 @@ def _rate(now: float) -> float:
 def rules() -> list[Rule]:
     fixed = math.ceil(PEAK / SLOTS / 0.85)
     return [
-        Rule("ours", lambda it: decide(Stage.GENERATE, it.stats(), PLAN).wanted),
+        Rule("ours", lambda it: decide_scaling(Stage.GENERATE, it.stats(), PLAN).wanted),
         Rule("queue length", lambda it: math.ceil(len(it.line) / SLOTS)),
         Rule("queue + run", lambda it: math.ceil((len(it.line) + sum(len(w.running) for w in it.workers)) / SLOTS)),
         Rule(f"fixed pool of {fixed}", lambda _: fixed, first=fixed),

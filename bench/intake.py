@@ -29,7 +29,7 @@ import uvicorn
 from api.app import create_app
 from api.intake.media import MediaIntake
 from api.intake.service import Intake
-from jobs.lifecycle.bootstrap import initialise
+from jobs.lifecycle.bootstrap import initialize
 from jobs.model.job import Job
 from jobs.model.request import JobRequest
 from jobs.table.scripts import connect
@@ -202,7 +202,7 @@ def service(environment: dict[str, str], folder: Path, *modules: str) -> Iterato
     environment |= {"API_PORT": str(free_ports()), "LOG_FORMAT": "json"}
     environment |= {"MAX_WAITING_JOBS": "10000000", "MAX_OPEN_JOBS": "10000000"}
     settings = settings_of(environment)
-    initialise(settings)
+    initialize(settings)
     processes = []
     try:
         for module in modules:

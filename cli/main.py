@@ -15,7 +15,7 @@ from cli.local.installation import Installation, new_secrets
 from cli.local.state import DEFAULT_STATE, State
 from cli.terminal import say
 from jobs.errors import ThinkqueueError
-from jobs.lifecycle.bootstrap import initialise
+from jobs.lifecycle.bootstrap import initialize
 from runtime.settings import Settings
 
 app = typer.Typer(
@@ -56,7 +56,7 @@ def secrets() -> None:
 def init() -> None:
     """Make REDIS_URL and S3_* ready for jobs: bucket, a probe of the store, the first epoch. Once per installation."""
     try:
-        epoch = initialise(Settings())
+        epoch = initialize(Settings())
     except ValidationError as error:
         missing = ", ".join(str(fault["loc"][0]).upper() for fault in error.errors())
         console.print(f"These settings are missing or wrong: {missing}", style="red")

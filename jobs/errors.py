@@ -20,7 +20,7 @@ ThinkqueueError
 │   ├── ObjectStoreUnavailable
 │   │   └── LinkExpired   a conditional PUT came too late, or the clocks differ
 │   └── IntakeClosed      by an operator
-├── NotInitialised        no epoch yet: run ``thinkqueue init``
+├── NotInitialized        no epoch yet: run ``thinkqueue init``
 │   └── RecoveryNeeded    jobs exist, but the job table is empty
 ├── ClaimLost             another owner has the job, or it has ended: drop it, write nothing
 │   └── RecordMissing     the job table does not know it
@@ -181,13 +181,13 @@ class IntakeClosed(Unavailable):
     code = "intake_closed"
 
 
-class NotInitialised(ThinkqueueError):
-    """The service was never initialised here: run `thinkqueue init` once."""
+class NotInitialized(ThinkqueueError):
+    """The service was never initialized here: run `thinkqueue init` once."""
 
-    code = "not_initialised"
+    code = "not_initialized"
 
 
-class RecoveryNeeded(NotInitialised):
+class RecoveryNeeded(NotInitialized):
     """The job table is empty although jobs exist in the object store: run `thinkqueue recover`."""
 
     code = "recovery_needed"

@@ -27,7 +27,7 @@ STARTUP_S = {Stage.PREPARE: 10.0}
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ScalingTargets:
     """What an operator wants of one stage."""
 
     wait_s: float
@@ -38,13 +38,13 @@ class Plan:
     """A worker with nothing to do is kept while the next job is expected within this time."""
 
     @classmethod
-    def of(cls, stage: Stage, settings: Settings) -> "Plan":
+    def for_stage(cls, stage: Stage, settings: Settings) -> "ScalingTargets":
         startup_s = STARTUP_S.get(stage, settings.autoscale_startup_s)
         return cls(settings.autoscale_wait_s, startup_s, settings.autoscale_idle_s)
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class ScalingDecision:
     wanted: int
     reason: str
     """``busy``, ``backlog``, ``arrivals``, ``deadlines``, ``warm`` or ``idle``: what asks for the most."""
@@ -54,14 +54,14 @@ class Decision:
     """That one worker is taken to do."""
 
 
-def decide(stage: Stage, stats: ServiceStats, plan: Plan) -> Decision:
+def decide_scaling(stage: Stage, stats: ServiceStats, plan: ScalingTargets) -> ScalingDecision:
     """The workers that a stage wants."""
     found = stats.stages[stage]
     pace = _pace(stage, found)
     waiting = found.waiting + _on_their_way(stage, stats)
     present = len(found.in_state("starting", "ready"))
     arrivals = found.arrivals_per_s
-    doing = waiting > 0 or found.held > 0
+    doing = waiting > 0 or found.in_progress > 0
     wishes = {
         "busy": sum(worker.is_busy for worker in found.in_state("starting", "ready")),
         "backlog": _for_backlog(waiting, arrivals, pace, present, plan),
@@ -71,7 +71,7 @@ def decide(stage: Stage, stats: ServiceStats, plan: Plan) -> Decision:
     }
     reason, wanted = max(wishes.items(), key=lambda wish: wish[1])
     backlog_s = waiting / (present * pace) if present else -1.0 if waiting else 0.0
-    return Decision(wanted, reason if wanted else "idle", backlog_s, pace)
+    return ScalingDecision(wanted, reason if wanted else "idle", backlog_s, pace)
 
 
 def _pace(stage: Stage, found: StageStats) -> float:
@@ -82,17 +82,17 @@ def _pace(stage: Stage, found: StageStats) -> float:
 def _on_their_way(stage: Stage, stats: ServiceStats) -> int:
     """Jobs that will be in this line in a moment: a GPU worker takes longer to start than they to be prepared."""
     before = stats.stages[Stage.PREPARE]
-    return before.waiting + before.held if stage == Stage.GENERATE else 0
+    return before.waiting + before.in_progress if stage == Stage.GENERATE else 0
 
 
-def _for_backlog(waiting: int, arrivals: float, pace: float, present: int, plan: Plan) -> int:
+def _for_backlog(waiting: int, arrivals: float, pace: float, present: int, plan: ScalingTargets) -> int:
     left = waiting + (arrivals - present * pace) * plan.startup_s
     if waiting and left > 0:
         return present + max(1, ceil(left / (pace * plan.wait_s)))
     return min(present, ceil(waiting / (pace * plan.wait_s)))
 
 
-def _for_deadlines(stats: ServiceStats, pace: float, plan: Plan) -> int:
+def _for_deadlines(stats: ServiceStats, pace: float, plan: ScalingTargets) -> int:
     """A worker that is asked for now has the time behind its start, a tenth of it in any case."""
     return max(
         ceil(count / (pace * max(seconds - plan.startup_s, seconds / 10)))

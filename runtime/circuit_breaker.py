@@ -13,7 +13,7 @@ PAUSE_S = 0.5
 """Between two calls that try whether the server is back."""
 
 
-class Breaker:
+class CircuitBreaker:
     """One a server and process; safe to share between threads."""
 
     def __init__(self, failures: tuple[type[Exception], ...], refusal: Callable[[str], Exception]) -> None:

@@ -6,17 +6,17 @@ from urllib.parse import urlsplit
 import pytest
 from minio import Minio
 
-from jobs.lifecycle.bootstrap import initialise
+from jobs.lifecycle.bootstrap import initialize
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.model.job import Job, JobStatus, Stage, new_claim
 from jobs.model.result import JobResult
 from jobs.objects.store import ObjectStore
-from jobs.table.deliveries import Deliveries
+from jobs.table.deliveries import DeliveryStore
 from jobs.table.listing import JobIndex
 from jobs.table.maintenance import MaintenanceStore
 from jobs.table.scripts import connect
 from jobs.table.store import JobStore
-from jobs.table.types import Claimed
+from jobs.table.types import ClaimedJob
 from jobs.wakeup import notify
 from runtime.settings import Settings
 
@@ -28,7 +28,7 @@ class Table:
     maintenance: MaintenanceStore
     object_store: ObjectStore
     finalizer: JobFinalizer
-    deliveries: Deliveries
+    deliveries: DeliveryStore
     index: JobIndex
 
     def accept(
@@ -39,7 +39,7 @@ class Table:
 
     def claim(
         self, stage: Stage, claim: str | None = None, *, free_tokens: int = 10**6, worker: str = "test"
-    ) -> Claimed | None:
+    ) -> ClaimedJob | None:
         return self.store.claim(stage, claim=claim or new_claim(), worker=worker, free_tokens=free_tokens)
 
     def queued(self, job_id: str, *, required_tokens: int = 100, **accept: object) -> str:
@@ -47,7 +47,7 @@ class Table:
         self.accept(job_id, **accept)  # type: ignore[arg-type]
         claimed = self.claim(Stage.PREPARE)
         assert claimed is not None
-        self.store.prepared(
+        self.store.mark_prepared(
             job_id, claimed.job.claim, folder=f"a1-{claimed.job.claim}", required_tokens=required_tokens
         )
         return job_id
@@ -98,7 +98,7 @@ def table(settings: Settings) -> Table:
 
 
 def new_table(settings: Settings) -> Table:
-    initialise(settings)
+    initialize(settings)
     notify.configure(settings)
     redis = connect(settings)
     store, object_store = JobStore(redis, lease_s=settings.lease_s), ObjectStore(settings)
@@ -109,6 +109,6 @@ def new_table(settings: Settings) -> Table:
         MaintenanceStore(redis, lease_s=settings.lease_s),
         object_store,
         finalizer,
-        Deliveries(redis),
+        DeliveryStore(redis),
         JobIndex(redis),
     )

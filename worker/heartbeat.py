@@ -17,7 +17,7 @@ import structlog
 from jobs.errors import ThinkqueueError
 from jobs.model.job import Job
 from jobs.table.store import JobStore
-from jobs.table.types import EngineLoad, Worker
+from jobs.table.types import EngineLoad, WorkerStatus
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +51,7 @@ class Heartbeat:
     ) -> None:
         # A restarted pod may have the same name and pid as the one before it.
         name = f"{host_prefix()}{os.getpid()}:{secrets.token_hex(3)}"
-        self.worker = Worker(id=name, stage=stage, state="starting", slots=slots, free=slots)
+        self.worker = WorkerStatus(id=name, stage=stage, state="starting", slots=slots, free=slots)
         self._store = store
         self._interval_s = interval_s
         self._is_progressing = is_progressing

@@ -21,7 +21,7 @@ from jobs.errors import (
     Invalid,
     NotEnded,
     NotFound,
-    NotInitialised,
+    NotInitialized,
     Overloaded,
     Problem,
     ThinkqueueError,
@@ -41,7 +41,7 @@ STATUSES: dict[type[ThinkqueueError], HTTPStatus] = {
     NotEnded: HTTPStatus.CONFLICT,
     Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    NotInitialised: HTTPStatus.SERVICE_UNAVAILABLE,
+    NotInitialized: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """Each with all errors under it."""
 

@@ -75,7 +75,7 @@ class Intake:
             Forbidden: the key may not use this priority.
             IdempotencyConflict: the key was used for another body.
             Overloaded: no more jobs may come in now.
-            Unavailable, NotInitialised: nothing was accepted; the same request may be sent again.
+            Unavailable, NotInitialized: nothing was accepted; the same request may be sent again.
         """
         conversation = self._conversations.of(body, tenant=caller.tenant)
         conversation.check(self._settings.family)
@@ -107,7 +107,7 @@ class Intake:
         """Returns the job's id: another one for a body that is to be remembered, and was."""
         if not body and self._credit.spend(caller.tenant):
             return job_id
-        checked = self._store.check(
+        checked = self._store.check_admission(
             job_id,
             tenant=caller.tenant,
             max_waiting=self._settings.max_waiting_jobs,
@@ -115,8 +115,8 @@ class Intake:
             body=body,
             is_repeat=is_repeat,
         )
-        self._credit.grant(caller.tenant, checked.room)
-        return checked.known or job_id
+        self._credit.grant(caller.tenant, checked.remaining)
+        return checked.existing_job_id or job_id
 
     def _accept(self, request: JobRequest, known: Job | None, *, is_keyed: bool) -> Accepted:
         """Store the request, then make its record; ``known``: it is there already."""
@@ -146,7 +146,7 @@ class Intake:
             expires_ms=request.expires_ms,
             events=request.callback.events if request.callback else (),
             copies=len(request.result_urls),
-            keep_ms=request.retention_ms or 0,
+            retention_ms=request.retention_ms or 0,
             index_ms=request.expires_ms + retention_ms + DAY_MS,
             labels=labels(request.metadata),
         )

@@ -11,7 +11,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from jobs.errors import RateLimited, StoreUnavailable
 from jobs.tenants.api_keys import ApiKey
-from runtime.circuit_breaker import Breaker
+from runtime.circuit_breaker import CircuitBreaker
 from runtime.settings import Settings
 
 WINDOW_S = 60
@@ -42,7 +42,7 @@ class Rates:
             socket_connect_timeout=timeout_s,
         )
         self._limiter = SlidingWindowCounterRateLimiter(storage)
-        self._breaker = Breaker((redis.RedisError,), redis.RedisError)
+        self._breaker = CircuitBreaker((redis.RedisError,), redis.RedisError)
         self._default = settings.requests_per_minute
 
     def hit(self, key: ApiKey) -> Window:

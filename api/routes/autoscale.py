@@ -10,7 +10,7 @@ from api.errors.catalog import PROBLEMS
 from api.middleware.auth import caller, documented
 from api.schemas.replies import AutoscaleReply
 from jobs.model.job import Stage
-from jobs.scaling import Plan, decide
+from jobs.scaling import ScalingTargets, decide_scaling
 from jobs.tenants.api_keys import ApiKey
 
 router = APIRouter(prefix="/v1/autoscale", tags=["operation"], dependencies=[documented], responses=PROBLEMS)
@@ -24,7 +24,10 @@ def get_autoscale(
     stats = service.stats.read()
     reply = {}
     for stage in Stage:
-        found, decision = stats.stages[stage], decide(stage, stats, Plan.of(stage, service.settings))
+        found, decision = (
+            stats.stages[stage],
+            decide_scaling(stage, stats, ScalingTargets.for_stage(stage, service.settings)),
+        )
         reply[stage.value] = {
             "wanted": decision.wanted,
             "reason": decision.reason,
@@ -32,7 +35,7 @@ def get_autoscale(
             "jobs_per_second_per_worker": round(decision.jobs_per_s, 4),
             "arrivals_per_second": round(found.arrivals_per_s, 4),
             "waiting": found.waiting,
-            "held": found.held,
+            "in_progress": found.in_progress,
             "workers": Counter(worker.state for worker in found.workers),
             "busy": sum(worker.is_busy for worker in found.workers),
         }

@@ -30,7 +30,7 @@ router = APIRouter(
 def list_deliveries(job_id: JobId, key: Caller, service: Service) -> dict[str, Any]:
     """A job's webhook and copies of its result, each with every attempt; none before the job has ended."""
     job = find_job(service.store, job_id, tenant=key.tenant)
-    return {"data": [_shown(delivery) for delivery in service.deliveries.of_job(job.id)]}
+    return {"data": [_shown(delivery) for delivery in service.deliveries.list_for_job(job.id)]}
 
 
 @router.post(
@@ -39,16 +39,16 @@ def list_deliveries(job_id: JobId, key: Caller, service: Service) -> dict[str, A
 def redeliver(job_id: JobId, delivery_id: DeliveryId, key: Caller, service: Service) -> dict[str, Any]:
     """Send it once more: now, under the same id, and on the whole schedule if it fails."""
     find_job(service.store, job_id, tenant=key.tenant)
-    delivery = service.deliveries.find(delivery_id)
+    delivery = service.deliveries.get(delivery_id)
     if delivery is None or delivery.job_id != job_id or not service.deliveries.redeliver(delivery_id):
         raise DeliveryNotFound
-    return _shown(service.deliveries.find(delivery_id) or delivery)
+    return _shown(service.deliveries.get(delivery_id) or delivery)
 
 
 @router.get("/webhook_deliveries/{delivery_id}", response_model=DeliveryReply)
 def get_delivery(delivery_id: DeliveryId, key: Caller, service: Service) -> dict[str, Any]:
     """A delivery by its event's id, that of a test event too."""
-    delivery = service.deliveries.find(delivery_id)
+    delivery = service.deliveries.get(delivery_id)
     if delivery is None or _owner(service, delivery) != key.tenant:
         raise DeliveryNotFound
     return _shown(delivery)

@@ -119,7 +119,7 @@ def _public(job: Job, event: Event, budget: int) -> tuple[str, dict[str, Any]]:
         return "job.started", {"job_id": job.id, "attempt": event.data["attempt"], "restarted": restarted}
     if event.type == "tokens":
         data = {"text": event.data["text"], "tokens": len(event.data["ids"])}
-        if event.data["stage"] == "thinking":
+        if event.data["phase"] == "thinking":
             used = {"thinking_tokens": event.data.get("thinking", 0), "budget_tokens": budget}
             return "thinking.delta", {**data, **used}
         return "answer.delta", data

@@ -46,7 +46,7 @@ def test_secret(body: TestEventBody, key: Caller, service: Service) -> dict[str,
     delivery = f"evt_test_{ULID()}"
     trial = {"url": body.url, "tenant": key.tenant, "created_at": int(time.time())}
     service.object_store.put(test_event_key(delivery), json.dumps(trial).encode(), "application/json")
-    service.deliveries.start_test(delivery, event=body.event_type, retention_ms=DAY_MS)
+    service.deliveries.create_test(delivery, event=body.event_type, retention_ms=DAY_MS)
     return {"id": delivery, "event_type": body.event_type, "state": "pending", "attempts": []}
 
 

@@ -132,7 +132,7 @@ AUTOSCALE: dict[str, Any] = {
         "jobs_per_second_per_worker": pace,
         "arrivals_per_second": 1.2,
         "waiting": waiting,
-        "held": 8,
+        "in_progress": 8,
         "workers": {"ready": 1, "starting": 1},
         "busy": 1,
     }

@@ -12,7 +12,7 @@ from rich.table import Table
 from cli.commands.up import installed_settings
 from cli.local.state import DEFAULT_STATE, State
 from cli.terminal import tell, told
-from jobs.scaling import Plan, decide
+from jobs.scaling import ScalingTargets, decide_scaling
 from jobs.table.intake_switch import IntakeSwitch
 from jobs.table.scripts import connect
 from jobs.table.stats import ServiceStats, StageStats, StatsReader
@@ -82,7 +82,7 @@ def _await_empty(reader: StatsReader, give_up: float) -> int:
     told = ""
     while True:
         stats = reader.read()
-        jobs = sum(found.waiting + found.held for found in stats.stages.values())
+        jobs = sum(found.waiting + found.in_progress for found in stats.stages.values())
         left = jobs + stats.unarchived + stats.deliveries_due
         line = f"{jobs:,} jobs, {stats.deliveries_due:,} deliveries due, {stats.unarchived:,} streams to archive"
         if line != told:
@@ -94,10 +94,10 @@ def _await_empty(reader: StatsReader, give_up: float) -> int:
 
 
 def _picture(stats: ServiceStats, settings: Settings, *, is_open: bool) -> RenderableType:
-    lines = _table("stage", "waiting", "high", "default", "low", "next waits", "held", "a second", "each takes")
+    lines = _table("stage", "waiting", "high", "default", "low", "next waits", "in_progress", "a second", "each takes")
     workers = _table("stage", "ready", "starting", "draining", "slots", "wanted", "because")
     for stage, found in stats.stages.items():
-        decision = decide(stage, stats, Plan.of(stage, settings))
+        decision = decide_scaling(stage, stats, ScalingTargets.for_stage(stage, settings))
         lines.add_row(stage, *_line_cells(found))
         workers.add_row(stage, *_worker_cells(found), str(decision.wanted), decision.reason)
     memory = f"{stats.memory_used / 2**20:,.0f} MiB"
@@ -125,7 +125,7 @@ def _line_cells(found: StageStats) -> list[str]:
     priorities = [f"{found.priorities[priority].waiting:,}" for priority in ("high", "default", "low")]
     head = max((line.oldest_wait_s for line in found.priorities.values()), default=0.0)
     pace = [f"{found.arrivals_per_s:.2f}", _span(found.job_s) if found.job_s else "–"]
-    return [f"{found.waiting:,}", *priorities, _span(head), f"{found.held:,}", *pace]
+    return [f"{found.waiting:,}", *priorities, _span(head), f"{found.in_progress:,}", *pace]
 
 
 def _worker_cells(found: StageStats) -> list[str]:

@@ -19,7 +19,7 @@ from cli.local.installation import Installation
 from cli.local.servers import SeaweedFS, Server, Valkey
 from cli.local.supervisord import Program, Supervisor, require_setpriv
 from jobs.errors import RecoveryNeeded, ThinkqueueError
-from jobs.lifecycle.bootstrap import initialise
+from jobs.lifecycle.bootstrap import initialize
 from jobs.lifecycle.recovery import recover
 from runtime.settings import Settings
 
@@ -169,7 +169,7 @@ def start_servers(servers: list[Server], settings: Settings, supervisor: Supervi
         if isinstance(server, SeaweedFS):
             server.configure_fsync(settings.s3_bucket)
     try:
-        initialise(settings)
+        initialize(settings)
     except RecoveryNeeded as error:
         # A Redis of somebody else's may be the wrong one; ours can only have lost its data.
         if not any(isinstance(server, Valkey) for server in servers):

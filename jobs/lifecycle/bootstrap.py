@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
-from jobs.errors import NotInitialised, RecoveryNeeded, Unavailable
+from jobs.errors import NotInitialized, RecoveryNeeded, Unavailable
 from jobs.objects.store import ObjectStore
 from jobs.table.scripts import connect
 from jobs.table.store import JobStore
@@ -18,7 +18,7 @@ START_LIMIT_S = 60.0
 """How long a process waits for its servers before it gives up and lets its supervisor start it anew."""
 
 
-def initialise(settings: Settings) -> str:
+def initialize(settings: Settings) -> str:
     """Make an installation ready for jobs; does nothing to one that is. Returns the epoch.
 
     Raises:
@@ -47,14 +47,14 @@ def wait_until_ready(
     """Wait for Redis, the object store and the epoch, which may start after this process.
 
     Raises:
-        Unavailable, NotInitialised: still missing after ``limit_s``.
+        Unavailable, NotInitialized: still missing after ``limit_s``.
     """
     give_up = time.monotonic() + limit_s
     while True:
         try:
             store.integrity.require_epoch()
             object_store.ping()
-        except (Unavailable, NotInitialised) as error:
+        except (Unavailable, NotInitialized) as error:
             if time.monotonic() >= give_up or stop():
                 raise
             log.info("start.waiting", code=error.code)

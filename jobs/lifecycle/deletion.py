@@ -19,5 +19,5 @@ def remove_job(store: JobStore, object_store: ObjectStore, job_id: str) -> None:
     # The request before the result: a request without a result would look like a job that has to be run.
     for key in (events_key(job_id), request_key(job_id), cancel_key(job_id), result_key(job_id)):
         object_store.remove(key)
-    if not store.forget(job_id):
+    if not store.delete(job_id):
         raise NotEnded

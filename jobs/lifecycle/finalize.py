@@ -20,7 +20,7 @@ from jobs.model.usage import Usage
 from jobs.objects.store import ObjectMissing, ObjectStore, cancel_key, request_key, result_key
 from jobs.table.deliveries import DeliveryState
 from jobs.table.store import JobStore
-from jobs.table.types import Precondition, Sealed
+from jobs.table.types import Precondition, SealResult
 
 DAY_MS = 24 * 3600 * 1000
 CANCEL_TRIES = 5
@@ -78,14 +78,14 @@ class JobFinalizer:
             reply = self._store.cancel(job.id)
             if reply == "unknown":
                 raise NotFound
-            if reply in ("asked", "finalizer"):
+            if reply in ("requested", "ending"):
                 # Whoever hears that a job will be cancelled may rely on it, even if Redis loses what it was told.
                 self._object_store.put_if_absent(cancel_key(job.id), b"{}")
-            if reply != "waiting":
+            if reply != "unclaimed":
                 return
             message = "The job was cancelled while it waited."
             try:
-                self.finalize_orphan(job, JobStatus.CANCELLED, "cancelled", message, expect="waiting")
+                self.finalize_orphan(job, JobStatus.CANCELLED, "cancelled", message, expect="unclaimed")
             except ClaimLost:
                 continue  # a worker took it in between: now it can be asked
             return
@@ -112,7 +112,7 @@ class JobFinalizer:
             return None
         return self._finish(result, ended_ms=ended_ms, is_archived=is_archived, deliveries=deliveries)
 
-    def _seal(self, result: JobResult, expect: Precondition) -> Sealed:
+    def _seal(self, result: JobResult, expect: Precondition) -> SealResult:
         return self._store.seal(
             result.id, sealer=result.claim, status=result.status, error=result.error_code, expect=expect
         )
@@ -166,7 +166,7 @@ class JobFinalizer:
             status=result.status,
             error=result.error_code,
             event_data=json.dumps(told, ensure_ascii=False),
-            usage=Usage.of_result(result.usage),
+            usage=Usage.from_result(result.usage),
             retention_ms=self._retention_ms,
             ended_ms=ended_ms,
             is_archived=is_archived,

@@ -29,7 +29,7 @@ from jobs.model.prepared import PreparedInputs
 from jobs.model.request import JobRequest
 from jobs.model.result import JobResult
 from jobs.objects.store import ObjectMissing, ObjectStore, job_folder, request_key, result_key
-from jobs.table.deliveries import Deliveries, DeliveryState, tombstone_key
+from jobs.table.deliveries import DeliveryState, DeliveryStore, tombstone_key
 from jobs.table.integrity import Integrity
 from jobs.table.listing import labels
 from jobs.table.scripts import connect
@@ -96,7 +96,7 @@ def recover(settings: Settings) -> Report:
 class Recovery:
     def __init__(self, client: "redis.Redis", object_store: ObjectStore, settings: Settings) -> None:
         self._store = JobStore(client, lease_s=settings.lease_s)
-        self._deliveries = Deliveries(client)
+        self._deliveries = DeliveryStore(client)
         self._object_store = object_store
         self._retention_ms = settings.retention_days * DAY_MS
         self._finalizer = JobFinalizer(self._store, object_store, retention_days=settings.retention_days)
@@ -154,7 +154,7 @@ class Recovery:
                 return None
             log.info("job.finalized_from_result", job_id=job.id)
             return "adopted"
-        if job.id in objects.cancels and not job.cancel:
+        if job.id in objects.cancels and not job.cancel_requested:
             try:
                 self._finalizer.cancel(job)
             except NotFound:
@@ -208,7 +208,7 @@ class Recovery:
             job_id, ended_ms=ended_ms, is_archived=job_id in objects.archived, deliveries=states
         )
         for delivery, (_, lines) in graves.items():
-            self._deliveries.restore_ledger(delivery, lines, retention_ms=self._retention_ms)
+            self._deliveries.restore_attempts(delivery, lines, retention_ms=self._retention_ms)
 
     def _tombstone(self, delivery: str) -> tuple[DeliveryState, list[str]]:
         grave = self._object_store.get_json(tombstone_key(delivery))

@@ -24,7 +24,7 @@ class Event:
     type: EventType
     data: dict[str, Any]
 
-    def packed(self) -> tuple[int, str, str]:
+    def to_fields(self) -> tuple[int, str, str]:
         return self.seq, self.type, json.dumps(self.data, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
@@ -69,12 +69,12 @@ def forced_flags(data: dict[str, Any]) -> list[bool]:
     return [index in forced for index in range(len(data["ids"]))]
 
 
-def tokens_data(tokens: Sequence[JournalToken], stage: str, text: str, thinking_tokens: int = 0) -> dict[str, Any]:
+def tokens_data(tokens: Sequence[JournalToken], phase: str, text: str, thinking_tokens: int = 0) -> dict[str, Any]:
     """The data of a ``tokens`` event; ``thinking_tokens``: used of the budget by then."""
     return {
         "ids": [token.id for token in tokens],
         "forced": [index for index, token in enumerate(tokens) if token.forced],
-        "stage": stage,
+        "phase": phase,
         "text": text,
         "thinking": thinking_tokens,
     }

@@ -76,14 +76,14 @@ class Job:
     """The present owner's fence; empty: nobody has it."""
     lost_leases: int
     """Leases that ran out."""
-    cancel: bool
+    cancel_requested: bool
     required_tokens: int
     """KV room that it asks for: prompt, thinking, answer. Known once it is prepared."""
-    prepared: str
+    prepared_folder: str
     """Folder under ``jobs/<id>/`` with ``prepared.json``; empty before."""
     sealed: str
     """The terminal status that its end is being written with."""
-    error: str
+    error_code: str
     """Short code; the text is in the result object."""
     tokens: int
     """Generated so far."""
@@ -94,7 +94,7 @@ class Job:
     ended_ms: int
     progress: str
     """Of its inputs, while they are made ready: ``done/all``."""
-    keep_ms: int
+    retention_ms: int
     """Behind its end; 0: as long as the service keeps jobs."""
 
     @classmethod
@@ -111,11 +111,11 @@ class Job:
             attempt=number("attempt"),
             claim=fields.get("claim", ""),
             lost_leases=number("lost_leases"),
-            cancel=fields.get("cancel") == "1",
+            cancel_requested=fields.get("cancel") == "1",
             required_tokens=number("required"),
-            prepared=fields.get("prepared", ""),
+            prepared_folder=fields.get("prepared", ""),
             sealed=fields.get("sealed", ""),
-            error=fields.get("error", ""),
+            error_code=fields.get("error", ""),
             tokens=number("tokens"),
             created_ms=number("created"),
             deadline_ms=number("deadline"),
@@ -123,5 +123,5 @@ class Job:
             started_ms=number("started"),
             ended_ms=number("ended"),
             progress=fields.get("progress", ""),
-            keep_ms=number("keep"),
+            retention_ms=number("keep"),
         )

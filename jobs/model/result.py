@@ -52,9 +52,9 @@ class JobResult:
             if event.type == "started" and event.data.get("restarted"):
                 texts, used = {"thinking": "", "answer": ""}, {"thinking_tokens": 0, "answer_tokens": 0}
             elif event.type == "tokens":
-                texts[event.data["stage"]] += event.data["text"]
+                texts[event.data["phase"]] += event.data["text"]
                 used["thinking_tokens"] = event.data.get("thinking", 0)
-                if event.data["stage"] == "answer":
+                if event.data["phase"] == "answer":
                     used["answer_tokens"] += forced_flags(event.data).count(False)
         if not any(used.values()):
             return self

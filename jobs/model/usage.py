@@ -22,7 +22,7 @@ class Usage:
     gpu_ms: int = 0
 
     @classmethod
-    def of_result(cls, usage: Mapping[str, float]) -> "Usage":
+    def from_result(cls, usage: Mapping[str, float]) -> "Usage":
         """Out of a result's ``usage``, where GPU time stands in seconds."""
         tokens = {kind: int(usage.get(kind, 0)) for kind in ("input_tokens", "thinking_tokens", "answer_tokens")}
         return cls(**tokens, gpu_ms=round(usage.get("gpu_seconds", 0) * 1000))

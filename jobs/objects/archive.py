@@ -17,9 +17,9 @@ class EventArchive:
         events = self._store.events(job_id)
         # An empty stream was moved before, by a keeper that died behind this line.
         if events:
-            lines = "".join(json.dumps(event.packed(), ensure_ascii=False) + "\n" for event in events)
+            lines = "".join(json.dumps(event.to_fields(), ensure_ascii=False) + "\n" for event in events)
             self._object_store.put(events_key(job_id), lines.encode(), "application/jsonl")
-        self._store.archived(job_id)
+        self._store.mark_archived(job_id)
 
     def read(self, job_id: str, *, after: int = 0) -> list[Event]:
         """An ended job's events behind ``after``; empty when they have outlived their retention."""

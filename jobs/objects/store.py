@@ -19,7 +19,7 @@ from minio.error import MinioException, S3Error
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
 from jobs.errors import LinkExpired, ObjectStoreUnavailable
-from runtime.circuit_breaker import Breaker
+from runtime.circuit_breaker import CircuitBreaker
 from runtime.settings import Settings
 
 LINK_LIFETIME = timedelta(hours=24)
@@ -27,7 +27,7 @@ MISSING = ("NoSuchKey", "NoSuchObject", "NoSuchUpload", "InvalidPart", "InvalidP
 UPLOAD_DAYS = 2
 """An upload that no job has taken goes after so many days; a job that takes it has a copy of its own."""
 PIECE_BYTES = 2**18
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 TRIES = 3
 """Of a conditional PUT whose outcome is not known (time-out, 409, 5xx)."""
 
@@ -86,7 +86,7 @@ class GuardedPool(urllib3.PoolManager):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._breaker = Breaker((urllib3.exceptions.HTTPError,), urllib3.exceptions.HTTPError)
+        self._breaker = CircuitBreaker((urllib3.exceptions.HTTPError,), urllib3.exceptions.HTTPError)
 
     def urlopen(self, *args: Any, **options: Any) -> urllib3.BaseHTTPResponse:
         with self._breaker.call():
@@ -97,7 +97,7 @@ class ObjectStore:
     """One bucket, safe to share between threads; every method raises ObjectStoreUnavailable."""
 
     def __init__(
-        self, settings: Settings, *, timeout_s: float = PATIENCE_S, tries: int = TRIES, is_shared: bool = False
+        self, settings: Settings, *, timeout_s: float = TIMEOUT_S, tries: int = TRIES, is_shared: bool = False
     ) -> None:
         """
         Args:

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from jobs.errors import ThinkqueueError
 from jobs.model.job import Stage
-from jobs.scaling import Plan, decide
+from jobs.scaling import ScalingTargets, decide_scaling
 from jobs.table.stats import ServiceStats, StageStats, StatsReader
 from runtime.settings import Settings
 
@@ -22,7 +22,7 @@ class TableCollector(Collector):
 
     def __init__(self, reader: StatsReader, settings: Settings) -> None:
         self._reader = reader
-        self._plans = {stage: Plan.of(stage, settings) for stage in Stage}
+        self._plans = {stage: ScalingTargets.for_stage(stage, settings) for stage in Stage}
 
     def describe(self) -> list[Metric]:
         """Asked at registration, when nothing is to be read yet."""
@@ -47,7 +47,7 @@ class TableCollector(Collector):
             "thinkqueue_backlog_seconds", "Until present workers have done what waits; -1: none.", labels=["stage"]
         )
         for stage in Stage:
-            decision = decide(stage, stats, self._plans[stage])
+            decision = decide_scaling(stage, stats, self._plans[stage])
             wanted.add_metric([stage], decision.wanted)
             backlog.add_metric([stage], decision.backlog_s)
         yield from (wanted, backlog)
@@ -69,7 +69,7 @@ def _lines(stats: ServiceStats) -> Iterator[Metric]:
         for priority, line in found.priorities.items():
             waiting.add_metric([stage, priority], line.waiting)
             head.add_metric([stage, priority], line.oldest_wait_s)
-        held.add_metric([stage], found.held)
+        held.add_metric([stage], found.in_progress)
         arrivals.add_metric([stage], found.arrivals_per_s)
         job.add_metric([stage], found.job_s)
     yield from (waiting, head, held, arrivals, job)

@@ -7,7 +7,7 @@ from typing import Literal, cast
 
 import redis
 
-from jobs.table.scripts import Scripts, translate_redis_errors
+from jobs.table.scripts import LuaScripts, translate_redis_errors
 
 DELIVERY_CLAIM_MS = 60_000
 """How long a keeper has for one attempt before another may take the row."""
@@ -30,7 +30,7 @@ class DueDelivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class DeliveryAttempt:
     """One try, as it stands in the ledger."""
 
     at: str
@@ -49,7 +49,7 @@ class Delivery:
     job_id: str
     event: str
     state: DeliveryState
-    attempts: list[Attempt]
+    attempts: list[DeliveryAttempt]
 
 
 def test_event_key(delivery: str) -> str:
@@ -62,21 +62,28 @@ def tombstone_key(delivery: str) -> str:
     return f"deliveries/{delivery}.json"
 
 
-class Deliveries:
+class DeliveryStore:
     """Safe to share between threads; every method raises StoreUnavailable."""
 
     def __init__(self, client: "redis.Redis") -> None:
         self._redis = client
-        self._scripts = Scripts(client)
+        self._scripts = LuaScripts(client)
 
-    def take(self, *, claim: str, limit: int) -> list[DueDelivery]:
+    def claim_due(self, *, claim: str, limit: int) -> list[DueDelivery]:
         """Due rows, taken under ``claim`` for a minute."""
         items = self._scripts.call("take_deliveries", claim, limit, DELIVERY_CLAIM_MS)[1:]
         rows = zip(*[iter(items)] * 5, strict=True)
         return [DueDelivery(row[0], row[1], row[2], int(row[3]), int(row[4])) for row in rows]
 
     def settle(
-        self, delivery: str, *, claim: str, state: DeliveryState, attempt: Attempt, wait_ms: int, retention_ms: int
+        self,
+        delivery: str,
+        *,
+        claim: str,
+        state: DeliveryState,
+        attempt: DeliveryAttempt,
+        wait_ms: int,
+        retention_ms: int,
     ) -> bool:
         """Write down an attempt. False: another keeper has taken the row in the meantime."""
         line = json.dumps(asdict(attempt), ensure_ascii=False)
@@ -90,7 +97,7 @@ class Deliveries:
         """Make it due now, whatever became of it. False: there is no such row (any more)."""
         return self._scripts.call("redeliver", delivery)[0] == "ok"
 
-    def restore_ledger(self, delivery: str, lines: Sequence[str], *, retention_ms: int) -> None:
+    def restore_attempts(self, delivery: str, lines: Sequence[str], *, retention_ms: int) -> None:
         """The attempts of a delivery that was settled before its table was lost."""
         key = f"delivery:{delivery}:attempts"
         with translate_redis_errors():
@@ -98,22 +105,22 @@ class Deliveries:
                 self._redis.rpush(key, *lines)
                 self._redis.pexpire(key, retention_ms)
 
-    def start_test(self, delivery: str, *, event: str, retention_ms: int) -> None:
+    def create_test(self, delivery: str, *, event: str, retention_ms: int) -> None:
         """A row without a job, for an event that only tries a receiver."""
         self._scripts.call("test_delivery", delivery, event, retention_ms)
 
-    def find(self, delivery: str) -> Delivery | None:
+    def get(self, delivery: str) -> Delivery | None:
         """A row with all its attempts."""
         with translate_redis_errors():
             row = cast("dict[str, str]", self._redis.hgetall(f"delivery:{delivery}"))
             lines = cast("list[str]", self._redis.lrange(f"delivery:{delivery}:attempts", 0, -1))
         if not row:
             return None
-        attempts = [Attempt(**json.loads(line)) for line in lines]
+        attempts = [DeliveryAttempt(**json.loads(line)) for line in lines]
         return Delivery(delivery, row["job"], row["event"], cast("DeliveryState", row["state"]), attempts)
 
-    def of_job(self, job_id: str) -> list[Delivery]:
+    def list_for_job(self, job_id: str) -> list[Delivery]:
         """A job's deliveries, copies of its result first."""
         with translate_redis_errors():
             ids = cast("list[str]", self._redis.lrange(f"deliveries:{job_id}", 0, -1))
-        return [found for delivery in ids if (found := self.find(delivery))]
+        return [found for delivery in ids if (found := self.get(delivery))]

@@ -8,7 +8,7 @@ from typing import cast
 
 import redis
 
-from jobs.errors import NotInitialised
+from jobs.errors import NotInitialized
 from jobs.table.scripts import translate_redis_errors
 
 
@@ -39,7 +39,7 @@ class Integrity:
 
     def require_epoch(self) -> None:
         if self.epoch() is None:
-            raise NotInitialised
+            raise NotInitialized
 
     def server_clock(self) -> tuple[str, float]:
         """Redis' run id and its time in seconds. Another run id: it restarted, and may have lost its last second."""

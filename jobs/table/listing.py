@@ -9,7 +9,7 @@ import redis
 
 from jobs.errors import Invalid, Problem
 from jobs.model.job import Job, JobStatus
-from jobs.table.scripts import Scripts, translate_redis_errors
+from jobs.table.scripts import LuaScripts, translate_redis_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class JobIndex:
 
     def __init__(self, client: "redis.Redis") -> None:
         self._redis = client
-        self._scripts = Scripts(client)
+        self._scripts = LuaScripts(client)
 
     def page(
         self,

@@ -5,7 +5,7 @@ from typing import Literal, cast
 import redis
 
 from jobs.model.job import MAX_LOST_LEASES, Job, Stage
-from jobs.table.scripts import Scripts, translate_redis_errors
+from jobs.table.scripts import LuaScripts, translate_redis_errors
 from jobs.table.store import JobStore
 
 STALLED_LEASES = 4
@@ -17,7 +17,7 @@ class MaintenanceStore:
 
     def __init__(self, client: "redis.Redis", *, lease_s: float) -> None:
         self._redis = client
-        self._scripts = Scripts(client)
+        self._scripts = LuaScripts(client)
         self._store = JobStore(client, lease_s=lease_s)
         self._lease_ms = round(lease_s * 1000)
 
@@ -27,10 +27,10 @@ class MaintenanceStore:
     def missed_deadlines(self, *, limit: int = 100) -> list[Job]:
         return self._late("deadlines", limit)
 
-    def requeue(self, job: Job) -> Literal["ok", "exhausted", "held"]:
+    def requeue(self, job: Job) -> Literal["ok", "exhausted", "skipped"]:
         """Take a job from the late owner that ``job`` shows."""
         reply = self._scripts.call("requeue", job.id, job.claim, MAX_LOST_LEASES)
-        return cast("Literal['ok', 'exhausted', 'held']", reply[0])
+        return cast("Literal['ok', 'exhausted', 'skipped']", reply[0])
 
     def unarchived(self, *, limit: int = 20) -> list[str]:
         """Ended jobs whose stream is to be moved into the object store."""

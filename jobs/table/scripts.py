@@ -11,11 +11,11 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from jobs.errors import Overloaded, RecoveryNeeded, StoreUnavailable
-from runtime.circuit_breaker import Breaker
+from runtime.circuit_breaker import CircuitBreaker
 from runtime.settings import Settings
 
 FOLDER = Path(__file__).parent / "lua"
-PATIENCE_S = 1.5
+TIMEOUT_S = 1.5
 
 
 class GuardedRedis(redis.Redis):
@@ -23,14 +23,14 @@ class GuardedRedis(redis.Redis):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._breaker = Breaker((redis.ConnectionError, redis.TimeoutError), redis.ConnectionError)
+        self._breaker = CircuitBreaker((redis.ConnectionError, redis.TimeoutError), redis.ConnectionError)
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         with self._breaker.call():
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
 
-def connect(settings: Settings, *, timeout_s: float = PATIENCE_S, is_shared: bool = False) -> "redis.Redis":
+def connect(settings: Settings, *, timeout_s: float = TIMEOUT_S, is_shared: bool = False) -> "redis.Redis":
     """A client whose every call ends within twice ``timeout_s`` and a little, whatever the server does.
 
     Args:
@@ -65,12 +65,12 @@ def translate_redis_errors() -> Iterator[None]:
         raise
 
 
-class Scripts:
+class LuaScripts:
     """What each script does, and its replies, stand in its own head."""
 
     def __init__(self, client: "redis.Redis") -> None:
         self._scripts = {
-            path.stem: client.register_script(_source(path.stem))
+            path.stem: client.register_script(script_source(path.stem))
             for path in FOLDER.glob("*.lua")
             if path.stem != "prelude"
         }
@@ -92,7 +92,7 @@ class Scripts:
 
 
 @cache
-def _source(name: str) -> str:
+def script_source(name: str) -> str:
     """A script with the prelude behind its shebang line, which Redis wants first."""
     shebang, body = (FOLDER / f"{name}.lua").read_text("utf-8").split("\n", 1)
     return f"{shebang}\n{(FOLDER / 'prelude.lua').read_text('utf-8')}\n{body}"

@@ -8,7 +8,7 @@ from typing import Any
 import redis
 
 from jobs.model.job import Stage
-from jobs.table.scripts import Scripts
+from jobs.table.scripts import LuaScripts
 
 HORIZONS_S = (60, 300, 900, 3600)
 """Deadlines are counted up to these distances."""
@@ -40,7 +40,7 @@ class WorkerStats:
 @dataclass(frozen=True, slots=True)
 class StageStats:
     priorities: Mapping[str, QueueStats]
-    held: int
+    in_progress: int
     """Jobs that a worker has."""
     arrivals_per_s: float
     """Into its line, over the last five minutes or so."""
@@ -97,7 +97,7 @@ class StatsReader:
     """Safe to share between threads."""
 
     def __init__(self, client: "redis.Redis", *, lease_s: float) -> None:
-        self._scripts = Scripts(client)
+        self._scripts = LuaScripts(client)
         self._lease_ms = round(lease_s * 1000)
 
     def read(self) -> ServiceStats:
@@ -117,7 +117,7 @@ def _stage(stage: Stage, row: dict[str, Any], workers: tuple[WorkerStats, ...]) 
             priority: QueueStats(line["waiting"], line["head_ms"] / 1000)
             for priority, line in row["priorities"].items()
         },
-        held=row["held"],
+        in_progress=row["in_progress"],
         arrivals_per_s=row["arrivals_per_s"],
         job_s=row["job_ms"] / 1000,
         slots=row["slots"],

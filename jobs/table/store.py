@@ -10,16 +10,16 @@ from jobs.model.events import STREAM_RETENTION_MS, Event
 from jobs.model.job import RECORD_VERSION, Job, JobStatus, Stage
 from jobs.model.usage import USAGE_RETENTION_MS, Usage
 from jobs.table.integrity import Integrity
-from jobs.table.scripts import Scripts, translate_redis_errors
+from jobs.table.scripts import LuaScripts, translate_redis_errors
 from jobs.table.types import (
     AcceptResult,
     AdmissionCheck,
     CancelReply,
-    Claimed,
+    ClaimedJob,
     LeaseSignal,
     Precondition,
-    Sealed,
-    Worker,
+    SealResult,
+    WorkerStatus,
 )
 
 INDEX_MS = 40 * 24 * 3600 * 1000
@@ -37,14 +37,14 @@ class JobStore:
 
     def __init__(self, client: "redis.Redis", *, lease_s: float) -> None:
         self._redis = client
-        self._scripts = Scripts(client)
+        self._scripts = LuaScripts(client)
         self.lease_s = lease_s
         self._lease_ms = round(lease_s * 1000)
         self.integrity = Integrity(client)
 
     # ── intake ──
 
-    def check(
+    def check_admission(
         self,
         job_id: str,
         *,
@@ -87,7 +87,7 @@ class JobStore:
         expires_ms: int,
         events: Sequence[str],
         copies: int = 0,
-        keep_ms: int = 0,
+        retention_ms: int = 0,
         index_ms: int = INDEX_MS,
         labels: Sequence[str] = (),
     ) -> AcceptResult:
@@ -102,7 +102,7 @@ class JobStore:
             expires_ms,
             listed,
             copies,
-            keep_ms,
+            retention_ms,
             index_ms,
             self._lease_ms,
             *labels,
@@ -110,7 +110,7 @@ class JobStore:
         is_new = reply[0] == "ok"
         if is_new:
             fields = {"tenant": tenant, "priority": priority, "status": JobStatus.PREPARING, "stage": Stage.PREPARE}
-            fields |= {"created": reply[3], "deadline": reply[4], "keep": str(keep_ms)}
+            fields |= {"created": reply[3], "deadline": reply[4], "keep": str(retention_ms)}
         else:
             fields = dict(zip(reply[3::2], reply[4::2], strict=True))
         return AcceptResult(
@@ -124,7 +124,7 @@ class JobStore:
         """Ask a job's worker to end it; ``waiting``: nobody has it, the caller must end it."""
         return cast("CancelReply", self._scripts.call("cancel", job_id)[0])
 
-    def forget(self, job_id: str) -> bool:
+    def delete(self, job_id: str) -> bool:
         """Remove an ended job's rows. False: it has not ended."""
         return self._scripts.call("forget", job_id)[0] == "ok"
 
@@ -158,20 +158,20 @@ class JobStore:
 
     # ── a worker's life ──
 
-    def claim(self, stage: Stage, *, claim: str, worker: str, free_tokens: int = 0) -> Claimed | None:
+    def claim(self, stage: Stage, *, claim: str, worker: str, free_tokens: int = 0) -> ClaimedJob | None:
         """The best waiting job of a stage, if it fits into ``free_tokens`` of KV cache."""
         reply = self._scripts.call("claim", stage, claim, worker[:64], free_tokens, self._lease_ms, RECORD_VERSION)
         if reply[0] != "ok":
             return None
         job_id, last_seq, now_ms, pairs = reply[1], int(reply[2]), int(reply[3]), reply[4:]
         job = Job.from_hash(job_id, dict(zip(pairs[::2], pairs[1::2], strict=True)))
-        return Claimed(job, last_seq, ran_ms=max(0, now_ms - job.started_ms) if job.started_ms else 0)
+        return ClaimedJob(job, last_seq, ran_ms=max(0, now_ms - job.started_ms) if job.started_ms else 0)
 
-    def heartbeat(self, worker: Worker, claims: dict[str, str]) -> dict[str, LeaseSignal]:
+    def heartbeat(self, worker: WorkerStatus, claims: dict[str, str]) -> dict[str, LeaseSignal]:
         """Renew the leases of ``{job id: claim}``; says of each job whether to go on."""
         pairs = [item for pair in claims.items() for item in pair]
         load = worker.engine_load
-        told = (worker.slots, worker.free, self._lease_ms, load.kv_free, round(load.tokens_per_s, 1))
+        told = (worker.slots, worker.free, self._lease_ms, load.kv_free_tokens, round(load.tokens_per_s, 1))
         reply = self._scripts.call("heartbeat", worker.id, worker.stage, worker.state, *told, *pairs)
         return dict(zip(claims, cast("list[LeaseSignal]", reply[1:]), strict=True))
 
@@ -181,13 +181,13 @@ class JobStore:
         Raises:
             JournalGap: events before these are missing; nothing was written.
         """
-        packed = [item for event in events for item in event.packed()]
+        packed = [item for event in events for item in event.to_fields()]
         reply = self._scripts.call("append", job_id, claim, tokens, *packed)
         if reply[0] == "gap":
             raise JournalGap(int(reply[1]))
         return cast("LeaseSignal", reply[0])
 
-    def prepared(self, job_id: str, claim: str, *, folder: str, required_tokens: int) -> None:
+    def mark_prepared(self, job_id: str, claim: str, *, folder: str, required_tokens: int) -> None:
         """Hand a job on to the generate stage. Raises ClaimLost, Cancelled."""
         self._fenced("prepared", job_id, claim, folder, required_tokens)
 
@@ -195,7 +195,7 @@ class JobStore:
         """Hand a job back; ``is_loss``: the worker goes down, maybe because of it. Raises ClaimLost, Cancelled."""
         self._fenced("release", job_id, claim, int(is_loss))
 
-    def progress(self, job_id: str, claim: str, *, done: int, total: int) -> None:
+    def report_progress(self, job_id: str, claim: str, *, done: int, total: int) -> None:
         """Tell how many of a job's media are ready. Raises ClaimLost, Cancelled."""
         self._fenced("progress", job_id, claim, f"{done}/{total}")
 
@@ -216,7 +216,7 @@ class JobStore:
 
     # ── an end ──
 
-    def seal(self, job_id: str, *, sealer: str, status: JobStatus, error: str, expect: Precondition) -> Sealed:
+    def seal(self, job_id: str, *, sealer: str, status: JobStatus, error: str, expect: Precondition) -> SealResult:
         """Step one of an end. May be called again by the same sealer.
 
         Raises:
@@ -225,9 +225,9 @@ class JobStore:
         """
         reply = self._scripts.call("seal", job_id, sealer, status, error[:64], self._lease_ms, expect)
         if reply[0] == "ok":
-            return Sealed(None, int(reply[1]) if reply[1] else None)
+            return SealResult(None, int(reply[1]) if reply[1] else None)
         if reply[0] == "ended":
-            return Sealed(JobStatus(reply[1]), None)
+            return SealResult(JobStatus(reply[1]), None)
         raise RecordMissing if reply[0] == "unknown" else ClaimLost
 
     def finish(
@@ -266,7 +266,7 @@ class JobStore:
         )
         return reply[0] == "ok"
 
-    def archived(self, job_id: str) -> None:
+    def mark_archived(self, job_id: str) -> None:
         """Its stream is in the object store: here it stays for those who read it now."""
         with translate_redis_errors():
             self._redis.pexpire(f"stream:{job_id}", STREAM_RETENTION_MS)
@@ -282,7 +282,7 @@ class JobStore:
         with translate_redis_errors():
             return int(self._redis.llen(stage.value))
 
-    def workers(self) -> list[Worker]:
+    def workers(self) -> list[WorkerStatus]:
         """Those that beat within a lease."""
         found = []
         with translate_redis_errors():
@@ -291,5 +291,5 @@ class JobStore:
             for worker in cast("list[str]", self._redis.zrangebyscore("workers", alive_since, "+inf")):
                 row = cast("dict[str, str]", self._redis.hgetall(f"worker:{worker}"))
                 if row:
-                    found.append(Worker(worker, row["stage"], row["state"], int(row["slots"]), int(row["free"])))
+                    found.append(WorkerStatus(worker, row["stage"], row["state"], int(row["slots"]), int(row["free"])))
         return found

@@ -5,13 +5,13 @@ from typing import Literal
 
 from jobs.model.job import Job, JobStatus
 
-Precondition = Literal["owner", "waiting", "late"]
+Precondition = Literal["owner", "unclaimed", "expired"]
 LeaseSignal = Literal["ok", "cancel", "lost", "unknown"]
-CancelReply = Literal["asked", "waiting", "finalizer", "ended", "unknown"]
+CancelReply = Literal["requested", "unclaimed", "ending", "ended", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimedJob:
     job: Job
     last_seq: int
     """Of the newest event in its stream."""
@@ -21,9 +21,9 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class AdmissionCheck:
-    known: str | None
+    existing_job_id: str | None
     """The job that the repeated body has made."""
-    room: int
+    remaining: int
     """Jobs up to the nearest limit."""
 
 
@@ -37,7 +37,7 @@ class AcceptResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
+class SealResult:
     ended: JobStatus | None
     """The job had ended already, with that; None: it is sealed, go on to the result object."""
     stopped_after_ms: int | None
@@ -48,13 +48,13 @@ class Sealed:
 class EngineLoad:
     """How a generate worker is doing; zeros for the others."""
 
-    kv_free: int = 0
+    kv_free_tokens: int = 0
     """Tokens that still fit into its KV cache."""
     tokens_per_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class WorkerStatus:
     id: str
     stage: str
     state: str

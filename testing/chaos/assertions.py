@@ -147,7 +147,7 @@ def _streamed(events: list[Any]) -> dict[str, str]:
     told = {"thinking": "", "answer": ""}
     for event in events:
         if event.type == "tokens":
-            told[event.data["stage"]] += event.data["text"]
+            told[event.data["phase"]] += event.data["text"]
     return {stage: text.strip() for stage, text in told.items()}
 
 

@@ -15,7 +15,7 @@ import psutil
 import redis
 
 from cli.local.servers import SeaweedFS, Valkey
-from jobs.table.scripts import _source, connect
+from jobs.table.scripts import connect, script_source
 from testing.proxy import Proxy, Trap, When
 from testing.servers import SECRET_KEY, Servers, free_ports, settings_of, start, stop
 from testing.service import Service, new_service
@@ -170,7 +170,7 @@ class Fleet:
     def _mark(self, call: str) -> bytes:
         if call == "put":
             return b"PUT /" + self.service.table.settings.s3_bucket.encode() + b"/results/"
-        return sha1(_source(call).encode()).hexdigest().encode()
+        return sha1(script_source(call).encode()).hexdigest().encode()
 
     # ── the end ──
 

@@ -37,7 +37,7 @@ def ended_job(service: Service, url: str) -> str:
         claimed = service.table.claim(stage)
         assert claimed is not None
         if stage is Stage.PREPARE:
-            service.table.store.prepared(job_id, claimed.job.claim, folder="a1-x", required_tokens=1)
+            service.table.store.mark_prepared(job_id, claimed.job.claim, folder="a1-x", required_tokens=1)
         else:
             service.table.finalizer.finalize(completed(claimed.job), expect="owner")
     return job_id

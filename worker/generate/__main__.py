@@ -14,7 +14,7 @@ import structlog
 from celery import bootsteps
 
 from engine import Engine, EngineLimits, EngineLoop
-from jobs.errors import NotInitialised, Unavailable
+from jobs.errors import NotInitialized, Unavailable
 from jobs.lifecycle.bootstrap import wait_until_ready
 from jobs.model.job import Stage
 from jobs.objects.store import ObjectStore
@@ -124,7 +124,7 @@ def main() -> None:
         assert Residence.inference is not None
         try:
             Residence.inference.claim_available()
-        except (Unavailable, NotInitialised) as error:
+        except (Unavailable, NotInitialized) as error:
             log.warning("wakeup.failed", stage=Stage.GENERATE, code=error.code)
 
     try:

@@ -32,7 +32,7 @@ from jobs.model.request import JobRequest
 from jobs.model.result import JobResult
 from jobs.objects.store import ObjectMissing, ObjectStore, job_folder, request_key
 from jobs.table.store import JobStore
-from jobs.table.types import Claimed, LeaseSignal
+from jobs.table.types import ClaimedJob, LeaseSignal
 from worker.generate.journal import JournalWriter
 from worker.generate.journal_flusher import JournalFlusher
 from worker.generate.result_builder import Interruption, ResultBuilder
@@ -117,7 +117,7 @@ class GenerationContext:
 class Generation:
     """Lives in a thread that mostly waits: tokens go from the engine's thread to the flusher's past it."""
 
-    def __init__(self, context: GenerationContext, claimed: Claimed, lease: Lease, job_log: Any) -> None:
+    def __init__(self, context: GenerationContext, claimed: ClaimedJob, lease: Lease, job_log: Any) -> None:
         self._context = context
         self._log = job_log
         self._claimed = claimed
@@ -129,7 +129,7 @@ class Generation:
         """Take the job to its result.
 
         Raises:
-            JobFailed, ClaimLost, JobReleased, Unavailable, NotInitialised
+            JobFailed, ClaimLost, JobReleased, Unavailable, NotInitialized
         """
         job, context = self._claimed.job, self._context
         request, prepared = self._read()
@@ -158,7 +158,7 @@ class Generation:
         try:
             request = JobRequest.from_json(object_store.get(request_key(job.id)))
             return request, PreparedInputs.from_json(
-                object_store.get(f"{job_folder(job.id)}/{job.prepared}/prepared.json")
+                object_store.get(f"{job_folder(job.id)}/{job.prepared_folder}/prepared.json")
             )
         except ObjectMissing:
             raise JobFailed("media_missing", "The job's inputs are gone from the object store.") from None

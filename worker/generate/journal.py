@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from jobs.errors import JournalGap, NotInitialised, Unavailable
+from jobs.errors import JournalGap, NotInitialized, Unavailable
 from jobs.model.events import Event, EventType, JournalToken, tokens_data
 from jobs.model.job import Job
 from jobs.table.store import JobStore
@@ -55,7 +55,7 @@ class JournalWriter:
         """Write what there is, and ask whether to go on. ``lost`` and ``unknown``: nothing was written.
 
         Raises:
-            Unavailable, NotInitialised: nothing was written; it is kept for the next flush.
+            Unavailable, NotInitialized: nothing was written; it is kept for the next flush.
         """
         with self._flushing:
             with self._adding:
@@ -74,7 +74,7 @@ class JournalWriter:
         while True:
             try:
                 signal = self.flush()
-            except (Unavailable, NotInitialised):
+            except (Unavailable, NotInitialized):
                 signal = "unknown"
             if signal in ("ok", "cancel"):
                 return True

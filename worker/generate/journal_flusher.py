@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from jobs.errors import NotInitialised, Unavailable
+from jobs.errors import NotInitialized, Unavailable
 from jobs.table.types import LeaseSignal
 from worker.generate.journal import JournalWriter
 
@@ -50,7 +50,7 @@ class JournalFlusher:
             for writer, on_signal in writers:
                 try:
                     signal = writer.flush()
-                except (Unavailable, NotInitialised):
+                except (Unavailable, NotInitialized):
                     # Not a reason to stop: the lease decides, not a lost call. The others would wait as long in vain.
                     break
                 except Exception:

@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from engine import Engine, EngineLoop
-from jobs.errors import ClaimLost, JobFailed, NotInitialised, Unavailable
+from jobs.errors import ClaimLost, JobFailed, NotInitialized, Unavailable
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.model.job import Job, JobStatus, Stage, new_claim
 from jobs.model.result import JobResult
 from jobs.objects.store import ObjectStore
 from jobs.table.store import JobStore
-from jobs.table.types import Claimed, EngineLoad
+from jobs.table.types import ClaimedJob, EngineLoad
 from jobs.wakeup.notify import notify
 from runtime.logs import job_logger
 from runtime.settings import Settings
@@ -92,7 +92,7 @@ class GenerateWorker:
         """Answer a bell: claim until nothing waits, or nothing more fits.
 
         Raises:
-            Unavailable, NotInitialised
+            Unavailable, NotInitialized
         """
         with self._lock:  # one claim at a time, so that room is counted right
             while not self._drain.is_on and len(self._held) < self._engine.slots:
@@ -120,7 +120,7 @@ class GenerateWorker:
             return max(self._engine.context_tokens, self._engine.kv_tokens)
         return max(0, self._engine.kv_tokens - sum(self._held.values()))
 
-    def _run_then_claim(self, claimed: Claimed) -> None:
+    def _run_then_claim(self, claimed: ClaimedJob) -> None:
         """Run one job, then look for the next."""
         try:
             self.run(claimed)
@@ -129,10 +129,10 @@ class GenerateWorker:
                 self._held.pop(claimed.job.claim, None)
         try:
             self.claim_available()
-        except (Unavailable, NotInitialised) as error:
+        except (Unavailable, NotInitialized) as error:
             log.warning("claim.failed", stage=Stage.GENERATE, code=error.code)
 
-    def run(self, claimed: Claimed) -> None:
+    def run(self, claimed: ClaimedJob) -> None:
         """Take one claimed job to its end, or back into the line; every error stays inside it."""
         job, job_log = claimed.job, job_logger(claimed.job)
         with self.heartbeat.lease(job) as lease:
@@ -147,7 +147,7 @@ class GenerateWorker:
             except JobReleased as reason:
                 self._settler.release(job, lease.lost, job_log, reason=str(reason), is_loss=reason.is_loss)
                 return
-            except (Unavailable, NotInitialised) as error:
+            except (Unavailable, NotInitialized) as error:
                 self._pause()
                 self._settler.release(job, lease.lost, job_log, reason=error.code)
                 return

@@ -20,7 +20,7 @@ from jobs.lifecycle.recovery import Recovery
 from jobs.model.job import new_claim
 from jobs.objects.store import ObjectStore
 from jobs.table.collector import register_table_collector
-from jobs.table.deliveries import Deliveries, DueDelivery
+from jobs.table.deliveries import DeliveryStore, DueDelivery
 from jobs.table.maintenance import MaintenanceStore
 from jobs.table.scripts import connect
 from jobs.table.stats import StatsReader
@@ -41,7 +41,7 @@ HOUSEKEEPING_S = 0.5
 TIDYING_S = 1.0
 DELIVERIES_S = 0.2
 CONCURRENT_DELIVERIES = 64
-BLOBS_PATIENCE_S = 4.0
+OBJECT_STORE_TIMEOUT_S = 4.0
 """An object store that hangs must not hold a round up for long, nor the keeper's end."""
 STOP_LIMIT_S = 4.0
 """An attempt that is under way may end; then it is given back, for another keeper."""
@@ -77,11 +77,11 @@ class Pulse:
         return time.monotonic() - self._last < HUNG_S
 
 
-async def deliver_due(deliveries: Deliveries, deliverer: Deliverer, running: set[asyncio.Task[None]]) -> None:
+async def deliver_due(deliveries: DeliveryStore, deliverer: Deliverer, running: set[asyncio.Task[None]]) -> None:
     """Take what is due, as far as there is room, and start an attempt for each."""
     while (room := CONCURRENT_DELIVERIES - len(running)) > 0:
         claim = new_claim()
-        taken = await asyncio.to_thread(deliveries.take, claim=claim, limit=room)
+        taken = await asyncio.to_thread(deliveries.claim_due, claim=claim, limit=room)
         for due in taken:
             task = asyncio.create_task(_attempt(deliverer, due, claim))
             running.add(task)
@@ -140,8 +140,8 @@ def in_thread(work: Callable[[], None], name: str) -> Action:
 
 async def keep(settings: Settings, stop: asyncio.Event) -> None:
     redis = connect(settings)
-    store, deliveries = JobStore(redis, lease_s=settings.lease_s), Deliveries(redis)
-    object_store = ObjectStore(settings, timeout_s=BLOBS_PATIENCE_S, tries=2)
+    store, deliveries = JobStore(redis, lease_s=settings.lease_s), DeliveryStore(redis)
+    object_store = ObjectStore(settings, timeout_s=OBJECT_STORE_TIMEOUT_S, tries=2)
     pulse = Pulse()
     register_table_collector(StatsReader(redis, lease_s=settings.lease_s), settings)
     start_probe_server(settings, is_live=pulse.is_beating, is_ready=lambda: pulse.rounds > 0)

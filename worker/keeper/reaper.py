@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from jobs.errors import ClaimLost, NotInitialised, StoreUnavailable, Unavailable
+from jobs.errors import ClaimLost, NotInitialized, StoreUnavailable, Unavailable
 from jobs.lifecycle.deletion import remove_job
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.model.job import MAX_LOST_LEASES, Job, JobStatus, Stage
@@ -56,7 +56,7 @@ class Reaper:
         """What jobs wait for: late leases, deadlines, bells. Call it about twice a second.
 
         Raises:
-            Unavailable, NotInitialised
+            Unavailable, NotInitialized
         """
         try:
             self._notice_trouble()
@@ -69,12 +69,12 @@ class Reaper:
             for stage in Stage:
                 notify(self._store, stage)
             self._maintenance.prune_stalled_workers()
-        except (StoreUnavailable, NotInitialised) as error:
+        except (StoreUnavailable, NotInitialized) as error:
             self._be_quiet(error.code)
             raise
 
     def run_cleanup(self) -> None:
-        """What can wait: streams of ended jobs, jobs whose retention is over. Raises Unavailable, NotInitialised."""
+        """What can wait: streams of ended jobs, jobs whose retention is over. Raises Unavailable, NotInitialized."""
         for job_id in self._maintenance.unarchived():
             _guarded(partial(self._archive.move, job_id), log.bind(job_id=job_id))
         for job_id in self._maintenance.due_removals():
@@ -109,11 +109,11 @@ class Reaper:
         # Its owner may have died behind the second step of an end: then the object is the truth.
         if status := self._finalizer.finalize_from_result(job.id):
             job_log.info("job.finalized_from_result", status=status)
-        elif job.cancel or job.sealed == JobStatus.CANCELLED:
+        elif job.cancel_requested or job.sealed == JobStatus.CANCELLED:
             self._end(job, JobStatus.CANCELLED, CANCELLED)
         elif job.sealed and job.sealed != JobStatus.COMPLETED:
             # Its end needs no output, so it is written anew instead of run anew.
-            self._end(job, JobStatus(job.sealed), (job.error or job.sealed, "The job ended; details were lost."))
+            self._end(job, JobStatus(job.sealed), (job.error_code or job.sealed, "The job ended; details were lost."))
         elif (outcome := self._maintenance.requeue(job)) == "exhausted":
             self._end(job, JobStatus.FAILED, LOST)
         elif outcome == "ok":
@@ -124,7 +124,7 @@ class Reaper:
             self._end(job, JobStatus.EXPIRED, EXPIRED)
 
     def _end(self, job: Job, status: JobStatus, error: tuple[str, str]) -> None:
-        ended = self._finalizer.finalize_orphan(job, status, *error, expect="late" if job.claim else "waiting")
+        ended = self._finalizer.finalize_orphan(job, status, *error, expect="expired" if job.claim else "unclaimed")
         job_logger(job).info("job.ended", status=ended, code=error[0])
 
 
@@ -134,7 +134,7 @@ def _guarded(act: Callable[[], None], job_log: Any) -> None:
         act()
     except ClaimLost:
         return  # its owner, or the other keeper, was faster
-    except (Unavailable, NotInitialised):
+    except (Unavailable, NotInitialized):
         raise
     except Exception:  # noqa: BLE001 - see above
         job_log.exception("job.maintenance_crashed")

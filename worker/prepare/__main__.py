@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from celery.signals import worker_process_init, worker_process_shutdown, worker_shutting_down
 
-from jobs.errors import NotInitialised, ThinkqueueError, Unavailable
+from jobs.errors import NotInitialized, ThinkqueueError, Unavailable
 from jobs.lifecycle.bootstrap import wait_until_ready
 from jobs.model.job import Stage
 from jobs.objects.store import ObjectStore
@@ -73,7 +73,7 @@ def main() -> None:
     def serve(_version: int) -> None:
         try:
             child[0].serve()
-        except (Unavailable, NotInitialised) as error:
+        except (Unavailable, NotInitialized) as error:
             log.warning("wakeup.failed", stage=Stage.PREPARE, code=error.code)
 
     status = consume(app, Stage.PREPARE, settings, pool="prefork", concurrency=max(2, os.cpu_count() or 2))

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from families import Family, answer_of
-from jobs.errors import Cancelled, ClaimLost, JobFailed, NotInitialised, Unavailable
+from jobs.errors import Cancelled, ClaimLost, JobFailed, NotInitialized, Unavailable
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.model.job import Job, JobStatus, Stage, new_claim
 from jobs.model.prepared import PreparedImage, PreparedInputs, PreparedVideo
@@ -114,7 +114,7 @@ class Preparer:
             except ClaimLost:
                 job_log.warning("job.claim_lost", stage=Stage.PREPARE)
                 return
-            except (Unavailable, NotInitialised) as error:
+            except (Unavailable, NotInitialized) as error:
                 self._settler.release(job, lease.lost, job_log, reason=error.code)
                 # Whoever takes it next, here or elsewhere, finds the same server away.
                 time.sleep(RETRY_S)
@@ -148,7 +148,7 @@ class Preparer:
             media = list_media(request.messages, files)
 
             def tell(done: int) -> None:
-                self._store.progress(job.id, job.claim, done=done, total=len(media))
+                self._store.report_progress(job.id, job.claim, done=done, total=len(media))
 
             self._sources.fetch(media, deadline)
             converted = MediaConverter(request, self._settings, deadline, tell).convert(media)
@@ -156,7 +156,7 @@ class Preparer:
         need = required_tokens(request, inputs, self._settings.family)
         inputs = replace(inputs, required_tokens=need)
         self._object_store.put(f"{job_folder(job.id)}/{folder}/prepared.json", inputs.to_json(), "application/json")
-        self._store.prepared(job.id, job.claim, folder=folder, required_tokens=need)
+        self._store.mark_prepared(job.id, job.claim, folder=folder, required_tokens=need)
         return need
 
     def _stored(self, folder: str, request: JobRequest, converted: Sequence[ConvertedMedia]) -> PreparedInputs:

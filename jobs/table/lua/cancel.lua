@@ -10,7 +10,7 @@ local id = ARGV[1]
 local job = redis.call('HMGET', 'job:' .. id, 'status', 'claim', 'sealed')
 if not job[1] then return {'unknown'} end
 if TERMINAL[job[1]] then return {'ended'} end
-if (job[2] or '') == '' then return {'waiting'} end
+if (job[2] or '') == '' then return {'unclaimed'} end
 redis.call('HSET', 'job:' .. id, 'cancel', '1')
 redis.call('HSETNX', 'job:' .. id, 'cancel_at', whole(now))
-return {(job[3] or '') ~= '' and 'ending' or 'asked'}
+return {(job[3] or '') ~= '' and 'ending' or 'requested'}

@@ -11,10 +11,10 @@
 -- Replies: ok, lost_leases | exhausted (too many lost_leases: nothing written, the keeper ends it)
 --          | held (somebody has it again, or it was cancelled since it was seen: nobody would claim it)
 local id, claim = ARGV[1], ARGV[2]
-if refusal(id, claim) or get(id, 'cancel') == '1' then return {'held'} end
+if refusal(id, claim) or get(id, 'cancel') == '1' then return {'skipped'} end
 local stage = get(id, 'stage')
 local lease = tonumber(redis.call('ZSCORE', 'leases:' .. stage, id))
-if not lease or lease > now then return {'held'} end
+if not lease or lease > now then return {'skipped'} end
 
 local suspect = redis.call('GET', 'suspect:' .. get(id, 'worker'))
 local lost_leases = tonumber(get(id, 'lost_leases')) or 0

@@ -18,9 +18,9 @@ if sealed ~= '' and claim == sealer then
   return {'ok', get(id, 'stopped')}
 elseif expect == 'owner' then
   if claim ~= sealer or sealed ~= '' then return {'lost'} end
-elseif expect == 'waiting' then
+elseif expect == 'unclaimed' then
   if claim ~= '' then return {'lost'} end
-elseif expect == 'late' then
+elseif expect == 'expired' then
   local lease = tonumber(redis.call('ZSCORE', 'leases:' .. stage, id))
   if not lease or lease > now then return {'lost'} end
 end

@@ -21,7 +21,7 @@ local function stage_stats(stage)
   local pace = redis.call('HMGET', 'pace:' .. stage, 'count', 'sum', 'slots')
   return {
     priorities = priorities,
-    held = redis.call('ZCARD', 'leases:' .. stage),
+    in_progress = redis.call('ZCARD', 'leases:' .. stage),
     arrivals_per_s = (tonumber(arrivals[1]) or 0) * still_counts(arrivals[2]) * 1000 / FORGET_MS,
     job_ms = (tonumber(pace[1]) or 0) > 0 and tonumber(pace[2]) / tonumber(pace[1]) or 0,
     slots = tonumber(pace[3]) or 0,

@@ -2,7 +2,7 @@
 
 from fastapi.testclient import TestClient
 
-from jobs.table.types import Worker
+from jobs.table.types import WorkerStatus
 from testing.api import HELLO, client_of
 from testing.table import Table
 
@@ -13,7 +13,7 @@ def test_it_wants_workers_for_what_waits_and_nobody_for_nothing(client: TestClie
     reply = client.get("/v1/autoscale").json()
     assert (reply["generate"]["wanted"], reply["prepare"]["wanted"]) == (1, 1), "what is prepared will need a gpu next"
     assert reply["generate"]["backlog_seconds"] == -1
-    table.store.heartbeat(Worker("w1", "generate", "starting", 8, 8), {})
+    table.store.heartbeat(WorkerStatus("w1", "generate", "starting", 8, 8), {})
     reply = client.get("/v1/autoscale").json()["generate"]
     assert (reply["wanted"], reply["workers"]) == (1, {"starting": 1})
 

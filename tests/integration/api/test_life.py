@@ -99,7 +99,7 @@ def test_only_an_ended_job_is_removed_and_then_nothing_of_it_is_left(client: Tes
     redis = connect(table.settings)
     assert [key for key in redis.scan_iter("*") if job_id in key] == []
     assert client.get("/v1/jobs").json()["data"] == []
-    assert table.deliveries.take(claim="k", limit=10) == []
+    assert table.deliveries.claim_due(claim="k", limit=10) == []
 
 
 def test_a_retry_is_a_job_of_its_own_with_media_of_its_own(client: TestClient, table: Table) -> None:

@@ -37,7 +37,7 @@ def start_running(table: Table, job_id: str) -> Job:
     prepare = table.claim(Stage.PREPARE)
     assert prepare is not None
     assert prepare.job.id == job_id
-    table.store.prepared(job_id, prepare.job.claim, folder="a1", required_tokens=10)
+    table.store.mark_prepared(job_id, prepare.job.claim, folder="a1", required_tokens=10)
     gpu = table.claim(Stage.GENERATE)
     assert gpu is not None
     table.store.append(job_id, gpu.job.claim, [Event(1, "started", {"attempt": 1, "revision": "r"})], tokens=0)
@@ -67,9 +67,9 @@ def test_a_job_is_followed_from_its_place_in_line_to_its_end(api: Service, table
 
         claimed = table.claim(Stage.PREPARE)
         assert claimed is not None
-        table.store.progress(second, claimed.job.claim, done=1, total=3)
+        table.store.report_progress(second, claimed.job.claim, done=1, total=3)
         assert next(events).data["media"] == {"ready": 1, "all": 3}
-        table.store.prepared(second, claimed.job.claim, folder="a1", required_tokens=10)
+        table.store.mark_prepared(second, claimed.job.claim, folder="a1", required_tokens=10)
         queued = next(events).data
         assert (queued["status"], queued["position"], queued["media"]) == ("queued", 0, None)
 

@@ -17,7 +17,7 @@ def deliver(table: Table) -> None:
     async def attempt() -> None:
         async with EgressClient(table.settings.egress_allow) as egress:
             webhooks = Deliverer(table.store, table.deliveries, table.object_store, table.settings, egress)
-            for due in table.deliveries.take(claim="k", limit=10):
+            for due in table.deliveries.claim_due(claim="k", limit=10):
                 await webhooks.deliver(due, claim="k")
 
     asyncio.run(attempt())

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from jobs.table.scripts import connect
-from jobs.table.types import Worker
+from jobs.table.types import WorkerStatus
 from testing.servers import Servers, free_ports
 from testing.table import Table
 
@@ -49,7 +49,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_sound_set_up_is_called_sound(doctor: Doctor, table: Table) -> None:
     for stage in ("prepare", "generate", "keeper"):
-        table.store.heartbeat(Worker(f"w-{stage}", stage, "ready", 1, 1), {})
+        table.store.heartbeat(WorkerStatus(f"w-{stage}", stage, "ready", 1, 1), {})
     said = doctor(code=0)
     assert "nothing is wrong" in said
     assert "results are final there" in said
@@ -75,7 +75,7 @@ def test_a_redis_that_throws_away(doctor: Doctor, table: Table) -> None:
         client.config_set("maxmemory-policy", "noeviction")
 
 
-def test_an_installation_that_was_never_initialised(doctor: Doctor, table: Table) -> None:
+def test_an_installation_that_was_never_initialized(doctor: Doctor, table: Table) -> None:
     connect(table.settings).delete("epoch")
     assert "thinkqueue init" in doctor(code=1)
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from jobs.model.job import Stage
-from jobs.table.types import Worker
+from jobs.table.types import WorkerStatus
 from testing.api import HELLO
 from testing.servers import Servers
 from testing.table import Table, completed
@@ -33,7 +33,7 @@ def operator(table: Table, servers: Servers, tmp_path: Path) -> Terminal:
 
 def test_status_shows_lines_and_workers(operator: Terminal, table: Table) -> None:
     table.queued("job_a", priority="high")
-    table.store.heartbeat(Worker("w1", "generate", "starting", 8, 8), {})
+    table.store.heartbeat(WorkerStatus("w1", "generate", "starting", 8, 8), {})
     line, workers = (row.split() for row in operator("status", "--once").splitlines() if row.startswith("generate"))
     assert line[:5] == ["generate", "1", "1", "0", "0"]
     assert workers == ["generate", "0", "1", "0", "0/0", "1", "backlog"]
@@ -51,7 +51,7 @@ def test_drain_shuts_the_door_and_waits_for_what_is_in(operator: Terminal, table
     claimed = table.claim(Stage.PREPARE)
     assert claimed is not None
     table.finalizer.finalize(completed(claimed.job), expect="owner")
-    table.store.archived(kept)
+    table.store.mark_archived(kept)
     assert "it can be stopped" in operator("drain")
     assert "shut" in operator("status", "--once")
     operator("drain", "--open")

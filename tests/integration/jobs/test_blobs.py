@@ -5,8 +5,8 @@ import threading
 import httpx
 import pytest
 
-from jobs.errors import NotInitialised, ObjectStoreUnavailable, RecoveryNeeded
-from jobs.lifecycle.bootstrap import initialise
+from jobs.errors import NotInitialized, ObjectStoreUnavailable, RecoveryNeeded
+from jobs.lifecycle.bootstrap import initialize
 from jobs.objects.store import ObjectMissing, ObjectStore, request_key
 from jobs.table.integrity import Integrity
 from jobs.table.scripts import connect
@@ -64,17 +64,17 @@ def test_a_store_that_is_down_is_an_outage_soon(settings: Settings) -> None:
 
 def test_a_first_start_sets_the_epoch_and_a_second_keeps_it(settings: Settings) -> None:
     settings = settings.model_copy(update={"s3_bucket": "first-start"})
-    epoch = initialise(settings)
-    assert initialise(settings) == epoch
+    epoch = initialize(settings)
+    assert initialize(settings) == epoch
 
 
 def test_an_emptied_redis_beside_a_full_bucket_is_refused(settings: Settings) -> None:
     settings = settings.model_copy(update={"s3_bucket": "wiped"})
     empty_bucket(settings)
-    initialise(settings)
+    initialize(settings)
     ObjectStore(settings).put(request_key("job_a"), b"{}")
     connect(settings).flushall()
     with pytest.raises(RecoveryNeeded):
-        initialise(settings)
-    with pytest.raises(NotInitialised):
+        initialize(settings)
+    with pytest.raises(NotInitialized):
         Integrity(connect(settings)).require_epoch()

@@ -33,14 +33,14 @@ def test_ending_twice_gives_one_event_and_one_delivery(table: Table) -> None:
     for _ in range(2):
         assert table.finalizer.finalize(completed(job), expect="owner") == JobStatus.COMPLETED
     assert [event.type for event in table.store.events("job_a")] == ["ended"]
-    due = table.deliveries.take(claim="k", limit=10)
+    due = table.deliveries.claim_due(claim="k", limit=10)
     assert [(row.id, row.event) for row in due] == [("evt_job_a_completed", "job.completed")]
 
 
 def test_no_delivery_for_an_event_that_was_not_asked_for(table: Table) -> None:
     job = table.running("job_a", events=("failed",))
     table.finalizer.finalize(completed(job), expect="owner")
-    assert table.deliveries.take(claim="k", limit=10) == []
+    assert table.deliveries.claim_due(claim="k", limit=10) == []
 
 
 def test_after_the_seal_neither_a_claim_nor_a_hand_back_succeeds(table: Table) -> None:
@@ -50,7 +50,7 @@ def test_after_the_seal_neither_a_claim_nor_a_hand_back_succeeds(table: Table) -
         table.store.release("job_a", job.claim)
     assert table.claim(Stage.GENERATE) is None
     with pytest.raises(ClaimLost):
-        table.finalizer.finalize(failed("job_a", new_claim()), expect="waiting")
+        table.finalizer.finalize(failed("job_a", new_claim()), expect="unclaimed")
 
 
 def test_whoever_finds_a_result_finishes_as_it_says(table: Table) -> None:
@@ -76,7 +76,7 @@ def test_a_frozen_worker_that_thaws_behind_its_put_changes_nothing(table: Table)
     assert table.finalizer.finalize_from_result("job_a") == JobStatus.COMPLETED
     assert result_of(table, "job_a").output["answer"] == "from the other"
     assert [event.type for event in table.store.events("job_a")] == ["ended"]
-    assert len(table.deliveries.take(claim="k", limit=10)) == 1
+    assert len(table.deliveries.claim_due(claim="k", limit=10)) == 1
 
 
 def test_a_put_that_comes_behind_its_seal_is_refused_by_the_store_itself(table: Table, servers: Servers) -> None:
@@ -133,7 +133,7 @@ def test_a_cancel_between_two_looks_of_the_keeper_is_not_lost(table: Table) -> N
     job = table.running("job_a")
     table.expire_lease("job_a")
     table.finalizer.cancel(job)
-    assert table.maintenance.requeue(job) == "held", "in the line nobody would claim it, and nobody end it"
+    assert table.maintenance.requeue(job) == "skipped", "in the line nobody would claim it, and nobody end it"
     keeper(table).run_maintenance()
     assert table.status("job_a") == JobStatus.CANCELLED
 
@@ -166,7 +166,7 @@ def test_racing_enders_write_one_result(table: Table) -> None:
                 return
 
         threads = [threading.Thread(target=end, args=(completed(job), "owner"))]
-        threads += [threading.Thread(target=end, args=(failed(job.id, new_claim()), "late")) for _ in range(2)]
+        threads += [threading.Thread(target=end, args=(failed(job.id, new_claim()), "expired")) for _ in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -174,7 +174,7 @@ def test_racing_enders_write_one_result(table: Table) -> None:
         assert len(set(outcomes)) == 1
         assert outcomes[0] == table.status(job.id) == result_of(table, job.id).status
         assert [event.type for event in table.store.events(job.id)] == ["ended"]
-    assert len(table.deliveries.take(claim="k", limit=100)) == 12
+    assert len(table.deliveries.claim_due(claim="k", limit=100)) == 12
 
 
 def keeper(table: Table) -> Reaper:
@@ -198,7 +198,7 @@ def test_the_keeper_adopts_the_result_of_a_worker_that_died_before_finish(table:
     table.expire_lease("job_a")
     keeper(table).run_maintenance()
     assert table.status("job_a") == JobStatus.COMPLETED
-    assert len(table.deliveries.take(claim="k", limit=10)) == 1
+    assert len(table.deliveries.claim_due(claim="k", limit=10)) == 1
 
 
 def test_the_keeper_runs_a_job_again_whose_worker_died_before_the_put(table: Table) -> None:
@@ -217,7 +217,7 @@ def test_the_keeper_completes_a_failure_whose_writer_died(table: Table) -> None:
     keeper(table).run_maintenance()
     assert table.status("job_a") == JobStatus.FAILED
     assert result_of(table, "job_a").error_code == "image_unreadable"
-    assert len(table.deliveries.take(claim="k", limit=10)) == 1
+    assert len(table.deliveries.claim_due(claim="k", limit=10)) == 1
 
 
 def test_the_keeper_ends_a_job_that_kills_its_workers(table: Table) -> None:
@@ -234,7 +234,7 @@ def test_the_keeper_ends_what_nobody_started_in_time(table: Table) -> None:
     table.store.accept("job_a", tenant="default", priority="default", expires_ms=-1, events=["expired"])
     keeper(table).run_maintenance()
     assert table.status("job_a") == JobStatus.EXPIRED
-    assert [row.event for row in table.deliveries.take(claim="k", limit=10)] == ["job.expired"]
+    assert [row.event for row in table.deliveries.claim_due(claim="k", limit=10)] == ["job.expired"]
 
 
 def test_two_keepers_do_not_get_in_each_others_way(table: Table) -> None:
@@ -275,10 +275,10 @@ def test_a_clock_that_was_set_back_holds_nothing_up(table: Table) -> None:
         client.zincrby(key, hour_ms, row)
     now_ms = int(table.store.integrity.server_clock()[1] * 1000)
     client.set("clock", now_ms + hour_ms)
-    assert table.maintenance.unarchived() == table.deliveries.take(claim="k", limit=10) == []
+    assert table.maintenance.unarchived() == table.deliveries.claim_due(claim="k", limit=10) == []
     keeper(table).run_maintenance()
     assert table.maintenance.unarchived() == ["job_ended"]
-    assert [row.job_id for row in table.deliveries.take(claim="k", limit=10)] == ["job_ended"]
+    assert [row.job_id for row in table.deliveries.claim_due(claim="k", limit=10)] == ["job_ended"]
     lease_ends = client.zscore("leases:generate", "job_lost")
     assert lease_ends is not None
     assert now_ms < lease_ends < now_ms + hour_ms / 2

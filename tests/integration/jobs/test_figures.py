@@ -3,10 +3,10 @@
 import pytest
 
 from jobs.model.job import Stage
-from jobs.table.deliveries import Attempt
+from jobs.table.deliveries import DeliveryAttempt
 from jobs.table.scripts import connect
 from jobs.table.stats import StatsReader
-from jobs.table.types import Worker
+from jobs.table.types import WorkerStatus
 from testing.table import Table, completed
 
 
@@ -18,7 +18,7 @@ def reader(table: Table) -> StatsReader:
 def test_an_empty_table_has_figures(reader: StatsReader) -> None:
     stats = reader.read()
     gpu = stats.stages[Stage.GENERATE]
-    assert (gpu.waiting, gpu.held, gpu.job_s, gpu.slots, gpu.workers) == (0, 0, 0, 0, ())
+    assert (gpu.waiting, gpu.in_progress, gpu.job_s, gpu.slots, gpu.workers) == (0, 0, 0, 0, ())
     assert (stats.deliveries_open, stats.oldest_delivery_s, stats.totals) == (0, 0, {})
     assert stats.memory_used > 0
 
@@ -34,7 +34,7 @@ def test_jobs_are_counted_where_they_are(table: Table, reader: StatsReader) -> N
         "default": 1,
         "low": 0,
     }
-    assert prepare.held == 1
+    assert prepare.in_progress == 1
     assert prepare.arrivals_per_s == pytest.approx(2 / 300, rel=0.05)
     assert stats.must_start[3600] == 2
     assert stats.must_start[900] == 0
@@ -59,9 +59,9 @@ def test_ends_deliveries_and_pace_are_counted_once(table: Table, reader: StatsRe
     assert stats.totals["completed:"] == 1
     assert stats.stages[Stage.GENERATE].job_s < 5
     assert (stats.deliveries_open, stats.deliveries_due) == (1, 1)
-    due = table.deliveries.take(claim="c", limit=1)[0]
+    due = table.deliveries.claim_due(claim="c", limit=1)[0]
     assert reader.read().deliveries_due == 0
-    attempt = Attempt(at="", status=200, error=None, latency_ms=1, reply="")
+    attempt = DeliveryAttempt(at="", status=200, error=None, latency_ms=1, reply="")
     table.deliveries.settle(due.id, claim="c", state="delivered", attempt=attempt, wait_ms=0, retention_ms=1000)
     assert reader.read().deliveries_open == 0
 
@@ -74,12 +74,12 @@ def test_a_lost_worker_is_counted(table: Table, reader: StatsReader) -> None:
 
 
 def test_workers_are_shown_with_what_they_tell(table: Table, reader: StatsReader) -> None:
-    table.store.heartbeat(Worker("w1", "generate", "starting", 8, 8), {})
-    table.store.heartbeat(Worker("k1", "keeper", "ready", 0, 0), {})
+    table.store.heartbeat(WorkerStatus("w1", "generate", "starting", 8, 8), {})
+    table.store.heartbeat(WorkerStatus("k1", "keeper", "ready", 0, 0), {})
     stats = reader.read()
     gpu = stats.stages[Stage.GENERATE]
     assert [(worker.id, worker.state, worker.slots) for worker in gpu.workers] == [("w1", "starting", 8)]
     assert (gpu.slots, stats.keepers) == (0, 1)
-    table.store.heartbeat(Worker("w1", "generate", "ready", 8, 8), {})
-    table.store.heartbeat(Worker("w1", "generate", "gone", 8, 8), {})
+    table.store.heartbeat(WorkerStatus("w1", "generate", "ready", 8, 8), {})
+    table.store.heartbeat(WorkerStatus("w1", "generate", "gone", 8, 8), {})
     assert reader.read().stages[Stage.GENERATE].slots == 8, "remembered, for a start from zero"

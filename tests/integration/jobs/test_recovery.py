@@ -37,7 +37,7 @@ def prepare(table: Table, job_id: str) -> None:
     folder = f"a1-{claimed.job.claim}"
     inputs = PreparedInputs([{"role": "user", "content": []}], (), (), required_tokens=77)
     table.object_store.put(f"{job_folder(job_id)}/{folder}/prepared.json", inputs.to_json())
-    table.store.prepared(job_id, claimed.job.claim, folder=folder, required_tokens=77)
+    table.store.mark_prepared(job_id, claimed.job.claim, folder=folder, required_tokens=77)
 
 
 def run(table: Table, job_id: str) -> Job:
@@ -51,7 +51,7 @@ def deliver(table: Table) -> None:
     async def attempt() -> None:
         async with EgressClient(table.settings.egress_allow) as egress:
             deliverer = Deliverer(table.store, table.deliveries, table.object_store, table.settings, egress)
-            for due in table.deliveries.take(claim="k", limit=10):
+            for due in table.deliveries.claim_due(claim="k", limit=10):
                 await deliverer.deliver(due, claim="k")
 
     asyncio.run(attempt())

@@ -8,7 +8,7 @@ from jobs.errors import ClaimLost, JournalGap, Overloaded, RecoveryNeeded
 from jobs.model.events import Event, JournalToken, tokens_data
 from jobs.model.job import MAX_LOST_LEASES, RECORD_VERSION, JobStatus, Stage, new_claim
 from jobs.table.scripts import connect
-from jobs.table.types import Worker
+from jobs.table.types import WorkerStatus
 from testing.table import Table, completed
 
 
@@ -22,7 +22,7 @@ def test_a_job_goes_from_preparing_to_completed(table: Table) -> None:
     claimed = table.claim(Stage.PREPARE)
     assert claimed is not None
     assert table.status("job_a") == JobStatus.PREPARING
-    table.store.prepared("job_a", claimed.job.claim, folder="a1-x", required_tokens=10)
+    table.store.mark_prepared("job_a", claimed.job.claim, folder="a1-x", required_tokens=10)
     assert table.status("job_a") == JobStatus.QUEUED
     running = table.claim(Stage.GENERATE)
     assert running is not None
@@ -154,12 +154,12 @@ def test_every_write_of_a_stale_claim_is_refused(table: Table) -> None:
     with pytest.raises(ClaimLost):
         table.store.release("job_a", job.claim)
     with pytest.raises(ClaimLost):
-        table.store.prepared("job_a", job.claim, folder="a9-z", required_tokens=1)
+        table.store.mark_prepared("job_a", job.claim, folder="a9-z", required_tokens=1)
     with pytest.raises(ClaimLost):
         table.finalizer.finalize(completed(job), expect="owner")
     assert table.store.events("job_a") == []
     assert table.object_store.is_empty("results/job_a.json")
-    beat = table.store.heartbeat(Worker("w", "generate", "ready", 1, 0), {"job_a": job.claim})
+    beat = table.store.heartbeat(WorkerStatus("w", "generate", "ready", 1, 0), {"job_a": job.claim})
     assert beat == {"job_a": "lost"}
 
 
@@ -167,9 +167,9 @@ def test_an_owner_may_renew_a_lease_that_ran_out_but_was_not_taken(table: Table)
     job = table.running("job_a")
     table.expire_lease("job_a")
     assert [late.id for late in table.maintenance.expired_leases(Stage.GENERATE)] == ["job_a"]
-    assert table.store.heartbeat(Worker("w", "generate", "ready", 1, 0), {"job_a": job.claim}) == {"job_a": "ok"}
+    assert table.store.heartbeat(WorkerStatus("w", "generate", "ready", 1, 0), {"job_a": job.claim}) == {"job_a": "ok"}
     assert table.maintenance.expired_leases(Stage.GENERATE) == []
-    assert table.maintenance.requeue(job) == "held"
+    assert table.maintenance.requeue(job) == "skipped"
 
 
 def test_events_that_are_there_already_are_not_doubled(table: Table) -> None:
@@ -243,7 +243,9 @@ def test_a_job_the_store_forgot_is_unknown_and_not_lost(table: Table) -> None:
     job = table.running("job_a")
     connect(table.settings).delete("job:job_a")
     assert table.store.append("job_a", job.claim, [], tokens=0) == "unknown"
-    assert table.store.heartbeat(Worker("w", "generate", "ready", 1, 0), {"job_a": job.claim}) == {"job_a": "unknown"}
+    assert table.store.heartbeat(WorkerStatus("w", "generate", "ready", 1, 0), {"job_a": job.claim}) == {
+        "job_a": "unknown"
+    }
 
 
 def test_the_last_allowed_loss_is_left_to_the_keeper_to_end(table: Table) -> None:
@@ -268,25 +270,25 @@ def test_a_bell_is_wanted_for_waiting_jobs_only_and_not_one_for_each(table: Tabl
     redis = connect(table.settings)
     redis.lpush("prepare", "a bell")
     assert not table.store.needs_wakeup(Stage.PREPARE)
-    table.store.heartbeat(Worker("w1", "prepare", "ready", 8, 8), {})
+    table.store.heartbeat(WorkerStatus("w1", "prepare", "ready", 8, 8), {})
     assert table.store.needs_wakeup(Stage.PREPARE)
     redis.lpush("prepare", "another bell")
     assert not table.store.needs_wakeup(Stage.PREPARE), "two jobs wait: a third bell would find nothing"
 
 
 def test_a_worker_that_leaves_is_off_the_list_at_once(table: Table) -> None:
-    table.store.heartbeat(Worker("w", "generate", "ready", 4, 4), {})
+    table.store.heartbeat(WorkerStatus("w", "generate", "ready", 4, 4), {})
     assert [worker.id for worker in table.store.workers()] == ["w"]
-    table.store.heartbeat(Worker("w", "generate", "gone", 4, 4), {})
+    table.store.heartbeat(WorkerStatus("w", "generate", "gone", 4, 4), {})
     assert table.store.workers() == []
 
 
 def test_intake_is_refused_when_too_many_jobs_wait(table: Table) -> None:
     table.accept("job_a")
-    table.store.check("job_new", max_waiting=2, tenant="default")
+    table.store.check_admission("job_new", max_waiting=2, tenant="default")
     table.accept("job_b")
     with pytest.raises(Overloaded, match="2 jobs wait"):
-        table.store.check("job_new", max_waiting=2, tenant="default")
+        table.store.check_admission("job_new", max_waiting=2, tenant="default")
 
 
 def test_intake_is_refused_at_four_fifths_of_the_memory_while_jobs_can_end(table: Table) -> None:
@@ -296,7 +298,7 @@ def test_intake_is_refused_at_four_fifths_of_the_memory_while_jobs_can_end(table
     try:
         redis.config_set("maxmemory", int(redis.info("memory")["used_memory"]) // 2)
         with pytest.raises(Overloaded, match="bytes"):
-            table.store.check("job_new", max_waiting=1000, tenant="default")
+            table.store.check_admission("job_new", max_waiting=1000, tenant="default")
         with pytest.raises(Overloaded):
             table.accept("job_b")
         assert table.store.append("job_a", job.claim, [sampled(1, 5)], tokens=1) == "ok"

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from jobs.model.job import Stage
-from jobs.scaling import Plan, decide
+from jobs.scaling import ScalingTargets, decide_scaling
 from jobs.table.stats import HORIZONS_S, QueueStats, ServiceStats, StageStats, WorkerStats
 
-PLAN = Plan(wait_s=60, startup_s=180, idle_s=300)
+PLAN = ScalingTargets(wait_s=60, startup_s=180, idle_s=300)
 
 
 def workers(*states: str, busy: int = 0, slots: int = 8) -> tuple[WorkerStats, ...]:
@@ -21,7 +21,7 @@ def workers(*states: str, busy: int = 0, slots: int = 8) -> tuple[WorkerStats, .
 def stats(
     waiting: int = 0,
     *,
-    held: int = 0,
+    in_progress: int = 0,
     arrivals: float = 0.0,
     present: tuple[WorkerStats, ...] = (),
     preparing: int = 0,
@@ -30,13 +30,13 @@ def stats(
 ) -> ServiceStats:
     """A worker with 8 slots does 0.4 jobs of 20 s a second."""
     nothing = StageStats({"default": QueueStats(preparing, 0)}, 0, 0, 1, 1, ())
-    gpu = StageStats({"default": QueueStats(waiting, 0)}, held, arrivals, job_s, 8, present)
+    gpu = StageStats({"default": QueueStats(waiting, 0)}, in_progress, arrivals, job_s, 8, present)
     horizons = dict.fromkeys(HORIZONS_S, 0) | (must_start or {})
     return ServiceStats({Stage.PREPARE: nothing, Stage.GENERATE: gpu}, 1, horizons, 0, 0, 0, 0, 0, 0, {})
 
 
 def wanted(**case: object) -> tuple[int, str]:
-    decision = decide(Stage.GENERATE, stats(**case), PLAN)  # type: ignore[arg-type]
+    decision = decide_scaling(Stage.GENERATE, stats(**case), PLAN)  # type: ignore[arg-type]
     return decision.wanted, decision.reason
 
 
@@ -55,29 +55,29 @@ def test_before_the_first_job_the_pace_is_a_guess() -> None:
 
 
 def test_workers_with_jobs_are_never_given_up() -> None:
-    assert wanted(held=3, present=workers(*["ready"] * 5, busy=3)) == (3, "busy")
+    assert wanted(in_progress=3, present=workers(*["ready"] * 5, busy=3)) == (3, "busy")
 
 
 def test_a_backlog_that_is_done_before_help_could_come_wants_no_help() -> None:
     # 60 jobs at 0.4 a second: 150 s, and help needs 180 s.
-    one = decide(Stage.GENERATE, stats(60, held=8, present=workers("ready", busy=1)), PLAN)
+    one = decide_scaling(Stage.GENERATE, stats(60, in_progress=8, present=workers("ready", busy=1)), PLAN)
     assert (one.wanted, one.backlog_s) == (1, pytest.approx(150))
 
 
 def test_what_would_still_wait_then_wants_as_many_as_do_it_in_time() -> None:
     # 400 jobs, of which one worker does 72 in 180 s; 328 left at 24 a minute and worker: 14 more.
-    assert wanted(waiting=400, held=8, present=workers("ready", busy=1)) == (15, "backlog")
+    assert wanted(waiting=400, in_progress=8, present=workers("ready", busy=1)) == (15, "backlog")
 
 
 def test_starting_workers_count() -> None:
     with_starting = workers("ready", *["starting"] * 14, busy=1)
-    assert wanted(waiting=400, held=8, present=with_starting)[0] <= 17
-    assert wanted(waiting=400, held=8, present=workers("ready", *["draining"] * 14, busy=1)) == (15, "backlog")
+    assert wanted(waiting=400, in_progress=8, present=with_starting)[0] <= 17
+    assert wanted(waiting=400, in_progress=8, present=workers("ready", *["draining"] * 14, busy=1)) == (15, "backlog")
 
 
 def test_what_arrives_is_kept_up_with() -> None:
     # 2 a second at 0.4 each, at 85 % load.
-    assert wanted(waiting=3, held=40, arrivals=2.0, present=workers(*["ready"] * 6, busy=5)) == (6, "arrivals")
+    assert wanted(waiting=3, in_progress=40, arrivals=2.0, present=workers(*["ready"] * 6, busy=5)) == (6, "arrivals")
 
 
 def test_a_worker_stays_warm_while_the_next_job_is_expected_soon() -> None:
@@ -86,10 +86,10 @@ def test_a_worker_stays_warm_while_the_next_job_is_expected_soon() -> None:
 
 
 def test_deadlines_ask_for_more_than_the_backlog() -> None:
-    case = stats(100, held=8, present=workers("ready", busy=1), must_start={300: 100, 900: 100, 3600: 100})
+    case = stats(100, in_progress=8, present=workers("ready", busy=1), must_start={300: 100, 900: 100, 3600: 100})
     patient = replace(PLAN, wait_s=3600)
-    relaxed = decide(Stage.GENERATE, replace(case, must_start=dict.fromkeys(HORIZONS_S, 0)), patient)
-    pressed = decide(Stage.GENERATE, case, patient)
+    relaxed = decide_scaling(Stage.GENERATE, replace(case, must_start=dict.fromkeys(HORIZONS_S, 0)), patient)
+    pressed = decide_scaling(Stage.GENERATE, case, patient)
     assert pressed.reason == "deadlines"
     assert pressed.wanted > relaxed.wanted
 
@@ -99,7 +99,7 @@ def test_no_figure_breaks_it() -> None:
         for arrivals in (0.0, 1e-9, 500.0):
             for job_s in (0.0, 0.001, 10_000.0):
                 for present in ((), workers("starting"), workers("ready", slots=0), workers(*["ready"] * 50, busy=50)):
-                    decision = decide(
+                    decision = decide_scaling(
                         Stage.GENERATE, stats(waiting, arrivals=arrivals, job_s=job_s, present=present), PLAN
                     )
                     assert decision.wanted >= sum(worker.is_busy for worker in present)

@@ -3,16 +3,16 @@ import time
 
 import pytest
 
-from runtime.circuit_breaker import PAUSE_S, Breaker
+from runtime.circuit_breaker import PAUSE_S, CircuitBreaker
 
 
-def fail(breaker: Breaker) -> None:
+def fail(breaker: CircuitBreaker) -> None:
     with breaker.call():
         raise TimeoutError("gone")
 
 
 def test_callers_behind_a_failure_are_refused_at_once_until_one_gets_through() -> None:
-    breaker = Breaker((TimeoutError,), ConnectionError)
+    breaker = CircuitBreaker((TimeoutError,), ConnectionError)
     with pytest.raises(TimeoutError):
         fail(breaker)
     with pytest.raises(ConnectionError, match="a moment ago"):
@@ -25,14 +25,14 @@ def test_callers_behind_a_failure_are_refused_at_once_until_one_gets_through() -
 
 
 def test_other_errors_mean_that_the_server_answers() -> None:
-    breaker = Breaker((TimeoutError,), ConnectionError)
+    breaker = CircuitBreaker((TimeoutError,), ConnectionError)
     for _ in range(2):
         with pytest.raises(ValueError, match="wrong"), breaker.call():
             raise ValueError("wrong")
 
 
 def test_calls_at_the_same_time_are_all_made_while_the_server_answers() -> None:
-    breaker, barrier = Breaker((TimeoutError,), ConnectionError), threading.Barrier(4, timeout=5)
+    breaker, barrier = CircuitBreaker((TimeoutError,), ConnectionError), threading.Barrier(4, timeout=5)
 
     def call() -> None:
         with breaker.call():

@@ -42,4 +42,4 @@ def test_a_result_is_read_as_it_was_written() -> None:
         media=(StoredMedia("input", "0.png", "jobs/job_a/0.png"),),
     )
     assert JobResult.from_json(result.to_json()) == result
-    assert Usage.of_result(result.usage).input_tokens == result.usage["input_tokens"]
+    assert Usage.from_result(result.usage).input_tokens == result.usage["input_tokens"]

@@ -11,7 +11,7 @@ def started(seq: int, revision: str, **more: object) -> Event:
 
 def test_an_event_survives_its_way_through_a_stream() -> None:
     event = tokens(7, (5, False), (6, True))
-    seq, kind, data = event.packed()
+    seq, kind, data = event.to_fields()
     assert Event.from_entry(f"{seq}-0", {"type": kind, "data": data}) == event
 
 

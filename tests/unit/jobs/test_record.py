@@ -25,4 +25,4 @@ def test_a_record_reads_what_redis_holds_and_treats_the_rest_as_not_yet() -> Non
     }
     job = Job.from_hash("job_a", fields)
     assert (job.status, job.attempt, job.created_ms) == (JobStatus.RUNNING, 2, 17)
-    assert (job.claim, job.lost_leases, job.cancel, job.ended_ms) == ("", 0, False, 0)
+    assert (job.claim, job.lost_leases, job.cancel_requested, job.ended_ms) == ("", 0, False, 0)

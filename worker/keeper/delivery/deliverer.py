@@ -17,7 +17,7 @@ from jobs.lifecycle.finalize import DAY_MS
 from jobs.model.request import JobRequest
 from jobs.model.result import JobResult
 from jobs.objects.store import ObjectMissing, ObjectStore, request_key, result_key
-from jobs.table.deliveries import COPY_EVENT, Attempt, Deliveries, DueDelivery, test_event_key, tombstone_key
+from jobs.table.deliveries import COPY_EVENT, DeliveryAttempt, DeliveryStore, DueDelivery, test_event_key, tombstone_key
 from jobs.table.store import JobStore
 from jobs.tenants.webhook_secrets import WebhookSecrets
 from runtime import metrics
@@ -41,7 +41,7 @@ class Deliverer:
     def __init__(
         self,
         store: JobStore,
-        deliveries: Deliveries,
+        deliveries: DeliveryStore,
         object_store: ObjectStore,
         settings: Settings,
         egress: EgressClient,
@@ -81,7 +81,9 @@ class Deliverer:
             self._hosts.leave(host, took_s=time.monotonic() - started)
         await self._conclude(due, claim, host, attempt, retry_after_s)
 
-    async def _conclude(self, due: DueDelivery, claim: str, host: str, attempt: Attempt, retry_after_s: float) -> None:
+    async def _conclude(
+        self, due: DueDelivery, claim: str, host: str, attempt: DeliveryAttempt, retry_after_s: float
+    ) -> None:
         state = verdict(attempt.status, due.attempts + 1)
         metrics.DELIVERIES.labels("copy" if due.event == COPY_EVENT else "webhook", state).inc()
         metrics.DELIVERY_SECONDS.observe(attempt.latency_ms / 1000)
@@ -129,9 +131,9 @@ class Deliverer:
     def _request(self, due: DueDelivery) -> JobRequest:
         return JobRequest.from_json(self._object_store.get(request_key(due.job_id)))
 
-    def _bury(self, due: DueDelivery, state: str, last: Attempt) -> None:
+    def _bury(self, due: DueDelivery, state: str, last: DeliveryAttempt) -> None:
         """Leave a trace that outlives Redis: a recovered job is not told of twice."""
-        known = self._deliveries.find(due.id)
+        known = self._deliveries.get(due.id)
         attempts = [asdict(attempt) for attempt in [*(known.attempts if known else []), last]]
         tombstone = json.dumps({"state": state, "attempts": attempts}, ensure_ascii=False)
         try:
@@ -140,7 +142,7 @@ class Deliverer:
             # Settled all the same: it is told twice only if Redis is lost, too.
             log.warning("delivery.tombstone_failed", job_id=due.job_id, code=error.code)
 
-    async def _send(self, message: OutboundRequest) -> tuple[Attempt, float]:
+    async def _send(self, message: OutboundRequest) -> tuple[DeliveryAttempt, float]:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         try:
             reply = await self._egress.send(
@@ -151,15 +153,17 @@ class Deliverer:
                 timeout_s=self._settings.webhook_timeout_s,
             )
         except EgressError as error:
-            return Attempt(at, None, f"{error.code}: {error.message}", 0, ""), 0
+            return DeliveryAttempt(at, None, f"{error.code}: {error.message}", 0, ""), 0
         text = reply.body_prefix.decode("utf-8", "replace")
-        return Attempt(at, reply.status, None, reply.elapsed_ms, text), retry_after_s(reply.headers)
+        return DeliveryAttempt(at, reply.status, None, reply.elapsed_ms, text), retry_after_s(reply.headers)
 
     async def _postpone(self, due: DueDelivery, claim: str, wait_s: float) -> None:
         wait_ms = round(wait_s * 1000)
         await asyncio.to_thread(self._deliveries.postpone, due.id, claim=claim, wait_ms=wait_ms)
 
-    async def _settle(self, due: DueDelivery, claim: str, state: Any, attempt: Attempt, *, wait_ms: int = 0) -> None:
+    async def _settle(
+        self, due: DueDelivery, claim: str, state: Any, attempt: DeliveryAttempt, *, wait_ms: int = 0
+    ) -> None:
         await asyncio.to_thread(
             self._deliveries.settle,
             due.id,
@@ -199,5 +203,5 @@ def retry_after_s(headers: Any, now: datetime | None = None) -> float:
     return min(max(wait.total_seconds(), 0.0), MAX_RETRY_AFTER_S)
 
 
-def _failed_attempt(reason: str) -> Attempt:
-    return Attempt(datetime.now(UTC).isoformat(timespec="milliseconds"), None, reason, 0, "")
+def _failed_attempt(reason: str) -> DeliveryAttempt:
+    return DeliveryAttempt(datetime.now(UTC).isoformat(timespec="milliseconds"), None, reason, 0, "")
