@@ -233,7 +233,7 @@ class StageScale(BaseModel):
     jobs_per_second_per_worker: float
     arrivals_per_second: float
     waiting: int
-    held: int
+    in_progress: int
     """Jobs that a worker has."""
     workers: dict[str, int]
     """By state: ``starting``, ``ready``, ``draining``."""

@@ -94,7 +94,7 @@ def _await_empty(reader: StatsReader, give_up: float) -> int:
 
 
 def _picture(stats: ServiceStats, settings: Settings, *, is_open: bool) -> RenderableType:
-    lines = _table("stage", "waiting", "high", "default", "low", "next waits", "in_progress", "a second", "each takes")
+    lines = _table("stage", "waiting", "high", "default", "low", "next waits", "active", "a second", "each takes")
     workers = _table("stage", "ready", "starting", "draining", "slots", "wanted", "because")
     for stage, found in stats.stages.items():
         decision = decide_scaling(stage, stats, ScalingTargets.for_stage(stage, settings))
