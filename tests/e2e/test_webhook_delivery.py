@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from jobs.model.job import Stage
+from jobs.model.retry_schedule import MAX_ATTEMPTS
 from testing.api import HELLO
 from testing.http_server import HttpServer
 from testing.service import Service
 from testing.table import completed
-from worker.keeper.delivery.deliverer import WAITS_S
 
 SCALE = 0.00002
 """The schedule's three days in six seconds."""
@@ -103,7 +103,7 @@ def test_410_ends_it_and_the_schedule_has_an_end(keeping: Service, http_server: 
     gone = settled(keeping, ended_job(keeping, http_server.answer("/gone", 410)))
     assert (gone["state"], len(gone["attempts"])) == ("abandoned", 1)
     never = settled(keeping, ended_job(keeping, http_server.answer("/never", 500)))
-    assert (never["state"], len(never["attempts"])) == ("abandoned", len(WAITS_S) + 1)
+    assert (never["state"], len(never["attempts"])) == ("abandoned", MAX_ATTEMPTS)
 
 
 def test_retry_after_is_waited_for(keeping: Service, http_server: HttpServer) -> None:

@@ -1,7 +1,4 @@
-"""What the keeper does for jobs that nobody else looks after.
-
-Late leases, missed deadlines, missing bells; streams that go into the object store, jobs whose retention is over.
-"""
+"""Maintains the job table: expired leases, missed deadlines, missing wake-ups, archiving and deletion."""
 
 import time
 from collections.abc import Callable
@@ -24,20 +21,22 @@ from runtime.logs import job_logger
 log = structlog.get_logger(__name__)
 
 GRACE_LEASES = 2
-"""After trouble with Redis: owners that could not renew their leases get the time to do so."""
+"""How many leases the reaper pauses after a failure of Redis: workers that could not renew their leases catch up."""
 MAX_CLOCK_STEP_S = 2.0
-TELL_AGAIN_S = 10.0
+LOG_INTERVAL_S = 10.0
+"""Minimum interval between repeats of the same warning."""
 
-LOST = (
+WORKER_LOST = (
     "worker_lost",
-    f"The worker was lost {MAX_LOST_LEASES} times while it had this job; the job may be what kills it.",
+    f"The job's lease expired {MAX_LOST_LEASES} times because its worker crashed or hung; the job itself may be the "
+    "cause. Check its inputs before you submit it again.",
 )
-EXPIRED = ("expired", "No worker started the job before its deadline.")
-CANCELLED = ("cancelled", "The job was cancelled; the worker that had it was lost.")
+EXPIRED = ("expired", "No worker started the job before its deadline; submit it again, or with a later deadline.")
+CANCELLED = ("cancelled", "The job was cancelled; its worker was lost before it stopped the job.")
 
 
 class Reaper:
-    """Two may run at once: each action is one script that checks what it changes."""
+    """Two reapers may run at once: each action is one script that checks what it changes."""
 
     def __init__(
         self, store: JobStore, maintenance: MaintenanceStore, object_store: ObjectStore, finalizer: JobFinalizer
@@ -49,92 +48,101 @@ class Reaper:
         self._archive = EventArchive(store, object_store)
         self._grace_s = GRACE_LEASES * store.lease_s
         self._run_id = ""
-        self._clock_skew_s = 0.0
-        self._quiet_until = 0.0
+        self._clock_offset_s = 0.0
+        self._paused_until = 0.0
 
     def run_maintenance(self) -> None:
-        """What jobs wait for: late leases, deadlines, bells. Call it about twice a second.
+        """Requeue jobs with an expired lease, end overdue jobs, send missing wake-ups, prune stalled workers.
+
+        Call it about twice a second.
 
         Raises:
             Unavailable, NotInitialized
         """
         try:
-            self._notice_trouble()
-            if time.monotonic() >= self._quiet_until:
+            self._pause_after_restart_or_clock_step()
+            if time.monotonic() >= self._paused_until:
                 for stage in Stage:
                     for job in self._maintenance.expired_leases(stage):
-                        _guarded(partial(self._take_back, job), job_logger(job))
+                        _isolate_errors(partial(self._reclaim, job), job_logger(job))
                 for job in self._maintenance.missed_deadlines():
-                    _guarded(partial(self._expire, job), job_logger(job))
+                    _isolate_errors(partial(self._expire, job), job_logger(job))
             for stage in Stage:
                 notify(self._store, stage)
             self._maintenance.prune_stalled_workers()
         except (StoreUnavailable, NotInitialized) as error:
-            self._be_quiet(error.code)
+            self._pause(error.code)
             raise
 
     def run_cleanup(self) -> None:
-        """What can wait: streams of ended jobs, jobs whose retention is over. Raises Unavailable, NotInitialized."""
-        for job_id in self._maintenance.unarchived():
-            _guarded(partial(self._archive.move, job_id), log.bind(job_id=job_id))
-        for job_id in self._maintenance.due_removals():
-            _guarded(partial(self._remove, job_id), log.bind(job_id=job_id))
+        """Move the event streams of ended jobs to the object store, and delete jobs after their retention.
 
-    def _remove(self, job_id: str) -> None:
+        Raises:
+            Unavailable, NotInitialized
+        """
+        for job_id in self._maintenance.unarchived():
+            _isolate_errors(partial(self._archive.move, job_id), log.bind(job_id=job_id))
+        for job_id in self._maintenance.due_removals():
+            _isolate_errors(partial(self._delete, job_id), log.bind(job_id=job_id))
+
+    def _delete(self, job_id: str) -> None:
         remove_job(self._store, self._object_store, job_id)
         log.info("job.removed", job_id=job_id)
 
-    def _notice_trouble(self) -> None:
-        run_id, seconds = self._store.integrity.server_clock()
-        skew = seconds - time.monotonic()
-        # A keeper that starts asks the others' mark; see recovery.py.
-        before = self._run_id or self._store.integrity.reconciled()
-        if before not in (None, run_id):
-            self._be_quiet("store_restarted")
-        elif self._run_id and abs(skew - self._clock_skew_s) > MAX_CLOCK_STEP_S:
-            self._be_quiet("clock_moved")
+    def _pause_after_restart_or_clock_step(self) -> None:
+        run_id, server_s = self._store.integrity.server_clock()
+        offset_s = server_s - time.monotonic()
+        # A keeper that has just started compares with the run id that the last reconciliation stored (recovery.py).
+        known_run_id = self._run_id or self._store.integrity.reconciled()
+        if known_run_id not in (None, run_id):
+            self._pause("store_restarted")
+        elif self._run_id and abs(offset_s - self._clock_offset_s) > MAX_CLOCK_STEP_S:
+            self._pause("clock_moved")
         if back_ms := self._maintenance.adjust_for_clock_step(step_ms=int(MAX_CLOCK_STEP_S * 1000)):
             log.warning("store.clock_stepped_back", seconds=back_ms / 1000)
-            self._be_quiet("clock_moved")
-        self._run_id, self._clock_skew_s = run_id, skew
+            self._pause("clock_moved")
+        self._run_id, self._clock_offset_s = run_id, offset_s
 
-    def _be_quiet(self, reason: str) -> None:
+    def _pause(self, reason: str) -> None:
+        """Leave leases and deadlines alone for the grace period."""
         now = time.monotonic()
-        if now >= self._quiet_until - self._grace_s + TELL_AGAIN_S:
+        if now >= self._paused_until - self._grace_s + LOG_INTERVAL_S:
             log.warning("keeper.paused", reason=reason, seconds=self._grace_s)
-        self._quiet_until = now + self._grace_s
+        self._paused_until = now + self._grace_s
 
-    def _take_back(self, job: Job) -> None:
+    def _reclaim(self, job: Job) -> None:
+        """Requeue or end a job whose lease has expired."""
         job_log = job_logger(job)
-        # Its owner may have died behind the second step of an end: then the object is the truth.
+        # Its worker may have died after it stored the result: then the job ends as the result says.
         if status := self._finalizer.finalize_from_result(job.id):
             job_log.info("job.finalized_from_result", status=status)
         elif job.cancel_requested or job.sealed == JobStatus.CANCELLED:
-            self._end(job, JobStatus.CANCELLED, CANCELLED)
+            self._finalize(job, JobStatus.CANCELLED, CANCELLED)
         elif job.sealed and job.sealed != JobStatus.COMPLETED:
-            # Its end needs no output, so it is written anew instead of run anew.
-            self._end(job, JobStatus(job.sealed), (job.error_code or job.sealed, "The job ended; details were lost."))
+            # This end has no output, so its result is written again and the job is not run again.
+            error_code = job.error_code or job.sealed
+            self._finalize(job, JobStatus(job.sealed), (error_code, "The job ended; the details were lost."))
         elif (outcome := self._maintenance.requeue(job)) == "exhausted":
-            self._end(job, JobStatus.FAILED, LOST)
+            self._finalize(job, JobStatus.FAILED, WORKER_LOST)
         elif outcome == "ok":
             job_log.warning("job.requeued", stage=job.stage, lost_leases=job.lost_leases)
 
     def _expire(self, job: Job) -> None:
-        if not job.claim:  # being prepared: looked at again when that is done
-            self._end(job, JobStatus.EXPIRED, EXPIRED)
+        if not job.claim:  # a claimed job is being prepared; it is checked again when that is done
+            self._finalize(job, JobStatus.EXPIRED, EXPIRED)
 
-    def _end(self, job: Job, status: JobStatus, error: tuple[str, str]) -> None:
+    def _finalize(self, job: Job, status: JobStatus, error: tuple[str, str]) -> None:
         ended = self._finalizer.finalize_orphan(job, status, *error, expect="expired" if job.claim else "unclaimed")
         job_logger(job).info("job.ended", status=ended, code=error[0])
 
 
-def _guarded(act: Callable[[], None], job_log: Any) -> None:
-    """One job's trouble must not hold the others up."""
+def _isolate_errors(action: Callable[[], None], job_log: Any) -> None:
+    """Run an action for one job; its errors must not delay the other jobs. Unavailable servers stop the run."""
     try:
-        act()
+        action()
     except ClaimLost:
-        return  # its owner, or the other keeper, was faster
+        return  # its worker, or another keeper, was faster
     except (Unavailable, NotInitialized):
         raise
-    except Exception:  # noqa: BLE001 - see above
+    except Exception:  # noqa: BLE001 - see the docstring
         job_log.exception("job.maintenance_crashed")

@@ -1,4 +1,4 @@
-"""What is sent where, once."""
+"""The request that one delivery attempt sends."""
 
 from dataclasses import dataclass
 from typing import Literal

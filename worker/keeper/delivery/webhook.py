@@ -1,4 +1,4 @@
-"""Webhooks' messages: the event, signed (Standard Webhooks 1.0.0)."""
+"""Builds webhook requests: the event as JSON, signed as in Standard Webhooks 1.0.0."""
 
 import json
 from datetime import UTC, datetime
@@ -16,8 +16,8 @@ from jobs.tenants.webhook_secrets import WebhookSecrets
 from worker.keeper.delivery.outbound import OutboundRequest
 
 MAX_BODY_BYTES = 20_000
-"""Receivers refuse large bodies; what is over it is left out by name, and a poll has it."""
-OMITTED_FIRST = (
+"""Receivers refuse large bodies. Fields that do not fit are null and listed in ``omitted``; a poll returns them."""
+OMISSION_ORDER = (
     ("output", "raw"),
     ("output", "thinking"),
     ("output", "boxes"),
@@ -25,9 +25,10 @@ OMITTED_FIRST = (
     ("media",),
     ("metadata",),
 )
+"""Paths of the fields that are omitted from a body that is too large, first one first."""
 
 
-def message(
+def webhook_request(
     due: DueDelivery,
     url: str,
     job: Job,
@@ -36,14 +37,19 @@ def message(
     object_store: ObjectStore,
     secrets: WebhookSecrets,
 ) -> OutboundRequest:
+    """Build the signed POST for an ended job."""
     body = webhook_body(due, public_job(job, request, result, object_store))
     return _signed(due, url, body, secrets.signing(job.tenant))
 
 
-def trial_message(due: DueDelivery, object_store: ObjectStore, secrets: WebhookSecrets) -> OutboundRequest:
-    """Of an event that only tries a receiver. Raises ObjectMissing."""
-    trial = object_store.get_json(test_event_key(due.id))
-    return _signed(due, trial["url"], trial_body(due, trial), secrets.signing(trial["tenant"]))
+def test_event_request(due: DueDelivery, object_store: ObjectStore, secrets: WebhookSecrets) -> OutboundRequest:
+    """Build the signed POST of a test event.
+
+    Raises:
+        ObjectMissing: the test event has expired.
+    """
+    event = object_store.get_json(test_event_key(due.id))
+    return _signed(due, event["url"], test_event_body(due, event["created_at"]), secrets.signing(event["tenant"]))
 
 
 def _signed(due: DueDelivery, url: str, body: str, secrets: list[str]) -> OutboundRequest:
@@ -57,33 +63,23 @@ def _signed(due: DueDelivery, url: str, body: str, secrets: list[str]) -> Outbou
     return OutboundRequest("POST", url, body.encode(), headers)
 
 
-def trial_body(due: DueDelivery, trial: dict[str, Any]) -> str:
-    """Shaped as a real event, of a job that never was."""
-    event = {
-        "id": due.id,
-        "object": "event",
-        "type": due.event,
-        "created_at": trial["created_at"],
-        "timestamp": datetime.fromtimestamp(trial["created_at"], UTC).isoformat(),
-        "data": {"id": "job_test", "object": "job", "status": due.event.removeprefix("job."), "test": True},
-    }
-    return json.dumps(event)
+def test_event_body(due: DueDelivery, created_at: int) -> str:
+    """Build an event that looks like a real one; its job ``job_test`` does not exist."""
+    data = {"id": "job_test", "object": "job", "status": due.event.removeprefix("job."), "test": True}
+    return json.dumps(_event(due, created_at, data))
 
 
 def webhook_body(due: DueDelivery, job: dict[str, Any]) -> str:
-    """The event: the public job, as a poll would answer it, in at most 20 kB.
+    """Build the event of an ended job, in at most ``MAX_BODY_BYTES``.
 
-    What does not fit is null and named in ``data.omitted``.
+    Args:
+        job: the public job, as a poll returns it.
+
+    Returns:
+        JSON. Fields that do not fit are null and listed in ``data.omitted``.
     """
-    event = {
-        "id": due.id,
-        "object": "event",
-        "type": due.event,
-        "created_at": job["ended_at"],
-        "timestamp": datetime.fromtimestamp(job["ended_at"], UTC).isoformat(),
-        "data": {**job, "omitted": []},
-    }
-    for path in OMITTED_FIRST:
+    event = _event(due, job["ended_at"], {**job, "omitted": []})
+    for path in OMISSION_ORDER:
         text = json.dumps(event, ensure_ascii=False)
         if len(text.encode()) <= MAX_BODY_BYTES:
             return text
@@ -91,7 +87,19 @@ def webhook_body(due: DueDelivery, job: dict[str, Any]) -> str:
     return json.dumps(event, ensure_ascii=False)
 
 
+def _event(due: DueDelivery, created_at: int, data: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": due.id,
+        "object": "event",
+        "type": due.event,
+        "created_at": created_at,
+        "timestamp": datetime.fromtimestamp(created_at, UTC).isoformat(),
+        "data": data,
+    }
+
+
 def _omit(data: dict[str, Any], path: tuple[str, ...]) -> None:
+    """Set the field at ``path`` to null and list it in ``omitted``; the caller's dicts stay unchanged."""
     *parents, last = path
     for parent in parents:
         if not data[parent]:
