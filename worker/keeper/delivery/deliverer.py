@@ -17,8 +17,8 @@ from jobs.objects.store import ObjectMissing, ObjectStore, request_key, result_k
 from jobs.table.deliveries import (
     COPY_EVENT,
     DeliveryAttempt,
-    DeliveryStore,
     DeliveryState,
+    DeliveryStore,
     DueDelivery,
     test_event_key,
     tombstone_key,
@@ -86,7 +86,9 @@ class Deliverer:
             self._hosts.release(host, duration_s=time.monotonic() - started)
         await self._record(due, claim, host, attempt, retry_after_s)
 
-    async def _record(self, due: DueDelivery, claim: str, host: str, attempt: DeliveryAttempt, retry_after_s: float) -> None:
+    async def _record(
+        self, due: DueDelivery, claim: str, host: str, attempt: DeliveryAttempt, retry_after_s: float
+    ) -> None:
         """Count and log an attempt, then settle the delivery or schedule its next attempt."""
         state = state_after_attempt(attempt.status, due.attempts + 1)
         metrics.DELIVERIES.labels("copy" if due.event == COPY_EVENT else "webhook", state).inc()
@@ -160,7 +162,9 @@ class Deliverer:
         except EgressError as error:
             return DeliveryAttempt(at, None, f"{error.code}: {error.message}", 0, ""), 0
         text = response.body_prefix.decode("utf-8", "replace")
-        return DeliveryAttempt(at, response.status, None, response.elapsed_ms, text), parse_retry_after_s(response.headers)
+        return DeliveryAttempt(at, response.status, None, response.elapsed_ms, text), parse_retry_after_s(
+            response.headers
+        )
 
     async def _postpone(self, due: DueDelivery, claim: str, wait_s: float) -> None:
         wait_ms = round(wait_s * 1000)
