@@ -70,13 +70,13 @@ def steps_of(engine: Engine, inputs: ModelInputs, thinking: int, answer: int) ->
 def reference(model: Any, engine: Engine, inputs: ModelInputs) -> None:
     """Its two stages, with all media passed again (the script itself forgets the video)."""
     thought = generate(model, inputs, inputs.input_ids, THOUGHT)
-    closing = torch.tensor(engine.vocabulary.special_tokens.closing)
+    closing = torch.tensor(engine.tokenizer_info.special_tokens.closing)
     assert len(closing) == CLOSING
     generate(model, inputs, torch.cat([thought, closing]), ANSWER)
 
 
 def generate(model: Any, inputs: ModelInputs, ids: torch.Tensor, tokens: int) -> torch.Tensor:
-    kinds = torch.cat([inputs.token_types, torch.zeros(len(ids) - len(inputs), dtype=torch.int32)])
+    kinds = torch.cat([inputs.mm_token_type_ids, torch.zeros(len(ids) - len(inputs), dtype=torch.int32)])
     whole: torch.Tensor = model.generate(
         input_ids=ids[None],
         attention_mask=torch.ones_like(ids)[None],

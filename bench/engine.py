@@ -55,7 +55,7 @@ def generate(model: Any, inputs: list[ModelInputs]) -> int:
     ids = torch.zeros((len(inputs), longest), dtype=torch.int64)
     mask, kinds = torch.zeros_like(ids), torch.zeros((len(inputs), longest), dtype=torch.int32)
     for row, one in enumerate(inputs):
-        ids[row, longest - len(one) :], kinds[row, longest - len(one) :] = one.input_ids, one.token_types
+        ids[row, longest - len(one) :], kinds[row, longest - len(one) :] = one.input_ids, one.mm_token_type_ids
         mask[row, longest - len(one) :] = 1
     pixels = [one.pixel_values for one in inputs if one.pixel_values is not None]
     grids = [one.image_grid_thw for one in inputs if one.image_grid_thw is not None]

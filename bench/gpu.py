@@ -17,16 +17,16 @@ import transformers
 from torch.profiler import ProfilerActivity, profile
 from transformers import Glm4vConfig, Glm4vForConditionalGeneration
 
-from engine import Engine, EngineLimits, Event, ModelInputs, Request, Sampling
-from engine.core.tokenizer_info import Vocabulary
+from engine import Engine, EngineConfig, Event, ModelInputs, Request, SamplingParams
+from engine.core.tokenizer_info import TokenizerInfo
 from engine.loading.model_loader import LoadedModel
 from families import FAMILIES, SamplingDefaults
 from pocket.model import END_TOKENS, make_image_processor, make_tokenizer
 
 VOCABULARY = 151_552
 CONTEXT = 65_536
-GREEDY = Sampling(temperature=0, top_p=1, top_k=0, repetition_penalty=1, seed=1)
-USUAL = Sampling(temperature=0.8, top_p=0.6, top_k=2, repetition_penalty=1.1, seed=1)
+GREEDY = SamplingParams(temperature=0, top_p=1, top_k=0, repetition_penalty=1, seed=1)
+USUAL = SamplingParams(temperature=0.8, top_p=0.6, top_k=2, repetition_penalty=1.1, seed=1)
 ROUNDS = 3
 STEPS = 48
 
@@ -40,7 +40,7 @@ def main(*, quick: bool) -> None:
         f"{time.strftime('%Y-%m-%d')}\ncopy {bandwidth / 1e12:.2f} TB/s (read + written)"
     )
     started = time.monotonic()
-    engine = Engine(loaded, EngineLimits(slots=128, vision_cache_mib=0))
+    engine = Engine(loaded, EngineConfig(slots=128, encoder_cache_mib=0))
     torch.cuda.synchronize()
     print(
         f"engine up in {time.monotonic() - started:.0f} s (kernels compiled, graphs captured): {engine.attention}, "
@@ -95,7 +95,7 @@ def load_noise() -> tuple[Glm4vForConditionalGeneration, LoadedModel]:
         model=model.eval(),
         tokenizer=tokenizer,
         image_processor=processor,
-        vocabulary=Vocabulary(tokenizer, family, [ids[mark] for mark in END_TOKENS]),
+        tokenizer_info=TokenizerInfo(tokenizer, family, [ids[mark] for mark in END_TOKENS]),
         sampling_defaults=SamplingDefaults(),
         family=family,
         context_tokens=CONTEXT,
@@ -133,7 +133,7 @@ def agreement(engine: Engine, model: Glm4vForConditionalGeneration) -> None:
     with torch.inference_mode():
         theirs = model(input_ids=inputs.input_ids[None].cuda(), logits_to_keep=1).logits[0, -1].float()
     sequence = engine.submit(Request("agree", inputs, -1, 64, GREEDY), lambda _: None)
-    engine.runner.prefill(engine._scheduler.plan(ahead=False).prefills[0])
+    engine.runner.prefill(engine._scheduler.schedule(async_scheduling=False).prefills[0])
     assert sequence.slot is not None
     with torch.inference_mode():
         ours = engine.runner._read_rows([(int(inputs.input_ids[-1]), sequence.slot, 699, 699)], 700)[0].float()
@@ -147,7 +147,7 @@ def decode_table(engine: Engine, model: Glm4vForConditionalGeneration, bandwidth
     text_model = model.model.language_model
     weights = sum(p.numel() for layer in text_model.layers for p in layer.parameters()) + model.lm_head.weight.numel()
     shape = engine.runner._decoder.shape
-    per_token = 2 * shape.kv_numbers
+    per_token = 2 * shape.kv_elements_per_token
     print("\ndecode, tokens/s\nbatch  context     ours   roofline   share   generate()   ratio   step ms")
     cells = [(1, 2_048), (32, 2_048)] if quick else [(b, c) for c in (2_048, 8_192) for b in (1, 8, 32, 128)]
     theirs = {context: generate_speed(model, context, rounds=1 if quick else 2) for context in {c for _, c in cells}}

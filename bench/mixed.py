@@ -5,12 +5,12 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from engine import Delta, Engine, EngineLimits, Event, ModelInputs, Request, Sampling
+from engine import Delta, Engine, EngineConfig, Event, ModelInputs, Request, SamplingParams
 from engine.loading.model_loader import LoadedModel, load
 from families import FAMILIES
 from pocket.training.untrained import build
 
-GREEDY = Sampling(temperature=0, top_p=1, top_k=0, repetition_penalty=1, seed=1)
+GREEDY = SamplingParams(temperature=0, top_p=1, top_k=0, repetition_penalty=1, seed=1)
 CLOSING = 3
 
 
@@ -22,7 +22,7 @@ def untrained() -> LoadedModel:
 
 
 def engine_of(loaded: LoadedModel, slots: int = 32) -> Engine:
-    return Engine(loaded, EngineLimits(slots=slots, vision_cache_mib=0))
+    return Engine(loaded, EngineConfig(slots=slots, encoder_cache_mib=0))
 
 
 def mixed_inputs(engine: Engine, count: int) -> list[ModelInputs]:

@@ -1,17 +1,17 @@
-"""How much an engine takes on at once."""
+"""Limits of an engine."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class EngineLimits:
-    """None: what fits the device (see residence.py)."""
+class EngineConfig:
+    """Limits of an engine. ``None`` means what fits the device (see ``loading/allocate.py``)."""
 
     slots: int | None = None
-    """Sequences that run at once."""
-    kv_gib: float | None = None
-    """Memory of the KV cache."""
-    chunk_tokens: int | None = None
-    """Prompt tokens that one step reads."""
-    vision_cache_mib: int | None = None
-    """What was seen of the last pictures and videos."""
+    """Sequences that run at the same time."""
+    kv_cache_gib: float | None = None
+    """Size of the KV cache."""
+    max_prefill_tokens: int | None = None
+    """Prompt tokens that one step computes at most."""
+    encoder_cache_mib: int | None = None
+    """Size of the cache of vision encoder outputs."""

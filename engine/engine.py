@@ -11,44 +11,29 @@ from typing import Any
 import torch
 from PIL import Image
 
-from engine.config import EngineLimits
-from engine.core.scheduler import Plan, Scheduler, Span
-from engine.core.sequence import Draw, OnEvent, Sequence
+from engine.config import EngineConfig
+from engine.core.scheduler import ScheduledTokens, Scheduler, SchedulerOutput
+from engine.core.sequence import OnEvent, PendingToken, Sequence
 from engine.core.thinking import CHARACTER_GRACE, StagedGeneration
 from engine.errors import DeviceLost, SequenceError
 from engine.events import Failed
-from engine.inputs.processor import InputBuilder, ModelInputs, Video
-from engine.loading.allocate import reside
+from engine.inputs.processor import InputProcessor, Video
+from engine.loading.allocate import allocate
 from engine.loading.model_loader import Device, Dtype, LoadedModel, load
-from engine.request import Request
-from engine.runner.model_runner import Drawn
-from engine.runner.sampler import BROKEN
+from engine.request import ModelInputs, Request
+from engine.runner.device import is_device_error
+from engine.runner.model_runner import SampledTokens
+from engine.runner.sampler import NAN_TOKEN
+from engine.stats import EngineStats
 from families import Family, SamplingDefaults
 
 
 @dataclass(frozen=True, slots=True)
-class EngineStats:
-    """The engine at one moment; counts are since its start."""
-
-    slots: int
-    running: int
-    waiting: int
-    kv_tokens: int
-    """What the KV cache holds."""
-    kv_free: int
-    steps: int
-    sampled_tokens: int
-    prefill_tokens: int
-    put_backs: int
-    vision_passes: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Flight:
+class InFlightStep:
     """One step's work on the device."""
 
-    spans: list[Span]
-    drawn: list[Drawn]
+    spans: list[ScheduledTokens]
+    drawn: list[SampledTokens]
 
 
 class Engine:
@@ -58,22 +43,26 @@ class Engine:
     follows from them (an end, a closed thought) costs one row that is thrown away.
     """
 
-    def __init__(self, loaded: LoadedModel, limits: EngineLimits | None = None, *, ahead: bool | None = None) -> None:
+    def __init__(
+        self, loaded: LoadedModel, config: EngineConfig | None = None, *, async_scheduling: bool | None = None
+    ) -> None:
         """``ahead``: whether to launch before reading; default: on a GPU."""
         self.context_tokens = loaded.context_tokens
         self.revision = loaded.revision
         """Names the weights: tokens of another revision must not be continued."""
         self.sampling_defaults: SamplingDefaults = loaded.sampling_defaults
-        self.vocabulary = loaded.vocabulary
-        self._inputs = InputBuilder(loaded.tokenizer, loaded.image_processor, loaded.family)
-        residence = reside(loaded, limits or EngineLimits())
+        self.tokenizer_info = loaded.tokenizer_info
+        self._input_processor = InputProcessor(loaded.tokenizer, loaded.image_processor, loaded.family)
+        residence = allocate(loaded, config or EngineConfig())
         self.attention = residence.attention
         """What computes attention, for the logs."""
         self.runner = residence.runner
-        self._scheduler = Scheduler(residence.pool, slots=residence.slots, chunk_tokens=residence.chunk_tokens)
+        self._scheduler = Scheduler(
+            residence.pool, slots=residence.slots, max_prefill_tokens=residence.max_prefill_tokens
+        )
         self._longest = min(self.context_tokens, residence.pool.tokens)
-        self._ahead = loaded.model.device.type == "cuda" if ahead is None else ahead
-        self._flights: deque[_Flight] = deque()
+        self._async_scheduling = loaded.model.device.type == "cuda" if async_scheduling is None else async_scheduling
+        self._flights: deque[InFlightStep] = deque()
         self._settled_at = 0.0
         self._steps = self._sampled = self._prefilled = 0
 
@@ -86,25 +75,25 @@ class Engine:
         device: Device,
         dtype: Dtype,
         family: Family,
-        limits: EngineLimits | None = None,
+        config: EngineConfig | None = None,
     ) -> "Engine":
         """Load a folder or hub id and keep it resident.
 
         Raises:
-            ModelUnusable
+            ModelLoadError
         """
-        return cls(load(name, revision=revision, device=device, dtype=dtype, family=family), limits)
+        return cls(load(name, revision=revision, device=device, dtype=dtype, family=family), config)
 
     def prepare(
         self,
         messages: Items[dict[str, Any]],
-        pictures: Items[Image.Image],
+        images: Items[Image.Image],
         videos: Items[Video] = (),
         *,
-        is_thinking: bool = True,
+        enable_thinking: bool = True,
     ) -> ModelInputs:
-        """Tensors for a conversation; work for the CPU, from any thread (see InputBuilder)."""
-        return self._inputs.build(messages, pictures, videos, is_thinking=is_thinking)
+        """Tensors for a conversation; work for the CPU, from any thread (see InputProcessor)."""
+        return self._input_processor.process(messages, images, videos, enable_thinking=enable_thinking)
 
     @property
     def is_idle(self) -> bool:
@@ -126,12 +115,12 @@ class Engine:
             running=len(scheduler.running),
             waiting=len(scheduler.waiting),
             kv_tokens=scheduler.pool.tokens,
-            kv_free=scheduler.pool.free * (scheduler.pool.tokens // scheduler.pool.blocks),
+            kv_free_tokens=scheduler.pool.free * (scheduler.pool.tokens // scheduler.pool.blocks),
             steps=self._steps,
             sampled_tokens=self._sampled,
             prefill_tokens=self._prefilled,
-            put_backs=scheduler.put_backs,
-            vision_passes=self.runner.vision_passes,
+            num_preemptions=scheduler.num_preemptions,
+            encoded_media=self.runner.vision_passes,
         )
 
     def submit(self, request: Request, on_event: OnEvent) -> Sequence:
@@ -140,7 +129,7 @@ class Engine:
         Raises:
             SequenceError: it does not fit the context, or its journal does not fit its settings.
         """
-        sequence = Sequence(request, on_event, self.vocabulary, self._stages(request), len(request.inputs))
+        sequence = Sequence(request, on_event, self.tokenizer_info, self._stages(request), len(request.inputs))
         sequence.start()
         if (reason := sequence.control.finish_reason) is not None:
             on_event(sequence.ended(reason))
@@ -167,11 +156,11 @@ class Engine:
         """
         if not self._flights:
             self._settled_at = time.monotonic()
-        plan = self._scheduler.plan(ahead=self._ahead)
+        plan = self._scheduler.schedule(async_scheduling=self._async_scheduling)
         if plan.prefills or plan.decode:
             self._flights.append(self._launch(plan))
             self._steps += 1
-        while len(self._flights) > (1 if self._ahead and plan.decode + plan.prefills else 0):
+        while len(self._flights) > (1 if self._async_scheduling and plan.decode + plan.prefills else 0):
             self._settle(self._flights.popleft())
 
     def fail_all(self, code: str, message: str) -> None:
@@ -181,7 +170,7 @@ class Engine:
 
     def _stages(self, request: Request) -> StagedGeneration:
         prompt, answer = len(request.inputs), request.max_answer_tokens
-        closing = len(self.vocabulary.special_tokens.closing)
+        closing = len(self.tokenizer_info.special_tokens.closing)
         # An opening mark and a character that is not complete may come on top.
         room = self._longest - prompt - closing - answer - CHARACTER_GRACE - 1
         wanted = max(request.thinking_budget, 0)
@@ -193,15 +182,15 @@ class Engine:
                 f"fit {holder} {self._longest}. Ask for less, or send less.",
             )
         return StagedGeneration(
-            self.vocabulary,
+            self.tokenizer_info,
             budget=request.thinking_budget,
             room=room,
             max_answer_tokens=answer,
-            is_answering=request.inputs.is_answering,
+            thinking_closed=request.inputs.thinking_closed,
         )
 
-    def _launch(self, plan: Plan) -> _Flight:
-        drawn: list[Drawn] = []
+    def _launch(self, plan: SchedulerOutput) -> InFlightStep:
+        drawn: list[SampledTokens] = []
         # Before, not behind: a CPU's call comes back when all is read.
         now = time.monotonic()
         for span in plan.spans:
@@ -214,9 +203,9 @@ class Engine:
         if plan.decode:
             with self._failing([span.sequence for span in plan.decode]):
                 drawn.append(self.runner.decode(plan.decode))
-        return _Flight(plan.spans, drawn)
+        return InFlightStep(plan.spans, drawn)
 
-    def _settle(self, flight: _Flight) -> None:
+    def _settle(self, flight: InFlightStep) -> None:
         """Read what the device has drawn, and give each sequence its token."""
         for drawn in flight.drawn:
             try:
@@ -229,10 +218,10 @@ class Engine:
                         self._take(draw, token)
         self._charge(flight)
 
-    def _take(self, draw: Draw, token: int) -> None:
+    def _take(self, draw: PendingToken, token: int) -> None:
         sequence = draw.sequence
         sequence.draws.popleft()
-        if token == BROKEN:
+        if token == NAN_TOKEN:
             raise SequenceError("model_nan", "The model gave no numbers (NaN) for this input.")
         self._sampled += 1
         sequence.take(token)
@@ -249,13 +238,13 @@ class Engine:
         else:
             self.runner.forget_guess(sequence)
         guess = sequence.draws[0]
-        if sequence.length != place + 1 or guess.masked != sequence.control.masked:
+        if sequence.length != place + 1 or guess.suppressed_ids != sequence.control.suppressed_ids:
             guess.is_void = True
             sequence.draws.clear()
             # Its last token is read again, for the draw behind it.
             sequence.computed = min(sequence.computed, sequence.length - 1)
 
-    def _charge(self, flight: _Flight) -> None:
+    def _charge(self, flight: InFlightStep) -> None:
         """Share the time since the last step by tokens read."""
         now = time.monotonic()
         took_ms, self._settled_at = (now - self._settled_at) * 1000, now
@@ -283,11 +272,3 @@ class Engine:
         for sequence in sequences:
             self._scheduler.remove(sequence)
             sequence.on_event(Failed(code, message))
-
-
-def is_device_error(error: BaseException) -> bool:
-    """After such an error each later call to the device fails too: the CUDA context is gone."""
-    accelerator_error = getattr(torch, "AcceleratorError", None)  # torch ≥ 2.8
-    if accelerator_error is not None and isinstance(error, accelerator_error):
-        return True
-    return isinstance(error, RuntimeError) and ("CUDA error" in str(error) or "device-side assert" in str(error))

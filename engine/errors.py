@@ -1,22 +1,25 @@
-"""The engine's errors.
+"""Errors of the engine.
 
 EngineError
-├── ModelUnusable     the model cannot be loaded or does not belong to its family; refuses to start
-├── SequenceError     one request cannot be done; has a code for the one who asked
-└── DeviceLost        the GPU's context is gone, and with it all that ran
+├── ModelLoadError    the model cannot be loaded, or does not belong to its family
+├── SequenceError     one request is invalid or failed; carries an error code
+└── DeviceLost        the CUDA context is gone, and with it every running sequence
 """
+
+DEVICE_LOST = "device_lost"
+"""Error code of every sequence that was running when the device was lost."""
 
 
 class EngineError(Exception):
-    """Something is wrong with the engine or what it was given."""
+    """Base class of the engine's errors."""
 
 
-class ModelUnusable(EngineError):
-    """The model cannot be used."""
+class ModelLoadError(EngineError):
+    """The model cannot be loaded, or does not belong to its family."""
 
 
 class SequenceError(EngineError):
-    """The request cannot be done."""
+    """A request is invalid, or its generation failed."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -25,4 +28,4 @@ class SequenceError(EngineError):
 
 
 class DeviceLost(EngineError):
-    """The device's context is gone; only a new process gets another."""
+    """The CUDA context is gone. Only a new process gets a new one."""

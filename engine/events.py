@@ -1,11 +1,13 @@
-"""What a sequence tells its submitter: any number of Deltas, then Ended or Failed."""
+"""Output of a sequence: any number of ``Delta`` events, then one ``Finished`` or ``Failed``."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 
-class Stage(StrEnum):
+class Phase(StrEnum):
+    """Part of a generation."""
+
     THINKING = "thinking"
     ANSWER = "answer"
 
@@ -16,59 +18,65 @@ TruncationReason = Literal["budget", "eos", "repetition", "context"]
 
 @dataclass(frozen=True, slots=True)
 class Token:
+    """One output token."""
+
     id: int
     forced: bool
-    """Fed by the engine, not sampled from the model."""
+    """Inserted by the engine, not sampled from the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What one step added."""
+    """Output of one step."""
 
     tokens: tuple[Token, ...]
-    stage: Stage
+    phase: Phase
     text: str
-    """Without special_tokens; held back while it ends inside a character."""
+    """Without special tokens. Text that ends inside a character is held back."""
     thinking_tokens: int
-    """Used of the budget by now."""
+    """Thinking tokens so far, this delta included."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """Texts and counts are of the whole generation, an earlier run's part included; times are of this run."""
+class Finished:
+    """End of a generation.
+
+    Texts and token counts cover the whole generation, including the journal of an earlier run. Times cover this run.
+    """
 
     finish_reason: FinishReason
     thinking: str
     answer: str
     raw: str
-    """All tokens behind the prompt as text, special_tokens and forced ones included."""
+    """All output tokens as text, including special and forced ones."""
     truncation_reason: TruncationReason | None
-    """Why the thinking was closed for the model; None: it closed it itself."""
+    """Why the engine closed the thinking. None: the model closed it."""
     input_tokens: int
     thinking_tokens: int
     answer_tokens: int
-    prefills: int
-    """Times that its prompt was read: more than one when it had to give way to others."""
-    waited_ms: float
-    """Until the device began with it."""
+    num_prefills: int
+    """How often the prompt was computed; more than once after a preemption."""
+    queued_ms: float
+    """From submission to the first pass."""
     prefill_ms: float
-    """From then until its first token."""
+    """From the first pass to the first sampled token."""
     decode_ms: float
-    """From then until its end."""
+    """From the first sampled token to the end."""
     device_ms: float
-    """Its share of the time that the device worked, by tokens read."""
+    """Share of the time of all steps, by tokens computed."""
 
     @property
     def thinking_truncated(self) -> bool:
+        """Whether the engine closed the thinking."""
         return self.truncation_reason is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The sequence cannot go on; the others can."""
+    """The sequence failed; other sequences are not affected."""
 
     code: str
     message: str
 
 
-Event = Delta | Ended | Failed
+Event = Delta | Finished | Failed

@@ -7,14 +7,12 @@ from collections.abc import Callable
 
 from engine.core.sequence import OnEvent
 from engine.engine import Engine
-from engine.errors import DeviceLost, SequenceError
+from engine.errors import DEVICE_LOST, DeviceLost, SequenceError
 from engine.events import Failed
 from engine.request import Request
 
 IDLE_TICK_S = 1.0
 """How often an idle loop says that it is alive."""
-DEVICE_LOST = "device_lost"
-"""The code of what every sequence fails with when the device is gone."""
 
 
 class EngineLoop:
@@ -46,7 +44,7 @@ class EngineLoop:
         self._calls.put(lambda: self._submit(request, on_event))
 
     def abort(self, request_id: str) -> None:
-        """End a sequence behind the step in progress; its Ended event is the answer."""
+        """End a sequence behind the step in progress; its Finished event is the answer."""
         self._calls.put(lambda: self._engine.abort(request_id))
 
     def _submit(self, request: Request, on_event: OnEvent) -> None:

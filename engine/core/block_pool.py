@@ -2,24 +2,24 @@
 
 from collections.abc import Iterable
 
-BLOCK_TOKENS = 64
+BLOCK_SIZE = 64
 """Tokens of one sequence that stand together; a multiple of what the attention kernel reads at once."""
-SCRATCH_BLOCK = 0
+NULL_BLOCK = 0
 """Belongs to nobody: rows that only fill up a captured batch write there."""
 
 
 def blocks_for(tokens: int) -> int:
     """How many blocks hold so many tokens."""
-    return -(-tokens // BLOCK_TOKENS)
+    return -(-tokens // BLOCK_SIZE)
 
 
 class BlockPool:
     """All blocks but the scratch block, each free or owned by one sequence."""
 
     def __init__(self, tokens: int) -> None:
-        self.blocks = tokens // BLOCK_TOKENS
+        self.blocks = tokens // BLOCK_SIZE
         # The last freed is taken first: it may still be in a cache.
-        self._free = list(range(self.blocks, SCRATCH_BLOCK, -1))
+        self._free = list(range(self.blocks, NULL_BLOCK, -1))
 
     @property
     def free(self) -> int:
@@ -27,7 +27,7 @@ class BlockPool:
 
     @property
     def tokens(self) -> int:
-        return self.blocks * BLOCK_TOKENS
+        return self.blocks * BLOCK_SIZE
 
     def take(self, count: int) -> list[int] | None:
         """So many blocks, or None: there are not enough."""

@@ -1,14 +1,14 @@
 """Text out of tokens as they come, held back while it ends inside a character."""
 
-from engine.core.tokenizer_info import REPLACEMENT, Vocabulary
+from engine.core.tokenizer_info import REPLACEMENT, TokenizerInfo
 
 
 class Detokenizer:
-    """Of one stage of one sequence."""
+    """Of one phase of one sequence."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, tokenizer_info: TokenizerInfo) -> None:
         self.text = ""
-        self._vocabulary = vocabulary
+        self._tokenizer_info = tokenizer_info
         self._ids: list[int] = []
         self._start = 0
         """A token's text may depend on the one before it, so decoding starts one piece back."""
@@ -20,8 +20,8 @@ class Detokenizer:
         A character that is still open at the end is nobody's: neither the stream nor the result has half of it.
         """
         self._ids.append(token)
-        before = self._vocabulary.decode(self._ids[self._start : self._read])
-        whole = self._vocabulary.decode(self._ids[self._start :])
+        before = self._tokenizer_info.decode(self._ids[self._start : self._read])
+        whole = self._tokenizer_info.decode(self._ids[self._start :])
         if whole.endswith(REPLACEMENT):
             return ""
         self._start, self._read = self._read, len(self._ids)

@@ -8,34 +8,34 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from engine.core.block_pool import BlockPool, blocks_for
-from engine.core.sequence import Draw, Sequence
+from engine.core.sequence import PendingToken, Sequence
 
 ROWS_PER_SEQUENCE = 8
 """Unread tokens behind a prompt that go as rows of the decode batch; more than these are a prefill."""
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ScheduledTokens:
     """Tokens of one sequence that a pass reads: from ``start`` to ``end``, prompt included."""
 
     sequence: Sequence
     start: int
     end: int
-    draw: Draw | None
+    draw: PendingToken | None
     """Asked of its last token; None: more of the sequence is to be read first."""
     is_ahead: bool = False
     """Its one token is being drawn: the device knows it, the scheduler does not."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    prefills: list[Span] = field(default_factory=list)
+class SchedulerOutput:
+    prefills: list[ScheduledTokens] = field(default_factory=list)
     """Each a pass of its own."""
-    decode: list[Span] = field(default_factory=list)
+    decode: list[ScheduledTokens] = field(default_factory=list)
     """Together one pass; a span is as many rows as it has tokens."""
 
     @property
-    def spans(self) -> list[Span]:
+    def spans(self) -> list[ScheduledTokens]:
         return [*self.prefills, *self.decode]
 
 
@@ -44,16 +44,16 @@ class Scheduler:
 
     Args:
         slots: sequences that may run at once.
-        chunk_tokens: prompt tokens that one step may read, so that nobody's next token waits for a long prompt.
+        max_prefill_tokens: prompt tokens that one step may read, so that nobody's next token waits for a long prompt.
     """
 
-    def __init__(self, pool: BlockPool, *, slots: int, chunk_tokens: int) -> None:
+    def __init__(self, pool: BlockPool, *, slots: int, max_prefill_tokens: int) -> None:
         self.pool = pool
         self.slots = slots
-        self.chunk_tokens = chunk_tokens
+        self.max_prefill_tokens = max_prefill_tokens
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
-        self.put_backs = 0
+        self.num_preemptions = 0
         """Times that a sequence lost its part of the cache to older ones."""
         self._free_slots = list(range(slots - 1, -1, -1))
 
@@ -74,20 +74,20 @@ class Scheduler:
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
 
-    def plan(self, *, ahead: bool) -> Plan:
+    def schedule(self, *, async_scheduling: bool) -> SchedulerOutput:
         """Choose what the next step reads, and count it as read.
 
         Args:
             ahead: also read tokens that are still being drawn.
         """
         self._admit()
-        plan = Plan()
-        left = self.chunk_tokens
+        plan = SchedulerOutput()
+        left = self.max_prefill_tokens
         for sequence in tuple(self.running):
             if sequence.slot is None:
                 continue  # it gave way to an older one in this very plan
             if sequence.draws:
-                if ahead and len(sequence.draws) == 1 and self._has_room_ahead(sequence):
+                if async_scheduling and len(sequence.draws) == 1 and self._has_room_ahead(sequence):
                     plan.decode.append(self._span(sequence, sequence.length + 1, is_ahead=True))
             elif sequence.computed < sequence.prompt_length or sequence.unread > ROWS_PER_SEQUENCE:
                 end = min(sequence.length, sequence.computed + left)
@@ -98,15 +98,15 @@ class Scheduler:
                 plan.decode.append(self._span(sequence, sequence.length))
         return plan
 
-    def _span(self, sequence: Sequence, end: int, *, is_ahead: bool = False) -> Span:
+    def _span(self, sequence: Sequence, end: int, *, is_ahead: bool = False) -> ScheduledTokens:
         draw = None
         if end >= sequence.length:
-            draw = Draw(sequence, end, sequence.control.masked)
+            draw = PendingToken(sequence, end, sequence.control.suppressed_ids)
             sequence.draws.append(draw)
         start = sequence.length if is_ahead else sequence.computed
         if not is_ahead:
             sequence.computed = end
-        return Span(sequence, start, end, draw, is_ahead)
+        return ScheduledTokens(sequence, start, end, draw, is_ahead)
 
     def _admit(self) -> None:
         """Let those in that fit whole, with a block to spare for each that runs."""
@@ -131,7 +131,7 @@ class Scheduler:
             youngest = self.running[-1]
             self._release(youngest)
             self.waiting.appendleft(youngest)
-            self.put_backs += 1
+            self.num_preemptions += 1
             if youngest is sequence:
                 return False
         return True

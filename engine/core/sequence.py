@@ -1,31 +1,28 @@
-"""One request on its way: its tokens, its stage, its texts, its counts, and what it holds of the device."""
+"""One request on its way: its tokens, its phase, its texts, its counts, and what it holds of the device."""
 
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from engine.core.detokenizer import Detokenizer
 from engine.core.thinking import StagedGeneration
-from engine.core.tokenizer_info import Vocabulary
-from engine.events import Delta, Ended, Event, FinishReason, Stage, Token
-
-if TYPE_CHECKING:
-    from engine.request import Request
+from engine.core.tokenizer_info import TokenizerInfo
+from engine.events import Delta, Event, Finished, FinishReason, Phase, Token
+from engine.request import Request
 
 OnEvent = Callable[[Event], None]
 """Called from the engine's thread: it must be quick and must not raise."""
 
 
 @dataclass(eq=False, slots=True)
-class Draw:
+class PendingToken:
     """A token that the device was asked to choose and that nobody has read yet."""
 
     sequence: "Sequence"
     position: int
     """Of the token in its sequence, prompt included."""
-    masked: tuple[int, ...]
+    suppressed_ids: tuple[int, ...]
     """What it was kept from choosing."""
     is_void: bool = False
     """Its result counts for nothing: a token before it came out otherwise, or its sequence is gone."""
@@ -33,9 +30,9 @@ class Draw:
 
 @dataclass(eq=False)
 class Sequence:
-    request: "Request"
+    request: Request
     on_event: OnEvent
-    vocabulary: Vocabulary
+    tokenizer_info: TokenizerInfo
     control: StagedGeneration
     prompt_length: int
     tokens: list[Token] = field(default_factory=list)
@@ -48,7 +45,7 @@ class Sequence:
     """Its row in the device's tables, while it runs."""
     blocks: list[int] = field(default_factory=list)
     """Its part of the KV cache, in the order of its tokens."""
-    draws: deque[Draw] = field(default_factory=deque)
+    draws: deque[PendingToken] = field(default_factory=deque)
     """Oldest first; at most two."""
     prefills: int = 0
     device_ms: float = 0.0
@@ -60,7 +57,7 @@ class Sequence:
     """When its first own token was there."""
 
     def __post_init__(self) -> None:
-        self._texts = {stage: Detokenizer(self.vocabulary) for stage in Stage}
+        self._texts = {phase: Detokenizer(self.tokenizer_info) for phase in Phase}
 
     @property
     def id(self) -> str:
@@ -90,16 +87,16 @@ class Sequence:
         owed = self.control.replay(journal, self._read)
         self.tokens.extend(journal)
         if owed:
-            self._add(owed, Stage.THINKING, "")
+            self._add(owed, Phase.THINKING, "")
 
     def take(self, sampled: int) -> None:
         """Take one sampled token and what follows from it, and tell."""
         if self.drawn_at is None:
             self.drawn_at = time.monotonic()
-        stage, was_open = self.control.stage, self.control.is_answer_open
+        phase, was_open = self.control.phase, self.control.is_answer_open
         added = self.control.accept(sampled)
-        text = self._read(sampled, stage, was_open) if Token(sampled, forced=False) in added else ""
-        self._add(added, stage, text)
+        text = self._read(sampled, phase, was_open) if Token(sampled, forced=False) in added else ""
+        self._add(added, phase, text)
 
     def leave(self) -> None:
         """Nothing of it is in the cache any more, and no draw counts; its tokens stay."""
@@ -109,34 +106,34 @@ class Sequence:
         self.computed = 0
         self.stay += 1
 
-    def ended(self, reason: FinishReason) -> Ended:
+    def ended(self, reason: FinishReason) -> Finished:
         now = time.monotonic()
         began, drew = self.read_at or now, self.drawn_at or now
-        return Ended(
+        return Finished(
             finish_reason=reason,
-            thinking=self._texts[Stage.THINKING].text.strip(),
-            answer=self._texts[Stage.ANSWER].text.strip(),
-            raw=self.vocabulary.decode([token.id for token in self.tokens]),
+            thinking=self._texts[Phase.THINKING].text.strip(),
+            answer=self._texts[Phase.ANSWER].text.strip(),
+            raw=self.tokenizer_info.decode([token.id for token in self.tokens]),
             truncation_reason=self.control.truncation_reason,
             input_tokens=self.prompt_length,
             thinking_tokens=self.control.thinking_tokens,
             answer_tokens=self.control.answer_tokens,
-            prefills=self.prefills,
-            waited_ms=(began - self.submitted_at) * 1000,
+            num_prefills=self.prefills,
+            queued_ms=(began - self.submitted_at) * 1000,
             prefill_ms=(drew - began) * 1000,
             decode_ms=(now - drew) * 1000,
             device_ms=self.device_ms,
         )
 
-    def _add(self, tokens: list[Token], stage: Stage, text: str) -> None:
+    def _add(self, tokens: list[Token], phase: Phase, text: str) -> None:
         self.tokens.extend(tokens)
-        self.on_event(Delta(tuple(tokens), stage, text, self.control.thinking_tokens))
+        self.on_event(Delta(tuple(tokens), phase, text, self.control.thinking_tokens))
 
-    def _read(self, token: int, stage: Stage, was_open: bool) -> str:
-        """The text that a sampled token adds to its stage: a mark adds none, nor does space before an answer."""
-        is_kept = self.request.keeps_box_marks and self.vocabulary.is_box_mark(token)
-        if self.vocabulary.is_special(token) and not is_kept:
+    def _read(self, token: int, phase: Phase, was_open: bool) -> str:
+        """The text that a sampled token adds to its phase: a mark adds none, nor does space before an answer."""
+        is_kept = self.request.keep_box_tokens and self.tokenizer_info.is_box_mark(token)
+        if self.tokenizer_info.is_special(token) and not is_kept:
             return ""
-        if stage is Stage.ANSWER and not was_open and self.vocabulary.is_blank(token):
+        if phase is Phase.ANSWER and not was_open and self.tokenizer_info.is_blank(token):
             return ""
-        return self._texts[stage].push(token)
+        return self._texts[phase].push(token)

@@ -7,9 +7,9 @@ on the tokens alone, so the tokens of an earlier run, replayed, lead to the same
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from engine.core.tokenizer_info import Vocabulary
+from engine.core.tokenizer_info import TokenizerInfo
 from engine.errors import SequenceError
-from engine.events import FinishReason, Stage, Token, TruncationReason
+from engine.events import FinishReason, Phase, Token, TruncationReason
 
 SOFT_SHARE = 0.9
 """From here on, a line's end is a good place to close."""
@@ -20,29 +20,35 @@ LOOP_EVERY = 16
 LOOP_PERIODS = range(4, 129)
 LOOP_COPIES = 3
 
-Visitor = Callable[[int, Stage, bool], object]
-"""A sampled token, the stage that it was sampled in, and whether the answer was open then."""
+Visitor = Callable[[int, Phase, bool], object]
+"""A sampled token, the phase that it was sampled in, and whether the answer was open then."""
 
 
 class StagedGeneration:
-    """One sequence's stage and counters.
+    """One sequence's phase and counters.
 
     Args:
         budget: tokens of thinking; -1: none, 0: the answer at once.
         room: tokens of thinking that the context holds; only meets those without a budget.
-        is_answering: the prompt has closed the thinking already.
+        thinking_closed: the prompt has closed the thinking already.
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, *, budget: int, room: int, max_answer_tokens: int, is_answering: bool = False
+        self,
+        tokenizer_info: TokenizerInfo,
+        *,
+        budget: int,
+        room: int,
+        max_answer_tokens: int,
+        thinking_closed: bool = False,
     ) -> None:
-        self.stage = Stage.ANSWER if is_answering else Stage.THINKING
+        self.phase = Phase.ANSWER if thinking_closed else Phase.THINKING
         self.thinking_tokens = 0
         self.answer_tokens = 0
         self.truncation_reason: TruncationReason | None = None
         self.finish_reason: FinishReason | None = None
-        self._vocabulary = vocabulary
-        self._marks = vocabulary.special_tokens
+        self._tokenizer_info = tokenizer_info
+        self._marks = tokenizer_info.special_tokens
         self._budget = budget
         self._room = room
         self._max_answer_tokens = max_answer_tokens
@@ -56,17 +62,17 @@ class StagedGeneration:
         return self._answer_opened or self.answer_tokens > 0
 
     @property
-    def masked(self) -> tuple[int, ...]:
+    def suppressed_ids(self) -> tuple[int, ...]:
         """What must not be sampled next: thinking that was closed stays closed."""
-        return (self._marks.think_open, self._marks.think_close) if self.stage is Stage.ANSWER else ()
+        return (self._marks.think_open, self._marks.think_close) if self.phase is Phase.ANSWER else ()
 
     def begin(self) -> list[Token]:
         """What stands before the first sampled token."""
-        return self._close("budget") if self._budget == 0 and self.stage is Stage.THINKING else []
+        return self._close("budget") if self._budget == 0 and self.phase is Phase.THINKING else []
 
     def accept(self, token: int) -> list[Token]:
         """What a sampled token becomes: usually itself, sometimes followed or replaced by forced ones."""
-        return self._think(token) if self.stage is Stage.THINKING else self._answer(token)
+        return self._think(token) if self.phase is Phase.THINKING else self._answer(token)
 
     def replay(self, journal: Iterable[Token], visit: Visitor) -> list[Token]:
         """Get into the state behind an earlier run's tokens; ``visit`` sees each sampled one, as ``accept`` would.
@@ -91,13 +97,13 @@ class StagedGeneration:
             elif owed:
                 raise SequenceError("journal_mismatch", "The journal was made under other rules.")
             else:
-                visit(token.id, self.stage, self.is_answer_open)
+                visit(token.id, self.phase, self.is_answer_open)
                 owed.extend(self.accept(token.id)[1:])
         return list(owed)
 
     def _unseen_cause(self) -> list[Token]:
         """Forced tokens out of nowhere follow an EOS, which was dropped and stands in no journal."""
-        return self._close("eos") if self.stage is Stage.THINKING else self._open_answer()
+        return self._close("eos") if self.phase is Phase.THINKING else self._open_answer()
 
     def _think(self, token: int) -> list[Token]:
         special_tokens = self._marks
@@ -125,9 +131,9 @@ class StagedGeneration:
                 return "context"
         elif used >= self._budget:
             grace_left = used < self._budget + CHARACTER_GRACE
-            if not (grace_left and self._vocabulary.splits_character(tuple(self._tail)[-4:])):
+            if not (grace_left and self._tokenizer_info.splits_character(tuple(self._tail)[-4:])):
                 return "budget"
-        elif used >= SOFT_SHARE * self._budget and self._vocabulary.ends_line(token):
+        elif used >= SOFT_SHARE * self._budget and self._tokenizer_info.ends_line(token):
             return "budget"
         return "repetition" if self._is_looping(used) else None
 
@@ -139,7 +145,7 @@ class StagedGeneration:
             return [Token(token, forced=False)]
         if token == self._marks.answer_open and not self.is_answer_open:
             self._answer_opened = True
-        elif self.is_answer_open or not self._vocabulary.is_blank(token):
+        elif self.is_answer_open or not self._tokenizer_info.is_blank(token):
             self.answer_tokens += 1
             self._tail.append(token)
             if self.answer_tokens >= self._max_answer_tokens:
@@ -159,7 +165,7 @@ class StagedGeneration:
         return [Token(token, forced=True) for token in self._marks.closing[1:]]
 
     def _enter_answer(self, *, opened: bool = False) -> None:
-        self.stage = Stage.ANSWER
+        self.phase = Phase.ANSWER
         self._answer_opened = opened
         self._tail.clear()
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from engine.errors import ModelUnusable
+from engine.errors import ModelLoadError
 from families import Family
 
 REPLACEMENT = "\ufffd"
@@ -25,7 +25,7 @@ class SpecialTokenIds:
     """The family's closing text; its first token is ``think_close``."""
 
 
-class Vocabulary:
+class TokenizerInfo:
     def __init__(self, tokenizer: Any, family: Family, eos_ids: Iterable[int]) -> None:
         self._tokenizer = tokenizer
         self._specials = frozenset(tokenizer.get_added_vocab().values())
@@ -46,7 +46,7 @@ class Vocabulary:
             closing=closing,
         )
         if closing[0] != self.special_tokens.think_close:
-            raise ModelUnusable(
+            raise ModelLoadError(
                 f"The tokenizer does not read {family.closing_text!r} as {special_tokens.think_close} and more."
             )
 
@@ -54,7 +54,7 @@ class Vocabulary:
         """The one id of a special token."""
         token = self._tokenizer.convert_tokens_to_ids(mark)
         if token is None or token == self._tokenizer.unk_token_id:
-            raise ModelUnusable(
+            raise ModelLoadError(
                 f"The tokenizer has no {mark!r} token, which this family needs; "
                 "check MODEL, and set MODEL_FAMILY to the family that it belongs to."
             )

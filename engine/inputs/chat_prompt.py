@@ -14,7 +14,7 @@ PLACE = re.compile("\ue000(\\d+)\ue001")
 MEDIA_MARKS = {"image": "<|image|>", "video": "<|video|>"}
 
 
-class PromptWriter:
+class ChatPrompt:
     """Renders and tokenizes; safe to share between threads."""
 
     def __init__(self, tokenizer: Any, special_tokens: SpecialTokens) -> None:
@@ -26,7 +26,7 @@ class PromptWriter:
         # A fast tokenizer keeps split_special_tokens as state and refuses a second thread meanwhile.
         self._lock = threading.Lock()
 
-    def ids(self, messages: Sequence[dict[str, Any]], *, is_thinking: bool = True) -> list[int]:
+    def encode(self, messages: Sequence[dict[str, Any]], *, enable_thinking: bool = True) -> list[int]:
         """The ids of a conversation, ready to be answered; each picture and video is one token.
 
         The template is rendered with places instead of texts, then split at its special tokens. What stands between
@@ -35,21 +35,21 @@ class PromptWriter:
         texts: list[str] = []
         hidden = [self._with_places(message, texts) for message in messages]
         # Templates without such a switch do not look at it.
-        switch = {} if is_thinking else {"enable_thinking": False}
+        switch = {} if enable_thinking else {"enable_thinking": False}
         rendered = self._tokenizer.apply_chat_template(hidden, tokenize=False, add_generation_prompt=True, **switch)
         ids: list[int] = []
         for piece in self._specials.split(rendered):
             if piece in self._special_ids:
                 ids.append(self._special_ids[piece])
             elif piece:
-                ids.extend(self.plain_ids(PLACE.sub(lambda place: texts[int(place[1])], piece)))
+                ids.extend(self.encode_text(PLACE.sub(lambda place: texts[int(place[1])], piece)))
         for kind, mark in MEDIA_MARKS.items():
             media = sum(part["type"] == kind for message in messages for part in message["content"])
             if ids.count(self._special_ids[mark]) != media:
                 raise ValueError(f"the chat template does not print each {kind} once")
         return ids
 
-    def plain_ids(self, text: str) -> list[int]:
+    def encode_text(self, text: str) -> list[int]:
         """Of a text between two special tokens, whatever it looks like."""
         with self._lock:
             return list(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))

@@ -8,36 +8,12 @@ from typing import Any
 import torch
 from PIL import Image
 
-from engine.inputs.chat_prompt import MEDIA_MARKS, PromptWriter
+from engine.inputs.chat_prompt import MEDIA_MARKS, ChatPrompt
 from engine.inputs.video_patches import Patches
+from engine.request import ModelInputs
 from families import Family
 
 IMAGE_TYPE, VIDEO_TYPE = 1, 2
-
-
-@dataclass(frozen=True)
-class ModelInputs:
-    """Of one sequence, on the CPU."""
-
-    input_ids: torch.Tensor
-    """``[length]``, int64; a picture, or a pair of frames, is as many image tokens as it has merged patches."""
-    token_types: torch.Tensor
-    """``[length]``, int32: 0 text, 1 image, 2 video."""
-    pixel_values: torch.Tensor | None = None
-    """``[patches of all pictures, channels × temporal × patch²]``, float32."""
-    image_grid_thw: torch.Tensor | None = None
-    """``[pictures, 3]``, int64: patches in time, height and width."""
-    pixel_values_videos: torch.Tensor | None = None
-    """As ``pixel_values``, of all videos."""
-    video_grid_thw: torch.Tensor | None = None
-    """``[videos, 3]``, int64: pairs of frames, patches in height and width."""
-    is_answering: bool = False
-    """The prompt itself closes the thinking: what comes next is the answer."""
-    digests: tuple[bytes, ...] = ()
-    """Of each medium's patches: what tells that it was looked at before; empty: it shall be looked at anew."""
-
-    def __len__(self) -> int:
-        return len(self.input_ids)
 
 
 @dataclass(frozen=True)
@@ -50,11 +26,11 @@ class Video:
     """When each is shown."""
 
 
-class InputBuilder:
+class InputProcessor:
     """Safe to share between threads."""
 
     def __init__(self, tokenizer: Any, image_processor: Any, family: Family) -> None:
-        self._prompt = PromptWriter(tokenizer, family.special_tokens)
+        self._prompt = ChatPrompt(tokenizer, family.special_tokens)
         self._image_processor = image_processor
         self._patches = Patches.of(image_processor)
         self._family = family
@@ -65,27 +41,27 @@ class InputBuilder:
         self._image_id, self._video_id = id_of(MEDIA_MARKS["image"]), id_of(MEDIA_MARKS["video"])
         self._image_begin, self._image_end = id_of("<|begin_of_image|>"), id_of("<|end_of_image|>")
 
-    def build(
+    def process(
         self,
         messages: Sequence[dict[str, Any]],
-        pictures: Sequence[Image.Image],
+        images: Sequence[Image.Image],
         videos: Sequence[Video] = (),
         *,
-        is_thinking: bool = True,
+        enable_thinking: bool = True,
     ) -> ModelInputs:
         """Tensors for a conversation.
 
         Args:
             messages: role and content parts: ``{"type": "text", "text"}``, ``{"type": "image" | "video"}``.
-            pictures: RGB, in the order of their parts.
+            images: RGB, in the order of their parts.
             videos: in the order of their parts; the model takes either pictures or videos.
-            is_thinking: False: the answer is wanted at once; a family with a switch for it is told so.
+            enable_thinking: False: the answer is wanted at once; a family with a switch for it is told so.
         """
         tensors: dict[str, torch.Tensor] = {}
         places: list[list[int]] = []
         spans: list[list[int]] = []
-        if pictures:
-            features = self._image_processor(images=list(pictures), return_tensors="pt")
+        if images:
+            features = self._image_processor(images=list(images), return_tensors="pt")
             tensors["pixel_values"] = features["pixel_values"].float()
             tensors["image_grid_thw"] = grid = features["image_grid_thw"].long()
             places = [[self._image_id] * self._merged(patches) for patches in grid.prod(dim=-1).tolist()]
@@ -97,15 +73,15 @@ class InputBuilder:
                 self._span(video, self._merged(height * width))
                 for video, (_, height, width) in zip(videos, grid.tolist(), strict=True)
             ]
-        is_answering = self._family.has_thinking_switch and not is_thinking
-        prompt = self._prompt.ids(messages, is_thinking=not is_answering)
+        thinking_closed = self._family.has_thinking_switch and not enable_thinking
+        prompt = self._prompt.encode(messages, enable_thinking=not thinking_closed)
         ids, types = self._expand(prompt, iter(places), iter(spans))
         return ModelInputs(
             torch.tensor(ids, dtype=torch.int64),
             torch.tensor(types, dtype=torch.int32),
             **tensors,
-            is_answering=is_answering,
-            digests=tuple(_digests(tensors)),
+            thinking_closed=thinking_closed,
+            mm_hashes=tuple(_digests(tensors)),
         )
 
     def _merged(self, patches: int) -> int:
@@ -115,7 +91,7 @@ class InputBuilder:
         """What a video's one token becomes: each pair of frames, and when it is shown."""
         span: list[int] = []
         for stamp in self._family.videos.stamps(video.seconds):
-            span += [self._image_begin, *[self._image_id] * places, self._image_end, *self._prompt.plain_ids(stamp)]
+            span += [self._image_begin, *[self._image_id] * places, self._image_end, *self._prompt.encode_text(stamp)]
         return span
 
     def _expand(

@@ -15,8 +15,8 @@ from transformers import (
 from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
 from transformers.utils import logging as transformers_logging
 
-from engine.core.tokenizer_info import Vocabulary
-from engine.errors import ModelUnusable
+from engine.core.tokenizer_info import TokenizerInfo
+from engine.errors import ModelLoadError
 from families import Family, SamplingDefaults
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -31,7 +31,7 @@ class LoadedModel:
     model: Any
     tokenizer: Any
     image_processor: Any
-    vocabulary: Vocabulary
+    tokenizer_info: TokenizerInfo
     sampling_defaults: SamplingDefaults
     family: Family
     context_tokens: int
@@ -42,7 +42,7 @@ def load(name: str, *, revision: str, device: Device, dtype: Dtype, family: Fami
     """Load a folder or hub id.
 
     Raises:
-        ModelUnusable: it is not there, not of this family, or does not fit the device.
+        ModelLoadError: it is not there, not of this family, or does not fit the device.
     """
     transformers_logging.disable_progress_bar()
     try:
@@ -51,9 +51,9 @@ def load(name: str, *, revision: str, device: Device, dtype: Dtype, family: Fami
         image_processor = Glm4vImageProcessorPil.from_pretrained(name, revision=revision)
         generation = GenerationConfig.from_pretrained(name, revision=revision)
     except (OSError, ValueError) as error:
-        raise ModelUnusable(f"MODEL={name!r} cannot be read: {error}") from error
+        raise ModelLoadError(f"MODEL={name!r} cannot be read: {error}") from error
     if config.model_type != family.model_type:
-        raise ModelUnusable(
+        raise ModelLoadError(
             f"MODEL={name!r} is of type {config.model_type!r}, but the family {family.name} is {family.model_type!r}; "
             "set MODEL_FAMILY to the family that it belongs to."
         )
@@ -66,7 +66,7 @@ def load(name: str, *, revision: str, device: Device, dtype: Dtype, family: Fami
         model=model.to(chosen).eval(),
         tokenizer=tokenizer,
         image_processor=image_processor,
-        vocabulary=Vocabulary(tokenizer, family, eos if isinstance(eos, list) else [eos]),
+        tokenizer_info=TokenizerInfo(tokenizer, family, eos if isinstance(eos, list) else [eos]),
         sampling_defaults=_sampling_defaults(generation, family),
         family=family,
         context_tokens=min(family.context_tokens, config.text_config.max_position_embeddings),
@@ -76,7 +76,7 @@ def load(name: str, *, revision: str, device: Device, dtype: Dtype, family: Fami
 
 def _choose_device(device: Device) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
-        raise ModelUnusable("MODEL_DEVICE=cuda, but torch finds no GPU here; set it to auto or cpu.")
+        raise ModelLoadError("MODEL_DEVICE=cuda, but torch finds no GPU here; set it to auto or cpu.")
     return torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from engine.runner.transfer import upload
+from engine.runner.device import to_device
 
 BUCKETS = (1, 2, 4, 8, 12, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256)
 """Rows of a graph; a batch is filled up to the next."""
@@ -43,16 +43,16 @@ class DecodeGraphs:
         return self._buckets[-1]
 
     def run(self, rows: list[Row]) -> torch.Tensor:
-        """Logits ``[rows, vocabulary]``; they stand until the next run."""
+        """Logits ``[rows, vocab_size]``; they stand until the next run."""
         size = self._buckets[bisect_left(self._buckets, len(rows))]
         graph, inputs, logits = self._graphs[size]
-        inputs.copy_(upload([*rows, *[self._filler] * (size - len(rows))], self._device).T)
+        inputs.copy_(to_device([*rows, *[self._filler] * (size - len(rows))], self._device).T)
         graph.replay()
         return logits[: len(rows)]
 
     @torch.inference_mode()
     def _capture(self, read: Read, size: int, pool: Any) -> tuple[torch.cuda.CUDAGraph, torch.Tensor, torch.Tensor]:
-        inputs = upload([self._filler] * size, self._device).T.contiguous()
+        inputs = to_device([self._filler] * size, self._device).T.contiguous()
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):

@@ -8,10 +8,10 @@ import torch
 import triton
 from torch.nn.attention.varlen import varlen_attn
 
-from engine.core.block_pool import BLOCK_TOKENS
+from engine.core.block_pool import BLOCK_SIZE
 from engine.runner import kernels
-from engine.runner.kv_cache import TextShape
-from engine.runner.torch_ops import Chunk, PlainOps, Rows
+from engine.runner.kv_cache import AttentionShape
+from engine.runner.torch_ops import Chunk, Rows, TorchOps
 
 PROGRAMS_PER_CORE = 4
 MAX_SPLITS = 64
@@ -19,13 +19,13 @@ SMALLEST_DOT = 16
 """Rows that Triton's matrix product has at least."""
 
 
-class CudaOps(PlainOps):
-    """As PlainOps, which is what the tests hold it against."""
+class CudaOps(TorchOps):
+    """As TorchOps, which is what the tests hold it against."""
 
     name = "triton"
     is_capturable = True
 
-    def __init__(self, shape: TextShape) -> None:
+    def __init__(self, shape: AttentionShape) -> None:
         self._shape = shape
         self._cores = torch.cuda.get_device_properties().multi_processor_count
         self._grouped = {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
@@ -85,7 +85,7 @@ class CudaOps(PlainOps):
         kernels.attend_kernel[(count, kv_heads, splits)](
             queries, keys, values, rows.tables, rows.slots, rows.lengths, out, partial, tops, sums,
             math.log2(math.e) / math.sqrt(dim), rows.tables.shape[1], keys.shape[1],
-            kv_heads, group, max(SMALLEST_DOT, triton.next_power_of_2(group)), dim, BLOCK_TOKENS, splits,
+            kv_heads, group, max(SMALLEST_DOT, triton.next_power_of_2(group)), dim, BLOCK_SIZE, splits,
             num_warps=4, num_stages=3,
         )  # fmt: skip
         if splits > 1:

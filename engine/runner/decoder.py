@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 
-from engine.runner.kv_cache import KVCache, TextShape
-from engine.runner.torch_ops import Chunk, PlainOps, Rows
+from engine.runner.kv_cache import AttentionShape, KVCache
+from engine.runner.torch_ops import Chunk, Rows, TorchOps
 
 
 class Decoder:
@@ -18,9 +18,9 @@ class Decoder:
             the two small ones waste a kernel each otherwise. ``generate()`` goes on working.
     """
 
-    def __init__(self, model: Any, cache: KVCache, ops: PlainOps) -> None:
+    def __init__(self, model: Any, cache: KVCache, ops: TorchOps) -> None:
         text = model.model.language_model
-        self.shape = TextShape.of(text.config)
+        self.shape = AttentionShape.of(text.config)
         self.cache = cache
         self.ops = ops
         self.embed = text.embed_tokens
@@ -30,14 +30,14 @@ class Decoder:
         self._frequencies = text.rotary_emb.inv_freq
         self._sections = list(text.config.rope_parameters["mrope_section"])
 
-    def turns(self, positions: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    def rope_cos_sin(self, positions: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and sines ``[rows, pairs]`` of M-RoPE positions ``[3, rows]``: time, height and width take turns."""
         angles = positions[..., None].float() * self._frequencies
         parts = torch.split(angles, self._sections, dim=-1)
         mixed = torch.cat([part[index % 3] for index, part in enumerate(parts)], dim=-1)
         return mixed.cos().to(dtype), mixed.sin().to(dtype)
 
-    def read_rows(self, hidden: torch.Tensor, positions: torch.Tensor, rows: Rows) -> torch.Tensor:
+    def decode(self, hidden: torch.Tensor, positions: torch.Tensor, rows: Rows) -> torch.Tensor:
         """A decode pass.
 
         Args:
@@ -45,18 +45,18 @@ class Decoder:
             positions: ``[rows]``: behind the prompt, time, height and width are one.
 
         Returns:
-            Logits ``[rows, vocabulary]``.
+            Logits ``[rows, vocab_size]``.
         """
-        cos, sin = self.turns(positions.expand(3, -1), hidden.dtype)
+        cos, sin = self.rope_cos_sin(positions.expand(3, -1), hidden.dtype)
 
         def attend(layer: int, queries: torch.Tensor) -> torch.Tensor:
             return self.ops.attend_rows(queries, self.cache.keys[layer], self.cache.values[layer], rows)
 
         return self.logits(self._through(hidden, cos, sin, rows.places, attend))
 
-    def read_chunk(self, hidden: torch.Tensor, positions: torch.Tensor, chunk: Chunk) -> torch.Tensor:
+    def prefill(self, hidden: torch.Tensor, positions: torch.Tensor, chunk: Chunk) -> torch.Tensor:
         """A prefill pass; ``positions`` are ``[3, tokens]``. Returns the last token's state, ``[1, hidden]``."""
-        cos, sin = self.turns(positions, hidden.dtype)
+        cos, sin = self.rope_cos_sin(positions, hidden.dtype)
 
         def attend(layer: int, queries: torch.Tensor) -> torch.Tensor:
             return self.ops.attend_chunk(queries, self.cache.keys[layer], self.cache.values[layer], chunk)

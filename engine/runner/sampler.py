@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.request import Sampling
-from engine.runner.transfer import upload
+from engine.request import SamplingParams
+from engine.runner.device import to_device
 
-BROKEN = -1
+NAN_TOKEN = -1
 """Instead of a token: the model gave no numbers."""
 
 
@@ -27,10 +27,10 @@ def uniform(seed: int, position: int) -> float:
 class Choice:
     """How one row's token is chosen."""
 
-    sampling: Sampling
+    sampling: SamplingParams
     position: int
     """Of the new token in the sequence."""
-    masked: tuple[int, ...]
+    suppressed_ids: tuple[int, ...]
     """Ids that must not be chosen."""
 
     @property
@@ -42,11 +42,11 @@ def sample(logits: torch.Tensor, seen: torch.Tensor | None, choices: Sequence[Ch
     """Choose each row's next token, on the device of the logits, without waiting for it.
 
     Args:
-        logits: ``[rows, vocabulary]``, any float type.
-        seen: ``[rows, vocabulary]``, bool: the ids of prompt and output, for the repetition penalty; None: no penalty.
+        logits: ``[rows, vocab_size]``, any float type.
+        seen: ``[rows, vocab_size]``, bool: the ids of prompt and output, for the repetition penalty; None: no penalty.
 
     Returns:
-        Ids ``[rows]``, int64; ``BROKEN`` where the model gave no numbers.
+        Ids ``[rows]``, int64; ``NAN_TOKEN`` where the model gave no numbers.
     """
     scores = logits.float()
     broken = scores.isnan().any(dim=-1)
@@ -57,24 +57,24 @@ def sample(logits: torch.Tensor, seen: torch.Tensor | None, choices: Sequence[Ch
     ids = scores.argmax(dim=-1)
     if not all(choice.is_greedy for choice in choices):
         drawn = _draw(scores, choices)
-        greedy = upload([choice.is_greedy for choice in choices], scores.device, torch.bool)
+        greedy = to_device([choice.is_greedy for choice in choices], scores.device, torch.bool)
         ids = torch.where(greedy, ids, drawn)
-    return ids.masked_fill(broken, BROKEN)
+    return ids.masked_fill(broken, NAN_TOKEN)
 
 
 def _mask(scores: torch.Tensor, choices: Sequence[Choice]) -> torch.Tensor:
-    pairs = [(row, token) for row, choice in enumerate(choices) for token in choice.masked]
+    pairs = [(row, token) for row, choice in enumerate(choices) for token in choice.suppressed_ids]
     if not pairs:
         return scores
-    rows, tokens = upload(pairs, scores.device).unbind(1)
+    rows, tokens = to_device(pairs, scores.device).unbind(1)
     return scores.index_put((rows, tokens), scores.new_full((), float("-inf")))
 
 
 def _draw(scores: torch.Tensor, choices: Sequence[Choice]) -> torch.Tensor:
     """Walk down each row's likeliest tokens until its random number of what top-k and top-p leave is passed."""
-    vocabulary = scores.shape[-1]
+    vocab_size = scores.shape[-1]
     # A greedy row takes part with its likeliest token, so that it does not widen the others' search.
-    limits = [1 if choice.is_greedy else min(choice.sampling.top_k or vocabulary, vocabulary) for choice in choices]
+    limits = [1 if choice.is_greedy else min(choice.sampling.top_k or vocab_size, vocab_size) for choice in choices]
     values, ids = scores.topk(max(limits), dim=-1)
     ranks = torch.arange(values.shape[-1], device=scores.device)
     values = values / _column([choice.sampling.temperature or 1.0 for choice in choices], scores)
@@ -92,4 +92,4 @@ def _draw(scores: torch.Tensor, choices: Sequence[Choice]) -> torch.Tensor:
 
 def _column(numbers: Sequence[float], like: torch.Tensor) -> torch.Tensor:
     """``[rows, 1]`` on the device and of the type of another tensor."""
-    return upload(numbers, like.device, like.dtype)[:, None]
+    return to_device(numbers, like.device, like.dtype)[:, None]

@@ -51,7 +51,7 @@ class Chunk:
     seen: torch.Tensor
 
 
-class PlainOps:
+class TorchOps:
     """One layer's steps; the order of their calls is the decoder's."""
 
     name = "torch"

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from engine.inputs.processor import ModelInputs
+from engine.request import ModelInputs
 
 
-class VisionCache:
+class EncoderCache:
     """The last media's features, by what they are of, up to so many bytes. A medium that is larger is not kept."""
 
     def __init__(self, max_bytes: int) -> None:
@@ -32,13 +32,13 @@ class VisionCache:
             self._bytes -= self._kept.popitem(last=False)[1].nbytes
 
 
-class Vision:
+class VisionEncoder:
     """The vision tower, and what it has seen lately: a follow-up on the same picture does not look again."""
 
     def __init__(self, model: Any, *, cache_bytes: int) -> None:
         self._model = model
         self._device = model.device
-        self._cache = VisionCache(cache_bytes)
+        self._cache = EncoderCache(cache_bytes)
         self.passes = 0
         """Media that the tower looked at since the start."""
 
@@ -62,7 +62,7 @@ class Vision:
 
 def _media(inputs: ModelInputs) -> Iterator[tuple[bytes | None, str, torch.Tensor, torch.Tensor]]:
     """Each medium's digest, kind, patches and grid."""
-    digests = iter(inputs.digests)
+    mm_hashes = iter(inputs.mm_hashes)
     for kind, pixels, grids in (
         ("image", inputs.pixel_values, inputs.image_grid_thw),
         ("video", inputs.pixel_values_videos, inputs.video_grid_thw),
@@ -73,4 +73,4 @@ def _media(inputs: ModelInputs) -> Iterator[tuple[bytes | None, str, torch.Tenso
         if sum(sizes) != len(pixels):
             raise ValueError(f"{len(pixels)} patches do not fill grids of {sizes}")
         for grid, patches in zip(grids, torch.split(pixels, sizes), strict=True):
-            yield next(digests, None), kind, patches, grid
+            yield next(mm_hashes, None), kind, patches, grid

@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from engine import Ended, Engine, Event, Request, Sampling
+from engine import Engine, Event, Finished, Request, SamplingParams
 from families import FAMILIES
 from pocket.eval.chart import Line, chart
 from pocket.eval.scoring import is_right, overlaps
@@ -35,7 +35,7 @@ FIRST_SEED = 500_000_000
 BUDGETS = (0, 8, 16, 32, 64, -1)
 CURVE = ("count", "exists", "show", "describe", "compare")
 """Skills whose thought grows with the scene."""
-GREEDY = Sampling(temperature=0, top_p=1, top_k=0, repetition_penalty=1, seed=0)
+GREEDY = SamplingParams(temperature=0, top_p=1, top_k=0, repetition_penalty=1, seed=0)
 AT_ONCE = 64
 """Requests in the engine's line: their inputs take memory."""
 
@@ -43,7 +43,7 @@ AT_ONCE = 64
 @dataclass(frozen=True)
 class ResultBuilder:
     example: Example
-    ended: Ended
+    ended: Finished
 
     @property
     def is_right(self) -> bool:
@@ -118,14 +118,14 @@ def ask(engine: Engine, examples: Sequence[Example], budget: int) -> list[Result
         part = examples[start : start + AT_ONCE]
         events: list[list[Event]] = [[] for _ in part]
         for number, example in enumerate(part):
-            inputs = engine.prepare(example.messages, example.pictures, example.videos, is_thinking=budget != 0)
-            request = Request(str(number), inputs, budget, limit, GREEDY, keeps_box_marks=True)
+            inputs = engine.prepare(example.messages, example.pictures, example.videos, enable_thinking=budget != 0)
+            request = Request(str(number), inputs, budget, limit, GREEDY, keep_box_tokens=True)
             engine.submit(request, events[number].append)
         while not engine.is_idle:
             engine.step()
         for example, told in zip(part, events, strict=True):
             ended = told[-1]
-            if not isinstance(ended, Ended):
+            if not isinstance(ended, Finished):
                 raise RuntimeError(f"the engine gave up on {example.messages}: {ended}")
             outcomes.append(ResultBuilder(example, ended))
     return outcomes

@@ -1,7 +1,7 @@
 """From examples to token ids, positions and what of them is to be learned.
 
-Prompts go the way of the service: its template and tokenizer (``PromptWriter``), its placeholders, M-RoPE. Done here
-once more, and kept, because thousands a second are needed; a test compares with ``InputBuilder``.
+Prompts go the way of the service: its template and tokenizer (``ChatPrompt``), its placeholders, M-RoPE. Done here
+once more, and kept, because thousands a second are needed; a test compares with ``InputProcessor``.
 """
 
 import json
@@ -16,7 +16,7 @@ import torch
 from transformers import Glm4vConfig
 from transformers.models.glm4v.modeling_glm4v import Glm4vModel
 
-from engine.inputs.chat_prompt import PromptWriter
+from engine.inputs.chat_prompt import ChatPrompt
 from families import FAMILIES
 from pocket.tasks.example import Example
 
@@ -49,7 +49,7 @@ class Encoder:
     """Args: tokenizer and config of the model; safe in one thread."""
 
     def __init__(self, tokenizer: Any, config: Glm4vConfig) -> None:
-        self._writer = PromptWriter(tokenizer, FAMILY.special_tokens)
+        self._chat_prompt = ChatPrompt(tokenizer, FAMILY.special_tokens)
         with torch.device("meta"):
             # Only for get_rope_index, which looks at the config and not at weights.
             self._model = Glm4vModel(config)
@@ -98,7 +98,7 @@ class Encoder:
         )
 
     def _plain(self, text: str) -> list[int]:
-        return self._writer.plain_ids(text) if text else []
+        return self._chat_prompt.encode_text(text) if text else []
 
     def _answer_ids(self, answer: str) -> list[int]:
         ids: list[int] = []
@@ -133,7 +133,7 @@ class Encoder:
         ids: list[int] = []
         types: list[int] = []
         places, spans = iter(grids), iter(zip(frames, example.videos, strict=True))
-        for token in self._writer.ids(example.messages):
+        for token in self._chat_prompt.encode(example.messages):
             if token == self.image_id:
                 width, height = next(places)
                 ids += [self.image_id] * (width * height)

@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from engine import Delta, Ended, Engine, EngineLimits, Event, Request, Sampling
-from engine.core.block_pool import BLOCK_TOKENS, BlockPool
-from engine.runner.kv_cache import KVCache, TextShape
-from engine.runner.torch_ops import Chunk, PlainOps, Rows
+from engine import Delta, Engine, EngineConfig, Event, Finished, Request, SamplingParams
+from engine.core.block_pool import BLOCK_SIZE, BlockPool
+from engine.runner.kv_cache import AttentionShape, KVCache
+from engine.runner.torch_ops import Chunk, Rows, TorchOps
 from families import FAMILIES
 
 if not torch.cuda.is_available():
@@ -22,8 +22,8 @@ if not torch.cuda.is_available():
 from engine.runner.cuda_ops import CudaOps
 
 CUDA = torch.device("cuda")
-GLM = TextShape(layers=1, heads=32, kv_heads=2, head_dim=128)
-POCKET = TextShape(layers=1, heads=6, kv_heads=2, head_dim=32)
+GLM = AttentionShape(layers=1, heads=32, kv_heads=2, head_dim=128)
+POCKET = AttentionShape(layers=1, heads=6, kv_heads=2, head_dim=32)
 SHAPES = pytest.mark.parametrize("shape", [GLM, POCKET], ids=["glm", "pocket"])
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 
@@ -38,12 +38,12 @@ def bound(dtype: torch.dtype) -> float:
     return 1e-5 if dtype == torch.float32 else 1e-2
 
 
-def filled(shape: TextShape, dtype: torch.dtype, lengths: list[int]) -> KVCache:
-    pool = BlockPool(BLOCK_TOKENS * 2 * sum(-(-length // BLOCK_TOKENS) for length in lengths))
+def filled(shape: AttentionShape, dtype: torch.dtype, lengths: list[int]) -> KVCache:
+    pool = BlockPool(BLOCK_SIZE * 2 * sum(-(-length // BLOCK_SIZE) for length in lengths))
     cache = KVCache(shape, pool, slots=len(lengths), longest=max(lengths), device=CUDA, dtype=dtype)
     order = torch.randperm(pool.blocks).add(1).tolist()
     for slot, length in enumerate(lengths):
-        cache.assign(slot, 0, [order.pop() for _ in range(-(-length // BLOCK_TOKENS))])
+        cache.assign(slot, 0, [order.pop() for _ in range(-(-length // BLOCK_SIZE))])
     cache.keys[0].normal_()
     cache.values[0].normal_()
     return cache
@@ -52,7 +52,7 @@ def filled(shape: TextShape, dtype: torch.dtype, lengths: list[int]) -> KVCache:
 @SHAPES
 @DTYPES
 @pytest.mark.parametrize("copies", [1, 40])
-def test_rows_attend_to_their_own_sequence_only(shape: TextShape, dtype: torch.dtype, copies: int) -> None:
+def test_rows_attend_to_their_own_sequence_only(shape: AttentionShape, dtype: torch.dtype, copies: int) -> None:
     lengths = [1, 63, 64, 65, 500, 4_097]
     cache = filled(shape, dtype, lengths)
     slots = torch.arange(len(lengths), device=CUDA).repeat(copies)
@@ -60,27 +60,27 @@ def test_rows_attend_to_their_own_sequence_only(shape: TextShape, dtype: torch.d
     rows = Rows(slots, cache.tables, seen, slots, cache.places(slots, max(lengths)))
     queries = torch.randn(len(slots), shape.heads, shape.head_dim, device=CUDA, dtype=dtype)
     ours = CudaOps(shape).attend_rows(queries, cache.keys[0], cache.values[0], rows)
-    theirs = PlainOps().attend_rows(queries.double(), cache.keys[0].double(), cache.values[0].double(), rows)
+    theirs = TorchOps().attend_rows(queries.double(), cache.keys[0].double(), cache.values[0].double(), rows)
     assert error(ours, theirs) < bound(dtype)
 
 
 @SHAPES
 @DTYPES
 @pytest.mark.parametrize(("start", "end"), [(0, 130), (130, 131), (512, 1_300)])
-def test_a_chunk_sees_what_is_before_it(shape: TextShape, dtype: torch.dtype, start: int, end: int) -> None:
+def test_a_chunk_sees_what_is_before_it(shape: AttentionShape, dtype: torch.dtype, start: int, end: int) -> None:
     cache = filled(shape, dtype, [end])
     seen = cache.places(torch.zeros(1, dtype=torch.int64, device=CUDA), end)[0, :end]
     chunk = Chunk(start, end, seen[start:], seen)
     queries = torch.randn(end - start, shape.heads, shape.head_dim, device=CUDA, dtype=dtype)
     ours = CudaOps(shape).attend_chunk(queries, cache.keys[0], cache.values[0], chunk)
-    theirs = PlainOps().attend_chunk(queries.double(), cache.keys[0].double(), cache.values[0].double(), chunk)
+    theirs = TorchOps().attend_chunk(queries.double(), cache.keys[0].double(), cache.values[0].double(), chunk)
     assert error(ours, theirs) < bound(dtype)
 
 
 @SHAPES
 @DTYPES
-def test_norms_gates_and_turns(shape: TextShape, dtype: torch.dtype) -> None:
-    ours, plain = CudaOps(shape), PlainOps()
+def test_norms_gates_and_turns(shape: AttentionShape, dtype: torch.dtype) -> None:
+    ours, plain = CudaOps(shape), TorchOps()
     width, rows, pairs = shape.heads * shape.head_dim, 37, shape.head_dim // 4
 
     def draw(*size: int) -> torch.Tensor:
@@ -120,7 +120,7 @@ def test_the_engine_says_on_a_gpu_what_it_says_on_a_cpu() -> None:
         engines = [
             Engine.load(
                 model, revision="main", device=device, dtype="float32", family=FAMILIES["pocket"],
-                limits=EngineLimits(slots=8, kv_gib=0.2),
+                config=EngineConfig(slots=8, kv_cache_gib=0.2),
             )
             for device in ("cpu", "cuda")
         ]  # fmt: skip
@@ -133,8 +133,8 @@ def test_the_engine_says_on_a_gpu_what_it_says_on_a_cpu() -> None:
 
 
 def generate(engine: Engine) -> list[list[int]]:
-    greedy = Sampling(temperature=0, top_p=1, top_k=0, repetition_penalty=1.1, seed=1)
-    sampled = Sampling(temperature=0.8, top_p=0.6, top_k=2, repetition_penalty=1.1, seed=7)
+    greedy = SamplingParams(temperature=0, top_p=1, top_k=0, repetition_penalty=1.1, seed=1)
+    sampled = SamplingParams(temperature=0.8, top_p=0.6, top_k=2, repetition_penalty=1.1, seed=7)
     tokens: dict[str, list[int]] = {}
     for number in range(12):
         picture = Image.new("RGB", (56 + 28 * number, 168), "white")
@@ -146,7 +146,7 @@ def generate(engine: Engine) -> list[list[int]]:
         tokens[name] = []
 
         def listen(event: Event, kept: list[int] = tokens[name]) -> None:
-            assert isinstance(event, Delta | Ended), event
+            assert isinstance(event, Delta | Finished), event
             if isinstance(event, Delta):
                 kept.extend(token.id for token in event.tokens)
 

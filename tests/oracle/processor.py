@@ -66,7 +66,7 @@ def prompt(question: dict[str, Any]) -> dict[str, Any]:
     np.savez(question["into"], **{name: np.asarray(features[name]) for name in wanted if name in features})
     return {
         "input_ids": np.asarray(features["input_ids"])[0].tolist(),
-        "token_types": np.asarray(features["mm_token_type_ids"])[0].tolist(),
+        "mm_token_type_ids": np.asarray(features["mm_token_type_ids"])[0].tolist(),
     }
 
 

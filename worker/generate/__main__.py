@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from celery import bootsteps
 
-from engine import Engine, EngineLimits, EngineLoop
+from engine import Engine, EngineConfig, EngineLoop
 from jobs.errors import NotInitialized, Unavailable
 from jobs.lifecycle.bootstrap import wait_until_ready
 from jobs.model.job import Stage
@@ -65,7 +65,7 @@ class Residence(bootsteps.StartStopStep):  # type: ignore[misc]
             device=settings.model_device,
             dtype=settings.model_dtype,
             family=settings.family,
-            limits=EngineLimits(slots=settings.engine_slots, kv_gib=settings.engine_kv_gib),
+            config=EngineConfig(slots=settings.engine_slots, kv_cache_gib=settings.engine_kv_gib),
         )
         loop = EngineLoop(engine, on_lost=self._lose)
         loop.start()

@@ -29,15 +29,15 @@ class EngineCollector(Collector):
             ("running", "Jobs in the batch.", stats.running),
             ("waiting", "Jobs that wait for room in it.", stats.waiting),
             ("kv_tokens", "Tokens that the KV cache holds.", stats.kv_tokens),
-            ("kv_free_tokens", "Of them free.", stats.kv_free),
+            ("kv_free_tokens", "Of them free.", stats.kv_free_tokens),
         ):
             yield GaugeMetricFamily(f"thinkqueue_engine_{name}", text, value=value)
         for name, text, value in (
             ("steps", "Forward passes.", stats.steps),
             ("sampled_tokens", "Tokens that were sampled.", stats.sampled_tokens),
             ("prefill_tokens", "Tokens of prompts and journals that were read.", stats.prefill_tokens),
-            ("preemptions", "Jobs that left the batch for want of KV room, and came back.", stats.put_backs),
-            ("vision_passes", "Pictures' ways through the vision tower.", stats.vision_passes),
+            ("preemptions", "Jobs that left the batch for want of KV room, and came back.", stats.num_preemptions),
+            ("vision_passes", "Pictures' ways through the vision tower.", stats.encoded_media),
         ):
             yield CounterMetricFamily(f"thinkqueue_engine_{name}", text, value=value)
         if memory := device_memory():

@@ -13,14 +13,14 @@ from PIL import Image
 from engine import (
     DEVICE_LOST,
     Delta,
-    Ended,
     Engine,
     EngineLoop,
     Event,
     Failed,
+    Finished,
     ModelInputs,
     Request,
-    Sampling,
+    SamplingParams,
     Token,
     Video,
 )
@@ -123,7 +123,7 @@ class Generation:
         self._claimed = claimed
         self._lease = lease
         # Bounded: one end, and a few signals until it is heard.
-        self._heard: queue.SimpleQueue[Ended | Failed | LeaseSignal] = queue.SimpleQueue()
+        self._heard: queue.SimpleQueue[Finished | Failed | LeaseSignal] = queue.SimpleQueue()
 
     def run(self) -> JobResult:
         """Take the job to its result.
@@ -170,8 +170,8 @@ class Generation:
             videos = [Video(_frames(object_store.get(video.key)), video.seconds) for video in prepared.videos]
         except ObjectMissing:
             raise JobFailed("media_missing", "The job's inputs are gone from the object store.") from None
-        is_thinking = request.thinking_budget != 0
-        return self._context.engine.prepare(prepared.messages, pictures, videos, is_thinking=is_thinking)
+        enable_thinking = request.thinking_budget != 0
+        return self._context.engine.prepare(prepared.messages, pictures, videos, enable_thinking=enable_thinking)
 
     def _request(self, request: JobRequest, inputs: ModelInputs, tokens: tuple[JournalToken, ...]) -> Request:
         defaults, chosen = self._context.engine.sampling_defaults, request.sampling
@@ -180,14 +180,14 @@ class Generation:
             inputs=inputs,
             thinking_budget=request.thinking_budget,
             max_answer_tokens=request.max_answer_tokens,
-            sampling=Sampling(
+            sampling=SamplingParams(
                 temperature=chosen.get("temperature", defaults.temperature),
                 top_p=chosen.get("top_p", defaults.top_p),
                 top_k=int(chosen.get("top_k", defaults.top_k)),
                 repetition_penalty=chosen.get("repetition_penalty", defaults.repetition_penalty),
                 seed=request.seed,
             ),
-            keeps_box_marks=request.box_tokens == "keep",
+            keep_box_tokens=request.box_tokens == "keep",
             journal=tuple(Token(token.id, token.forced) for token in tokens),
         )
 
@@ -197,13 +197,13 @@ class Generation:
         def listen(event: Event) -> None:
             if isinstance(event, Delta):
                 tokens = [JournalToken(token.id, token.forced) for token in event.tokens]
-                writer.tokens(tokens, stage=event.stage, text=event.text, thinking_tokens=event.thinking_tokens)
+                writer.tokens(tokens, stage=event.phase, text=event.text, thinking_tokens=event.thinking_tokens)
             else:
                 self._heard.put(event)
 
         return listen
 
-    def _follow(self, limit: RunLimit) -> tuple[Ended, Interruption | None]:
+    def _follow(self, limit: RunLimit) -> tuple[Finished, Interruption | None]:
         """Wait until the generation ends, or something ends it."""
         lease, drain = self._lease, self._context.drain
         while True:
@@ -211,7 +211,7 @@ class Generation:
                 heard = self._heard.get(timeout=LOOK_S)
             except queue.Empty:
                 heard = "ok"
-            if isinstance(heard, Ended):
+            if isinstance(heard, Finished):
                 return heard, None
             if isinstance(heard, Failed):
                 raise self._failure(heard)
@@ -225,7 +225,7 @@ class Generation:
                 self._abort()
                 raise JobReleased("drain")
 
-    def _abort(self) -> Ended:
+    def _abort(self) -> Finished:
         """Stop the engine on this job; its answer says what was made."""
         self._context.loop.abort(self._claimed.job.claim)
         give_up = time.monotonic() + ABORT_LIMIT_S
@@ -234,7 +234,7 @@ class Generation:
                 heard = self._heard.get(timeout=left)
             except queue.Empty:
                 break
-            if isinstance(heard, Ended):
+            if isinstance(heard, Finished):
                 return heard
             if isinstance(heard, Failed):
                 raise self._failure(heard)

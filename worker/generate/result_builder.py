@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from engine import Ended
+from engine import Finished
 from families import SpecialTokens, answer_in
 from jobs.model.job import Job, JobStatus
 from jobs.model.prepared import PreparedInputs
@@ -31,7 +31,7 @@ class ResultBuilder:
         self._object_store = object_store
         self._marks = special_tokens
 
-    def result(self, job: Job, prepared: PreparedInputs, end: Ended, stopped: Interruption | None) -> JobResult:
+    def result(self, job: Job, prepared: PreparedInputs, end: Finished, stopped: Interruption | None) -> JobResult:
         """Raises ObjectStoreUnavailable: its pictures cannot be stored now."""
         boxes = boxes_in(answer_in(end.raw, self._marks), self._marks, prepared.images)
         return JobResult(

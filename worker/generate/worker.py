@@ -112,7 +112,7 @@ class GenerateWorker:
         """Tokens a second since the last time that it was asked."""
         stats, now = self._engine.stats(), time.monotonic()
         (then, before), self._counted = self._counted, (now, stats.sampled_tokens)
-        return EngineLoad(stats.kv_free, (stats.sampled_tokens - before) / max(now - then, 0.1))
+        return EngineLoad(stats.kv_free_tokens, (stats.sampled_tokens - before) / max(now - then, 0.1))
 
     def _room(self) -> int:
         """KV tokens that are nobody's. A job alone may need more than there is: the engine then says what fits."""

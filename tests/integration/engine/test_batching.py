@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine import Delta, Ended, Engine, EngineLimits, Event, Failed, ModelInputs, Request, Token
+from engine import Delta, Engine, EngineConfig, Event, Failed, Finished, ModelInputs, Request, Token
 from engine.loading.model_loader import LoadedModel, load
 from families import FAMILIES
 from tests.integration.engine.test_engine import (
@@ -33,7 +33,7 @@ def loaded(pocket_folder: Path) -> LoadedModel:
 @pytest.fixture(scope="module", params=[False, True], ids=["read", "ahead"])
 def engine(loaded: LoadedModel, request: Any) -> Engine:
     """With ``ahead`` as on a GPU: a step is launched before the tokens of the last one are read."""
-    return Engine(loaded, EngineLimits(slots=6), ahead=request.param)
+    return Engine(loaded, EngineConfig(slots=6), async_scheduling=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ class Crowd:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.tokens: dict[str, list[Token]] = {}
-        self.ends: dict[str, Ended] = {}
+        self.ends: dict[str, Finished] = {}
 
     def submit(self, one: Request) -> None:
         self.tokens[one.id] = list(one.journal)
@@ -89,7 +89,7 @@ class Crowd:
 
 def assert_nothing_is_held(engine: Engine) -> None:
     stats = engine.stats()
-    assert (stats.running, stats.waiting, stats.kv_free) == (0, 0, stats.kv_tokens)
+    assert (stats.running, stats.waiting, stats.kv_free_tokens) == (0, 0, stats.kv_tokens)
     assert len(engine._scheduler._free_slots) == engine.slots
 
 
@@ -113,7 +113,7 @@ def test_greedy_tokens_in_a_full_batch_equal_those_of_transformers_generate(engi
     ours = [token.id for token in crowd.tokens["this one"]]
     generated = generated_by_transformers(engine, inputs)
     alike = next((i for i, (a, b) in enumerate(zip(ours, generated, strict=False)) if a != b), len(generated))
-    special_tokens = engine.vocabulary.special_tokens
+    special_tokens = engine.tokenizer_info.special_tokens
     if alike < len(generated):  # it goes its own way only where the stages say so: at a mark, or behind one
         assert generated[alike] in {
             *special_tokens.ends,
@@ -142,19 +142,19 @@ def test_late_comers_and_leavers_change_nothing_for_the_others(engine: Engine, a
             assert tokens == alone[name]
 
 
-@pytest.mark.parametrize("ahead", [False, True], ids=["read", "ahead"])
+@pytest.mark.parametrize("async_scheduling", [False, True], ids=["read", "ahead"])
 def test_a_cache_that_is_too_small_for_all_makes_the_youngest_give_way(
-    loaded: LoadedModel, alone: dict[str, list[Token]], ahead: bool
+    loaded: LoadedModel, alone: dict[str, list[Token]], async_scheduling: bool
 ) -> None:
-    small = Engine(loaded, EngineLimits(slots=6, kv_gib=2_100 * 2_048 / 2**30), ahead=ahead)
+    small = Engine(loaded, EngineConfig(slots=6, kv_cache_gib=2_100 * 2_048 / 2**30), async_scheduling=async_scheduling)
     crowd = Crowd(small)
     wanted = {one.id: one for one in requests(small) if one.thinking_budget >= 0}
     long = [replace(one, max_answer_tokens=400, id=f"long {number}") for number, one in enumerate(wanted.values())]
     for one in long:
         crowd.submit(one)
     crowd.finish()
-    assert small.stats().put_backs > 0, "the test must be tight"
-    assert any(end.prefills > 1 for end in crowd.ends.values())
+    assert small.stats().num_preemptions > 0, "the test must be tight"
+    assert any(end.num_prefills > 1 for end in crowd.ends.values())
     for one, name in zip(long, wanted, strict=True):
         # The same request with a shorter answer says the beginning of it.
         alike = alone[name][: len(crowd.tokens[one.id])]
@@ -163,7 +163,7 @@ def test_a_cache_that_is_too_small_for_all_makes_the_youngest_give_way(
 
 @pytest.mark.parametrize("chunk", [9, 64])
 def test_a_prompt_read_in_chunks_says_the_same(loaded: LoadedModel, alone: dict[str, list[Token]], chunk: int) -> None:
-    chunked = Engine(loaded, EngineLimits(slots=6, chunk_tokens=chunk))
+    chunked = Engine(loaded, EngineConfig(slots=6, max_prefill_tokens=chunk))
     crowd = Crowd(chunked)
     for one in requests(chunked):
         crowd.submit(one)
@@ -182,12 +182,12 @@ def test_resumed_sequences_in_a_full_batch_go_on_as_they_would_have(
 
 
 def test_a_picture_is_looked_at_once_for_all_who_ask_about_it(loaded: LoadedModel) -> None:
-    fresh = Engine(loaded, EngineLimits(slots=4))
+    fresh = Engine(loaded, EngineConfig(slots=4))
     crowd = Crowd(fresh)
     for number in range(5):
         crowd.submit(replace(request(inputs_of(fresh, "two pictures"), budget=4, answer=4), id=str(number)))
     crowd.finish()
-    assert fresh.stats().vision_passes == 2
+    assert fresh.stats().encoded_media == 2
 
 
 def test_the_device_time_is_shared_among_those_who_use_it(engine: Engine) -> None:
@@ -221,7 +221,11 @@ ACTIONS = st.lists(
 
 @pytest.fixture(scope="module", params=[False, True], ids=["read", "ahead"])
 def tight(loaded: LoadedModel, request: Any) -> Engine:
-    return Engine(loaded, EngineLimits(slots=3, kv_gib=2_100 * 2_048 / 2**30, chunk_tokens=40), ahead=request.param)
+    return Engine(
+        loaded,
+        EngineConfig(slots=3, kv_cache_gib=2_100 * 2_048 / 2**30, max_prefill_tokens=40),
+        async_scheduling=request.param,
+    )
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -248,8 +252,8 @@ def test_any_order_of_submits_aborts_and_steps_ends_and_mixes_nothing(
 
 
 def test_inputs_without_digests_are_looked_at_anew(engine: Engine) -> None:
-    inputs: ModelInputs = replace(inputs_of(engine, "a picture"), digests=())
-    before = engine.stats().vision_passes
+    inputs: ModelInputs = replace(inputs_of(engine, "a picture"), mm_hashes=())
+    before = engine.stats().encoded_media
     for _ in range(2):
         run(engine, request(inputs, budget=2, answer=2))
-    assert engine.stats().vision_passes == before + 2
+    assert engine.stats().encoded_media == before + 2

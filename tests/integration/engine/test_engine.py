@@ -13,28 +13,28 @@ from engine import (
     DEVICE_LOST,
     Delta,
     DeviceLost,
-    Ended,
     Engine,
     EngineLoop,
     Event,
     Failed,
+    Finished,
     ModelInputs,
     Request,
-    Sampling,
+    SamplingParams,
     SequenceError,
     Token,
     Video,
 )
-from engine.engine import is_device_error
 from engine.loading.model_loader import LoadedModel, load
+from engine.runner.device import is_device_error
 from families import FAMILIES
 from testing.videos import scene
 
 VISION = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
 """Of ModelInputs, under the model's own names."""
 POCKET = FAMILIES["pocket"]
-GREEDY = Sampling(temperature=0, top_p=1, top_k=0, repetition_penalty=1, seed=1)
-SAMPLED = Sampling(temperature=0.9, top_p=0.9, top_k=40, repetition_penalty=1.1, seed=7)
+GREEDY = SamplingParams(temperature=0, top_p=1, top_k=0, repetition_penalty=1, seed=1)
+SAMPLED = SamplingParams(temperature=0.9, top_p=0.9, top_k=40, repetition_penalty=1.1, seed=7)
 
 
 def picture(color: str, size: tuple[int, int] = (168, 112)) -> Image.Image:
@@ -85,12 +85,12 @@ def inputs_of(engine: Engine, name: str) -> ModelInputs:
     return engine.prepare(messages, pictures)
 
 
-def run(engine: Engine, request: Request) -> tuple[list[Delta], Ended]:
+def run(engine: Engine, request: Request) -> tuple[list[Delta], Finished]:
     events: list[Event] = []
     engine.submit(request, events.append)
     while not engine.is_idle:
         engine.step()
-    assert isinstance(events[-1], Ended), events[-1]
+    assert isinstance(events[-1], Finished), events[-1]
     return [event for event in events if isinstance(event, Delta)], events[-1]
 
 
@@ -103,7 +103,7 @@ def generated_by_transformers(engine: Engine, inputs: ModelInputs, tokens: int =
     vision = {field: value for field in VISION if (value := getattr(inputs, field)) is not None}
     whole = engine.runner._model.generate(
         input_ids=inputs.input_ids[None],
-        mm_token_type_ids=inputs.token_types[None],
+        mm_token_type_ids=inputs.mm_token_type_ids[None],
         attention_mask=torch.ones_like(inputs.input_ids)[None],
         max_new_tokens=tokens,
         do_sample=False,
@@ -117,7 +117,7 @@ def generated_by_transformers(engine: Engine, inputs: ModelInputs, tokens: int =
 
 
 def request(
-    inputs: ModelInputs, *, budget: int = 24, answer: int = 16, sampling: Sampling = SAMPLED, **more: Any
+    inputs: ModelInputs, *, budget: int = 24, answer: int = 16, sampling: SamplingParams = SAMPLED, **more: Any
 ) -> Request:
     return Request("r", inputs, budget, answer, sampling, **more)
 
@@ -129,7 +129,7 @@ def test_greedy_tokens_equal_those_of_transformers_generate(pocket_engine: Engin
     deltas, _ = run(pocket_engine, request(inputs, budget=-1, sampling=GREEDY))
     ours = [token.id for token in tokens_of(deltas)]
     alike = next((i for i, (a, b) in enumerate(zip(ours, generated, strict=False)) if a != b), 40)
-    special_tokens = pocket_engine.vocabulary.special_tokens
+    special_tokens = pocket_engine.tokenizer_info.special_tokens
     # The engine goes its own way only where the stages say so: at a mark, or behind one.
     if alike < len(generated):
         assert generated[alike] in {
@@ -147,13 +147,13 @@ def test_each_budget_gives_an_answer_with_one_prefill_and_one_look(
     pocket_engine: Engine, budget: int, name: str
 ) -> None:
     before = (pocket_engine.runner.prefills, pocket_engine.runner.vision_passes)
-    unseen = replace(inputs_of(pocket_engine, name), digests=())
+    unseen = replace(inputs_of(pocket_engine, name), mm_hashes=())
     deltas, end = run(pocket_engine, request(unseen, budget=budget))
-    assert end.prefills == 1
+    assert end.num_prefills == 1
     assert pocket_engine.runner.prefills - before[0] == 1
     assert pocket_engine.runner.vision_passes - before[1] == (0 if name == "text" else 2)
     assert end.answer_tokens > 0
-    assert any(delta.stage == "answer" and delta.text for delta in deltas)
+    assert any(delta.phase == "answer" and delta.text for delta in deltas)
     if budget >= 0:
         assert end.thinking_tokens <= budget + 3
 
@@ -164,7 +164,7 @@ def test_closing_a_thought_costs_no_step_of_its_own(pocket_engine: Engine) -> No
     before = pocket_engine.stats().steps
     deltas, end = run(pocket_engine, request(inputs, budget=20, answer=20))
     tokens = tokens_of(deltas)
-    assert sum(token.forced for token in tokens) == len(pocket_engine.vocabulary.special_tokens.closing) == 3
+    assert sum(token.forced for token in tokens) == len(pocket_engine.tokenizer_info.special_tokens.closing) == 3
     assert pocket_engine.stats().steps - before == sum(not token.forced for token in tokens)
     assert end.truncation_reason == "budget"
 
@@ -172,7 +172,7 @@ def test_closing_a_thought_costs_no_step_of_its_own(pocket_engine: Engine) -> No
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
 @pytest.mark.parametrize("name", ["text", "a picture"])
 def test_a_generation_resumed_at_every_seventh_token_says_the_same(
-    pocket_engine: Engine, name: str, sampling: Sampling
+    pocket_engine: Engine, name: str, sampling: SamplingParams
 ) -> None:
     inputs = inputs_of(pocket_engine, name)
     deltas, whole = run(pocket_engine, request(inputs, sampling=sampling))
@@ -183,7 +183,7 @@ def test_a_generation_resumed_at_every_seventh_token_says_the_same(
         assert (resumed.thinking, resumed.answer) == (whole.thinking, whole.answer)
         assert (resumed.thinking_tokens, resumed.answer_tokens) == (whole.thinking_tokens, whole.answer_tokens)
         assert resumed.finish_reason == whole.finish_reason
-        assert resumed.prefills == 1
+        assert resumed.num_prefills == 1
 
 
 def test_a_journal_that_has_ended_is_finished_without_sampling(pocket_engine: Engine) -> None:
@@ -191,21 +191,21 @@ def test_a_journal_that_has_ended_is_finished_without_sampling(pocket_engine: En
     deltas, whole = run(pocket_engine, request(inputs))
     more, resumed = run(pocket_engine, request(inputs, journal=tuple(tokens_of(deltas))))
     assert more == []
-    assert resumed.prefills == 0
+    assert resumed.num_prefills == 0
     assert resumed.answer == whole.answer
 
 
 def test_the_streamed_text_is_the_final_text(pocket_engine: Engine) -> None:
     deltas, end = run(pocket_engine, request(inputs_of(pocket_engine, "a picture"), budget=60, answer=60))
-    for stage, text in (("thinking", end.thinking), ("answer", end.answer)):
-        streamed = "".join(delta.text for delta in deltas if delta.stage == stage)
+    for phase, text in (("thinking", end.thinking), ("answer", end.answer)):
+        streamed = "".join(delta.text for delta in deltas if delta.phase == phase)
         assert text == streamed.strip()
 
 
 def test_a_seed_decides_and_another_seed_decides_otherwise(pocket_engine: Engine) -> None:
     inputs = inputs_of(pocket_engine, "text")
     one, again = (tokens_of(run(pocket_engine, request(inputs))[0]) for _ in range(2))
-    other = Sampling(SAMPLED.temperature, SAMPLED.top_p, SAMPLED.top_k, SAMPLED.repetition_penalty, seed=8)
+    other = SamplingParams(SAMPLED.temperature, SAMPLED.top_p, SAMPLED.top_k, SAMPLED.repetition_penalty, seed=8)
     assert one == again
     assert tokens_of(run(pocket_engine, request(inputs, sampling=other))[0]) != one
 
@@ -222,10 +222,10 @@ def test_an_aborted_sequence_ends_with_what_it_has_and_frees_the_engine(pocket_e
     assert pocket_engine.abort("r")
     assert not pocket_engine.abort("r")
     assert pocket_engine.is_idle
-    assert isinstance(events[-1], Ended)
+    assert isinstance(events[-1], Finished)
     assert events[-1].finish_reason == "aborted"
     assert events[-1].thinking_tokens + events[-1].answer_tokens >= 1
-    assert isinstance(waiting[-1], Ended)
+    assert isinstance(waiting[-1], Finished)
     assert waiting[-1].finish_reason == "aborted"
 
 
@@ -233,7 +233,7 @@ def test_a_sequence_without_numbers_fails_alone(pocket_engine: Engine) -> None:
     broken = inputs_of(pocket_engine, "a picture")
     assert broken.pixel_values is not None
     broken.pixel_values.fill_(float("nan"))
-    broken = replace(broken, digests=())
+    broken = replace(broken, mm_hashes=())
     failed: list[Event] = []
     fine: list[Event] = []
     pocket_engine.submit(request(broken), failed.append)
@@ -243,13 +243,13 @@ def test_a_sequence_without_numbers_fails_alone(pocket_engine: Engine) -> None:
     assert [type(event) for event in failed] == [Failed]
     assert isinstance(failed[0], Failed)
     assert failed[0].code == "model_nan"
-    assert isinstance(fine[-1], Ended)
+    assert isinstance(fine[-1], Finished)
 
 
 def test_a_bad_tensor_fails_alone(pocket_engine: Engine) -> None:
     good = inputs_of(pocket_engine, "a picture")
     assert good.pixel_values is not None
-    bad = replace(good, pixel_values=good.pixel_values[:-4], digests=())
+    bad = replace(good, pixel_values=good.pixel_values[:-4], mm_hashes=())
     events: list[Event] = []
     pocket_engine.submit(request(bad), events.append)
     pocket_engine.step()
@@ -304,7 +304,7 @@ def test_a_loop_serves_many_threads(pocket_engine: Engine) -> None:
     loop.submit(Request("refused", inputs, 5_000, 8, SAMPLED), keep("refused"))
     assert done.wait(30)
     assert isinstance(ends.pop("refused"), Failed)
-    assert all(isinstance(end, Ended) for end in ends.values())
+    assert all(isinstance(end, Finished) for end in ends.values())
     assert loop.stop(timeout_s=10)
 
 
@@ -359,12 +359,12 @@ def test_only_errors_of_the_device_cost_the_process(error: Exception, expected: 
 def test_box_marks_are_stripped_or_kept_and_the_raw_output_has_all(pocket_engine: Engine) -> None:
     """The answer is given as an earlier run's: an untrained model would say no box."""
     answer = "At <|begin_of_box|>[[1,2,3,4]]<|end_of_box|>, left."
-    words = pocket_engine._inputs._prompt._tokenizer
-    closing = [Token(token, forced=True) for token in pocket_engine.vocabulary.special_tokens.closing]
+    words = pocket_engine._input_processor._prompt._tokenizer
+    closing = [Token(token, forced=True) for token in pocket_engine.tokenizer_info.special_tokens.closing]
     said = [Token(token, forced=False) for token in words.encode(f"{answer}</answer>", add_special_tokens=False)]
     for keeps, expected in ((False, "At [[1,2,3,4]], left."), (True, answer)):
         inputs = inputs_of(pocket_engine, "a picture")
         journal = (*closing, *said)
-        _, end = run(pocket_engine, request(inputs, budget=0, answer=60, keeps_box_marks=keeps, journal=journal))
+        _, end = run(pocket_engine, request(inputs, budget=0, answer=60, keep_box_tokens=keeps, journal=journal))
         assert end.answer == expected
         assert end.raw == f"</think>\n<answer>{answer}</answer>"

@@ -31,14 +31,14 @@ def engine(pocket_folder: Path) -> Engine:
 
 
 def text_of(engine: Engine, inputs: ModelInputs) -> str:
-    return engine.vocabulary.decode(inputs.input_ids.tolist())
+    return engine.tokenizer_info.decode(inputs.input_ids.tolist())
 
 
 def test_thinking_is_switched_off_in_the_prompt(engine: Engine) -> None:
     messages = user("How many?")
     thinking = text_of(engine, engine.prepare(messages, []))
     assert thinking.endswith("How many?<|assistant|>\n")
-    inputs = engine.prepare(messages, [], is_thinking=False)
+    inputs = engine.prepare(messages, [], enable_thinking=False)
     assert text_of(engine, inputs).endswith("How many?/nothink<|assistant|>\n<think></think>\n")
 
     deltas, end = run(engine, request(inputs, budget=0))
@@ -52,14 +52,14 @@ def test_a_switch_is_for_a_budget_of_nothing_only(engine: Engine) -> None:
     inputs = engine.prepare(user("How many?"), [])
     deltas, end = run(engine, request(inputs, budget=5))
     forced = [token.id for token in tokens_of(deltas) if token.forced]
-    assert engine.vocabulary.decode(forced) == "</think>\n", "no answer mark"
+    assert engine.tokenizer_info.decode(forced) == "</think>\n", "no answer mark"
     assert end.thinking_tokens <= 5 + 3
     assert end.truncation_reason == "budget"
     assert end.answer_tokens > 0
 
 
 def test_an_answer_at_once_goes_on_from_its_journal(engine: Engine) -> None:
-    inputs = engine.prepare(user("How many?"), [], is_thinking=False)
+    inputs = engine.prepare(user("How many?"), [], enable_thinking=False)
     deltas, whole = run(engine, request(inputs, budget=0, sampling=SAMPLED))
     journal = tuple(tokens_of(deltas)[:4])
     _, resumed = run(engine, request(inputs, budget=0, sampling=SAMPLED, journal=journal))
@@ -67,8 +67,8 @@ def test_an_answer_at_once_goes_on_from_its_journal(engine: Engine) -> None:
 
 
 def test_a_family_without_a_switch_is_told_nothing(pocket_engine: Engine) -> None:
-    at_once = pocket_engine.prepare(user("How many?"), [], is_thinking=False)
-    assert not at_once.is_answering
+    at_once = pocket_engine.prepare(user("How many?"), [], enable_thinking=False)
+    assert not at_once.thinking_closed
     assert at_once.input_ids.tolist() == pocket_engine.prepare(user("How many?"), []).input_ids.tolist()
 
 

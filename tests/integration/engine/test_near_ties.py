@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from engine import Ended, Engine, Event, Request, Sampling
+from engine import Engine, Event, Finished, Request, SamplingParams
 from engine.runner import sampler
 from engine.runner.sampler import Choice, uniform
 from testing.chaos.workload import BROKEN, TEMPLATES
@@ -54,7 +54,7 @@ def test_no_token_is_drawn_near_an_edge(
 
     monkeypatch.setattr(sampler, "_draw", watched)
     pictures = [Image.open(io.BytesIO(PICTURE)).convert("RGB")] if body is LONG else []
-    sampling = Sampling(
+    sampling = SamplingParams(
         **{"repetition_penalty": pocket_engine.sampling_defaults.repetition_penalty, **body["sampling"]}
     )
     messages = [{"role": "user", "content": [_part(part) for part in body["messages"][0]["content"]]}]
@@ -65,7 +65,7 @@ def test_no_token_is_drawn_near_an_edge(
     while not pocket_engine.is_idle:
         pocket_engine.step()
     ended = events[-1]
-    assert isinstance(ended, Ended)
+    assert isinstance(ended, Finished)
     assert len(margins) >= ended.thinking_tokens
     assert min(margins) > NEEDED
 

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
 
 from engine import ModelInputs, Video
-from engine.inputs.processor import InputBuilder
+from engine.inputs.processor import InputProcessor
 from families import FAMILIES, Family, FrameClock
 from testing.videos import shades, write
 from worker.prepare.media.video import extract_frames
@@ -125,14 +125,14 @@ class Oracle:
     def ours(
         self, messages: list[dict[str, Any]], *, family: Family = POCKET, pictures: Any = (), videos: Any = ()
     ) -> ModelInputs:
-        builder = InputBuilder(self._tokenizer, self._images, family)
+        processor = InputProcessor(self._tokenizer, self._images, family)
         listed = [
             {**message, "content": [{"type": "text", "text": message["content"]}]}
             if isinstance(message["content"], str)
             else message
             for message in messages
         ]
-        return builder.build(listed, [Image.fromarray(picture) for picture in pictures], videos)
+        return processor.process(listed, [Image.fromarray(picture) for picture in pictures], videos)
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def oracle(ask: Ask, pocket_folder: Path, tmp_path: Path) -> Oracle:
 
 def alike(ours: ModelInputs, theirs: dict[str, Any], *, tolerance: float) -> None:
     assert ours.input_ids.tolist() == theirs["input_ids"]
-    assert ours.token_types.tolist() == theirs["token_types"]
+    assert ours.mm_token_type_ids.tolist() == theirs["mm_token_type_ids"]
     names = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
     assert {name for name in names if getattr(ours, name) is not None} == theirs.keys() & set(names)
     for name in theirs.keys() & set(names):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from engine import Ended, Engine, Request, Sampling
-from engine.inputs.processor import InputBuilder
+from engine import Engine, Finished, Request, SamplingParams
+from engine.inputs.processor import InputProcessor
 from families import FAMILIES
 from pocket.model import greedy, make_image_processor, make_model, make_tokenizer
 from pocket.tasks.example import IMAGE, Example, text, user
@@ -22,7 +22,7 @@ from pocket.training.training_step import Learner
 from tests.unit.pocket.test_scenes import THREE
 
 TOKENIZER = make_tokenizer()
-BUILDER = InputBuilder(TOKENIZER, make_image_processor(), FAMILIES["pocket"])
+PROCESSOR = InputProcessor(TOKENIZER, make_image_processor(), FAMILIES["pocket"])
 
 
 def lesson(kind: str) -> list[Example]:
@@ -43,12 +43,12 @@ def test_the_loss_is_that_of_the_published_model_on_the_services_inputs(model, k
     encoder = Encoder(TOKENIZER, model.config)
     total = count = 0.0
     for example in examples:
-        inputs = BUILDER.build(example.messages, example.pictures, example.videos)
+        inputs = PROCESSOR.process(example.messages, example.pictures, example.videos)
         said = TOKENIZER.encode(
             f"<think>{example.thought}</think>\n<answer>{example.answer}</answer>", add_special_tokens=False
         )
         assert encoder.encode(example).ids.tolist() == inputs.input_ids.tolist() + said
-        types = torch.cat([inputs.token_types, torch.zeros(len(said), dtype=torch.int32)])
+        types = torch.cat([inputs.mm_token_type_ids, torch.zeros(len(said), dtype=torch.int32)])
         given = {name: getattr(inputs, name) for name in ("pixel_values", "image_grid_thw")}
         given |= {name: getattr(inputs, name) for name in ("pixel_values_videos", "video_grid_thw")}
         with torch.no_grad():
@@ -126,10 +126,10 @@ def test_a_model_learns_two_answers_by_heart_and_the_engine_tells_them(tmp_path:
     for example in examples:
         events: list[object] = []
         inputs = engine.prepare(example.messages, example.pictures)
-        engine.submit(Request("r", inputs, -1, 32, Sampling(0, 1, 0, 1, seed=1)), events.append)
+        engine.submit(Request("r", inputs, -1, 32, SamplingParams(0, 1, 0, 1, seed=1)), events.append)
         while not engine.is_idle:
             engine.step()
         ended = events[-1]
-        assert isinstance(ended, Ended)
+        assert isinstance(ended, Finished)
         assert (ended.thinking, ended.answer) == (example.thought.strip(), example.answer)
         assert ended.finish_reason == "stop"

@@ -4,7 +4,7 @@ import io
 
 from PIL import Image
 
-from engine import Ended
+from engine import Finished
 from families import FAMILIES
 from jobs.model.job import JobStatus, Stage
 from jobs.model.prepared import PreparedImage, PreparedInputs, PreparedVideo
@@ -18,9 +18,9 @@ ANSWER = (
 )
 
 
-def ended(answer: str) -> Ended:
+def ended(answer: str) -> Finished:
     raw = f"<think>I look.</think>\n<answer>{answer}</answer>"
-    return Ended("stop", "I look.", "stripped", raw, None, 9, 3, 7, 1, 0.0, 1.0, 2.0, 3.0)
+    return Finished("stop", "I look.", "stripped", raw, None, 9, 3, 7, 1, 0.0, 1.0, 2.0, 3.0)
 
 
 def test_boxes_come_in_pixels_and_drawn_into_their_picture(table: Table) -> None:

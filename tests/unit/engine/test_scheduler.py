@@ -8,32 +8,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.block_pool import BLOCK_TOKENS, BlockPool, blocks_for
-from engine.core.scheduler import Plan, Scheduler
+from engine.core.block_pool import BLOCK_SIZE, BlockPool, blocks_for
+from engine.core.scheduler import Scheduler, SchedulerOutput
 from engine.core.sequence import Sequence
 from engine.core.thinking import StagedGeneration
-from engine.core.tokenizer_info import Vocabulary
+from engine.core.tokenizer_info import TokenizerInfo
 from engine.events import Token
 from families import FAMILIES
 from pocket.model import make_tokenizer
 
 
 @cache
-def vocabulary() -> Vocabulary:
-    return Vocabulary(make_tokenizer(), FAMILIES["pocket"], [])
+def tokenizer_info() -> TokenizerInfo:
+    return TokenizerInfo(make_tokenizer(), FAMILIES["pocket"], [])
 
 
 def sequence(name: str, prompt: int) -> Sequence:
-    control = StagedGeneration(vocabulary(), budget=-1, room=10_000, max_answer_tokens=10_000)
-    request: Any = SimpleNamespace(id=name, journal=(), keeps_box_marks=False)
-    return Sequence(request, lambda _: None, vocabulary(), control, prompt)
+    control = StagedGeneration(tokenizer_info(), budget=-1, room=10_000, max_answer_tokens=10_000)
+    request: Any = SimpleNamespace(id=name, journal=(), keep_box_tokens=False)
+    return Sequence(request, lambda _: None, tokenizer_info(), control, prompt)
 
 
 def scheduler(*, blocks: int = 100, slots: int = 4, chunk: int = 1_000) -> Scheduler:
-    return Scheduler(BlockPool(blocks * BLOCK_TOKENS), slots=slots, chunk_tokens=chunk)
+    return Scheduler(BlockPool(blocks * BLOCK_SIZE), slots=slots, max_prefill_tokens=chunk)
 
 
-def answer(plan: Plan, tokens: int = 1) -> None:
+def answer(plan: SchedulerOutput, tokens: int = 1) -> None:
     """What the engine does with a plan: each draw gives its sequence a token, or a few with forced ones."""
     for span in plan.spans:
         if span.draw is not None and not span.draw.is_void:
@@ -41,18 +41,18 @@ def answer(plan: Plan, tokens: int = 1) -> None:
             span.sequence.tokens += [Token(300, forced=False)] * tokens
 
 
-def names(plan: Plan) -> tuple[list[str], list[str]]:
+def names(plan: SchedulerOutput) -> tuple[list[str], list[str]]:
     return [span.sequence.id for span in plan.prefills], [span.sequence.id for span in plan.decode]
 
 
 def test_a_prompt_is_read_first_and_then_row_by_row() -> None:
     line = scheduler()
     line.add(sequence("a", 30))
-    first = line.plan(ahead=False)
+    first = line.schedule(async_scheduling=False)
     assert names(first) == (["a"], [])
     assert (first.prefills[0].start, first.prefills[0].end) == (0, 30)
     answer(first)
-    second = line.plan(ahead=False)
+    second = line.schedule(async_scheduling=False)
     assert names(second) == ([], ["a"])
     assert (second.decode[0].start, second.decode[0].end) == (30, 31)
 
@@ -60,15 +60,15 @@ def test_a_prompt_is_read_first_and_then_row_by_row() -> None:
 def test_a_long_prompt_lets_the_others_have_their_tokens() -> None:
     line = scheduler(chunk=64)
     line.add(sequence("short", 20))
-    answer(line.plan(ahead=False))
+    answer(line.schedule(async_scheduling=False))
     line.add(sequence("long", 200))
     for start in (0, 64, 128):
-        plan = line.plan(ahead=False)
+        plan = line.schedule(async_scheduling=False)
         assert names(plan) == (["long"], ["short"])
         assert plan.prefills[0].start == start
         assert plan.prefills[0].draw is None
         answer(plan)
-    last = line.plan(ahead=False)
+    last = line.schedule(async_scheduling=False)
     assert last.prefills[0].draw is not None
     assert last.prefills[0].end == 200
 
@@ -76,28 +76,28 @@ def test_a_long_prompt_lets_the_others_have_their_tokens() -> None:
 def test_forced_tokens_are_rows_of_the_same_pass() -> None:
     line = scheduler()
     line.add(sequence("a", 10))
-    answer(line.plan(ahead=False), tokens=4)
-    plan = line.plan(ahead=False)
+    answer(line.schedule(async_scheduling=False), tokens=4)
+    plan = line.schedule(async_scheduling=False)
     assert [(span.start, span.end) for span in plan.decode] == [(10, 14)]
 
 
 def test_ahead_reads_the_token_that_is_being_drawn_once() -> None:
     line = scheduler()
     line.add(sequence("a", 10))
-    line.plan(ahead=True)
-    guess = line.plan(ahead=True)
+    line.schedule(async_scheduling=True)
+    guess = line.schedule(async_scheduling=True)
     assert guess.decode[0].is_ahead
     assert (guess.decode[0].start, guess.decode[0].end) == (10, 11)
-    assert line.plan(ahead=True).spans == [], "two draws of one sequence are enough"
+    assert line.schedule(async_scheduling=True).spans == [], "two draws of one sequence are enough"
 
 
 def test_the_head_of_the_line_is_never_passed() -> None:
     line = scheduler(blocks=4)
     line.add(sequence("first", 100))
-    line.plan(ahead=False)
+    line.schedule(async_scheduling=False)
     line.add(sequence("large", 150))
     line.add(sequence("small", 5))
-    line.plan(ahead=False)
+    line.schedule(async_scheduling=False)
     assert [one.id for one in line.running] == ["first"]
     assert [one.id for one in line.waiting] == ["large", "small"]
 
@@ -107,16 +107,16 @@ def test_the_youngest_gives_way_and_keeps_its_tokens() -> None:
     old, young = sequence("old", 60), sequence("young", 60)
     for one in (old, young):
         line.add(one)
-        answer(line.plan(ahead=False))
-    while line.put_backs == 0:
-        answer(line.plan(ahead=False))
+        answer(line.schedule(async_scheduling=False))
+    while line.num_preemptions == 0:
+        answer(line.schedule(async_scheduling=False))
     assert line.running == [old]
     assert line.waiting[0] is young
     assert young.computed == 0
     assert young.slot is None
     assert len(young.tokens) > 50
     line.remove(old)
-    again = line.plan(ahead=False)
+    again = line.schedule(async_scheduling=False)
     assert again.prefills[0].end == young.length, "it is read anew, tokens and all"
 
 
@@ -124,7 +124,7 @@ def test_removing_one_gives_back_all_that_it_held() -> None:
     line = scheduler()
     one = sequence("a", 100)
     line.add(one)
-    plan = line.plan(ahead=False)
+    plan = line.schedule(async_scheduling=False)
     line.remove(one)
     assert line.is_idle
     assert line.pool.free == line.pool.blocks
@@ -150,9 +150,9 @@ def test_blocks_have_one_owner_whatever_happens(actions: list[tuple[str, int]], 
         elif action == "r" and line.running:
             line.remove(line.running[size % len(line.running)])
         elif action == "p":
-            plan = line.plan(ahead=False)
+            plan = line.schedule(async_scheduling=False)
             for span in plan.spans:
-                assert len(span.sequence.blocks) * BLOCK_TOKENS >= span.end
+                assert len(span.sequence.blocks) * BLOCK_SIZE >= span.end
             answer(plan, tokens=1 + size % 3)
             for one in [*line.running]:
                 if blocks_for(one.length + 2) > blocks:

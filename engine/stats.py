@@ -1,0 +1,26 @@
+"""Counters and gauges of an engine."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """State of the engine at one moment. Counters start at zero with the engine."""
+
+    slots: int
+    """Sequences that can run at the same time."""
+    running: int
+    waiting: int
+    kv_tokens: int
+    """Tokens that the KV cache holds when it is full."""
+    kv_free_tokens: int
+    steps: int
+    """Steps that were launched."""
+    sampled_tokens: int
+    """Tokens sampled from the model; forced tokens do not count."""
+    prefill_tokens: int
+    """Tokens of prompts and journals that prefill passes computed."""
+    num_preemptions: int
+    """Sequences that lost their KV cache blocks to older ones and had to be computed again."""
+    encoded_media: int
+    """Images and videos that the vision encoder processed; cache hits do not count."""
