@@ -8,12 +8,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-config \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: help demo up test chaos lint format docs eval lock clean
+.PHONY: help demo up test test-all chaos lint format docs eval lock clean
 
 help:
 	@echo "make demo    a picture goes in, a signed webhook comes out"
 	@echo "make up      everything on this machine, until Ctrl-C"
-	@echo "make test    all rings against real servers"
+	@echo "make test    the tests, against real servers, without the slow ones"
+	@echo "make test-all  every test, with the slow ones"
 	@echo "make chaos   2,000 jobs, 100 faults (CHAOS_SEED, CHAOS_JOBS, CHAOS_FAULTS)"
 	@echo "make lint    ruff, mypy, import-linter, hadolint, the schemas of compose, Kubernetes and KEDA"
 	@echo "make format  ruff's formatter and its safe fixes"
@@ -28,8 +29,15 @@ demo: .venv/runtime.done
 up: .venv/runtime.done
 	$(BIN)/thinkqueue up
 
+# Two workers of pytest-xdist, each with servers of its own. A file stays with one worker, which starts its fixtures once.
+# Coverage is measured in the processes of pytest, not in those that the tests start.
+PYTEST := $(BIN)/python -m pytest -n $${TEST_WORKERS:-2} --dist loadfile --durations=25 --cov
+
 test: .venv/dev.done
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not slow"
+
+test-all: .venv/dev.done
+	$(PYTEST)
 
 # CHAOS_SEED chooses the faults, CHAOS_JOBS and CHAOS_FAULTS how much of it.
 chaos: .venv/dev.done

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pocket.training.untrained import build
-from testing.service import Service, question, standalone_service
+from testing.request_bodies import question
+from testing.service import Service, standalone_service
 
 ENDLESS: dict[str, Any] = {
     "messages": question("Describe everything that you see."),

@@ -15,7 +15,8 @@ from cli.errors import CommandError
 from cli.local.servers import GRPC_OFFSET, SeaweedFS, Server, Valkey, valkey_binary, weed_binary
 from jobs.table.scripts import connect
 from runtime.settings import Settings
-from testing.waiting import wait_until
+from testing.fork_server import Process
+from testing.waiting import TIME_SCALE, wait_until
 
 SECRET_KEY = "test-secret-key-0123456789"
 
@@ -82,7 +83,8 @@ def start(server: Server, log: Path) -> subprocess.Popen[bytes]:
     return process
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: Process) -> None:
+    """Send SIGTERM, and SIGKILL after ten seconds."""
     process.terminate()
     try:
         process.wait(10)
@@ -115,9 +117,14 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 @pytest.fixture
 def settings(servers: Servers) -> Settings:
     """For these servers, with database 0 emptied."""
-    settings = settings_of(servers.environment())
+    settings = settings_of({**servers.environment(), **short_times()})
     connect(settings).flushdb()
     return settings
+
+
+def short_times() -> dict[str, str]:
+    """Return settings under which a lost worker is noticed within seconds."""
+    return {"LEASE_S": str(3 * TIME_SCALE), "HEARTBEAT_S": str(0.5 * TIME_SCALE)}
 
 
 def settings_of(environment: dict[str, str]) -> Settings:

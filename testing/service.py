@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,17 +15,22 @@ import pytest
 
 from cli.local.servers import SeaweedFS, Valkey
 from jobs.model.job import JobStatus
-from testing.servers import SECRET_KEY, Servers, free_ports, settings_of, start, stop
+from testing.fork_server import ForkedProcess, Process
+from testing.servers import SECRET_KEY, Servers, free_ports, settings_of, short_times, start, stop
 from testing.table import Table, new_table
+from testing.waiting import LIMIT_S, wait_until
 
-START_LIMIT_S = 60.0
 MODULES = {"api": "api", "prepare": "worker.prepare", "generate": "worker.generate", "keeper": "worker.keeper"}
+ALL = tuple(MODULES)
+Spawn = Callable[[str, Mapping[str, str], Path], Process]
+"""Starts a module as a process, with an environment and a log file."""
 T = TypeVar("T")
 
-FAR_FROM_TIES = {"temperature": 0.9, "top_p": 1.0, "top_k": 5}
-"""Sampling with few edges: beside other neighbours in a batch a logit is another by up to 2e-5, and a token whose
-draw falls so near to an edge may be another one. By top-k 40 and top-p 0.6, one in 95 runs of 600 tokens parted so.
-Which seeds are good, ``tests/integration/engine/test_near_ties.py`` measures."""
+
+def spawn(module: str, environment: Mapping[str, str], log: Path) -> Process:
+    """Start ``python -m module`` as an operator does."""
+    with log.open("ab") as output:
+        return subprocess.Popen([sys.executable, "-m", module], env=dict(environment), stdout=output, stderr=output)
 
 
 @dataclass
@@ -35,40 +39,55 @@ class Service:
     environment: dict[str, str]
     logs: Path
     url: str
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    spawn: Spawn = spawn
+    processes: dict[str, Process] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # One client for all: making one loads the machine's certificates, which takes the CPU from the workers.
-        self.http = httpx.Client(base_url=self.url, timeout=15)
+        # One client for all calls: creating one loads the certificates of the machine, which costs CPU time.
+        self.http = httpx.Client(base_url=self.url, timeout=30)
+
+    # ── processes ──
 
     def start(self, *names: str, **settings: str) -> None:
-        """Start processes; a name may end in a digit, for a second one of a kind."""
+        """Start processes.
+
+        Args:
+            names: keys of ``MODULES``; a digit at the end starts another one of a kind, such as ``generate2``.
+            settings: environment variables for these processes only.
+        """
         for name in names:
-            with (self.logs / f"{name}.log").open("ab") as log:
-                self.processes[name] = subprocess.Popen(
-                    [sys.executable, "-m", MODULES[name.rstrip("0123456789")]],
-                    env={**os.environ, **self.environment, **settings},
-                    stdout=log,
-                    stderr=log,
-                )
+            module = MODULES[name.rstrip("0123456789")]
+            environment = {**os.environ, **self.environment, **settings}
+            self.processes[name] = self.spawn(module, environment, self.logs / f"{name}.log")
+
+    def start_all(self, **settings: str) -> None:
+        """Start one process of each kind and wait until all are ready."""
+        self.start(*ALL, **settings)
+        self.wait_for_workers(prepare=2, generate=1, keeper=1)
 
     def kill(self, name: str) -> None:
         process = self.processes.pop(name)
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait(10)
 
+    def drain(self, *names: str, limit_s: float = 60.0) -> list[int]:
+        """Send SIGTERM to processes and return their exit statuses."""
+        for name in names:
+            self.processes[name].terminate()
+        return [self.processes.pop(name).wait(limit_s) for name in names]
+
     def suspend(self, name: str) -> None:
-        """Returns when all of it stands still: the signal goes to one thread, which stops the others."""
+        """Send SIGSTOP and return when every thread has stopped: the signal goes to one, which stops the others."""
         process = self.processes[name]
         process.send_signal(signal.SIGSTOP)
         threads = Path(f"/proc/{process.pid}/task")
-        self.wait_until(lambda: all(map(_stands_still, threads.iterdir())), f"standstill of {name}")
+        self.wait_until(lambda: all(map(_is_stopped, threads.iterdir())), f"{name} is suspended")
 
     def resume(self, name: str) -> None:
         self.processes[name].send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """All together first, then each: they end side by side."""
+        """End all processes, at the same time."""
         self.http.close()
         for process in self.processes.values():
             process.send_signal(signal.SIGCONT)
@@ -76,25 +95,10 @@ class Service:
         for process in self.processes.values():
             stop(process)
 
-    def wait_for_workers(self, **stages: int) -> None:
-        def ready() -> bool:
-            try:
-                found = self.http.get("/readyz").json()["workers"]
-            except httpx.HTTPError:
-                return False
-            return all(found.get(stage, 0) >= count for stage, count in stages.items())
-
-        self.wait_until(ready, f"workers {stages}", START_LIMIT_S)
-
-    def wait_until(self, condition: Callable[[], T], what: str, limit_s: float = 30.0) -> T:
-        give_up = time.monotonic() + limit_s
-        while not (found := condition()):
-            assert time.monotonic() < give_up, f"no {what} after {limit_s} s\n{self.log_tails()}"
-            time.sleep(0.02)
-        return found
+    # ── jobs ──
 
     def submit(self, **body: Any) -> str:
-        """Hand in a job; returns its id."""
+        """Submit a job and return its id."""
         reply = self.http.post("/v1/jobs", json=body)
         assert reply.status_code == 202, reply.text
         return str(reply.json()["id"])
@@ -102,9 +106,27 @@ class Service:
     def job(self, job_id: str) -> dict[str, Any]:
         return dict(self.http.get(f"/v1/jobs/{job_id}").raise_for_status().json())
 
-    def wait_for_end(self, job_id: str, limit_s: float = 60.0) -> dict[str, Any]:
-        self.wait_until(lambda: JobStatus(self.job(job_id)["status"]).is_terminal, f"end of {job_id}", limit_s)
+    def wait_for_end(self, job_id: str, limit_s: float = LIMIT_S) -> dict[str, Any]:
+        """Wait until a job has ended, and return it."""
+        self.wait_until(lambda: JobStatus(self.job(job_id)["status"]).is_terminal, f"{job_id} has ended", limit_s)
         return self.job(job_id)
+
+    def wait_for_workers(self, **stages: int) -> None:
+        """Wait until the API answers and that many workers of each stage are ready."""
+
+        def ready() -> bool:
+            try:
+                found = self.http.get("/readyz").json()["workers"]
+            except httpx.HTTPError:
+                return False
+            return all(found.get(stage, 0) >= count for stage, count in stages.items())
+
+        self.wait_until(ready, f"workers {stages} are ready")
+
+    def wait_until(self, condition: Callable[[], T], what: str, limit_s: float = LIMIT_S) -> T:
+        return wait_until(condition, what, limit_s, details=self.log_tails)
+
+    # ── logs ──
 
     def log_tails(self) -> str:
         return "\n".join(
@@ -116,12 +138,19 @@ class Service:
         return (self.logs / f"{name}.log").read_text("utf-8")
 
 
-def _stands_still(thread: Path) -> bool:
+def _is_stopped(thread: Path) -> bool:
     return (thread / "stat").read_text("utf-8").rpartition(")")[2].split()[0] == "T"
 
 
-def new_service(table: Table, environment: dict[str, str], logs: Path, model: Path | str) -> Service:
-    """``model``: the untrained pocket model, for tests of long thoughts, or ``pocket``, the one that is shipped."""
+def new_service(
+    table: Table, environment: Mapping[str, str], logs: Path, model: Path | str, *, spawn: Spawn = spawn
+) -> Service:
+    """Return a service of which no process is started.
+
+    Args:
+        model: a folder, such as that of the untrained pocket model, which thinks for long; or ``pocket``, the model
+            that is shipped.
+    """
     port = free_ports()
     more = {
         "API_PORT": str(port),
@@ -130,12 +159,12 @@ def new_service(table: Table, environment: dict[str, str], logs: Path, model: Pa
         "MODEL": str(model),
         "MODEL_FAMILY": "pocket",
     }
-    return Service(table, {**environment, **more}, logs, f"http://127.0.0.1:{port}")
+    return Service(table, {**environment, **more}, logs, f"http://127.0.0.1:{port}", spawn)
 
 
 @contextmanager
 def standalone_service(folder: Path, model: Path | str) -> Iterator[Service]:
-    """With servers of its own, nothing started yet; for what runs outside of pytest."""
+    """A service with servers of its own and no process started, for programs outside of pytest."""
     servers = Servers(
         Valkey(folder / "valkey", free_ports(), "bench-password"),
         SeaweedFS(folder / "seaweedfs", free_ports(5), "bench-key", SECRET_KEY, ("a1", "b2", "c3", "d4")),
@@ -152,38 +181,33 @@ def standalone_service(folder: Path, model: Path | str) -> Iterator[Service]:
         servers.seaweedfs.remove_sockets()
 
 
-@pytest.fixture(scope="session")
-def service(servers: Servers, pocket_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One of each process, ready, for all tests that do it no harm."""
-    environment = servers.environment(database=1, bucket="shared")
-    service = new_service(
-        new_table(settings_of(environment)), environment, tmp_path_factory.mktemp("service"), pocket_folder
-    )
-    service.start("api", "prepare", "generate", "keeper")
+@contextmanager
+def started_service(servers: Servers, name: str, database: int, logs: Path, model: Path | str) -> Iterator[Service]:
+    """A ready service on a database and a bucket of its own, for fixtures that many tests share."""
+    environment = {**servers.environment(database=database, bucket=name), **short_times()}
+    service = new_service(new_table(settings_of(environment)), environment, logs, model, spawn=ForkedProcess)
     try:
-        service.wait_for_workers(prepare=2, generate=1, keeper=1)
+        service.start_all()
         yield service
     finally:
         service.stop()
 
 
+@pytest.fixture(scope="session")
+def service(servers: Servers, pocket_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One ready process of each kind with the untrained model, for all tests that do no harm to it."""
+    with started_service(servers, "shared", 1, tmp_path_factory.mktemp("service"), pocket_folder) as service:
+        yield service
+
+
 @pytest.fixture
 def isolated_service(table: Table, servers: Servers, pocket_folder: Path, tmp_path: Path) -> Iterator[Service]:
-    """Nothing started yet; for a test that does harm."""
+    """A service of which no process is started, for a test that kills, stops or configures processes."""
     environment = {
         **servers.environment(),
+        **short_times(),
         "WEBHOOK_SECRET": table.settings.webhook_secret.get_secret_value(),
     }
-    service = new_service(table, environment, tmp_path, pocket_folder)
+    service = new_service(table, environment, tmp_path, pocket_folder, spawn=ForkedProcess)
     yield service
     service.stop()
-
-
-def question(*parts: str | dict[str, Any]) -> list[dict[str, Any]]:
-    """One user message; texts, or whole parts."""
-    content = [{"type": "text", "text": part} if isinstance(part, str) else part for part in parts]
-    return [{"role": "user", "content": content}]
-
-
-def image_part(url: str) -> dict[str, Any]:
-    return {"type": "image_url", "image_url": {"url": url}}

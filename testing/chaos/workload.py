@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import httpx
 
-from testing.service import FAR_FROM_TIES, image_part, question
+from testing.request_bodies import FAR_FROM_TIES, image_part, question
 
 QUESTIONS = ("How many?", "What colour is it?", "Which is the largest?", "Why?", "And then?", "Read it to me.")
 PICTURE = (Path(__file__).parents[2] / "cli" / "commands" / "shapes.png").read_bytes()

@@ -8,7 +8,8 @@ import httpx
 
 from testing.api import inline_picture
 from testing.http_server import HttpServer
-from testing.service import Service, image_part, question
+from testing.request_bodies import image_part, question
+from testing.service import Service
 from testing.sse import events_of, read_stream
 
 ENDLESS: dict[str, Any] = {

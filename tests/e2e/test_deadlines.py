@@ -3,7 +3,8 @@
 import json
 
 from testing.http_server import HttpServer
-from testing.service import Service, question
+from testing.request_bodies import question
+from testing.service import Service
 
 ENDLESS = {
     "messages": question("Describe everything."),

@@ -13,9 +13,10 @@ import pytest
 from cli.local.servers import Server
 from jobs.model.job import Stage
 from jobs.table.scripts import connect
+from testing.request_bodies import question
 from testing.requirements import missing
 from testing.servers import Servers, free_ports, settings_of, start, stop
-from testing.service import Service, new_service, question
+from testing.service import Service, new_service
 from testing.table import new_table
 from worker.consumer.watchdog import LOOK_S, STALL_TIMEOUT_S
 

@@ -10,7 +10,8 @@ from standardwebhooks import Webhook
 
 from engine.core.thinking import CHARACTER_GRACE
 from testing.http_server import HttpServer
-from testing.service import Service, image_part, question
+from testing.request_bodies import image_part, question
+from testing.service import Service
 
 PICTURE = (Path(__file__).parents[2] / "cli" / "commands" / "shapes.png").read_bytes()
 DATA_URL = "data:image/png;base64," + base64.b64encode(PICTURE).decode()

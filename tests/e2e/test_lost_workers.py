@@ -11,7 +11,8 @@ import pytest
 
 from jobs.model.job import JobStatus
 from testing.http_server import HttpServer
-from testing.service import FAR_FROM_TIES, Service, image_part, question
+from testing.request_bodies import FAR_FROM_TIES, image_part, question
+from testing.service import Service
 
 PICTURE = (Path(__file__).parents[2] / "cli" / "commands" / "shapes.png").read_bytes()
 DATA_URL = "data:image/png;base64," + base64.b64encode(PICTURE).decode()

@@ -17,7 +17,8 @@ from PIL import Image
 from jobs.objects.store import ObjectMissing
 from testing.documents import deck, pdf
 from testing.http_server import HttpServer
-from testing.service import Service, question
+from testing.request_bodies import question
+from testing.service import Service
 from testing.videos import clip
 
 SHORT = {"thinking": {"budget_tokens": 8}, "max_answer_tokens": 4}

@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 from cli.commands.demo import PICTURE, QUESTION, RIGHT
 from pocket.eval.scoring import boxes, overlap
 from pocket.world.scenes import Crowd, Scene, new_scene
+from testing.request_bodies import image_part, question
 from testing.servers import Servers, settings_of
-from testing.service import Service, image_part, new_service, question
+from testing.service import Service, new_service
 from testing.table import new_table
 
 RED_CIRCLES = ((40, 40, 130, 131), (360, 180, 461, 281))

@@ -7,8 +7,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from testing.request_bodies import question
 from testing.servers import Servers, free_ports
-from testing.service import Service, question
+from testing.service import Service
 
 
 class Watched:

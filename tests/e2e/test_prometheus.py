@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from observe.dashboard import dashboard
+from testing.request_bodies import question
 from testing.servers import free_ports, stop
-from testing.service import Service, question
+from testing.service import Service
 from tests.e2e.test_probes_and_metrics import Watched
 
 ROOT = Path(__file__).parents[2]

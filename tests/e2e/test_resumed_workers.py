@@ -9,7 +9,8 @@ from jobs.model.result import JobResult
 from jobs.objects.store import result_key
 from testing.http_server import HttpServer
 from testing.proxy import Proxy, Trap
-from testing.service import Service, question
+from testing.request_bodies import question
+from testing.service import Service
 
 SHORT = {"messages": question("Hi."), "thinking": {"budget_tokens": 4}, "max_answer_tokens": 4}
 

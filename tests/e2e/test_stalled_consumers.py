@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from testing.proxy import Proxy
-from testing.service import Service, question
+from testing.request_bodies import question
+from testing.service import Service
 from worker.consumer.watchdog import LOOK_S, STALL_TIMEOUT_S
 
 LIMIT_S = STALL_TIMEOUT_S + 2 * LOOK_S + 30

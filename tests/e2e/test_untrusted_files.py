@@ -9,7 +9,8 @@ import psutil
 
 from testing.http_server import HttpServer
 from testing.malformed_files import COMPLETED, malformed_files
-from testing.service import Service, image_part, question
+from testing.request_bodies import image_part, question
+from testing.service import Service
 from worker.prepare.media.libreoffice import find_libreoffice
 
 REPEATS = 2

@@ -7,7 +7,8 @@ from http.server import BaseHTTPRequestHandler
 import psutil
 
 from testing.http_server import HttpServer
-from testing.service import Service, image_part, question
+from testing.request_bodies import image_part, question
+from testing.service import Service
 
 LIMIT_S = 15.0
 

@@ -15,7 +15,7 @@ from engine import Engine, Event, Finished, Request, SamplingParams
 from engine.runner import sampler
 from engine.runner.sampler import Choice, uniform
 from testing.chaos.workload import BROKEN, TEMPLATES
-from tests.e2e.test_lost_workers import LONG, PICTURE
+from testing.request_bodies import LONG_JOB, SHAPES_PNG
 
 NEEDED = 1e-4
 """Measured over 39,000 draws in batches of 2 to 14 and 4,000 behind a resume: the logits of the likeliest tokens differ
@@ -40,7 +40,7 @@ def margin(scores: torch.Tensor, choice: Choice) -> float:
 
 @pytest.mark.parametrize(
     "body",
-    [*(template for number, template in enumerate(TEMPLATES) if number != BROKEN), LONG],
+    [*(template for number, template in enumerate(TEMPLATES) if number != BROKEN), LONG_JOB],
     ids=lambda body: f"{body['thinking']['budget_tokens']}-{body['sampling']['seed']}",
 )
 def test_no_token_is_drawn_near_an_edge(
@@ -53,7 +53,7 @@ def test_no_token_is_drawn_near_an_edge(
         return draw(scores, choices)
 
     monkeypatch.setattr(sampler, "_draw", watched)
-    pictures = [Image.open(io.BytesIO(PICTURE)).convert("RGB")] if body is LONG else []
+    pictures = [Image.open(io.BytesIO(SHAPES_PNG)).convert("RGB")] if body is LONG_JOB else []
     sampling = SamplingParams(
         **{"repetition_penalty": pocket_engine.sampling_defaults.repetition_penalty, **body["sampling"]}
     )
