@@ -9,6 +9,15 @@ class Unreachable(CommandError):
     """A server does not answer. A later attempt may succeed."""
 
 
+class ApiError(Exception):
+    """The service answered with an error; code and message are the service's."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.status = status
+        self.code = code
+
+
 class ProcessExited(Exception):
     """A process that `thinkqueue up` manages has exited. The message includes the end of its log."""
 

@@ -1,76 +1,80 @@
-"""The ``thinkqueue`` command."""
+"""The ``thinkqueue`` command. Loads a subcommand's module only when it is used, so that a client needs few packages."""
 
 import os
-from secrets import token_urlsafe
+from importlib import import_module
+from typing import Any
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
+from typer.core import TyperGroup
 
-from cli.commands import admin, batch, doctor, jobs, keys
-from cli.commands import demo as demo_command
-from cli.commands import recover as recover_command
-from cli.commands import up as up_command
-from cli.local.installation import Installation, new_secrets
-from cli.local.state import DEFAULT_STATE, State
-from cli.terminal import say
-from jobs.errors import ThinkqueueError
-from jobs.lifecycle.bootstrap import initialize
-from runtime.settings import Settings
+from cli.terminal import exit_with_error
+
+COMMANDS = {
+    "submit": "jobs",
+    "watch": "jobs",
+    "result": "jobs",
+    "cancel": "jobs",
+    "jobs": "jobs",
+    "batch": "batch",
+    "demo": "demo",
+    "up": "up",
+    "status": "admin",
+    "drain": "admin",
+    "doctor": "doctor",
+    "keys": "keys",
+    "secrets": "secrets",
+    "init": "init",
+    "recover": "recover",
+}
+"""Each command, in the order of ``--help``, with its module in ``cli.commands``."""
+
+
+class LazyGroup(TyperGroup):
+    """Commands whose modules are imported on first use. One whose packages are missing says which extra it needs."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        try:
+            module = import_module(f"cli.commands.{COMMANDS[cmd_name]}")
+        except ModuleNotFoundError as error:
+            return _unavailable(cmd_name, error.name or "")
+        return typer.main.get_group(module.app).commands[cmd_name]
+
+
+def _unavailable(name: str, package: str) -> Any:
+    """Return a command that takes any arguments and says what to install."""
+    app = typer.Typer()
+
+    @app.command(
+        name,
+        help="Not available: needs thinkqueue[server].",
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+        add_help_option=False,
+    )
+    def unavailable() -> None:
+        raise exit_with_error(
+            f"thinkqueue {name}: this command needs thinkqueue[server]; the package {package} is not installed. "
+            "Install thinkqueue with the extra `server`."
+        )
+
+    return typer.main.get_group(app).commands[name]
+
 
 app = typer.Typer(
-    help="Asynchronous jobs for vision-language models that think.",
+    cls=LazyGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
-
-app.add_typer(jobs.app)
-app.add_typer(batch.app)
-app.add_typer(admin.app)
-app.add_typer(doctor.app)
-app.add_typer(keys.app, name="keys")
 
 
-@app.command()
-def up(state: State = DEFAULT_STATE) -> None:
-    """Run everything on this machine, until Ctrl-C."""
-    raise typer.Exit(up_command.up(Installation(state.resolve()), console))
-
-
-@app.command()
-def demo(state: State = DEFAULT_STATE) -> None:
-    """Hand in a picture, wait for its webhook, verify it, and explain."""
-    raise typer.Exit(demo_command.demo(Installation(state.resolve()), console))
-
-
-@app.command()
-def secrets() -> None:
-    """Print new secrets, as docker-compose.yml wants them in .env."""
-    values = {**new_secrets(), "GRAFANA_PASSWORD": token_urlsafe(18)}
-    say("\n".join(f"{name}={value}" for name, value in values.items()))
-
-
-@app.command()
-def init() -> None:
-    """Make REDIS_URL and S3_* ready for jobs: bucket, a probe of the store, the first epoch. Once per installation."""
-    try:
-        epoch = initialize(Settings())
-    except ValidationError as error:
-        missing = ", ".join(str(fault["loc"][0]).upper() for fault in error.errors())
-        console.print(f"These settings are missing or wrong: {missing}", style="red")
-        raise typer.Exit(1) from error
-    except ThinkqueueError as error:
-        console.print(f"{error.code}: {error.message}", style="red", markup=False)
-        raise typer.Exit(1) from error
-    console.print(f"ready, epoch {epoch}")
-
-
-@app.command()
-def recover(state: State = DEFAULT_STATE) -> None:
-    """Make the job table anew out of the object store, when Redis has lost its data. Safe beside running processes."""
-    raise typer.Exit(recover_command.recover(Installation(state.resolve()), console))
+@app.callback()
+def _main() -> None:
+    """Asynchronous jobs for vision-language models that think before they answer."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A file of prompts: one job a line, each with a key of its own."""
+"""Reads a batch's input file: JSON Lines, one job a line, each with its own idempotency key."""
 
 import hashlib
 import json
@@ -11,21 +11,30 @@ from cli.errors import CommandError
 
 
 @dataclass(frozen=True)
-class Line:
+class InputLine:
     number: int
     """From 1."""
     fields: dict[str, Any]
     key: str
-    uploads: bool
-    """Its files are too large to stand in the body."""
+    """Its idempotency key: a hash of the line's content, number and files."""
+    needs_uploads: bool
+    """Its files are too large to be sent in the body."""
 
     @property
     def custom_id(self) -> str | None:
         return self.fields.get("custom_id")
 
 
-def read_lines(path: Path, common: dict[str, Any], run: str) -> list[Line]:
-    """Raises CommandError, naming the line."""
+def read_lines(path: Path, defaults: dict[str, Any], run: str) -> list[InputLine]:
+    """Read a file of jobs.
+
+    Args:
+        defaults: fields of every line that does not set them.
+        run: part of every idempotency key.
+
+    Raises:
+        CommandError: a line is wrong or one of its files cannot be read; names the line.
+    """
     try:
         texts = path.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -42,23 +51,23 @@ def read_lines(path: Path, common: dict[str, Any], run: str) -> list[Line]:
             raise CommandError(f"{path}:{number} must be an object with either `prompt` or `messages`.")
         files = fields.get("files") or []
         if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
-            raise CommandError(f"{path}:{number}: files must be a list of paths and links.")
-        stamps = _stamps(files, path.parent, f"{path}:{number}")
-        fields = {**common, **fields}
-        # A changed file makes another job, so its size and time count.
-        content = json.dumps([run, number, fields, stamps], sort_keys=True, ensure_ascii=False)
+            raise CommandError(f"{path}:{number}: files must be a list of paths and URLs.")
+        stats = _file_stats(files, path.parent, f"{path}:{number}")
+        fields = {**defaults, **fields}
+        # A changed file makes another job, so its size and modification time are part of the key.
+        content = json.dumps([run, number, fields, stats], sort_keys=True, ensure_ascii=False)
         key = f"batch-{hashlib.sha256(content.encode()).hexdigest()[:48]}"
-        lines.append(Line(number, fields, key, uploads=sum(size for size, _ in stamps) > INLINE_BYTES))
+        lines.append(InputLine(number, fields, key, needs_uploads=sum(size for size, _ in stats) > INLINE_BYTES))
     return lines
 
 
-def _stamps(names: list[str], folder: Path, where: str) -> list[tuple[int, int]]:
-    stamps = []
+def _file_stats(names: list[str], folder: Path, line: str) -> list[tuple[int, int]]:
+    stats = []
     for name in names:
         if not is_link(name):
             try:
                 stat = (folder / Path(name).expanduser()).stat()
             except OSError as error:
-                raise CommandError(f"{where}: {name} cannot be read: {error.strerror}") from error
-            stamps.append((stat.st_size, stat.st_mtime_ns))
-    return stamps
+                raise CommandError(f"{line}: {name} cannot be read: {error.strerror}") from error
+            stats.append((stat.st_size, stat.st_mtime_ns))
+    return stats

@@ -1,4 +1,4 @@
-"""A batch's file of results: a row for each line that is done, appended whole."""
+"""A batch's output file: JSON Lines, one row for each input line that is done, appended as a whole."""
 
 import fcntl
 import json
@@ -8,40 +8,51 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from cli.client.batch_input import Line
+from cli.client.batch_input import InputLine
 from cli.errors import CommandError
 
 
 @dataclass(frozen=True)
-class Done:
-    line: Line
+class LineResult:
+    line: InputLine
     job: dict[str, Any] | None = None
     error: dict[str, str] | None = None
-    """It was refused and is no job."""
-    stop: str = ""
-    """Nothing could be done, for this reason; the line is to be asked for again."""
-    waits_for: str = ""
-    """What stopped it may pass: a server that is away, a limit that was reached."""
+    """The service refused the line; there is no job."""
+    abort_reason: str = ""
+    """Why the batch must stop. The line is not done."""
+    retry_reason: str = ""
+    """Set if what caused ``abort_reason`` may pass: the service is unreachable or full."""
 
     def to_json(self) -> bytes:
         row = {"line": self.line.number, "custom_id": self.line.custom_id, "key": self.line.key}
         return json.dumps({**row, "job": self.job, "error": self.error}, ensure_ascii=False).encode() + b"\n"
 
     @property
-    def is_good(self) -> bool:
+    def is_completed(self) -> bool:
         return self.job is not None and self.job["status"] == "completed"
 
 
 @contextmanager
-def open_results(path: Path, keys: set[str], *, retry_failed: bool) -> Iterator[tuple[BinaryIO, dict[str, bool]]]:
-    """For this process alone, with the keys that are done, and whether well. Raises CommandError."""
+def open_output(path: Path, keys: set[str], *, retry_failed: bool) -> Iterator[tuple[BinaryIO, dict[str, bool]]]:
+    """Lock the output file and yield it with the lines that are done.
+
+    Args:
+        keys: of all input lines.
+        retry_failed: remove the rows of lines that did not complete.
+
+    Yields:
+        The file, and for the key of each line that is done whether its job completed.
+
+    Raises:
+        CommandError: the file cannot be written, is in use, or is not a batch's output.
+    """
     with _locked(path) as file:
-        # A kill leaves half a row at the end.
+        # A killed process leaves an incomplete row at the end.
         rows = [row for row in file.read().splitlines(keepends=True) if row.endswith(b"\n")]
-        if rows and not _outcome(rows[0])[0]:
-            raise CommandError(f"{path} is there already, and is no file of results; choose another --out.")
-        known = {key: good for key, good in map(_outcome, rows) if key in keys and (good or not retry_failed)}
-        kept = b"".join(row for row in rows if _outcome(row)[0] in known or _outcome(row)[0] not in keys)
+        if rows and not _parse(rows[0])[0]:
+            raise CommandError(f"{path} exists and is not the output of a batch; choose another file with --out.")
+        known = {key: good for key, good in map(_parse, rows) if key in keys and (good or not retry_failed)}
+        kept = b"".join(row for row in rows if _parse(row)[0] in known or _parse(row)[0] not in keys)
         if kept == b"".join(rows):
             file.truncate(len(kept))
             yield file, known
@@ -49,8 +60,8 @@ def open_results(path: Path, keys: set[str], *, retry_failed: bool) -> Iterator[
         draft = path.with_name(path.name + ".part")
         draft.write_bytes(kept)
         draft.replace(path)
-        with _locked(path) as renewed:
-            yield renewed, known
+        with _locked(path) as replaced:
+            yield replaced, known
 
 
 @contextmanager
@@ -63,13 +74,13 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CommandError(f"another batch writes {path}.") from None
+            raise CommandError(f"{path} is in use by another batch.") from None
         file.seek(0)
         yield file
 
 
-def _outcome(row: bytes) -> tuple[str, bool]:
-    """Key and success of a row; of one that is not ours, an empty key."""
+def _parse(row: bytes) -> tuple[str, bool]:
+    """Return the row's key and whether its job completed; an empty key for a row of another format."""
     try:
         result = json.loads(row)
         job = result["job"]

@@ -1,4 +1,4 @@
-"""A job's body out of what stands on a command line: files, links and a question."""
+"""Builds messages from files, URLs and a question."""
 
 import base64
 import mimetypes
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from cli.errors import CommandError
 
 INLINE_BYTES = 8 * 2**20
-"""Of all files together; more goes up as uploads. Bodies may have 32 MiB, and base64 makes files a third larger."""
+"""Of all files together; larger files are uploaded. A body may have 32 MiB, and base64 adds a third."""
 
 DOCUMENTS = {".pdf", ".pptx", ".ppt", ".odp"}
 VIDEOS = {".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v"}
@@ -21,11 +21,12 @@ def is_link(name: str) -> bool:
 
 
 def read_files(names: Sequence[str], upload: Callable[[Path], str], *, folder: Path | None = None) -> dict[str, str]:
-    """Each name with a URL that a job may carry.
+    """Return the URL of each file, as a job's body can contain it; uploads large files.
 
     Args:
-        upload: sends a large file, and returns its URL.
-        folder: where relative names start.
+        names: paths and URLs.
+        upload: uploads a file and returns its URL.
+        folder: the base of relative paths.
 
     Raises:
         CommandError: a file cannot be read.
@@ -34,19 +35,19 @@ def read_files(names: Sequence[str], upload: Callable[[Path], str], *, folder: P
     try:
         sizes = {name: path.stat().st_size for name, path in files.items()}
         inline = sum(sizes.values()) <= INLINE_BYTES
-        found = {name: data_url(path) if inline else upload(path) for name, path in files.items()}
+        urls = {name: data_url(path) if inline else upload(path) for name, path in files.items()}
     except OSError as error:
         raise CommandError(f"{error.filename} cannot be read: {error.strerror}.") from error
-    return {name: found.get(name, name) for name in names}
+    return {name: urls.get(name, name) for name in names}
 
 
 def data_url(path: Path) -> str:
-    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return f"data:{media_type};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def media_part(name: str, url: str) -> dict[str, Any]:
-    """What a medium is for the service; by its name here, by its content there."""
+    """Return the content part of one file. The type is chosen by its name; the service checks the content."""
     if url.startswith("data:") and is_link(name):
         suffix = "." + name.partition(";")[0].rpartition("/")[2]
     else:
@@ -60,7 +61,7 @@ def media_part(name: str, url: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
-def user_turn(question: str, media: dict[str, str]) -> dict[str, Any]:
-    """Media first, as the models were trained."""
+def user_message(question: str, media: dict[str, str]) -> dict[str, Any]:
+    """Return a user message: media first, as in the models' training, then the question."""
     parts = [media_part(name, url) for name, url in media.items()]
     return {"role": "user", "content": [*parts, {"type": "text", "text": question}]}

@@ -1,7 +1,6 @@
-"""``thinkqueue demo``: a picture goes in, a signed webhook comes out, and the reader sees each step."""
+"""``thinkqueue demo``: submits an image, waits for its signed webhook, and explains each step."""
 
 import base64
-import os
 import queue
 import time
 from collections.abc import Iterator
@@ -10,37 +9,48 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import typer
 from rich.console import Console
 from rich.markup import escape
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from cli.commands.up import read_settings, running
+from cli.commands.options import DEFAULT_STATE, State
 from cli.errors import AlreadyRunning, CommandError, ProcessExited
 from cli.local.installation import Installation
 from cli.local.receiver import Delivery, Receiver
+from cli.local.service import run_service
+from cli.local.settings import installed_settings
 from jobs.model.job import JobStatus
 from runtime.settings import Settings
 
-PICTURE = Path(__file__).parent / "shapes.png"
+app = typer.Typer()
+
+IMAGE = Path(__file__).parent / "shapes.png"
 QUESTION = "How many red circles are there? Show where."
-RIGHT = "2"
-"""What the answer begins with, if it is right."""
+RIGHT_ANSWER = "2"
+"""A right answer begins with it."""
 BUDGET = 160
-ANSWER_LIMIT = 128
-JOB_LIMIT_S = 120.0
-WEBHOOK_LIMIT_S = 30.0
-LINES = 16
+MAX_ANSWER_TOKENS = 128
+JOB_TIMEOUT_S = 120.0
+WEBHOOK_TIMEOUT_S = 30.0
+MAX_LINES = 16
 
 
 class DemoFailed(Exception):
-    """Says at which step, and what was seen."""
+    """Says which step failed, and what was received."""
 
 
-def demo(installation: Installation, console: Console) -> int:
-    """The command. Returns its exit status: 0 only for a completed job and a verified webhook."""
+@app.command()
+def demo(state: State = DEFAULT_STATE) -> None:
+    """Submit an image, wait for the webhook, verify it, and explain each step."""
+    raise typer.Exit(_run(Installation(state.resolve()), Console()))
+
+
+def _run(installation: Installation, console: Console) -> int:
+    """Returns the exit status: 0 only for a completed job and a verified webhook."""
     try:
         with service(installation, console) as (url, settings), Receiver() as receiver:
-            tell_story(url, settings, receiver, console, installation.folder)
+            show_steps(url, settings, receiver, console, installation.folder)
     except (AlreadyRunning, CommandError, ProcessExited, DemoFailed, httpx.HTTPError) as error:
         console.print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False)
         return 1
@@ -49,19 +59,18 @@ def demo(installation: Installation, console: Console) -> int:
 
 @contextmanager
 def service(installation: Installation, console: Console) -> Iterator[tuple[str, Settings]]:
-    """The running installation, or one for the time of the demo."""
-    if already := installation.running():
-        console.print(f"using what runs at {already.url}", style="dim")
-        values = installation.values(os.environ)
-        yield already.url, read_settings(installation.environment(values, installation.servers(values)))
+    """Use the service that runs from the folder, or start one for the time of the demo."""
+    if running := installation.running():
+        console.print(f"using the service at {running.url}", style="dim")
+        yield running.url, installed_settings(installation.folder)
     else:
-        with running(installation, console) as started:
+        with run_service(installation, console) as started:
             yield started.url, started.settings
 
 
-def tell_story(url: str, settings: Settings, receiver: Receiver, console: Console, folder: Path) -> None:
+def show_steps(url: str, settings: Settings, receiver: Receiver, console: Console, folder: Path) -> None:
     api = httpx.Client(base_url=url, timeout=15)
-    console.print(f"\n[bold]1[/]  a picture, [cyan]{PICTURE.name}[/], and a question: [italic]{QUESTION}[/]")
+    console.print(f"\n[bold]1[/]  an image, [cyan]{IMAGE.name}[/], and a question: [italic]{QUESTION}[/]")
     started = time.monotonic()
     reply = api.post("/v1/jobs", json=request_body(receiver.url))
     if reply.status_code != 202:
@@ -76,35 +85,35 @@ def tell_story(url: str, settings: Settings, receiver: Receiver, console: Consol
     show_media(job, console, folder)
     show_webhook(await_webhook(receiver), job_id, settings, console)
     console.print(
-        "\nWhat you saw: a thin api took the job and answered at once; a prepare worker checked the picture; the gpu "
-        "worker thought on its budget, then answered; the result was written once, and the keeper told your "
-        "receiver, with a signature that you can check. The job table is in Valkey, all else in SeaweedFS."
+        "\nWhat happened: the api stored the job and answered at once; a prepare worker checked the image; a generate "
+        "worker thought within the budget, then answered; the result was written once, and the keeper sent it to "
+        "the receiver in a signed webhook. The job table is in Valkey, everything else in SeaweedFS."
     )
 
 
 def request_body(callback: str) -> dict[str, Any]:
-    picture = base64.b64encode(PICTURE.read_bytes()).decode()
+    image = base64.b64encode(IMAGE.read_bytes()).decode()
     return {
         "messages": [
             {
                 "role": "user",
                 "content": [
-                    {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture}"}},
+                    {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}},
                     {"type": "text", "text": QUESTION},
                 ],
             }
         ],
         "thinking": {"budget_tokens": BUDGET},
-        "max_answer_tokens": ANSWER_LIMIT,
+        "max_answer_tokens": MAX_ANSWER_TOKENS,
         "callback": {"url": callback, "events": ["job.completed", "job.failed"]},
         "metadata": {"from": "thinkqueue demo"},
     }
 
 
 def follow(api: httpx.Client, job_id: str, console: Console) -> dict[str, Any]:
-    """Poll until the job has ended, and tell each status once."""
+    """Poll until the job has ended. Prints the statuses that were seen."""
     seen: list[str] = []
-    give_up = time.monotonic() + JOB_LIMIT_S
+    give_up = time.monotonic() + JOB_TIMEOUT_S
     while time.monotonic() < give_up:
         job: dict[str, Any] = api.get(f"/v1/jobs/{job_id}").raise_for_status().json()
         if job["status"] not in seen:
@@ -113,61 +122,61 @@ def follow(api: httpx.Client, job_id: str, console: Console) -> dict[str, Any]:
             console.print(f"[bold]3[/]  seen while polling: {' → '.join(seen)}")
             return job
         time.sleep(0.02)
-    raise DemoFailed(f"{job_id} had not ended after {JOB_LIMIT_S:.0f} s; it was last seen {seen[-1]}")
+    raise DemoFailed(f"{job_id} had not ended after {JOB_TIMEOUT_S:.0f} s; it was last seen {seen[-1]}")
 
 
 def show_result(job: dict[str, Any], settings: Settings, console: Console) -> None:
     usage, timings, output = job["usage"], job["timings"], job["output"]
-    closed = f"closed for it ({job['truncation_reason']})" if job["thinking_truncated"] else "closed by itself"
+    closed = f"ended early ({job['truncation_reason']})" if job["thinking_truncated"] else "ended by the model"
     console.print(
         f"[bold]4[/]  thinking, {usage['thinking_tokens']} of {BUDGET} tokens, {closed}:\n"
         f"   [dim]{indented(output['thinking'])}[/]\n"
         f"   answer, {usage['answer_tokens']} tokens: [bold]{indented(output['answer'])}[/]"
     )
     if settings.model == "pocket":
-        console.print(f"   {verdict(output['answer'])}")
+        console.print(f"   {check_answer(output['answer'])}")
     console.print(
         f"   prompt {usage['input_tokens']} tokens · prepared {timings['prepared_ms']} ms · queued"
         f" {timings['queued_ms']} ms · prefill {timings['prefill_ms']} ms · decode {timings['decode_ms']} ms"
     )
 
 
-def verdict(answer: str) -> str:
-    """The picture is known, so the answer can be checked."""
-    if answer.startswith(RIGHT):
-        return f"[green]That is right: {RIGHT}.[/]"
-    return f"[yellow]That is wrong: it is {RIGHT}. The model is small; pocket/README.md says how often it errs.[/]"
+def check_answer(answer: str) -> str:
+    """Compare the answer with the known content of the image."""
+    if answer.startswith(RIGHT_ANSWER):
+        return f"[green]That is right: {RIGHT_ANSWER}.[/]"
+    return f"[yellow]That is wrong: it is {RIGHT_ANSWER}. The model is small; pocket/README.md has its error rates.[/]"
 
 
 def show_media(job: dict[str, Any], console: Console, folder: Path) -> None:
-    """Fetch the boxed picture, as a client would, by its link."""
-    for medium in job["media"]:
-        if medium["kind"] != "annotated":
+    """Download the annotated image by its presigned URL, as a client would."""
+    for item in job["media"]:
+        if item["kind"] != "annotated":
             continue
-        file = folder / f"demo-{Path(medium['name']).name}"
-        file.write_bytes(httpx.get(medium["url"], timeout=15).raise_for_status().content)
-        console.print(f"   the picture with its boxes: {file}", soft_wrap=True, highlight=False)
+        file = folder / f"demo-{Path(item['name']).name}"
+        file.write_bytes(httpx.get(item["url"], timeout=15).raise_for_status().content)
+        console.print(f"   the image with its boxes: {file}", soft_wrap=True, highlight=False)
 
 
 def indented(text: str) -> str:
-    """At most so many lines of it, with nothing that a terminal would obey."""
+    """Return the first lines, indented, without control characters."""
     lines = ["".join(sign if sign.isprintable() else " " for sign in line)[:100] for line in text.splitlines()]
-    shown = [*lines[:LINES], "…"] if len(lines) > LINES else lines
+    shown = [*lines[:MAX_LINES], "…"] if len(lines) > MAX_LINES else lines
     return escape("\n   ".join(shown))
 
 
 def await_webhook(receiver: Receiver) -> Delivery:
     try:
-        return receiver.deliveries.get(timeout=WEBHOOK_LIMIT_S)
+        return receiver.deliveries.get(timeout=WEBHOOK_TIMEOUT_S)
     except queue.Empty:
-        raise DemoFailed(f"no webhook came within {WEBHOOK_LIMIT_S:.0f} s; see the keeper's log") from None
+        raise DemoFailed(f"no webhook arrived within {WEBHOOK_TIMEOUT_S:.0f} s; see the keeper's log") from None
 
 
 def show_webhook(delivery: Delivery, job_id: str, settings: Settings, console: Console) -> None:
     try:
         event = Webhook(settings.webhook_secret.get_secret_value()).verify(delivery.body, delivery.headers)
     except WebhookVerificationError as error:
-        raise DemoFailed(f"the webhook's signature is wrong: {error}") from error
+        raise DemoFailed(f"the webhook's signature is not valid: {error}") from error
     if event["type"] != "job.completed" or event["data"]["id"] != job_id:
-        raise DemoFailed(f"the webhook is about something else: {event['type']} of {event['data']['id']}")
+        raise DemoFailed(f"the webhook is for another event: {event['type']} of {event['data']['id']}")
     console.print(f"[bold]5[/]  [green]webhook verified[/]: {event['type']}, {event['id']}, {len(delivery.body)} bytes")

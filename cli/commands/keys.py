@@ -1,40 +1,38 @@
-"""``thinkqueue keys``: make, list, rotate and revoke API keys."""
+"""``thinkqueue keys``: create, list, rotate and revoke API keys."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
-from cli.commands.up import installed_settings
+from cli.commands.options import DEFAULT_STATE, JsonLines, State
 from cli.errors import CommandError
-from cli.local.state import DEFAULT_STATE, State
+from cli.local.settings import connect_redis, installed_settings
+from cli.terminal import new_table, print_table, report_errors, stderr, write_json, write_stdout
 from jobs.errors import ThinkqueueError, Unavailable
 from jobs.objects.store import ObjectStore
-from jobs.table.scripts import connect
 from jobs.tenants.api_keys import ApiKey, Keys
 from jobs.tenants.webhook_secrets import WebhookSecrets
 from runtime.settings import Settings
 
-app = typer.Typer(help="API keys, for a service that runs with AUTH=keys.", no_args_is_help=True)
-console = Console(soft_wrap=True)
+app = typer.Typer()
+keys = typer.Typer(help="Manage API keys, for a service that runs with AUTH=keys.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
 T = TypeVar("T")
 
 
-@app.command()
+@keys.command()
 def create(
-    tenant: Annotated[str, typer.Option(help="Whose jobs it sees: a-z, 0-9, - and _.")],
+    tenant: Annotated[str, typer.Option(help="Tenant whose jobs the key can see: a-z, 0-9, - and _.")],
     state: State = DEFAULT_STATE,
-    name: Annotated[str, typer.Option(help="What it is for.")] = "",
-    priority: Annotated[list[str] | None, typer.Option(help="A priority that it may ask for; repeat it.")] = None,
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    priority: Annotated[list[str] | None, typer.Option(help="A priority that the key may use; repeatable.")] = None,
     max_open_jobs: Annotated[int, typer.Option(help="0: the service's default.")] = 0,
     requests_per_minute: Annotated[int, typer.Option(help="0: the service's default.")] = 0,
 ) -> None:
-    """Make a key and show it, once."""
-    settings, keys = _open(state)
+    """Create a key. It is shown only once."""
     fields = {
         "id": "",
         "tenant": tenant,
@@ -43,91 +41,94 @@ def create(
         "max_open_jobs": max_open_jobs,
         "requests_per_minute": requests_per_minute,
     }
-    try:
-        key, token = keys.create(ApiKey.from_fields(fields))
-    except ValueError as error:
-        raise _failed(str(error)) from error
-    except ThinkqueueError as error:
-        raise _failed(_with_remedy(error)) from error
-    _show(key, token)
-    secret = _answered(lambda: WebhookSecrets(ObjectStore(settings), settings).show_first(tenant))
+    with report_errors():
+        settings, store = _open(state)
+        try:
+            draft = ApiKey.from_fields(fields)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        key, token = _call(settings, lambda: store.create(draft))
+        _show(key, token)
+        secret = _call(settings, lambda: WebhookSecrets(ObjectStore(settings), settings).show_first(tenant))
     if secret:
-        console.print(f"secret of {tenant}'s webhooks, shown only now: {secret}", markup=False, highlight=False)
+        write_stdout(f"webhook secret of {tenant}, shown only now: {secret}")
 
 
-@app.command("list")
-def list_keys(state: State = DEFAULT_STATE) -> None:
-    """Show all keys, without their secrets."""
-    _, keys = _open(state)
-    table = Table(
-        Column("id", overflow="fold", min_width=30),
-        "tenant",
-        "name",
-        "priorities",
-        "open jobs",
-        "per minute",
-        "made",
-        "expires",
-    )
-    for key in _answered(keys.all):
+@keys.command("list")
+def list_keys(state: State = DEFAULT_STATE, as_json: JsonLines = False) -> None:
+    """List all keys, without their secret values."""
+    with report_errors():
+        settings, store = _open(state)
+        found = list(_call(settings, store.all))
+    if as_json:
+        for key in found:
+            write_json(_document(key))
+        return
+    table = new_table("id", "tenant", "name", "priorities", "open jobs", "per minute", "created", "expires")
+    for key in found:
         limits = (str(limit or "default") for limit in (key.max_open_jobs, key.requests_per_minute))
-        times = (_day(moment) for moment in (key.created_ms, key.expires_ms))
+        times = (_minute(moment) for moment in (key.created_ms, key.expires_ms))
         table.add_row(key.id, key.tenant, key.name, " ".join(key.priorities), *limits, *times)
-    console.print(table)
+    print_table(table)
 
 
-@app.command()
+@keys.command()
 def revoke(key_id: str, state: State = DEFAULT_STATE) -> None:
     """End a key now."""
-    _, keys = _open(state)
-    if not _answered(lambda: keys.revoke(key_id)):
-        raise _failed(f"there is no key {key_id}")
-    console.print(f"{key_id} is revoked")
+    with report_errors():
+        settings, store = _open(state)
+        if not _call(settings, lambda: store.revoke(key_id)):
+            raise CommandError(f"There is no key {key_id}.")
+    stderr.print(f"{key_id} is revoked")
 
 
-@app.command()
+@keys.command()
 def rotate(key_id: str, state: State = DEFAULT_STATE) -> None:
-    """Make a new key with the same rights; the old one works for another day."""
-    _, keys = _open(state)
-    found = _answered(lambda: keys.rotate(key_id))
-    if found is None:
-        raise _failed(f"there is no key {key_id}")
+    """Create a key with the same permissions; the old key works for another day."""
+    with report_errors():
+        settings, store = _open(state)
+        found = _call(settings, lambda: store.rotate(key_id))
+        if found is None:
+            raise CommandError(f"There is no key {key_id}.")
     _show(*found)
-    console.print(f"{key_id} ends in 24 hours")
+    stderr.print(f"{key_id} expires in 24 hours")
 
 
 def _open(state: Path) -> tuple[Settings, Keys]:
-    try:
-        settings = installed_settings(state)
-    except CommandError as error:
-        raise _failed(str(error)) from error
-    return settings, Keys(connect(settings), ObjectStore(settings))
+    settings = installed_settings(state)
+    return settings, Keys(connect_redis(settings), ObjectStore(settings))
 
 
-def _answered(call: Callable[[], T]) -> T:
+def _call(settings: Settings, call: Callable[[], T]) -> T:
     try:
         return call()
+    except Unavailable as error:
+        raise CommandError(
+            f"{error.message} Redis and {settings.s3_endpoint} must answer. If nothing runs, `thinkqueue up` starts "
+            "it; `thinkqueue doctor` shows more."
+        ) from error
     except ThinkqueueError as error:
-        raise _failed(_with_remedy(error)) from error
-
-
-def _with_remedy(error: ThinkqueueError) -> str:
-    if isinstance(error, Unavailable):
-        return f"{error.message} If it is not running at all: `thinkqueue up` starts it; `thinkqueue doctor` says more."
-    return error.message
+        raise CommandError(error.message) from error
 
 
 def _show(key: ApiKey, token: str) -> None:
-    console.print(
-        f"{key.id}  tenant {key.tenant}  priorities {' '.join(key.priorities)}", markup=False, highlight=False
-    )
-    console.print(f"key, shown only now: {token}", markup=False, highlight=False)
+    write_stdout(f"{key.id}  tenant {key.tenant}  priorities {' '.join(key.priorities)}")
+    write_stdout(f"key, shown only now: {token}")
 
 
-def _day(moment_ms: int) -> str:
+def _document(key: ApiKey) -> dict[str, Any]:
+    """Times in seconds since 1970, as in the API; null for no limit of its own and for no end."""
+    return {
+        "id": key.id,
+        "tenant": key.tenant,
+        "name": key.name,
+        "priorities": list(key.priorities),
+        "max_open_jobs": key.max_open_jobs or None,
+        "requests_per_minute": key.requests_per_minute or None,
+        "created_at": key.created_ms // 1000,
+        "expires_at": key.expires_ms // 1000 or None,
+    }
+
+
+def _minute(moment_ms: int) -> str:
     return datetime.fromtimestamp(moment_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M") if moment_ms else "never"
-
-
-def _failed(message: str) -> typer.Exit:
-    console.print(message, style="red", markup=False, highlight=False)
-    return typer.Exit(1)

@@ -1,32 +1,29 @@
-"""``thinkqueue recover``: the job table anew, out of the object store, when Redis has lost it."""
+"""``thinkqueue recover``: rebuilds the job table from the object store."""
 
-import os
-
+import typer
 from rich.console import Console
 
-from cli.commands.up import read_settings
-from cli.errors import CommandError
-from cli.local.installation import Installation
+from cli.commands.options import DEFAULT_STATE, State
+from cli.local.settings import installed_settings
+from cli.terminal import exit_with_error, report_errors
 from jobs.errors import ThinkqueueError
 from jobs.lifecycle.recovery import recover as recover_table
 from runtime.logs import configure_logs
 
+app = typer.Typer()
 
-def recover(installation: Installation, console: Console) -> int:
-    """For the running installation's servers, or those that the environment names. Returns the exit status."""
-    values = installation.values(os.environ)
-    try:
-        settings = read_settings(installation.environment(values, installation.servers(values)))
-    except (CommandError, KeyError) as error:
-        console.print(f"No servers to recover: set REDIS_URL and S3_* ({error}).", style="red", markup=False)
-        return 1
-    # A line a job is for the keeper's log; here the sum is told. What cannot be read is told at once.
+
+@app.command()
+def recover(state: State = DEFAULT_STATE) -> None:
+    """Rebuild the job table from the object store, after Redis lost its data. Safe while the service runs."""
+    console = Console()
+    with report_errors():
+        settings = installed_settings(state)
+    # The keeper logs a line for each job; here the report counts them. Objects that cannot be read are still logged.
     configure_logs(settings.model_copy(update={"log_level": "warning"}), process="recover")
     try:
-        with console.status("Holding the job table against the objects"):
+        with console.status("Reconciling the job table with the object store"):
             report = recover_table(settings)
     except ThinkqueueError as error:
-        console.print(f"{error.code}: {error.message} Run it again; what was done stays.", style="red", markup=False)
-        return 1
+        raise exit_with_error(f"{error.code}: {error.message} Run it again; it resumes where it stopped.") from error
     console.print(str(report), highlight=False)
-    return 0

@@ -151,7 +151,7 @@ def test_a_batch_names_what_was_refused_and_asks_again_when_told(terminal: Termi
     (terminal.folder / "two.jsonl").write_text("\n".join(json.dumps(row) for row in rows), "utf-8")
     words = ("batch", "two.jsonl", "--budget", "0", "--max-answer", "1")
     _, errors = terminal(*words, code=1)
-    assert "1 completed, 1 not" in errors
+    assert "1 completed, 1 failed" in errors
     results = terminal.folder / "two.results.jsonl"
     refused = next(row for row in read_rows(results) if row["error"])
     assert refused["line"] == 2
@@ -179,7 +179,7 @@ def test_a_batch_touches_no_other_file(terminal: Terminal) -> None:
     (terminal.folder / "p.jsonl").write_text('{"prompt": "Hi."}\n', "utf-8")
     notes = terminal.folder / "notes.txt"
     notes.write_text("mine\nand no line end", "utf-8")
-    assert "no file of results" in terminal("batch", "p.jsonl", "--out", "notes.txt", code=1)[1]
+    assert "not the output of a batch" in terminal("batch", "p.jsonl", "--out", "notes.txt", code=1)[1]
     assert notes.read_text("utf-8") == "mine\nand no line end"
 
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from cli.commands.demo import PICTURE, QUESTION, RIGHT
+from cli.commands.demo import IMAGE, QUESTION, RIGHT_ANSWER
 from pocket.eval.scoring import boxes, overlap
 from pocket.world.scenes import Crowd, Scene, new_scene
 from testing.request_bodies import image_part, question
@@ -49,12 +49,12 @@ def answered(service: Service, *parts: str | dict[str, Any], budget: int = 256) 
     return job
 
 
-DEMO = image_part(png(Image.open(PICTURE)))
+DEMO = image_part(png(Image.open(IMAGE)))
 
 
 def test_the_demos_question_is_answered_rightly_with_a_box_round_each(seeing: Service) -> None:
     job = answered(seeing, DEMO, QUESTION)
-    assert job["output"]["answer"].splitlines()[0] == RIGHT
+    assert job["output"]["answer"].splitlines()[0] == RIGHT_ANSWER
     assert not job["thinking_truncated"]
     (drawn,) = [medium for medium in job["media"] if medium["kind"] == "annotated"]
     assert Image.open(io.BytesIO(httpx.get(drawn["url"], timeout=10).content)).format == "PNG"

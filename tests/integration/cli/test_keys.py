@@ -1,5 +1,6 @@
-"""``thinkqueue keys``, as an operator types it."""
+"""``thinkqueue keys``."""
 
+import json
 import re
 from pathlib import Path
 
@@ -29,22 +30,26 @@ class Terminal:
 @pytest.fixture
 def keys_command(table: Table, servers: Servers, tmp_path: Path) -> Terminal:
     secret = table.settings.webhook_secret.get_secret_value()
-    return Terminal({**servers.environment(), "WEBHOOK_SECRET": secret, "COLUMNS": "200"}, tmp_path)
+    return Terminal({**servers.environment(), "WEBHOOK_SECRET": secret, "COLUMNS": "80"}, tmp_path)
 
 
-def test_a_key_is_made_listed_rotated_and_revoked(keys_command: Terminal, table: Table) -> None:
+def test_a_key_is_created_listed_rotated_and_revoked(keys_command: Terminal, table: Table) -> None:
     keys = Keys(connect(table.settings), table.object_store)
-    made = keys_command("create", "--tenant", "acme", "--name", "ci", "--priority", "high", "--priority", "default")
-    token = TOKEN.findall(made)[0]
-    assert "whsec_" in made, "a tenant's first key comes with the secret of its webhooks"
+    created = keys_command("create", "--tenant", "acme", "--name", "ci", "--priority", "high", "--priority", "default")
+    token = TOKEN.findall(created)[0]
+    assert "whsec_" in created, "a tenant's first key comes with its webhook secret"
     key = keys.find(token)
     assert key is not None
     assert (key.tenant, key.name, key.priorities) == ("acme", "ci", ("high", "default"))
     assert "whsec_" not in keys_command("create", "--tenant", "acme")
 
     listed = keys_command("list")
-    assert key.id in listed
+    assert re.search(rf"^{key.id}  acme ", listed, re.MULTILINE), "no cell is cut at 80 columns"
     assert token not in listed
+    rows = [json.loads(line) for line in keys_command("list", "--json").splitlines()]
+    row = next(row for row in rows if row["id"] == key.id)
+    assert (row["tenant"], row["priorities"], row["max_open_jobs"]) == ("acme", ["high", "default"], None)
+    assert token not in json.dumps(rows)
 
     rotated = TOKEN.findall(keys_command("rotate", key.id))[0]
     both = [keys.find(one) for one in (token, rotated)]
@@ -60,19 +65,29 @@ def test_a_key_is_made_listed_rotated_and_revoked(keys_command: Terminal, table:
     [
         (("create", "--tenant", "Not A Name"), "tenant 'Not A Name' must be"),
         (("create", "--tenant", "acme", "--priority", "urgent"), "priorities must be some of high, default, low"),
-        (("revoke", "key_none"), "there is no key key_none"),
-        (("rotate", "key_none"), "there is no key key_none"),
+        (("revoke", "key_none"), "There is no key key_none"),
+        (("rotate", "key_none"), "There is no key key_none"),
     ],
 )
-def test_what_is_wrong_is_said(keys_command: Terminal, words: tuple[str, ...], says: str) -> None:
+def test_the_error_says_what_is_wrong(keys_command: Terminal, words: tuple[str, ...], says: str) -> None:
     assert says in keys_command(*words, code=1)
 
 
-def test_without_servers_the_way_out_is_named(tmp_path: Path) -> None:
+def test_without_settings_thinkqueue_up_is_recommended(tmp_path: Path) -> None:
     nothing = dict.fromkeys(("REDIS_URL", "S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "WEBHOOK_SECRET"), "")
     assert "thinkqueue up" in Terminal(nothing, tmp_path)("list", code=1)
 
 
-def test_a_service_that_does_not_run_is_said_so_with_the_remedy(keys_command: Terminal) -> None:
+def test_an_object_store_that_does_not_answer_is_named_with_the_remedy(keys_command: Terminal) -> None:
     keys_command.environment["S3_ENDPOINT"] = "http://127.0.0.1:9"
-    assert "`thinkqueue up` starts it" in keys_command("create", "--tenant", "acme", code=1)
+    output = keys_command("create", "--tenant", "acme", code=1)
+    assert "http://127.0.0.1:9 must answer" in output
+    assert "`thinkqueue up` starts it" in output
+
+
+def test_a_redis_that_does_not_answer_is_named_with_the_remedy(keys_command: Terminal) -> None:
+    keys_command.environment["REDIS_URL"] = "redis://:secret-word@127.0.0.1:9/0"
+    output = keys_command("list", code=1)
+    assert "Redis at 127.0.0.1:9/0 does not answer" in output
+    assert "`thinkqueue up` starts it" in output
+    assert "secret-word" not in output

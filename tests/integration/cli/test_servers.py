@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.commands.up import check_ports
 from cli.errors import CommandError
 from cli.local.servers import GRPC_OFFSET, SeaweedFS, Valkey
+from cli.local.service import check_ports
 from jobs.objects.store import ObjectStore, ObjectStoreUnavailable
 from jobs.table.scripts import connect
 from testing.servers import Servers, free_ports, launch, settings_of, start, stop

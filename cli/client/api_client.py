@@ -1,4 +1,4 @@
-"""The service as the command line talks to it: its HTTP API, with patience."""
+"""HTTP client of the service, with retries."""
 
 import json
 import os
@@ -6,64 +6,57 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import httpx
-import typer
 
-from cli.errors import CommandError, Unreachable
-from cli.local.installation import Installation
-from cli.local.state import DEFAULT_STATE
+from cli.errors import ApiError, CommandError, Unreachable
 
-Url = Annotated[
-    str, typer.Option("--url", envvar="THINKQUEUE_URL", help="Of the service; else what runs here, else port 8800.")
-]
 DEFAULT_URL = "http://127.0.0.1:8800"
 API_KEY = "THINKQUEUE_API_KEY"
-"""An environment variable and no option: a command line can be read by every user."""
+"""An environment variable and not an option: every user of a machine can read command lines."""
 
-MAY_PASS = (429, 502, 503, 504)
-"""Answers of a service that is full, or away behind a proxy."""
-TRIES = 6
+RETRYABLE = (429, 502, 503, 504)
+"""Statuses of a service that is full, or unreachable through its proxy."""
+ATTEMPTS = 6
 """Of one call, with 0.5 to 8 seconds between them."""
-LONGEST_PAUSE_S = 60.0
-POLL_S = 2.0
-
-
-class Refused(Exception):
-    """The service said no; the message is its own."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(f"{code}: {message}")
-        self.status = status
-        self.code = code
+CONNECT_TIMEOUT_S = 1.5
+MAX_RETRY_AFTER_S = 60.0
+POLL_INTERVAL_S = 2.0
 
 
 @dataclass(frozen=True)
-class Heard:
-    """One event of a job's stream; ``id`` is None for those that tell of the present."""
+class SseEvent:
+    """One event of a job's stream. ``id`` is None for events that only describe the current state."""
 
     event: str
     data: dict[str, Any]
     id: int | None
 
 
-class Client:
-    """Safe to share between threads. Every method raises Refused, and CommandError when the service does not answer."""
+class ApiClient:
+    """Safe to share between threads.
 
-    def __init__(self, url: str = "", *, state: Path = DEFAULT_STATE, connections: int = 20) -> None:
-        running = None if url else Installation(state.resolve()).running()
-        self.url = (url or (running.url if running else "") or DEFAULT_URL).rstrip("/")
+    Every method raises ApiError when the service refuses, and Unreachable when it does not answer: at once if it never
+    answered this client, because then the address may be wrong; otherwise after ``ATTEMPTS`` attempts.
+    """
+
+    def __init__(self, url: str, *, connections: int = 20) -> None:
+        self.url = url.rstrip("/")
         key = os.environ.get(API_KEY, "")
         self._http = httpx.Client(
             base_url=self.url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(30, read=90),
+            timeout=httpx.Timeout(30, read=90, connect=CONNECT_TIMEOUT_S),
             limits=httpx.Limits(max_connections=connections),
         )
+        self._has_answered = False
+
+    def close(self) -> None:
+        self._http.close()
 
     def submit(self, body: dict[str, Any], *, idempotency_key: str, wait_s: int = 0) -> dict[str, Any]:
-        """Hand in a job. Repeated until it is in: the key makes that safe."""
+        """Submit a job. The idempotency key makes retries safe."""
         headers = {"Idempotency-Key": idempotency_key}
         if wait_s:
             headers["Prefer"] = f"wait={wait_s}"
@@ -73,14 +66,14 @@ class Client:
         return self._call("GET", f"/v1/jobs/{job_id}")
 
     def jobs(self, **query: Any) -> dict[str, Any]:
-        """One page of the caller's jobs."""
+        """Return one page of the caller's jobs."""
         return self._call("GET", "/v1/jobs", params=query)
 
     def cancel(self, job_id: str) -> dict[str, Any]:
         return self._call("POST", f"/v1/jobs/{job_id}/cancel")
 
     def upload(self, path: Path) -> str:
-        """Send a file; returns the URL that a job may name it by."""
+        """Upload a file. Returns the URL by which a job's body refers to it."""
         size = path.stat().st_size
         upload = self._call("POST", "/v1/uploads", json={"bytes": size})
         with path.open("rb") as file:
@@ -92,48 +85,49 @@ class Client:
         return f"upload:{upload['id']}"
 
     def download(self, url: str, path: Path) -> None:
-        """A link that the service handed out."""
+        """Download a presigned URL of a result."""
         draft = path.with_name(path.name + ".part")
         try:
             with httpx.stream("GET", url, timeout=60) as reply, draft.open("wb") as file:
                 if reply.status_code != 200:
-                    raise Refused(reply.status_code, "object_store", f"{path.name} is answered {reply.status_code}")
-                for piece in reply.iter_bytes():
-                    file.write(piece)
+                    raise ApiError(reply.status_code, "object_store", f"GET {path.name} returned {reply.status_code}")
+                for chunk in reply.iter_bytes():
+                    file.write(chunk)
         except httpx.HTTPError as error:
             draft.unlink(missing_ok=True)
             raise CommandError(
-                f"{path.name} cannot be fetched ({error}). Links name S3_PUBLIC_ENDPOINT; this machine must reach it."
+                f"{path.name} cannot be downloaded ({error}). This machine must reach S3_PUBLIC_ENDPOINT."
             ) from error
         draft.rename(path)
 
-    def events(self, job_id: str) -> Iterator[Heard]:
-        """A job's events until its end, over broken connections; where no stream can be had, from polls."""
-        last, failures = None, 0
+    def events(self, job_id: str) -> Iterator[SseEvent]:
+        """Yield a job's events until it ends. Reconnects; polls instead if the service allows no further stream."""
+        last_id, failures = None, 0
         while True:
             try:
-                for heard in self._stream(job_id, last):
-                    last, failures = heard.id or last, 0
-                    yield heard
-                    if "job" in heard.data:
+                for event in self._stream(job_id, last_id):
+                    last_id, failures = event.id or last_id, 0
+                    yield event
+                    if "job" in event.data:
                         return
-            except Refused as error:
+            except ApiError as error:
                 if error.status != 429:
                     raise
-                yield from self._polled(job_id)
+                yield from self._poll(job_id)
                 return
             except httpx.HTTPError as error:
                 failures += 1
-                if failures >= TRIES:
+                if self._gives_up(error, failures):
                     raise self._unreachable(error) from error
-            time.sleep(_pause(failures))
+            time.sleep(_backoff(failures))
 
-    def _stream(self, job_id: str, last: int | None) -> Iterator[Heard]:
-        headers = {} if last is None else {"Last-Event-ID": str(last)}
+    def _stream(self, job_id: str, last_id: int | None) -> Iterator[SseEvent]:
+        headers = {} if last_id is None else {"Last-Event-ID": str(last_id)}
         with self._http.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers) as reply:
+            self._has_answered = True
             if reply.status_code != 200:
                 reply.read()
-                raise _refusal(reply)
+                raise _api_error(reply)
             fields: dict[str, str] = {}
             for line in reply.iter_lines():
                 name, _, value = line.partition(": ")
@@ -141,57 +135,61 @@ class Client:
                     fields[name] = value
                 elif "event" in fields:
                     event_id = fields.get("id")
-                    yield Heard(fields["event"], json.loads(fields["data"]), int(event_id) if event_id else None)
+                    yield SseEvent(fields["event"], json.loads(fields["data"]), int(event_id) if event_id else None)
                     fields = {}
 
-    def _polled(self, job_id: str) -> Iterator[Heard]:
+    def _poll(self, job_id: str) -> Iterator[SseEvent]:
         while (job := self.job(job_id))["ended_at"] is None:
             state = {"status": job["status"], "position": job["position"], "media": None}
-            yield Heard("job.status", state, None)
-            time.sleep(POLL_S)
-        yield Heard(f"job.{job['status']}", {"job": {key: job[key] for key in ("id", "status", "error")}}, None)
+            yield SseEvent("job.status", state, None)
+            time.sleep(POLL_INTERVAL_S)
+        yield SseEvent(f"job.{job['status']}", {"job": {key: job[key] for key in ("id", "status", "error")}}, None)
 
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        """Repeats what may pass: a server that is away, a limit that was reached."""
+        """Make a call, and repeat it while the service is unreachable or full."""
         failures = 0
         while True:
             try:
                 reply = self._http.request(method, path, **options)
             except httpx.HTTPError as error:
                 failures += 1
-                if failures >= TRIES:
+                if self._gives_up(error, failures):
                     raise self._unreachable(error) from error
-                time.sleep(_pause(failures))
+                time.sleep(_backoff(failures))
                 continue
+            self._has_answered = True
             if reply.is_success:
                 answer: dict[str, Any] = reply.json()
                 return answer
             failures += 1
-            refusal = _refusal(reply)
-            if reply.status_code not in MAY_PASS or failures >= TRIES:
-                raise refusal
-            time.sleep(max(_pause(failures), _retry_after(reply)))
+            if reply.status_code not in RETRYABLE or failures >= ATTEMPTS:
+                raise _api_error(reply)
+            time.sleep(max(_backoff(failures), _retry_after(reply)))
 
     def _put(self, url: str, data: bytes) -> str:
-        """To the object store; returns the ETag."""
+        """Upload to the object store. Returns the ETag."""
         try:
             reply = httpx.put(url, content=data, timeout=120)
         except httpx.HTTPError as error:
             raise Unreachable(
-                f"An upload failed ({error}). Its link names S3_PUBLIC_ENDPOINT; this machine must reach it."
+                f"An upload failed ({error}). Its URL names S3_PUBLIC_ENDPOINT; this machine must reach it."
             ) from error
         if not reply.is_success:
-            raise Refused(reply.status_code, "object_store", f"an upload is answered {reply.status_code}")
+            raise ApiError(reply.status_code, "object_store", f"an upload returned {reply.status_code}")
         return str(reply.headers.get("etag", "")).strip('"')
+
+    def _gives_up(self, error: httpx.HTTPError, failures: int) -> bool:
+        never_connected = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) and not self._has_answered
+        return never_connected or failures >= ATTEMPTS
 
     def _unreachable(self, error: httpx.HTTPError) -> Unreachable:
         return Unreachable(
-            f"{self.url} does not answer ({type(error).__name__}: {error}). Start it with `thinkqueue up`, or name "
-            "the service with --url or THINKQUEUE_URL."
+            f"{self.url} does not answer ({type(error).__name__}: {error}). Start the service with `thinkqueue up`, or "
+            "set its address with --url or THINKQUEUE_URL."
         )
 
 
-def _refusal(reply: httpx.Response) -> Refused:
+def _api_error(reply: httpx.Response) -> ApiError:
     try:
         body = reply.json()
         code, message = str(body["code"]), str(body["detail"])
@@ -199,13 +197,14 @@ def _refusal(reply: httpx.Response) -> Refused:
         code, message = f"http_{reply.status_code}", reply.text[:200]
     if reply.status_code == 401:
         message += f" Set {API_KEY}."
-    return Refused(reply.status_code, code, message)
+    return ApiError(reply.status_code, code, message)
 
 
 def _retry_after(reply: httpx.Response) -> float:
     value = reply.headers.get("retry-after", "")
-    return min(float(value), LONGEST_PAUSE_S) if value.isdecimal() else 0.0
+    return min(float(value), MAX_RETRY_AFTER_S) if value.isdecimal() else 0.0
 
 
-def _pause(failures: int) -> float:
+def _backoff(failures: int) -> float:
+    """Return seconds."""
     return float(min(0.25 * 2**failures, 8))

@@ -1,0 +1,17 @@
+"""``thinkqueue secrets``: prints new secrets for a deployment."""
+
+from secrets import token_urlsafe
+
+import typer
+
+from cli.local.secret_values import generate_secrets
+from cli.terminal import write_stdout
+
+app = typer.Typer()
+
+
+@app.command()
+def secrets() -> None:
+    """Print new random secrets in the form that docker-compose.yml reads from .env."""
+    values = {**generate_secrets(), "GRAFANA_PASSWORD": token_urlsafe(18)}
+    write_stdout("\n".join(f"{name}={value}" for name, value in values.items()))

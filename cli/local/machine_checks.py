@@ -1,0 +1,143 @@
+"""Checks of this machine for `thinkqueue doctor`: disk, model, GPU, sandbox and ports."""
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import httpx
+
+from cli.local.findings import Finding, Level
+from cli.local.installation import Installation
+from cli.local.service import monitor_ports
+from runtime.settings import Settings
+from worker.prepare.sandbox import landlock
+
+GIB = 2**30
+SCRATCH_BYTES = 2 * GIB
+"""Twice the largest video."""
+DEFAULT_SCRATCH = "/tmp"  # noqa: S108 - Python's own first choice
+STATE_BYTES = GIB
+MODEL_BYTES = 22 * GIB
+"""The download of GLM-4.1V-9B in bfloat16."""
+
+
+def check_disk(settings: Settings, installation: Installation) -> Iterator[Finding]:
+    # The folder that TMPDIR names. tempfile.gettempdir() silently uses another one when that is full.
+    required = {Path(os.environ.get("TMPDIR") or DEFAULT_SCRATCH): SCRATCH_BYTES}
+    if installation.folder.exists():
+        required[installation.folder] = STATE_BYTES
+    if _is_hub_id(settings.model) and not _is_cached(settings.model):
+        required[_existing(_hub_cache())] = MODEL_BYTES
+    for folder, needed in required.items():
+        if not folder.is_dir():
+            remedy = "Create it, or set another folder: TMPDIR, --state, HF_HOME."
+            yield Finding("problem", f"{folder} does not exist", remedy)
+            continue
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            message = f"{folder} has {free / GIB:.1f} GiB free; {needed / GIB:.0f} GiB are needed"
+            yield Finding("problem", message, "Free some space, or use another folder: TMPDIR, --state, HF_HOME.")
+        elif not os.access(folder, os.W_OK):
+            yield Finding("problem", f"{folder} is not writable", f"Make it writable for user {os.getuid()}.")
+        else:
+            yield Finding("ok", f"{folder} has {free / GIB:,.0f} GiB free")
+
+
+def check_model(settings: Settings, _: Installation) -> Iterator[Finding]:
+    model = settings.model
+    if model == "pocket":
+        yield Finding("ok", "the pocket model, which is part of the package")
+    elif _is_hub_id(model):
+        if _is_cached(model):
+            yield Finding("ok", f"{model} is in {_hub_cache()}")
+        else:
+            remedy = "The generate worker downloads it when it starts, about 20 GB."
+            yield Finding("note", f"{model} is not downloaded yet", remedy)
+    else:
+        missing = [name for name in ("config.json", "tokenizer_config.json") if not (Path(model) / name).is_file()]
+        if not list(Path(model).glob("*.safetensors")):
+            missing.append("*.safetensors")
+        if missing:
+            remedy = "Set MODEL to pocket, a hub id, or a folder that holds a model in the hub's format."
+            yield Finding("problem", f"MODEL={model} has no {', '.join(missing)}", remedy)
+        else:
+            yield Finding("ok", f"the model {model}, family {settings.family_name}")
+
+
+def check_gpu(settings: Settings, _: Installation) -> Iterator[Finding]:
+    try:
+        query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+        gpus = done.stdout.strip().splitlines() if done.returncode == 0 else []
+    except (OSError, subprocess.TimeoutExpired):
+        gpus = []
+    for gpu in gpus:
+        yield Finding("ok", f"GPU {gpu}")
+    if not gpus and settings.model_device == "cuda":
+        remedy = "Install the driver, and give the process access to the GPU."
+        yield Finding("problem", "MODEL_DEVICE=cuda, but nvidia-smi shows no GPU", remedy)
+    elif not gpus:
+        level: Level = "ok" if settings.model == "pocket" else "note"
+        yield Finding(level, "no GPU: a generate worker here runs on the CPU")
+    if find_spec("torch") is None:
+        remedy = "Install torch and thinkqueue[engine]."
+        yield Finding("note", "torch is not installed: no generate worker can run here", remedy)
+
+
+def check_prepare_tools(_settings: Settings, _: Installation) -> Iterator[Finding]:
+    if landlock.abi_version() < 1:
+        remedy = "Use Linux 5.13 or newer; without Landlock only process limits contain untrusted files."
+        yield Finding("note", "this kernel has no Landlock", remedy)
+    if shutil.which("soffice") is None:
+        yield Finding("note", "no LibreOffice: slides are refused", "apt install libreoffice-impress-nogui")
+    else:
+        yield Finding("ok", "LibreOffice, for slides")
+
+
+def check_ports(settings: Settings, installation: Installation) -> Iterator[Finding]:
+    if running := installation.running():
+        yield Finding("ok", f"running: {running.url} (pid {running.pid})")
+        return
+    for name, port in {"API_PORT": settings.api_port, **monitor_ports(settings.monitor_port)}.items():
+        if not _is_taken(port):
+            yield Finding("ok", f"port {port} is free ({name})")
+        elif _is_thinkqueue(port):
+            yield Finding("ok", f"port {port}: a thinkqueue process answers")
+        else:
+            remedy = f"Stop what uses it, or set another {name}."
+            yield Finding("problem", f"port {port} is taken by another program", remedy)
+
+
+def _is_thinkqueue(port: int) -> bool:
+    """Ask the port's ``/livez``: the api answers in JSON, the other processes with one word on their MONITOR_PORT."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/livez", timeout=3).text.strip() in ('{"status":"live"}', "ok", "no")
+    except httpx.HTTPError:
+        return False
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _is_hub_id(model: str) -> bool:
+    return model != "pocket" and not Path(model).exists() and model.count("/") == 1 and not model.startswith((".", "/"))
+
+
+def _hub_cache() -> Path:
+    home = os.environ.get("HF_HOME") or str(Path.home() / ".cache" / "huggingface")
+    return Path(os.environ.get("HF_HUB_CACHE") or f"{home}/hub")
+
+
+def _is_cached(model: str) -> bool:
+    return any(_hub_cache().glob(f"models--{model.replace('/', '--')}/snapshots/*/*.safetensors"))
+
+
+def _existing(folder: Path) -> Path:
+    """Return the folder, or its nearest parent that exists."""
+    return next(path for path in (folder, *folder.parents) if path.exists())

@@ -1,0 +1,49 @@
+"""When the client retries, and when it gives up."""
+
+import socket
+
+import pytest
+
+from cli.client import api_client
+from cli.client.api_client import ApiClient
+from cli.errors import Unreachable
+
+
+@pytest.fixture
+def unused_url() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def fail_on_retry(failures: int) -> float:
+    raise AssertionError(f"retry after {failures} failures")
+
+
+def test_a_service_that_never_answered_is_not_tried_again(unused_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_client, "_backoff", fail_on_retry)
+    client = ApiClient(unused_url)
+    calls = (
+        lambda: client.job("job_x"),
+        lambda: client.submit({}, idempotency_key="k"),
+        lambda: next(client.events("job_x")),
+    )
+    for call in calls:
+        with pytest.raises(Unreachable, match=f"{unused_url} does not answer"):
+            call()
+    client.close()
+
+
+def test_a_service_that_answered_before_is_tried_again(unused_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts: list[int] = []
+    monkeypatch.setattr(api_client, "_backoff", lambda failures: attempts.append(failures) or 0.0)
+    client = ApiClient(unused_url)
+    client._has_answered = True
+    with pytest.raises(Unreachable, match=f"{unused_url} does not answer"):
+        client.job("job_x")
+    client.close()
+    assert attempts == list(range(1, api_client.ATTEMPTS))
+
+
+def test_a_connection_takes_less_than_two_seconds() -> None:
+    assert api_client.CONNECT_TIMEOUT_S < 2
