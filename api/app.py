@@ -37,6 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         finally:
             await services.hub.stop()
+            services.documents.close()
 
     app = FastAPI(
         title="thinkqueue",

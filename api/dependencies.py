@@ -9,9 +9,10 @@ from api.intake.service import Intake
 from api.middleware.auth import Authenticator
 from api.middleware.rate_limit import Rates
 from api.streaming.event_hub import EventHub
+from jobs.lifecycle.archive import EventArchive
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.model.usage import UsageLedger
-from jobs.objects.archive import EventArchive
+from jobs.objects.reader import DocumentReader
 from jobs.objects.store import ObjectStore
 from jobs.objects.uploads import Uploads
 from jobs.table.deliveries import DeliveryStore
@@ -19,7 +20,7 @@ from jobs.table.listing import JobIndex
 from jobs.table.scripts import connect
 from jobs.table.stats import StatsReader
 from jobs.table.store import JobStore
-from jobs.tenants.api_keys import Keys
+from jobs.tenants.api_keys import ApiKeyStore
 from jobs.tenants.webhook_secrets import WebhookSecrets
 from runtime.settings import Settings
 
@@ -36,6 +37,7 @@ class Services:
     store: JobStore
     index: JobIndex
     object_store: ObjectStore
+    documents: DocumentReader
     intake: Intake
     finalizer: JobFinalizer
     archive: EventArchive
@@ -44,7 +46,7 @@ class Services:
     secrets: WebhookSecrets
     usage: UsageLedger
     stats: StatsReader
-    keys: Keys
+    keys: ApiKeyStore
     doorkeeper: Authenticator | None
     hub: EventHub
 
@@ -52,11 +54,12 @@ class Services:
     def of(cls, settings: Settings) -> "Services":
         redis = connect(settings, timeout_s=REDIS_TIMEOUT_S, is_shared=True)
         object_store = ObjectStore(settings, timeout_s=OBJECT_STORE_TIMEOUT_S, tries=1, is_shared=True)
+        documents = DocumentReader(object_store)
         store, index, uploads, keys = (
             JobStore(redis, lease_s=settings.lease_s),
             JobIndex(redis),
             Uploads(object_store, settings),
-            Keys(redis, object_store),
+            ApiKeyStore(redis, object_store),
         )
         has_keys = settings.auth == "keys"
         media = MediaIntake(object_store, uploads, settings)
@@ -65,7 +68,8 @@ class Services:
             store=store,
             index=index,
             object_store=object_store,
-            intake=Intake(store, index, object_store, media, settings),
+            documents=documents,
+            intake=Intake(store, index, object_store, documents, media, settings),
             finalizer=JobFinalizer(store, object_store, retention_days=settings.retention_days),
             archive=EventArchive(store, object_store),
             uploads=uploads,

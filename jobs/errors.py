@@ -18,7 +18,7 @@ ThinkqueueError
 │   ├── StoreUnavailable
 │   │   └── JournalGap    it came back without a job's newest events: send them again
 │   ├── ObjectStoreUnavailable
-│   │   └── LinkExpired   a conditional PUT came too late, or the clocks differ
+│   │   └── PresignedUrlExpired   a conditional PUT came too late, or the clocks differ
 │   └── IntakeClosed      by an operator
 ├── NotInitialized        no epoch yet: run ``thinkqueue init``
 │   └── RecoveryNeeded    jobs exist, but the job table is empty
@@ -171,7 +171,7 @@ class ObjectStoreUnavailable(Unavailable):
     code = "object_store_unavailable"
 
 
-class LinkExpired(ObjectStoreUnavailable):
+class PresignedUrlExpired(ObjectStoreUnavailable):
     """The object store refuses a conditional PUT's link: it came too late, or the clocks differ."""
 
 

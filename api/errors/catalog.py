@@ -12,7 +12,7 @@ from jobs.errors import (
     Invalid,
     JobFailed,
     JournalGap,
-    LinkExpired,
+    PresignedUrlExpired,
     Problem,
     RecordMissing,
     ThinkqueueError,
@@ -20,7 +20,7 @@ from jobs.errors import (
 )
 from jobs.model.failure_codes import FAILURES
 
-INSIDE = (ThinkqueueError, Unavailable, JournalGap, LinkExpired, ClaimLost, RecordMissing, Cancelled, JobFailed)
+INSIDE = (ThinkqueueError, Unavailable, JournalGap, PresignedUrlExpired, ClaimLost, RecordMissing, Cancelled, JobFailed)
 """Those that no client sees under this name."""
 
 PLAIN = {

@@ -7,9 +7,9 @@ from typing import Any, NoReturn
 from api.schemas.requests import JobBody, TextPart
 from families import Family, SpecialTokens, answer_in
 from jobs.errors import Invalid, NotFound, Problem
+from jobs.lifecycle.lookup import find_job
 from jobs.model.job import JobStatus
-from jobs.model.public_job import find_job, read_request, read_result
-from jobs.objects.store import ObjectStore
+from jobs.objects.reader import DocumentReader
 from jobs.table.store import JobStore
 
 KINDS = {"text": "text", "image_url": "image", "video_url": "video", "file": "document"}
@@ -56,9 +56,9 @@ class Conversation:
 
 
 class Conversations:
-    def __init__(self, store: JobStore, object_store: ObjectStore, special_tokens: SpecialTokens) -> None:
+    def __init__(self, store: JobStore, documents: DocumentReader, special_tokens: SpecialTokens) -> None:
         self._store = store
-        self._object_store = object_store
+        self._documents = documents
         self._marks = special_tokens
 
     def of(self, body: JobBody, *, tenant: str) -> Conversation:
@@ -75,7 +75,7 @@ class Conversations:
         where = "/previous_job_id"
         try:
             job = find_job(self._store, job_id, tenant=tenant)
-            request, result = read_request(self._object_store, job_id), read_result(self._object_store, job)
+            request, result = self._documents.request(job), self._documents.result(job)
         except NotFound:
             refuse(where, "names no job of yours (any more)")
         if result is None:

@@ -8,7 +8,8 @@ from urllib.parse import unquote_to_bytes
 
 from api.schemas.urls import UPLOAD
 from jobs.errors import Invalid, Problem
-from jobs.objects.store import ObjectStore, job_folder
+from jobs.objects.keys import job_folder
+from jobs.objects.store import ObjectStore
 from jobs.objects.uploads import Uploads
 from runtime.settings import Settings
 
@@ -37,12 +38,12 @@ class MediaIntake:
             return {"key": self._store(job_id, url, where, max_bytes=self._max_bytes[kind])}
         if url.startswith(UPLOAD):
             upload_id = url.removeprefix(UPLOAD)
-            key = self._uploads.take(tenant, upload_id, job_id, max_bytes=self._max_bytes[kind], where=where)
+            key = self._uploads.copy_to_job(tenant, upload_id, job_id, max_bytes=self._max_bytes[kind], where=where)
             return {"key": key}
         return {"url": url}
 
     def copied(self, part: dict[str, Any], job_id: str) -> dict[str, Any]:
-        """A stored part for another job. Raises ObjectMissing."""
+        """A stored part for another job. Raises ObjectNotFound."""
         if "key" not in part:
             return part
         key = f"{job_folder(job_id)}/media/{part['key'].rpartition('/')[2]}"

@@ -12,17 +12,17 @@ from api.intake.media import MediaIntake
 from api.schemas.requests import AnyPart, FilePart, ImagePart, JobBody, Message, TextPart, VideoPart
 from jobs.errors import NotFound
 from jobs.model.job import Job
-from jobs.model.public_job import read_request
 from jobs.model.request import Callback, JobRequest
-from jobs.objects.store import ObjectMissing, ObjectStore
+from jobs.objects.client import ObjectNotFound
+from jobs.objects.reader import DocumentReader
 from runtime.settings import Settings
 
 
 class RequestBuilder:
     """Its methods store the media that they come across, so they run behind the check of the limits."""
 
-    def __init__(self, object_store: ObjectStore, media: MediaIntake, settings: Settings) -> None:
-        self._object_store = object_store
+    def __init__(self, documents: DocumentReader, media: MediaIntake, settings: Settings) -> None:
+        self._documents = documents
         self._media = media
         self._settings = settings
 
@@ -57,7 +57,7 @@ class RequestBuilder:
 
     def of_job(self, job_id: str, job: Job) -> JobRequest:
         """An ended job's request under a new id. Raises NotFound: its objects are gone."""
-        request = read_request(self._object_store, job.id)
+        request = self._documents.request(job)
         return replace(
             request,
             id=job_id,
@@ -74,7 +74,7 @@ class RequestBuilder:
                 {**message, "content": [self._media.copied(part, job_id) for part in message["content"]]}
                 for message in messages
             ]
-        except ObjectMissing:
+        except ObjectNotFound:
             raise NotFound("The earlier job's media have outlived their retention; send them anew.") from None
 
     def _message(self, job_id: str, tenant: str, index: int, message: Message) -> dict[str, Any]:

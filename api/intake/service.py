@@ -19,15 +19,17 @@ from jobs.errors import (
     Forbidden,
     IdempotencyConflict,
     NotEnded,
-    NotFound,
     ObjectStoreUnavailable,
     StoreUnavailable,
     ThinkqueueError,
 )
-from jobs.lifecycle.finalize import DAY_MS
 from jobs.model.job import Job, Stage
 from jobs.model.request import JobRequest
-from jobs.objects.store import ObjectMissing, ObjectStore, request_key, result_key
+from jobs.model.retention import DAY_MS
+from jobs.objects.documents import load_request
+from jobs.objects.keys import request_key, result_key
+from jobs.objects.reader import DocumentReader
+from jobs.objects.store import ObjectStore
 from jobs.table.listing import JobIndex, labels
 from jobs.table.store import JobStore
 from jobs.table.types import AcceptResult
@@ -52,13 +54,19 @@ class Accepted:
 
 class Intake:
     def __init__(
-        self, store: JobStore, index: JobIndex, object_store: ObjectStore, media: MediaIntake, settings: Settings
+        self,
+        store: JobStore,
+        index: JobIndex,
+        object_store: ObjectStore,
+        documents: DocumentReader,
+        media: MediaIntake,
+        settings: Settings,
     ) -> None:
         self._store = store
         self._index = index
         self._object_store = object_store
-        self._drafts = RequestBuilder(object_store, media, settings)
-        self._conversations = Conversations(store, object_store, settings.family.special_tokens)
+        self._drafts = RequestBuilder(documents, media, settings)
+        self._conversations = Conversations(store, documents, settings.family.special_tokens)
         self._settings = settings
         self._credit = AdmissionQuota()
 
@@ -159,7 +167,7 @@ class Intake:
 
     def _withdraw(self, request: JobRequest) -> None:
         try:
-            self._object_store.remove(request_key(request.id))
+            self._object_store.delete(request_key(request.id))
         except ObjectStoreUnavailable:
             log.warning("request.left_behind", job_id=request.id)
 
@@ -185,10 +193,7 @@ class Intake:
 
     def _earlier(self, request: JobRequest) -> JobRequest:
         """The request that took this id before; it may have died before its record was made."""
-        try:
-            earlier = JobRequest.from_json(self._object_store.get(request_key(request.id)))
-        except ObjectMissing as error:
-            raise NotFound from error
+        earlier = load_request(self._object_store, request.id)
         if earlier.fingerprint != request.fingerprint:
             raise IdempotencyConflict
         if self._store.get(request.id) is None and not self._object_store.is_empty(result_key(request.id)):

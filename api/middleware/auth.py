@@ -17,7 +17,7 @@ from ulid import ULID
 from api.errors.handlers import response_to
 from api.middleware.rate_limit import Rates, Window
 from jobs.errors import RateLimited, ThinkqueueError, Unauthorized
-from jobs.tenants.api_keys import ANYONE, ApiKey, Keys
+from jobs.tenants.api_keys import ANONYMOUS, ApiKey, ApiKeyStore
 
 bearer = HTTPBearer(auto_error=False, description="An API key; needed when the service runs with AUTH=keys.")
 documented = Security(bearer)
@@ -28,7 +28,7 @@ documented = Security(bearer)
 class Authenticator:
     """Decides who comes in, and how often."""
 
-    keys: Keys
+    keys: ApiKeyStore
     rates: Rates
 
     def admit(self, authorization: str | None) -> tuple[ApiKey, Window | None]:
@@ -72,7 +72,7 @@ class AuthMiddleware:
 
     async def _admit(self, authorization: str | None) -> tuple[ApiKey, Window | None]:
         if self._doorkeeper is None:
-            return ANYONE, None
+            return ANONYMOUS, None
         return await run_in_threadpool(self._doorkeeper.admit, authorization)
 
 

@@ -11,9 +11,11 @@ from api.middleware.auth import caller, documented
 from api.middleware.json_body import JsonRoute
 from api.schemas.replies import DeliveryList, DeliveryReply
 from jobs.errors import DeliveryNotFound
-from jobs.model.public_job import find_job
-from jobs.objects.store import ObjectMissing
-from jobs.table.deliveries import Delivery, test_event_key
+from jobs.lifecycle.lookup import find_job
+from jobs.objects.client import ObjectNotFound
+from jobs.objects.documents import load_json
+from jobs.objects.keys import test_event_key
+from jobs.table.deliveries import Delivery
 from jobs.tenants.api_keys import ApiKey
 
 Caller = Annotated[ApiKey, Depends(caller)]
@@ -68,6 +70,6 @@ def _owner(service: Services, delivery: Delivery) -> str | None:
         job = service.store.get(delivery.job_id)
         return job.tenant if job else None
     try:
-        return str(service.object_store.get_json(test_event_key(delivery.id))["tenant"])
-    except ObjectMissing:
+        return str(load_json(service.object_store, test_event_key(delivery.id))["tenant"])
+    except ObjectNotFound:
         return None

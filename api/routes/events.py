@@ -20,9 +20,9 @@ from api.errors.catalog import PROBLEMS
 from api.middleware.auth import caller, documented
 from api.streaming.event_hub import Reader, State
 from jobs.errors import Invalid, Problem
+from jobs.lifecycle.lookup import find_job
 from jobs.model.events import Event
 from jobs.model.job import Job, JobStatus
-from jobs.model.public_job import find_job, read_request
 from jobs.tenants.api_keys import ApiKey
 
 PING_S = 15
@@ -70,7 +70,7 @@ async def stream_events(
     """Follow a job. `Last-Event-ID`, or `after`, names the last event that you have."""
     position = after if after is not None else _position(last_event_id)
     job = await run_in_threadpool(find_job, service.store, job_id, tenant=key.tenant)
-    request = await run_in_threadpool(read_request, service.object_store, job_id)
+    request = await run_in_threadpool(service.documents.request, job)
     if job.status.is_terminal:
         events = await run_in_threadpool(service.archive.read, job_id, after=position)
         frames = _replayed(job, events, request.thinking_budget)

@@ -19,10 +19,11 @@ from api.middleware.auth import caller, documented
 from api.middleware.json_body import JsonRoute
 from api.schemas.replies import JobList, JobReply, Status
 from api.schemas.requests import JobBody
-from jobs.errors import Invalid, NotFound, Problem
-from jobs.lifecycle.deletion import remove_job
+from jobs.errors import Invalid, Problem
+from jobs.lifecycle import deletion
+from jobs.lifecycle.lookup import find_job
 from jobs.model.job import JobStatus
-from jobs.model.public_job import find_job, public_job, read_request, read_result, summary
+from jobs.model.public_job import PublicJob, job_summary, public_job
 from jobs.tenants.api_keys import ApiKey
 
 MAX_WAIT_S = 60
@@ -81,25 +82,22 @@ def list_jobs(
         after=after,
         limit=limit,
     )
-    data = []
-    for job in page.jobs:
-        try:
-            data.append(summary(job, read_request(service.object_store, job.id)))
-        except NotFound:
-            continue  # removed in between
-    ids = [job["id"] for job in data]
+    requests = service.documents.requests(page.jobs)
+    # A job without a request was deleted after the page was read.
+    data = [job_summary(job, request) for job, request in zip(page.jobs, requests, strict=True) if request]
+    ids = [job.id for job in data]
     last = (page.cursor if page.has_more else ids[-1] if ids else "") or None
     return {"data": data, "has_more": page.has_more, "first_id": ids[0] if ids else None, "last_id": last}
 
 
 @router.get("/{job_id}", response_model=JobReply)
-def get_job(job_id: JobId, key: Caller, service: Service) -> dict[str, Any]:
+def get_job(job_id: JobId, key: Caller, service: Service) -> PublicJob:
     """A job as it is now; its output once it has ended."""
     return _job(job_id, key.tenant, service)
 
 
 @router.post("/{job_id}/cancel", response_model=JobReply)
-def cancel_job(job_id: JobId, key: Caller, service: Service) -> dict[str, Any]:
+def cancel_job(job_id: JobId, key: Caller, service: Service) -> PublicJob:
     """Ask for no answer any more. A waiting job ends at once, a running one at its next token; an ended one stays."""
     service.finalizer.cancel(find_job(service.store, job_id, tenant=key.tenant))
     return _job(job_id, key.tenant, service)
@@ -118,8 +116,9 @@ async def retry_job(
 @router.delete("/{job_id}", status_code=HTTPStatus.NO_CONTENT, response_class=Response)
 def delete_job(job_id: JobId, key: Caller, service: Service) -> None:
     """Remove an ended job: its record, its media, its result, its events."""
-    find_job(service.store, job_id, tenant=key.tenant)
-    remove_job(service.store, service.object_store, job_id)
+    job = find_job(service.store, job_id, tenant=key.tenant)
+    deletion.delete_job(service.store, service.object_store, job_id)
+    service.documents.forget(job)
 
 
 async def _reply(accept: Callable[[], Accepted], prefer: str | None, service: Services) -> JSONResponse:
@@ -135,22 +134,26 @@ async def _reply(accept: Callable[[], Accepted], prefer: str | None, service: Se
         body = await run_in_threadpool(_job, accepted.job.id, accepted.job.tenant, service)
     elif prefer and "respond-async" in prefer:
         headers["Preference-Applied"] = "respond-async"
-    return JSONResponse(body, status, headers)
+    return JSONResponse(body.model_dump(mode="json"), status, headers)
 
 
-def _accepted(accept: Callable[[], Accepted], service: Services) -> tuple[Accepted, dict[str, Any]]:
+def _accepted(accept: Callable[[], Accepted], service: Services) -> tuple[Accepted, PublicJob]:
     accepted = accept()
-    result = read_result(service.object_store, accepted.job)
-    return accepted, public_job(
-        accepted.job, accepted.request, result, service.object_store, position=accepted.position
+    body = public_job(
+        accepted.job,
+        accepted.request,
+        service.documents.result(accepted.job),
+        presign=service.object_store.presigned_url,
+        position=accepted.position,
     )
+    return accepted, body
 
 
-def _job(job_id: str, tenant: str, service: Services) -> dict[str, Any]:
+def _job(job_id: str, tenant: str, service: Services) -> PublicJob:
     job = find_job(service.store, job_id, tenant=tenant)
-    request, result = read_request(service.object_store, job_id), read_result(service.object_store, job)
+    request, result = service.documents.request(job), service.documents.result(job)
     position = None if job.status.is_terminal or job.claim else service.index.position(job)
-    return public_job(job, request, result, service.object_store, position=position)
+    return public_job(job, request, result, presign=service.object_store.presigned_url, position=position)
 
 
 def _wait(prefer: str | None) -> int:

@@ -30,7 +30,7 @@ def create_upload(body: UploadBody, key: Caller, service: Service) -> dict[str, 
     if body.bytes > limit:
         raise Invalid([Problem("/bytes", f"is {body.bytes}; the limit is {limit}")])
     upload = service.uploads.start(key.tenant, body.bytes)
-    return _reply(upload, service.uploads.links(upload))
+    return _reply(upload, service.uploads.presigned_urls(upload))
 
 
 @router.post("/{upload_id}/complete", response_model=UploadReply)

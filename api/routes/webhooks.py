@@ -1,6 +1,5 @@
 """``/v1/webhook_secret``: how a tenant's webhooks are signed."""
 
-import json
 import time
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -14,10 +13,10 @@ from api.middleware.auth import caller, documented
 from api.middleware.json_body import JsonRoute
 from api.schemas.replies import DeliveryReply, SecretReply
 from api.schemas.requests import RotateBody, TestEventBody
-from jobs.table.deliveries import test_event_key
+from jobs.model.retention import DAY_MS
+from jobs.objects.documents import save_json
+from jobs.objects.keys import test_event_key
 from jobs.tenants.api_keys import ApiKey
-
-DAY_MS = 24 * 3600 * 1000
 
 Caller = Annotated[ApiKey, Depends(caller)]
 Service = Annotated[Services, Depends(services)]
@@ -45,7 +44,7 @@ def test_secret(body: TestEventBody, key: Caller, service: Service) -> dict[str,
     """Send a signed event of a job that never was to a receiver of yours; ask for its delivery to see how it went."""
     delivery = f"evt_test_{ULID()}"
     trial = {"url": body.url, "tenant": key.tenant, "created_at": int(time.time())}
-    service.object_store.put(test_event_key(delivery), json.dumps(trial).encode(), "application/json")
+    save_json(service.object_store, test_event_key(delivery), trial)
     service.deliveries.create_test(delivery, event=body.event_type, retention_ms=DAY_MS)
     return {"id": delivery, "event_type": body.event_type, "state": "pending", "attempts": []}
 

@@ -5,9 +5,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from api.schemas import examples
+from jobs.model import public_job
+from jobs.model.public_job import PublicJob
 
 Status = Literal["preparing", "queued", "running", "completed", "failed", "cancelled", "expired"]
-Priority = Literal["high", "default", "low"]
 
 
 def shown(example: dict[str, Any]) -> ConfigDict:
@@ -40,78 +41,16 @@ class ProblemReply(BaseModel):
     errors: list[Fault] | None = None
 
 
-class JobError(BaseModel):
-    code: str
-    message: str
-
-
-class Box(BaseModel):
-    label: str | None
-    image: int | None
-    """Which picture or page of the conversation, counted from 0; null when several are possible."""
-    xyxy: list[int] | None
-    """Left, top, right and bottom, in pixels of the client's own picture, upright; null without an ``image``."""
-    normalized: list[float]
-    """As the model says it: in thousandths of the picture's sides."""
-
-
-class Output(BaseModel):
-    thinking: str
-    answer: str
-    boxes: list[Box] = []
-    raw: str = ""
-    """All that the model said, special_tokens included."""
-
-
-class Medium(BaseModel):
-    kind: str
-    name: str
-    url: str
-    """Good for a day."""
-
-
-class JobSummary(BaseModel):
-    """A job without its output, as lists have it; what is not known yet is null."""
+class JobSummary(public_job.JobSummary):
+    """A job without its output, as lists contain it. Fields that are not known yet are null."""
 
     model_config = shown(examples.SUMMARY)
 
-    id: str
-    object: Literal["job"]
-    status: Status
-    priority: Priority
-    attempt: int
-    created_at: int
-    """Seconds since 1970, as all times here."""
-    started_at: int | None
-    ended_at: int | None
-    expires_at: int
-    """A worker must have started it by then."""
-    tokens: int
-    """Generated so far, thinking included."""
-    metadata: dict[str, str]
-    retried_from: str | None
 
-
-class JobReply(JobSummary):
-    """A job as it is now; links are made anew for each reader."""
+class JobReply(PublicJob):
+    """A job in its current state. Each reply has new presigned URLs."""
 
     model_config = shown(examples.JOB)
-
-    position: int | None
-    """Jobs that are served before it in its line; null when it does not wait."""
-    error: JobError | None
-    output: Output | None
-    finish_reason: str | None
-    thinking_truncated: bool | None
-    truncation_reason: str | None
-    usage: dict[str, int | float] | None
-    timings: dict[str, int | float] | None
-    stopped_after_ms: int | None
-    """Of a cancelled job: from the call to where its engine had stopped, 0 when nothing ran. ``usage`` and ``output``
-    tell what was made by then."""
-    result_sha256: str | None
-    """Of the document that is PUT to ``result_urls``, in hex; null without them."""
-    media: list[Medium]
 
 
 class JobList(BaseModel):

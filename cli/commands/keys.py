@@ -13,7 +13,7 @@ from cli.local.settings import connect_redis, installed_settings
 from cli.terminal import new_table, print_table, report_errors, stderr, write_json, write_stdout
 from jobs.errors import ThinkqueueError, Unavailable
 from jobs.objects.store import ObjectStore
-from jobs.tenants.api_keys import ApiKey, Keys
+from jobs.tenants.api_keys import ApiKey, ApiKeyStore
 from jobs.tenants.webhook_secrets import WebhookSecrets
 from runtime.settings import Settings
 
@@ -49,7 +49,7 @@ def create(
             raise CommandError(str(error)) from error
         key, token = _call(settings, lambda: store.create(draft))
         _show(key, token)
-        secret = _call(settings, lambda: WebhookSecrets(ObjectStore(settings), settings).show_first(tenant))
+        secret = _call(settings, lambda: WebhookSecrets(ObjectStore(settings), settings).reveal_first(tenant))
     if secret:
         write_stdout(f"webhook secret of {tenant}, shown only now: {secret}")
 
@@ -94,9 +94,9 @@ def rotate(key_id: str, state: State = DEFAULT_STATE) -> None:
     stderr.print(f"{key_id} expires in 24 hours")
 
 
-def _open(state: Path) -> tuple[Settings, Keys]:
+def _open(state: Path) -> tuple[Settings, ApiKeyStore]:
     settings = installed_settings(state)
-    return settings, Keys(connect_redis(settings), ObjectStore(settings))
+    return settings, ApiKeyStore(connect_redis(settings), ObjectStore(settings))
 
 
 def _call(settings: Settings, call: Callable[[], T]) -> T:

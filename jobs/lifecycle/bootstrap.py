@@ -1,4 +1,4 @@
-"""The first start of an installation: bucket, a probe of what the store promises, and the epoch."""
+"""Initialises an installation, and waits until one is ready."""
 
 import secrets
 import time
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from jobs.errors import NotInitialized, RecoveryNeeded, Unavailable
+from jobs.objects.keys import REQUESTS
 from jobs.objects.store import ObjectStore
 from jobs.table.scripts import connect
 from jobs.table.store import JobStore
@@ -14,15 +15,19 @@ from runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-START_LIMIT_S = 60.0
-"""How long a process waits for its servers before it gives up and lets its supervisor start it anew."""
+START_TIMEOUT_S = 60.0
+"""A process whose servers are not ready after this exits, and its supervisor restarts it."""
+POLL_S = 0.5
 
 
 def initialize(settings: Settings) -> str:
-    """Make an installation ready for jobs; does nothing to one that is. Returns the epoch.
+    """Create the bucket, check the object store, and begin an epoch. Does nothing to an initialized installation.
+
+    Returns:
+        The epoch.
 
     Raises:
-        RecoveryNeeded: jobs lie in the object store, but Redis has no epoch: it has lost its data.
+        RecoveryNeeded: the object store contains jobs, but Redis has no epoch: it has lost its data.
         Unavailable: a server does not answer, or the object store cannot keep results final.
     """
     store, object_store = JobStore(connect(settings), lease_s=settings.lease_s), ObjectStore(settings)
@@ -31,9 +36,9 @@ def initialize(settings: Settings) -> str:
     object_store.probe_conditional_put()
     if epoch := store.integrity.epoch():
         return epoch
-    if not object_store.is_empty("requests/"):
+    if not object_store.is_empty(REQUESTS):
         raise RecoveryNeeded
-    store.integrity.mark_reconciled(store.integrity.server_clock()[0])  # nothing is there to be held against it
+    store.integrity.mark_reconciled(store.integrity.server_clock()[0])  # there are no jobs to reconcile
     return store.integrity.begin_epoch(secrets.token_hex(8))
 
 
@@ -41,15 +46,18 @@ def wait_until_ready(
     store: JobStore,
     object_store: ObjectStore,
     *,
-    limit_s: float = START_LIMIT_S,
+    timeout_s: float = START_TIMEOUT_S,
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Wait for Redis, the object store and the epoch, which may start after this process.
 
+    Args:
+        stop: asked between checks; if it returns True, the error of the last check is raised.
+
     Raises:
-        Unavailable, NotInitialized: still missing after ``limit_s``.
+        Unavailable, NotInitialized: not ready after ``timeout_s``.
     """
-    give_up = time.monotonic() + limit_s
+    give_up = time.monotonic() + timeout_s
     while True:
         try:
             store.integrity.require_epoch()
@@ -58,6 +66,6 @@ def wait_until_ready(
             if time.monotonic() >= give_up or stop():
                 raise
             log.info("start.waiting", code=error.code)
-            time.sleep(0.5)
+            time.sleep(POLL_S)
         else:
             return

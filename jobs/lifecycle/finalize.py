@@ -1,10 +1,10 @@
-"""The end of a job, in three steps, the same for worker, api and keeper.
+"""Ends a job in three steps, the same for workers, api and keeper.
 
-1. seal: status and fence are checked; from here on neither a cancel nor a claim succeeds.
-2. conditional PUT of ``results/<id>.json``: the first writer wins, for ever.
-3. finish: status, event and delivery rows, as the object says, whoever wrote it.
+1. seal: checks status and fence in the job table; afterwards neither a cancel nor a claim succeeds.
+2. conditional PUT of ``results/<id>.json``: the first writer wins.
+3. finish: sets status, event and delivery rows as the stored object says, whoever wrote it.
 
-A death between two steps loses nothing: the keeper finds the seal's lease run out and looks for the object.
+A process that dies between two steps loses nothing: the lease of the seal expires, and the keeper looks for the object.
 """
 
 import json
@@ -13,18 +13,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from jobs.errors import ClaimLost, LinkExpired, NotFound, RecordMissing, RecoveryNeeded, StoreUnavailable
+from jobs.errors import ClaimLost, NotFound, PresignedUrlExpired, RecordMissing, RecoveryNeeded, StoreUnavailable
 from jobs.model.job import Job, JobStatus, new_claim
 from jobs.model.result import JobResult
+from jobs.model.retention import DAY_MS
 from jobs.model.usage import Usage
-from jobs.objects.store import ObjectMissing, ObjectStore, cancel_key, request_key, result_key
+from jobs.objects.documents import load_result
+from jobs.objects.keys import cancel_key, request_key, result_key
+from jobs.objects.store import ObjectStore
 from jobs.table.deliveries import DeliveryState
 from jobs.table.store import JobStore
 from jobs.table.types import Precondition, SealResult
 
-DAY_MS = 24 * 3600 * 1000
 CANCEL_TRIES = 5
-LONG_LINK = timedelta(minutes=10)
+RESEALED_URL_LIFETIME = timedelta(minutes=10)
 
 
 class JobFinalizer:
@@ -34,14 +36,14 @@ class JobFinalizer:
         self._retention_ms = retention_days * DAY_MS
 
     def finalize(self, result: JobResult, *, expect: Precondition) -> JobStatus:
-        """End a job with ``result``, written under ``result.claim``.
+        """End a job with ``result``, which was produced under ``result.claim``.
 
         Returns:
-            The status that it really has: another one may have ended it first.
+            The status that the job has now: another process may have ended it first.
 
         Raises:
-            ClaimLost: it is not the caller's to end.
-            Unavailable: may be called again; the steps that were done are passed over.
+            ClaimLost: the caller does not own the job.
+            Unavailable: call it again; steps that are done are skipped.
         """
         sealed_at = time.monotonic()
         try:
@@ -57,29 +59,29 @@ class JobFinalizer:
     def finalize_orphan(
         self, job: Job, status: JobStatus, code: str, message: str, *, expect: Precondition
     ) -> JobStatus:
-        """End a job that no worker speaks for. What its journal has is kept, and counted. Raises as ``end``."""
+        """End a job that no worker holds, with the output and usage in its journal. Raises as ``finalize``."""
         result = JobResult.without_output(job, status, code, message, claim=new_claim())
         sealed_at = time.monotonic()
         sealed = self._seal(result, expect)
         if sealed.ended:
             return sealed.ended
-        # Behind the seal nobody adds to the journal any more.
+        # Read after the seal: from then on no worker can append to the journal.
         result = replace(result, stopped_after_ms=sealed.stopped_after_ms).with_journal(self._store.events(job.id))
         return self._publish(result, expect, sealed_at)
 
     def cancel(self, job: Job) -> None:
-        """End a job that nobody has; ask the worker of one that somebody has, who ends it at its next token.
+        """End a job that waits; ask the worker of a claimed job to end it, which it does at the next token.
 
         Raises:
-            NotFound: it is gone.
-            Unavailable: may be called again.
+            NotFound: the job was deleted.
+            Unavailable: call it again.
         """
         for _ in range(CANCEL_TRIES):
             reply = self._store.cancel(job.id)
             if reply == "unknown":
                 raise NotFound
             if reply in ("requested", "ending"):
-                # Whoever hears that a job will be cancelled may rely on it, even if Redis loses what it was told.
+                # The client may rely on the cancel from now on, even if Redis loses its last second.
                 self._object_store.put_if_absent(cancel_key(job.id), b"{}")
             if reply != "unclaimed":
                 return
@@ -87,9 +89,9 @@ class JobFinalizer:
             try:
                 self.finalize_orphan(job, JobStatus.CANCELLED, "cancelled", message, expect="unclaimed")
             except ClaimLost:
-                continue  # a worker took it in between: now it can be asked
+                continue  # a worker claimed it meanwhile: ask that worker
             return
-        raise StoreUnavailable("The job changes hands too fast to be cancelled; try again.")
+        raise StoreUnavailable("The job changes owners too quickly to be cancelled; try again.")
 
     def finalize_from_result(
         self,
@@ -99,16 +101,16 @@ class JobFinalizer:
         is_archived: bool = False,
         deliveries: Mapping[str, DeliveryState] | None = None,
     ) -> JobStatus | None:
-        """Finish as the job's result object says; None: there is no such object.
+        """Finish a job as its result object says. None: it has no result object.
 
         Args:
-            ended_ms: when it was written; 0: now.
-            is_archived: its events are in the object store already.
-            deliveries: those that are settled, with how.
+            ended_ms: when the object was written; 0: now.
+            is_archived: the job's events are in the object store already.
+            deliveries: the states of deliveries that are settled.
         """
         try:
-            result = JobResult.from_json(self._object_store.get(result_key(job_id)))
-        except ObjectMissing:
+            result = load_result(self._object_store, job_id)
+        except NotFound:
             return None
         return self._finish(result, ended_ms=ended_ms, is_archived=is_archived, deliveries=deliveries)
 
@@ -120,27 +122,27 @@ class JobFinalizer:
     def _publish(self, result: JobResult, expect: Precondition, sealed_at: float) -> JobStatus:
         """Steps two and three.
 
-        A process that froze behind its seal for longer than the seal holds must not write any more: the link that it
-        PUTs to is refused by then. A clock that differs from the store's looks the same, so then the seal is looked at
-        once more before a longer link is used.
+        A process that was frozen for longer than its seal lasts must not write: the presigned URL of its PUT has
+        expired by then. A clock that differs from the store's has the same effect, so the seal is checked once more
+        before the PUT is repeated with a longer lifetime.
         """
         key, data = result_key(result.id), result.to_json()
         left_s = int(sealed_at + self._store.lease_s - time.monotonic())
         try:
             if left_s < 1:
-                raise LinkExpired
+                raise PresignedUrlExpired
             is_ours = self._object_store.put_if_absent(key, data, lifetime=timedelta(seconds=left_s))
-        except LinkExpired:
+        except PresignedUrlExpired:
             if ended := self._seal(result, expect).ended:
                 return ended
-            is_ours = self._object_store.put_if_absent(key, data, lifetime=LONG_LINK)
-        return self._finish(result if is_ours else JobResult.from_json(self._object_store.get(key)))
+            is_ours = self._object_store.put_if_absent(key, data, lifetime=RESEALED_URL_LIFETIME)
+        return self._finish(result if is_ours else load_result(self._object_store, result.id))
 
     def _store_result_only(self, result: JobResult) -> JobStatus:
-        """The table was lost: leave the result where `recover` finds it, and does not run the job anew.
+        """The job table was lost: write the result, so that `recover` finds it and does not run the job again.
 
         Raises:
-            ClaimLost: the job was removed.
+            ClaimLost: the job was deleted.
         """
         if self._object_store.is_empty(request_key(result.id)):
             raise ClaimLost
@@ -158,14 +160,14 @@ class JobFinalizer:
         is_archived: bool = False,
         deliveries: Mapping[str, DeliveryState] | None = None,
     ) -> JobStatus:
-        told: dict[str, object] = {"status": result.status, "error": result.error}
+        event_data: dict[str, object] = {"status": result.status, "error": result.error}
         if result.stopped_after_ms is not None:
-            told["stopped_after_ms"] = result.stopped_after_ms
+            event_data["stopped_after_ms"] = result.stopped_after_ms
         self._store.finish(
             result.id,
             status=result.status,
             error=result.error_code,
-            event_data=json.dumps(told, ensure_ascii=False),
+            event_data=json.dumps(event_data, ensure_ascii=False),
             usage=Usage.from_result(result.usage),
             retention_ms=self._retention_ms,
             ended_ms=ended_ms,

@@ -1,14 +1,14 @@
-"""Holding the job table against the objects, which outlive it: after Redis was lost, wholly or in its last second.
+"""Reconciles the job table with the object store after Redis lost all data, or its last second.
 
-Requests, results, cancels and settled deliveries are flat prefixes, so four listings tell what is missing:
+Requests, results, cancels and settled deliveries are flat prefixes, so a few listings show what is missing:
 
-no record, no result    it waits again; what was prepared is not prepared anew
-no record, a result     it has ended: a record that says so, and the deliveries that nobody has settled
-no record, a cancel     it ends as cancelled
-a record, and a result  whoever wrote it died before finish: it ends as the result says
-a record, and a cancel  Redis forgot the wish: it is told again
+no record, no result    the job waits again; prepared inputs are reused
+no record, a result     the job has ended: a record that says so, and the deliveries that are not settled
+no record, a cancel     the job ends as cancelled
+a record, and a result  its writer died before finish: the job ends as the result says
+a record, and a cancel  Redis lost the cancel: it is repeated
 
-Everything is created only where it is absent, so it is safe beside living workers, api processes, and itself.
+Records are created only where they are absent, so recovery may run beside workers, api processes and another recovery.
 """
 
 import json
@@ -23,13 +23,17 @@ import redis
 import structlog
 
 from jobs.errors import NotFound
-from jobs.lifecycle.finalize import DAY_MS, JobFinalizer
-from jobs.model.job import Job, JobStatus, Stage, new_claim
+from jobs.lifecycle.finalize import JobFinalizer
+from jobs.lifecycle.restored_fields import RecordFields, sealed_fields, waiting_fields
+from jobs.model.job import Job, JobStatus
 from jobs.model.prepared import PreparedInputs
 from jobs.model.request import JobRequest
 from jobs.model.result import JobResult
-from jobs.objects.store import ObjectMissing, ObjectStore, job_folder, request_key, result_key
-from jobs.table.deliveries import DeliveryState, DeliveryStore, tombstone_key
+from jobs.model.retention import DAY_MS
+from jobs.objects import keys
+from jobs.objects.documents import CorruptDocument, load_json, load_prepared, load_request, load_result
+from jobs.objects.store import ObjectStore
+from jobs.table.deliveries import DeliveryState, DeliveryStore
 from jobs.table.integrity import Integrity
 from jobs.table.listing import labels
 from jobs.table.scripts import connect
@@ -39,53 +43,53 @@ from runtime.settings import Settings
 log = structlog.get_logger(__name__)
 
 CHUNK = 200
+"""Records that are read at once."""
 READERS = 8
-LATE_MS = 10 * 60 * 1000
-"""A job that was prepared may have been running when the table was lost: for so long it may start again, whatever its
-deadline was."""
+"""Threads that read objects."""
 
 
 @dataclass
-class Report:
+class RecoveryReport:
     requests: int = 0
-    """Looked at."""
+    """Checked."""
     waiting: int = 0
-    """Records made of jobs that run (again)."""
+    """Records created for jobs that wait again."""
     ended: int = 0
-    """Records made of jobs that had ended."""
+    """Records created for jobs that have ended."""
     cancelled: int = 0
-    """Jobs whose cancel would have been forgotten."""
-    adopted: int = 0
-    """Records that went on to the end that their result says."""
-    outlived: int = 0
-    """Ended jobs whose retention is over: nothing was made of them."""
+    """Lost cancels that were repeated."""
+    finalized: int = 0
+    """Jobs with a record that were ended as their result says."""
+    past_retention: int = 0
+    """Ended jobs whose retention is over: they get no record."""
 
     def __str__(self) -> str:
         return (
-            f"{self.requests} requests looked at: {self.waiting} jobs wait (again), {self.ended} had ended, "
-            f"{self.cancelled} were cancelled, {self.adopted} end as their result says, "
-            f"{self.outlived} have outlived their retention"
+            f"{self.requests} requests checked: {self.waiting} jobs wait again, {self.ended} had ended, "
+            f"{self.cancelled} were cancelled, {self.finalized} now end as their result says, "
+            f"{self.past_retention} are past their retention"
         )
 
 
 @dataclass
-class _Objects:
-    """What the listings say."""
+class _Listing:
+    """What the object store contains."""
 
     requests: dict[str, int]
-    """When each was accepted, in that order."""
+    """Job ids with the time of acceptance (ms since 1970), oldest first."""
     results: dict[str, int]
+    """Job ids with the time of the end (ms since 1970)."""
     cancels: set[str]
     archived: set[str]
     settled: dict[str, list[str]] = field(default_factory=dict)
-    """Keys of tombstones by job."""
+    """Ids of settled deliveries, by job."""
 
 
-def recover(settings: Settings) -> Report:
-    """Begin an epoch if there is none, and repair the table. May be called again.
+def recover(settings: Settings) -> RecoveryReport:
+    """Begin an epoch if there is none, and repair the job table. May be repeated.
 
     Raises:
-        Unavailable: call it again; what was done stays.
+        Unavailable: call it again; what was repaired stays repaired.
     """
     client, object_store = connect(settings), ObjectStore(settings)
     object_store.ping()
@@ -103,58 +107,62 @@ class Recovery:
 
     @property
     def is_needed(self) -> bool:
-        """Has Redis started anew since the table was last held against the objects?"""
+        """Has Redis restarted since the job table was last reconciled?"""
         return not self._store.integrity.is_reconciled()
 
-    def run(self, *, stop: Callable[[], bool] = lambda: False) -> Report:
-        """Repair the table. May be called again, and by several at once; stopped, it begins anew the next time.
+    def run(self, *, stop: Callable[[], bool] = lambda: False) -> RecoveryReport:
+        """Repair the job table. May be repeated, and several processes may run it at once.
+
+        Args:
+            stop: asked between chunks; if it returns True, the next run starts from the beginning.
 
         Raises:
             Unavailable: call it again.
         """
         run_id, now_s = self._store.integrity.server_clock()
-        objects, report = self._listed(), Report()
+        listing, report = self._list(), RecoveryReport()
         with ThreadPoolExecutor(READERS, "recovery") as pool:
-            for chunk in _chunks(objects.requests):
+            for chunk in _chunks(listing.requests):
                 if stop():
                     return report
                 jobs = self._store.get_many(chunk)
                 known = [job for job in jobs if job]
                 missing = [job_id for job_id, job in zip(chunk, jobs, strict=True) if job is None]
-                for mended in pool.map(lambda job: self._mend(job, objects), known):
-                    report.adopted += mended == "adopted"
-                    report.cancelled += mended == "cancelled"
-                requests = pool.map(self._request, missing)
+                for outcome in pool.map(lambda job: self._repair(job, listing), known):
+                    report.finalized += outcome == "finalized"
+                    report.cancelled += outcome == "cancelled"
+                requests = pool.map(self._find_request, missing)
                 for request in (request for request in requests if request):
-                    self._restore(request, objects, report, now_ms=int(now_s * 1000))
+                    self._restore(request, listing, report, now_ms=int(now_s * 1000))
                 report.requests += len(chunk)
         self._store.integrity.mark_reconciled(run_id)
         return report
 
-    def _listed(self) -> _Objects:
-        # Results last: a job that ends meanwhile looks open, and its record says otherwise.
-        requests = sorted(self._object_store.ages("requests/"), key=lambda item: item[1])
-        objects = _Objects(
-            requests={_job_id(key): at for key, at in requests},
-            cancels={_job_id(key) for key, _ in self._object_store.ages("cancels/")},
-            archived={_job_id(key) for key, _ in self._object_store.ages("events/")},
-            results={_job_id(key): at for key, at in self._object_store.ages("results/")},
+    def _list(self) -> _Listing:
+        # Results last: a job that ends during the listing looks open, and its record says that it has ended.
+        requests = sorted(self._object_store.list_with_times(keys.REQUESTS), key=lambda item: item[1])
+        listing = _Listing(
+            requests={keys.job_id_of(key): at for key, at in requests},
+            cancels=set(map(keys.job_id_of, self._object_store.list_keys(keys.CANCELS))),
+            archived=set(map(keys.job_id_of, self._object_store.list_keys(keys.EVENTS))),
+            results={keys.job_id_of(key): at for key, at in self._object_store.list_with_times(keys.RESULTS)},
         )
-        for key, _ in self._object_store.ages("deliveries/"):
-            delivery = key.removeprefix("deliveries/").removesuffix(".json")
-            if (job_id := _job_of(delivery)) is not None:
-                objects.settled.setdefault(job_id, []).append(delivery)
-        return objects
+        for key in self._object_store.list_keys(keys.DELIVERIES):
+            delivery = keys.delivery_id_of(key)
+            if (job_id := keys.job_id_of_delivery(delivery)) is not None:
+                listing.settled.setdefault(job_id, []).append(delivery)
+        return listing
 
-    def _mend(self, job: Job, objects: _Objects) -> Literal["adopted", "cancelled"] | None:
+    def _repair(self, job: Job, listing: _Listing) -> Literal["finalized", "cancelled"] | None:
+        """Apply a result or a cancel that a job's record does not have."""
         if job.status.is_terminal:
             return None
-        if job.id in objects.results:
+        if job.id in listing.results:
             if not self._finalizer.finalize_from_result(job.id):
                 return None
             log.info("job.finalized_from_result", job_id=job.id)
-            return "adopted"
-        if job.id in objects.cancels and not job.cancel_requested:
+            return "finalized"
+        if job.id in listing.cancels and not job.cancel_requested:
             try:
                 self._finalizer.cancel(job)
             except NotFound:
@@ -162,132 +170,81 @@ class Recovery:
             return "cancelled"
         return None
 
-    def _request(self, job_id: str) -> JobRequest | None:
-        """None: it was removed in the meantime, or cannot be read."""
-        try:
-            return JobRequest.from_json(self._object_store.get(request_key(job_id)))
-        except ObjectMissing:
-            return None
-        except (ValueError, KeyError, TypeError):
-            log.exception("recovery.unreadable", key=request_key(job_id))
-            return None
-
-    def _restore(self, request: JobRequest, objects: _Objects, report: Report, *, now_ms: int) -> None:
-        # Looked at once more, because the listing is older than the record that was not there.
-        result, ended_ms = self._result(request.id), objects.results.get(request.id, now_ms)
+    def _restore(self, request: JobRequest, listing: _Listing, report: RecoveryReport, *, now_ms: int) -> None:
+        """Create the record of a job that has none."""
+        # Read again, because the job may have ended after the listing.
+        result, ended_ms = self._find_result(request.id), listing.results.get(request.id, now_ms)
         if result is not None:
             if ended_ms + (request.retention_ms or self._retention_ms) <= now_ms:
-                report.outlived += 1
+                report.past_retention += 1
                 return
-            if self._make(request, _ended_fields(request, result), cost=0):
-                self._adopt(request.id, objects, ended_ms)
+            if self._create_record(request, sealed_fields(request, result), cost=0):
+                self._finish(request.id, listing, ended_ms)
                 report.ended += 1
                 log.info("job.restored", job_id=request.id, status=result.status)
-        elif request.id in objects.cancels:
-            if self._make(request, _waiting_fields(request, None, now_ms), cost=1):
+        elif request.id in listing.cancels:
+            if self._create_record(request, waiting_fields(request, None, now_ms), cost=1):
                 job = self._store.get(request.id)
                 if job is not None:
                     self._finalizer.cancel(job)
                 report.cancelled += 1
                 log.info("job.restored", job_id=request.id, status=JobStatus.CANCELLED)
         else:
-            prepared = self._prepared(request.id)
+            prepared = self._find_prepared(request.id)
             cost = prepared[1].required_tokens if prepared else 1
-            if self._make(request, _waiting_fields(request, prepared, now_ms), cost=cost):
+            if self._create_record(request, waiting_fields(request, prepared, now_ms), cost=cost):
                 report.waiting += 1
                 log.info("job.restored", job_id=request.id, status="queued" if prepared else "preparing")
 
-    def _make(self, request: JobRequest, fields: dict[str, str | int], *, cost: int) -> bool:
+    def _create_record(self, request: JobRequest, fields: RecordFields, *, cost: int) -> bool:
         index_ms = request.expires_ms + self._retention_ms + DAY_MS
         return self._store.restore(request.id, fields, cost=cost, index_ms=index_ms, labels=labels(request.metadata))
 
-    def _adopt(self, job_id: str, objects: _Objects, ended_ms: int) -> None:
-        graves = {delivery: self._tombstone(delivery) for delivery in objects.settled.get(job_id, ())}
-        states = {delivery: state for delivery, (state, _) in graves.items()}
+    def _finish(self, job_id: str, listing: _Listing, ended_ms: int) -> None:
+        """End a restored job as its result says, without sending its settled deliveries again."""
+        tombstones = {delivery: self._tombstone(delivery) for delivery in listing.settled.get(job_id, ())}
+        states = {delivery: state for delivery, (state, _) in tombstones.items()}
         self._finalizer.finalize_from_result(
-            job_id, ended_ms=ended_ms, is_archived=job_id in objects.archived, deliveries=states
+            job_id, ended_ms=ended_ms, is_archived=job_id in listing.archived, deliveries=states
         )
-        for delivery, (_, lines) in graves.items():
-            self._deliveries.restore_attempts(delivery, lines, retention_ms=self._retention_ms)
+        for delivery, (_, attempts) in tombstones.items():
+            self._deliveries.restore_attempts(delivery, attempts, retention_ms=self._retention_ms)
 
     def _tombstone(self, delivery: str) -> tuple[DeliveryState, list[str]]:
-        grave = self._object_store.get_json(tombstone_key(delivery))
-        return cast("DeliveryState", grave["state"]), [json.dumps(attempt) for attempt in grave["attempts"]]
+        """A settled delivery's state and its attempts, each as JSON."""
+        tombstone = load_json(self._object_store, keys.tombstone_key(delivery))
+        return cast("DeliveryState", tombstone["state"]), [json.dumps(attempt) for attempt in tombstone["attempts"]]
 
-    def _result(self, job_id: str) -> JobResult | None:
+    def _find_request(self, job_id: str) -> JobRequest | None:
+        """None: it was deleted meanwhile, or is corrupt."""
         try:
-            return JobResult.from_json(self._object_store.get(result_key(job_id)))
-        except ObjectMissing:
+            return load_request(self._object_store, job_id)
+        except NotFound:
+            return None
+        except CorruptDocument:
+            log.exception("recovery.corrupt_request", job_id=job_id)
             return None
 
-    def _prepared(self, job_id: str) -> tuple[str, PreparedInputs] | None:
-        """The newest inputs that somebody has made ready, with their folder."""
-        folder = f"{job_folder(job_id)}/"
-        found = sorted(
-            ((at, key) for key, at in self._object_store.ages(folder) if key.endswith("/prepared.json")), reverse=True
-        )
-        for _, key in found:
-            inputs = PreparedInputs.from_json(self._object_store.get(key))
+    def _find_result(self, job_id: str) -> JobResult | None:
+        try:
+            return load_result(self._object_store, job_id)
+        except NotFound:
+            return None
+
+    def _find_prepared(self, job_id: str) -> tuple[str, PreparedInputs] | None:
+        """The newest folder with complete inputs, and the inputs."""
+        folder = f"{keys.job_folder(job_id)}/"
+        objects = self._object_store.list_with_times(folder)
+        found = [(at, key) for key, at in objects if key.endswith(f"/{keys.PREPARED}")]
+        for _, key in sorted(found, reverse=True):
+            name = key.removeprefix(folder).removesuffix(f"/{keys.PREPARED}")
+            inputs = load_prepared(self._object_store, job_id, name)
             if inputs.required_tokens:
-                return key.removeprefix(folder).removesuffix("/prepared.json"), inputs
+                return name, inputs
         return None
 
 
-def _waiting_fields(
-    request: JobRequest, prepared: tuple[str, PreparedInputs] | None, now_ms: int
-) -> dict[str, str | int]:
-    fields = _fields(request)
-    if prepared is None:
-        return {**fields, "status": JobStatus.PREPARING, "stage": Stage.PREPARE}
-    deadline = max(request.created_ms + request.expires_ms, now_ms + LATE_MS)
-    fields |= {
-        "prepared": prepared[0],
-        "required": prepared[1].required_tokens,
-        "prepared_at": now_ms,
-        "deadline": deadline,
-    }
-    return {**fields, "status": JobStatus.QUEUED, "stage": Stage.GENERATE}
-
-
-def _ended_fields(request: JobRequest, result: JobResult) -> dict[str, str | int]:
-    """Sealed, for whoever finishes it; its times as far as the result tells them."""
-    fields = {**_fields(request), "stage": Stage.GENERATE if result.timings else Stage.PREPARE}
-    fields |= {"status": JobStatus.RUNNING if result.timings else JobStatus.PREPARING, "attempt": result.attempt}
-    fields |= {"sealed": result.status, "claim": new_claim(), "error": result.error_code[:64]}
-    fields["tokens"] = int(sum(result.usage.get(kind, 0) for kind in ("thinking_tokens", "answer_tokens")))
-    if result.timings:
-        prepared = request.created_ms + int(result.timings.get("prepared_ms", 0))
-        fields |= {"prepared_at": prepared, "started": prepared + int(result.timings.get("queued_ms", 0))}
-    return fields
-
-
-def _fields(request: JobRequest) -> dict[str, str | int]:
-    return {
-        "tenant": request.tenant,
-        "priority": request.priority,
-        "attempt": 0,
-        "claim": "",
-        "lost_leases": 0,
-        "created": request.created_ms,
-        "deadline": request.created_ms + request.expires_ms,
-        "events": " ".join(request.callback.events) if request.callback else "",
-        "copies": len(request.result_urls),
-        "keep": request.retention_ms or 0,
-    }
-
-
-def _job_id(key: str) -> str:
-    return key.partition("/")[2].partition(".")[0]
-
-
-def _job_of(delivery: str) -> str | None:
-    """``evt_<job>_<status>`` and ``copy_<job>_<number>``; None: of a test event."""
-    kind, _, rest = delivery.partition("_")
-    job_id, _, _ = rest.rpartition("_")
-    return job_id if kind in ("evt", "copy") and job_id.startswith("job_") else None
-
-
 def _chunks(job_ids: Iterable[str]) -> Iterator[Sequence[str]]:
-    left = iter(job_ids)
-    while chunk := list(islice(left, CHUNK)):
+    remaining = iter(job_ids)
+    while chunk := list(islice(remaining, CHUNK)):
         yield chunk

@@ -1,7 +1,7 @@
-"""A presigned PUT whose size is part of its signature.
+"""Presigned PUT URLs whose signature covers the size of the body.
 
-minio signs the host only, and a PUT that signs nothing else takes any size. AWS Signature Version 4 in its query form:
-https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
+minio signs only the host, and a PUT URL that signs nothing else accepts any size. AWS Signature Version 4 in its query
+form: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
 """
 
 import hashlib
@@ -15,7 +15,7 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 
 
 def presigned_put(settings: Settings, key: str, *, size: int, lifetime: timedelta, now: datetime | None = None) -> str:
-    """A URL that takes one PUT of exactly ``size`` bytes, on the host that clients see."""
+    """A URL for one PUT of exactly ``size`` bytes, on the host that clients use."""
     endpoint = (settings.s3_public_endpoint or settings.s3_endpoint).rstrip("/")
     at = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
     scope = f"{at[:8]}/{settings.s3_region}/s3/aws4_request"
@@ -32,9 +32,10 @@ def presigned_put(settings: Settings, key: str, *, size: int, lifetime: timedelt
         safe="",
     )
     headers = f"content-length:{size}\nhost:{urlsplit(endpoint).netloc}\n"
-    canonical = f"PUT\n{path}\n{query}\n{headers}\ncontent-length;host\nUNSIGNED-PAYLOAD"
-    to_sign = f"{ALGORITHM}\n{at}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+    canonical_request = f"PUT\n{path}\n{query}\n{headers}\ncontent-length;host\nUNSIGNED-PAYLOAD"
+    string_to_sign = f"{ALGORITHM}\n{at}\n{scope}\n{hashlib.sha256(canonical_request.encode()).hexdigest()}"
     signing_key = f"AWS4{settings.s3_secret_key.get_secret_value()}".encode()
-    for word in (at[:8], settings.s3_region, "s3", "aws4_request"):
-        signing_key = hmac.digest(signing_key, word.encode(), "sha256")
-    return f"{endpoint}{path}?{query}&X-Amz-Signature={hmac.digest(signing_key, to_sign.encode(), 'sha256').hex()}"
+    for part in (at[:8], settings.s3_region, "s3", "aws4_request"):
+        signing_key = hmac.digest(signing_key, part.encode(), "sha256")
+    signature = hmac.digest(signing_key, string_to_sign.encode(), "sha256").hex()
+    return f"{endpoint}{path}?{query}&X-Amz-Signature={signature}"

@@ -1,7 +1,7 @@
-"""API keys: whose they are, and what they may do.
+"""API keys: their tenant, and what they allow.
 
-A key is stored as an object named by its SHA-256, so that nobody can read keys out of the store; Redis caches what was
-found for a minute. A key has 256 random bits, which no dictionary holds: a slow hash would only cost the callers time.
+A key is stored under its SHA-256, so that the object store never contains a usable key; Redis caches each lookup for a
+minute. A key has 256 random bits, which no dictionary contains: a slow hash would add latency and no security.
 """
 
 import hashlib
@@ -17,13 +17,18 @@ import redis
 from ulid import ULID
 
 from jobs.model.job import PRIORITIES
-from jobs.objects.store import ObjectMissing, ObjectStore
+from jobs.model.retention import DAY_MS
+from jobs.objects.client import ObjectNotFound
+from jobs.objects.documents import load_json, save_json
+from jobs.objects.keys import API_KEYS, api_key_key
+from jobs.objects.store import ObjectStore
 from jobs.table.scripts import translate_redis_errors
 
 CACHE_S = 60
-UNKNOWN = "-"
-ROTATION_MS = 24 * 3600 * 1000
-"""How long a rotated key goes on working."""
+NO_KEY = "-"
+"""Cached for a token that has no key."""
+ROTATION_OVERLAP_MS = DAY_MS
+"""How long a rotated key remains valid."""
 TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 TOKEN = re.compile(r"[\x21-\x7e]{24,200}")
 
@@ -34,9 +39,9 @@ class ApiKey:
     tenant: str
     name: str = ""
     priorities: tuple[str, ...] = ("default", "low")
-    """Priorities that it may ask for."""
+    """Priorities that its jobs may have."""
     max_open_jobs: int = 0
-    """Of the tenant, not ended yet; 0: the service's default."""
+    """Of the tenant; 0: the service's default."""
     requests_per_minute: int = 0
     """0: the service's default."""
     created_ms: int = 0
@@ -49,23 +54,26 @@ class ApiKey:
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> "ApiKey":
-        """Raises ValueError when a field is wrong."""
+        """Raises ValueError if a field is unknown or invalid."""
         unknown = set(fields) - set(cls.__slots__)
         if unknown:
             raise ValueError(f"unknown fields: {', '.join(sorted(unknown))}")
         key = cls(**{**fields, "priorities": tuple(fields.get("priorities", ("default", "low")))})
         if not TENANT.fullmatch(key.tenant):
-            raise ValueError(f"tenant {key.tenant!r} must be 1 to 40 of a-z, 0-9, - and _, a letter or digit first")
+            raise ValueError(
+                f"tenant {key.tenant!r} must have 1 to 40 characters of a-z, 0-9, - and _, and start with a letter "
+                "or digit"
+            )
         if not key.priorities or set(key.priorities) - set(PRIORITIES):
-            raise ValueError(f"priorities must be some of {', '.join(PRIORITIES)}")
+            raise ValueError(f"priorities must be one or more of {', '.join(PRIORITIES)}")
         return key
 
 
-ANYONE = ApiKey(id="", tenant="default", name="no keys", priorities=PRIORITIES)
-"""Who calls a service that runs without keys."""
+ANONYMOUS = ApiKey(id="", tenant="default", name="no keys", priorities=PRIORITIES)
+"""The caller of a service that runs without API keys."""
 
 
-class Keys:
+class ApiKeyStore:
     """Every method raises StoreUnavailable and ObjectStoreUnavailable."""
 
     def __init__(self, client: "redis.Redis", object_store: ObjectStore) -> None:
@@ -73,54 +81,62 @@ class Keys:
         self._object_store = object_store
 
     def find(self, token: str) -> ApiKey | None:
-        """The key, unless it is unknown, revoked or expired."""
+        """None: the token is unknown, revoked or expired."""
         if not TOKEN.fullmatch(token):
             return None
         digest = _digest(token)
         with translate_redis_errors():
-            cached = cast("str | None", self._redis.get(f"apikey:{digest}"))
+            cached = cast("str | None", self._redis.get(_cache_key(digest)))
         if cached is None:
-            cached = self._load(digest)
-        if cached == UNKNOWN:
+            cached = self._fill_cache(digest)
+        if cached == NO_KEY:
             return None
         key = ApiKey.from_fields(json.loads(cached))
         return None if key.is_expired else key
 
     def create(self, key: ApiKey, token: str | None = None) -> tuple[ApiKey, str]:
-        """Store a new key; returns it with its token, which is nowhere else."""
+        """Store a new key. Returns it with its token, which is not stored."""
         token = token or f"tq_{secrets.token_urlsafe(32)}"
-        made = replace(key, id=key.id or f"key_{ULID()}", created_ms=_now_ms())
-        self._write(_digest(token), made)
-        return made, token
+        created = replace(key, id=key.id or f"key_{ULID()}", created_ms=_now_ms())
+        self._save(_digest(token), created)
+        return created, token
 
     def all(self) -> list[ApiKey]:
-        return sorted((key for _, key in self._stored()), key=lambda key: key.created_ms)
+        """Every key, oldest first."""
+        return sorted((key for _, key in self._load_all()), key=lambda key: key.created_ms)
 
     def revoke(self, key_id: str) -> bool:
-        """From now on. False: there is no such key."""
-        found = [digest for digest, key in self._stored() if key.id == key_id]
-        for digest in found:
-            self._object_store.remove(_object_key(digest))
+        """Delete a key; it is refused from now on. False: there is no such key."""
+        digests = [digest for digest, key in self._load_all() if key.id == key_id]
+        for digest in digests:
+            self._object_store.delete(api_key_key(digest))
             with translate_redis_errors():
-                # Not deleted: a find that read the object just before must not cache it again.
-                self._redis.set(f"apikey:{digest}", UNKNOWN, ex=CACHE_S)
-        return bool(found)
+                # Overwritten, not deleted: a concurrent lookup that has read the object must not cache it again.
+                self._redis.set(_cache_key(digest), NO_KEY, ex=CACHE_S)
+        return bool(digests)
 
     def rotate(self, key_id: str) -> tuple[ApiKey, str] | None:
-        """A new key with the same rights; the old one works for another day. None: there is no such key."""
-        for digest, key in self._stored():
+        """Create a key with the same rights; the old one expires after ``ROTATION_OVERLAP_MS``.
+
+        Returns:
+            The new key and its token. None: there is no such key.
+        """
+        for digest, key in self._load_all():
             if key.id == key_id:
-                self._write(digest, replace(key, expires_ms=_now_ms() + ROTATION_MS))
+                self._save(digest, replace(key, expires_ms=_now_ms() + ROTATION_OVERLAP_MS))
                 return self.create(replace(key, id="", expires_ms=0))
         return None
 
     def seed(self, path: Path) -> int:
-        """Create the keys of a file that are not there yet; returns how many the file has.
+        """Create the keys of a file that do not exist yet.
 
         The file is JSON: ``[{"key": "tq_…", "tenant": "acme", "name": "…", "priorities": ["high", "default"]}]``.
 
+        Returns:
+            The number of keys in the file.
+
         Raises:
-            ValueError: says which entry is wrong, without its key.
+            ValueError: names the invalid entry, without its key.
         """
         try:
             entries = json.loads(path.read_text("utf-8"))
@@ -132,7 +148,7 @@ class Keys:
             try:
                 token = str(entry.pop("key"))
                 if not TOKEN.fullmatch(token):
-                    raise ValueError("its key must be 24 to 200 visible ASCII characters")
+                    raise ValueError("its key must have 24 to 200 visible ASCII characters")
                 key = ApiKey.from_fields({"id": f"key_{_digest(token)[:16]}", **entry})
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise ValueError(f"API_KEYS_FILE={path}, entry {number}: {error}") from error
@@ -140,34 +156,34 @@ class Keys:
                 self.create(key, token)
         return len(entries)
 
-    def _load(self, digest: str) -> str:
+    def _fill_cache(self, digest: str) -> str:
         try:
-            text = self._object_store.get(_object_key(digest)).decode()
-        except ObjectMissing:
-            text = UNKNOWN
+            text = self._object_store.get(api_key_key(digest)).decode()
+        except ObjectNotFound:
+            text = NO_KEY
         with translate_redis_errors():
-            self._redis.set(f"apikey:{digest}", text, ex=CACHE_S, nx=True)
+            self._redis.set(_cache_key(digest), text, ex=CACHE_S, nx=True)
         return text
 
-    def _write(self, digest: str, key: ApiKey) -> None:
-        self._object_store.put(_object_key(digest), json.dumps(asdict(key)).encode(), "application/json")
+    def _save(self, digest: str, key: ApiKey) -> None:
+        save_json(self._object_store, api_key_key(digest), asdict(key))
         with translate_redis_errors():
-            self._redis.delete(f"apikey:{digest}")
+            self._redis.delete(_cache_key(digest))
 
-    def _stored(self) -> list[tuple[str, ApiKey]]:
-        found = []
-        for name in self._object_store.keys("keys/"):
-            digest = name.removeprefix("keys/").removesuffix(".json")
-            found.append((digest, ApiKey.from_fields(json.loads(self._object_store.get(name)))))
-        return found
+    def _load_all(self) -> list[tuple[str, ApiKey]]:
+        """Every key with its digest."""
+        return [
+            (name.removeprefix(API_KEYS).removesuffix(".json"), ApiKey.from_fields(load_json(self._object_store, name)))
+            for name in self._object_store.list_keys(API_KEYS)
+        ]
 
 
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def _object_key(digest: str) -> str:
-    return f"keys/{digest}.json"
+def _cache_key(digest: str) -> str:
+    return f"apikey:{digest}"
 
 
 def _now_ms() -> int:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from jobs.lifecycle.archive import EventArchive
 from jobs.model.job import PRIORITIES, TERMINAL, JobStatus, Stage
 from jobs.model.result import JobResult
-from jobs.objects.archive import EventArchive
-from jobs.objects.store import result_key
+from jobs.objects.keys import result_key
 from testing.chaos.faults import LOST_SECOND
 from testing.chaos.fleet import Fleet
 from testing.chaos.plan import Happened

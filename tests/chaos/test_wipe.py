@@ -10,7 +10,7 @@ import pytest
 
 from jobs.model.job import JobStatus
 from jobs.model.result import JobResult
-from jobs.objects.store import result_key
+from jobs.objects.keys import result_key
 from testing.chaos.assertions import await_quiet, judge, undisturbed, wait
 from testing.chaos.fleet import GENERATORS, Fleet
 from testing.chaos.options import SEED
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(400)
 
 
 def tombstones(fleet: Fleet) -> set[str]:
-    keys = fleet.service.table.object_store.keys("deliveries/")
+    keys = fleet.service.table.object_store.list_keys("deliveries/")
     return {key.removeprefix("deliveries/").removesuffix(".json") for key in keys}
 
 

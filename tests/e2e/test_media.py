@@ -14,7 +14,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from jobs.objects.store import ObjectMissing
+from jobs.objects.client import ObjectNotFound
 from testing.documents import deck, pdf
 from testing.http_server import HttpServer
 from testing.request_bodies import question
@@ -112,7 +112,7 @@ def test_a_result_is_put_where_its_client_wants_it(service: Service, http_server
     job = service.wait_for_end(job_id)
 
     def copied() -> bytes | None:
-        with suppress(ObjectMissing):
+        with suppress(ObjectNotFound):
             return object_store.get("theirs/result.json")
         return None
 

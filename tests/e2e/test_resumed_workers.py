@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from jobs.model.result import JobResult
-from jobs.objects.store import result_key
+from jobs.objects.keys import result_key
 from testing.http_server import HttpServer
 from testing.proxy import Proxy, Trap
 from testing.request_bodies import question

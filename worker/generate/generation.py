@@ -24,13 +24,15 @@ from engine import (
     Token,
     Video,
 )
-from jobs.errors import ClaimLost, JobFailed
+from jobs.errors import ClaimLost, JobFailed, NotFound
 from jobs.model.events import Journal, JournalToken
 from jobs.model.job import MAX_LOST_LEASES, JobStatus
 from jobs.model.prepared import PreparedInputs
 from jobs.model.request import JobRequest
 from jobs.model.result import JobResult
-from jobs.objects.store import ObjectMissing, ObjectStore, job_folder, request_key
+from jobs.objects.client import ObjectNotFound
+from jobs.objects.documents import load_prepared, load_request
+from jobs.objects.store import ObjectStore
 from jobs.table.store import JobStore
 from jobs.table.types import ClaimedJob, LeaseSignal
 from worker.generate.journal import JournalWriter
@@ -156,11 +158,8 @@ class Generation:
     def _read(self) -> tuple[JobRequest, PreparedInputs]:
         job, object_store = self._claimed.job, self._context.object_store
         try:
-            request = JobRequest.from_json(object_store.get(request_key(job.id)))
-            return request, PreparedInputs.from_json(
-                object_store.get(f"{job_folder(job.id)}/{job.prepared_folder}/prepared.json")
-            )
-        except ObjectMissing:
+            return load_request(object_store, job.id), load_prepared(object_store, job.id, job.prepared_folder)
+        except NotFound:
             raise JobFailed("media_missing", "The job's inputs are gone from the object store.") from None
 
     def _inputs(self, request: JobRequest, prepared: PreparedInputs) -> ModelInputs:
@@ -168,7 +167,7 @@ class Generation:
         try:
             pictures = [Image.open(io.BytesIO(object_store.get(image.key))) for image in prepared.images]
             videos = [Video(_frames(object_store.get(video.key)), video.seconds) for video in prepared.videos]
-        except ObjectMissing:
+        except ObjectNotFound:
             raise JobFailed("media_missing", "The job's inputs are gone from the object store.") from None
         enable_thinking = request.thinking_budget != 0
         return self._context.engine.prepare(prepared.messages, pictures, videos, enable_thinking=enable_thinking)

@@ -12,7 +12,8 @@ from families import SpecialTokens, answer_in
 from jobs.model.job import Job, JobStatus
 from jobs.model.prepared import PreparedInputs
 from jobs.model.result import JobResult, StoredMedia
-from jobs.objects.store import ObjectStore, job_folder
+from jobs.objects.keys import job_folder
+from jobs.objects.store import ObjectStore
 from worker.generate.annotate import annotated
 from worker.generate.boxes import Box, boxes_in
 

@@ -8,10 +8,10 @@ from typing import Any
 import structlog
 
 from jobs.errors import ClaimLost, NotInitialized, StoreUnavailable, Unavailable
-from jobs.lifecycle.deletion import remove_job
+from jobs.lifecycle.archive import EventArchive
+from jobs.lifecycle.deletion import delete_job
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.model.job import MAX_LOST_LEASES, Job, JobStatus, Stage
-from jobs.objects.archive import EventArchive
 from jobs.objects.store import ObjectStore
 from jobs.table.maintenance import MaintenanceStore
 from jobs.table.store import JobStore
@@ -81,12 +81,12 @@ class Reaper:
             Unavailable, NotInitialized
         """
         for job_id in self._maintenance.unarchived():
-            _isolate_errors(partial(self._archive.move, job_id), log.bind(job_id=job_id))
+            _isolate_errors(partial(self._archive.archive, job_id), log.bind(job_id=job_id))
         for job_id in self._maintenance.due_removals():
             _isolate_errors(partial(self._delete, job_id), log.bind(job_id=job_id))
 
     def _delete(self, job_id: str) -> None:
-        remove_job(self._store, self._object_store, job_id)
+        delete_job(self._store, self._object_store, job_id)
         log.info("job.removed", job_id=job_id)
 
     def _pause_after_restart_or_clock_step(self) -> None:

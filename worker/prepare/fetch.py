@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import JobFailed
-from jobs.objects.store import ObjectMissing, ObjectStore
+from jobs.objects.client import ObjectNotFound
+from jobs.objects.store import ObjectStore
 from runtime.settings import Settings
 from worker.egress.client import EgressClient
 from worker.egress.errors import EgressError
@@ -67,7 +68,7 @@ class MediaFetcher:
             if "key" in medium.part:
                 try:
                     self._object_store.download(medium.part["key"], medium.path)
-                except ObjectMissing:
+                except ObjectNotFound:
                     raise JobFailed("media_missing", f"{medium.name} is gone from the object store.") from None
         if remote := [medium for medium in media if "url" in medium.part]:
             asyncio.run(self._fetch_all(remote, deadline))

@@ -11,13 +11,15 @@ from typing import Any
 import structlog
 
 from families import Family, answer_of
-from jobs.errors import Cancelled, ClaimLost, JobFailed, NotInitialized, Unavailable
+from jobs.errors import Cancelled, ClaimLost, JobFailed, NotFound, NotInitialized, Unavailable
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.model.job import Job, JobStatus, Stage, new_claim
 from jobs.model.prepared import PreparedImage, PreparedInputs, PreparedVideo
 from jobs.model.request import JobRequest
 from jobs.model.result import JobResult
-from jobs.objects.store import ObjectMissing, ObjectStore, job_folder, request_key
+from jobs.objects.documents import load_request
+from jobs.objects.keys import job_folder, prepared_key
+from jobs.objects.store import ObjectStore
 from jobs.table.store import JobStore
 from jobs.wakeup.notify import notify
 from runtime.logs import job_logger
@@ -139,8 +141,8 @@ class Preparer:
 
     def _prepare_wholly(self, job: Job) -> int:
         try:
-            request = JobRequest.from_json(self._object_store.get(request_key(job.id)))
-        except ObjectMissing:
+            request = load_request(self._object_store, job.id)
+        except NotFound:
             raise JobFailed("request_missing", "The job's request is gone from the object store.") from None
         self._deadline = deadline = Deadline(self._settings.prepare_timeout_s)
         folder = f"a{job.attempt}-{job.claim}"
@@ -155,7 +157,7 @@ class Preparer:
             inputs = self._stored(f"{job_folder(job.id)}/{folder}", request, converted)
         need = required_tokens(request, inputs, self._settings.family)
         inputs = replace(inputs, required_tokens=need)
-        self._object_store.put(f"{job_folder(job.id)}/{folder}/prepared.json", inputs.to_json(), "application/json")
+        self._object_store.put(prepared_key(job.id, folder), inputs.to_json(), "application/json")
         self._store.mark_prepared(job.id, job.claim, folder=folder, required_tokens=need)
         return need
 

@@ -8,8 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from jobs.model.job import Job, JobStatus, Stage
-from jobs.model.public_job import read_request
 from jobs.model.result import JobResult
+from jobs.objects.documents import load_request
 from testing.api import inline_picture
 from testing.table import Table, completed
 
@@ -41,7 +41,7 @@ def post(client: TestClient, *messages: dict[str, Any], **more: Any) -> str:
 
 
 def roles(table: Table, job_id: str) -> list[str]:
-    return [message["role"] for message in read_request(table.object_store, job_id).messages]
+    return [message["role"] for message in load_request(table.object_store, job_id).messages]
 
 
 def test_a_job_goes_on_from_another_with_copies_of_its_media(client: TestClient, table: Table) -> None:
@@ -50,7 +50,7 @@ def test_a_job_goes_on_from_another_with_copies_of_its_media(client: TestClient,
     table.finalizer.finalize(completed(claim(table, first), answer="four"), expect="owner")
     second = post(client, user("And red ones?"), previous_job_id=first)
     assert roles(table, second) == ["system", "user", "assistant", "user"]
-    messages = read_request(table.object_store, second).messages
+    messages = load_request(table.object_store, second).messages
     assert messages[2]["content"] == [{"type": "text", "text": "four"}]
     assert messages[1]["content"][0]["key"].startswith(f"jobs/{second}/media/")
     assert client.delete(f"/v1/jobs/{first}").status_code == 204
@@ -59,7 +59,7 @@ def test_a_job_goes_on_from_another_with_copies_of_its_media(client: TestClient,
     table.finalizer.finalize(completed(claim(table, second), answer="one"), expect="owner")
     third = post(client, {"role": "system", "content": "Rhyme."}, user("And now?"), previous_job_id=second)
     assert roles(table, third) == ["system", "user", "assistant", "user", "assistant", "user"]
-    assert read_request(table.object_store, third).messages[0]["content"][0]["text"] == "Rhyme."
+    assert load_request(table.object_store, third).messages[0]["content"][0]["text"] == "Rhyme."
 
 
 def test_what_cannot_be_gone_on_from_is_said(client: TestClient, table: Table) -> None:
@@ -99,20 +99,20 @@ def test_a_string_and_a_list_give_the_same_turn(client: TestClient, table: Table
         post(client, {"role": "user", "content": "Hi."}, assistant("Ho."), user("x")),
         post(client, user("Hi."), {"role": "assistant", "content": [{"type": "text", "text": "Ho."}]}, user("x")),
     ]
-    assert len({str(read_request(table.object_store, job_id).messages) for job_id in ids}) == 1
+    assert len({str(load_request(table.object_store, job_id).messages) for job_id in ids}) == 1
 
 
 def test_the_size_of_a_picture_may_be_asked_for(client: TestClient, table: Table) -> None:
     parts = [picture(), picture(detail="low"), picture(detail="high"), picture(max_pixels=5_000, detail="low")]
     job_id = post(client, user(*parts))
-    content = read_request(table.object_store, job_id).messages[0]["content"]
+    content = load_request(table.object_store, job_id).messages[0]["content"]
     assert [part.get("max_pixels") for part in content] == [None, 168 * 168, None, 5_000]
 
 
 def test_a_video_may_be_made_cheaper(client: TestClient, table: Table) -> None:
     source = {"url": "https://example.com/a.mp4", "max_frames": 16, "max_pixels": 500_000}
     job_id = post(client, user({"type": "video_url", "video_url": source}, "What moves?"))
-    assert read_request(table.object_store, job_id).messages[0]["content"][0] == {"type": "video", **source}
+    assert load_request(table.object_store, job_id).messages[0]["content"][0] == {"type": "video", **source}
 
 
 VIDEO = {"type": "video_url", "video_url": {"url": "https://example.com/a.mp4"}}
@@ -136,7 +136,7 @@ def test_each_kind_of_source_is_stored_as_a_medium(client: TestClient, table: Ta
             "Compare.",
         ),
     )
-    parts = read_request(table.object_store, job_id).messages[0]["content"]
+    parts = load_request(table.object_store, job_id).messages[0]["content"]
     assert [part["type"] for part in parts] == ["document"] * 4 + ["text"]
     assert parts[0] == {"type": "document", "url": "https://example.com/a.pdf", "pages": "1-3"}
     assert [table.object_store.get(part["key"]) for part in parts[1:4]] == [b"%PDF-1.7"] * 3

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from jobs.model.job import PRIORITIES
 from jobs.table.scripts import connect
-from jobs.tenants.api_keys import ApiKey, Keys
+from jobs.tenants.api_keys import ApiKey, ApiKeyStore
 from testing.service import Service
 from testing.table import Table
 
@@ -22,7 +22,7 @@ EXAMPLES = 12
 
 def test_every_generated_call_is_answered_as_the_document_says(isolated_service: Service, table: Table) -> None:
     key = ApiKey("", "tenant", priorities=PRIORITIES, requests_per_minute=1_000_000)
-    _, token = Keys(connect(table.settings), table.object_store).create(key)
+    _, token = ApiKeyStore(connect(table.settings), table.object_store).create(key)
     isolated_service.start("api", AUTH="keys")
     isolated_service.wait_for_workers()
     command = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIG)]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from jobs.model.job import JobStatus, Stage
 from jobs.model.request import JobRequest
-from jobs.objects.store import request_key
+from jobs.objects.keys import request_key
 from jobs.table.scripts import connect
 from runtime.settings import Settings
 from testing.api import HELLO, client_of, inline_picture

@@ -10,15 +10,15 @@ from fastapi.testclient import TestClient
 
 from jobs.model.job import PRIORITIES, Stage
 from jobs.table.scripts import connect
-from jobs.tenants.api_keys import ApiKey, Keys
+from jobs.tenants.api_keys import ApiKey, ApiKeyStore
 from runtime.settings import Settings
 from testing.api import HELLO, client_of
 from testing.table import Table, completed
 
 
 @pytest.fixture
-def keys(table: Table) -> Keys:
-    return Keys(connect(table.settings), table.object_store)
+def keys(table: Table) -> ApiKeyStore:
+    return ApiKeyStore(connect(table.settings), table.object_store)
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def make(keys: Keys, tenant: str, **more: Any) -> dict[str, str]:
+def make(keys: ApiKeyStore, tenant: str, **more: Any) -> dict[str, str]:
     return bearer(keys.create(ApiKey("", tenant, **more))[1])
 
 
@@ -52,7 +52,7 @@ def test_without_a_valid_key_nothing_is_answered(client: TestClient, authorizati
     assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
 
 
-def test_another_tenants_job_is_not_there_on_any_route(client: TestClient, keys: Keys, table: Table) -> None:
+def test_another_tenants_job_is_not_there_on_any_route(client: TestClient, keys: ApiKeyStore, table: Table) -> None:
     mine, theirs = make(keys, "a"), make(keys, "b")
     body = {**HELLO, "callback": {"url": "https://example.com/"}, "metadata": {"k": "v"}}
     job_id = client.post("/v1/jobs", json=body, headers=mine).json()["id"]
@@ -77,7 +77,7 @@ def test_another_tenants_job_is_not_there_on_any_route(client: TestClient, keys:
     assert reply.status_code == 404
     content = [{"type": "image_url", "image_url": {"url": f"upload:{upload}"}}]
     reply = client.post("/v1/jobs", json={"messages": [{"role": "user", "content": content}]}, headers=theirs)
-    assert "no upload of yours" in reply.text
+    assert "does not exist or has expired" in reply.text
     for query in ({}, {"metadata[k]": "v"}, {"after": job_id}):
         assert job_id not in str(client.get("/v1/jobs", params=query, headers=theirs).json().get("data", []))
     assert client.get("/v1/usage", headers=theirs).json()["data"] == []
@@ -87,7 +87,7 @@ def test_another_tenants_job_is_not_there_on_any_route(client: TestClient, keys:
         assert client.request(method, path, headers=mine).status_code < 300, (method, path)
 
 
-def test_the_same_idempotency_key_of_two_tenants_makes_two_jobs(client: TestClient, keys: Keys) -> None:
+def test_the_same_idempotency_key_of_two_tenants_makes_two_jobs(client: TestClient, keys: ApiKeyStore) -> None:
     ids = {
         client.post("/v1/jobs", json=HELLO, headers={**make(keys, tenant), "Idempotency-Key": "k"}).json()["id"]
         for tenant in "ab"
@@ -95,7 +95,7 @@ def test_the_same_idempotency_key_of_two_tenants_makes_two_jobs(client: TestClie
     assert len(ids) == 2
 
 
-def test_priorities_are_rights(client: TestClient, keys: Keys) -> None:
+def test_priorities_are_rights(client: TestClient, keys: ApiKeyStore) -> None:
     body = {**HELLO, "priority": "high"}
     reply = client.post("/v1/jobs", json=body, headers=make(keys, "a"))
     assert (reply.status_code, reply.json()["code"]) == (403, "forbidden")
@@ -103,7 +103,7 @@ def test_priorities_are_rights(client: TestClient, keys: Keys) -> None:
     assert (reply.status_code, reply.json()["priority"]) == (202, "high")
 
 
-def test_a_tenant_may_have_so_many_jobs_on_their_way(client: TestClient, keys: Keys, table: Table) -> None:
+def test_a_tenant_may_have_so_many_jobs_on_their_way(client: TestClient, keys: ApiKeyStore, table: Table) -> None:
     headers = make(keys, "a", max_open_jobs=2)
     for _ in range(2):
         assert client.post("/v1/jobs", json=HELLO, headers=headers).status_code == 202
@@ -116,7 +116,7 @@ def test_a_tenant_may_have_so_many_jobs_on_their_way(client: TestClient, keys: K
     assert client.post("/v1/jobs", json=HELLO, headers=headers).status_code == 202
 
 
-def test_the_rate_of_a_key_is_limited_and_told(client: TestClient, keys: Keys) -> None:
+def test_the_rate_of_a_key_is_limited_and_told(client: TestClient, keys: ApiKeyStore) -> None:
     headers = make(keys, "a", requests_per_minute=3)
     left = [client.get("/v1/models", headers=headers).headers["x-ratelimit-remaining-requests"] for _ in range(3)]
     assert left == ["2", "1", "0"]
@@ -127,7 +127,7 @@ def test_the_rate_of_a_key_is_limited_and_told(client: TestClient, keys: Keys) -
     assert client.get("/v1/models", headers=make(keys, "a")).status_code == 200
 
 
-def test_a_revoked_key_ends_now_and_a_rotated_one_tomorrow(client: TestClient, keys: Keys) -> None:
+def test_a_revoked_key_ends_now_and_a_rotated_one_tomorrow(client: TestClient, keys: ApiKeyStore) -> None:
     key, token = keys.create(ApiKey("", "a"))
     assert client.get("/v1/models", headers=bearer(token)).status_code == 200
     rotated = keys.rotate(key.id)
@@ -141,14 +141,14 @@ def test_a_revoked_key_ends_now_and_a_rotated_one_tomorrow(client: TestClient, k
     assert not keys.revoke(key.id)
 
 
-def test_no_key_can_be_read_out_of_the_store(keys: Keys, table: Table) -> None:
+def test_no_key_can_be_read_out_of_the_store(keys: ApiKeyStore, table: Table) -> None:
     _, token = keys.create(ApiKey("", "a"))
-    stored = b"".join(table.object_store.get(name) + name.encode() for name in table.object_store.keys("keys/"))
+    stored = b"".join(table.object_store.get(name) + name.encode() for name in table.object_store.list_keys("keys/"))
     assert token.encode() not in stored
     assert token not in str([connect(table.settings).get(name) for name in connect(table.settings).keys("apikey:*")])
 
 
-def test_keys_come_out_of_a_file_once(table: Table, keys: Keys, tmp_path: Path) -> None:
+def test_keys_come_out_of_a_file_once(table: Table, keys: ApiKeyStore, tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     token = "tq_" + "a" * 30
     path.write_text(json.dumps([{"key": token, "tenant": "acme", "priorities": ["high"]}]), "utf-8")

@@ -7,8 +7,8 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from jobs.lifecycle.archive import EventArchive
 from jobs.model.job import JobStatus, Stage
-from jobs.objects.archive import EventArchive
 from jobs.table.scripts import connect
 from testing.api import HELLO, inline_picture
 from testing.table import Table, completed
@@ -91,11 +91,11 @@ def test_only_an_ended_job_is_removed_and_then_nothing_of_it_is_left(client: Tes
     job_id = post(client, **body)
     assert client.delete(f"/v1/jobs/{job_id}").json()["code"] == "job_not_ended"
     finish(table, job_id)
-    EventArchive(table.store, table.object_store).move(job_id)
+    EventArchive(table.store, table.object_store).archive(job_id)
     assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
     assert client.get(f"/v1/jobs/{job_id}").status_code == 404
     assert client.delete(f"/v1/jobs/{job_id}").status_code == 404
-    assert table.object_store.keys("") == []
+    assert table.object_store.list_keys("") == []
     redis = connect(table.settings)
     assert [key for key in redis.scan_iter("*") if job_id in key] == []
     assert client.get("/v1/jobs").json()["data"] == []
@@ -114,7 +114,7 @@ def test_a_retry_is_a_job_of_its_own_with_media_of_its_own(client: TestClient, t
     assert second["retried_from"] == first
     assert client.post(f"/v1/jobs/{first}/retry", headers=headers).json()["id"] == second["id"]
     client.delete(f"/v1/jobs/{first}")
-    assert len(table.object_store.keys(f"jobs/{second['id']}/media/")) == 1
+    assert len(table.object_store.list_keys(f"jobs/{second['id']}/media/")) == 1
     assert client.get(f"/v1/jobs/{second['id']}").status_code == 200
 
 
@@ -127,7 +127,7 @@ def test_a_job_may_be_kept_for_less_than_the_others(client: TestClient, table: T
     connect(table.settings).zincrby("removals", -60_000, job_id)
     keeper.run_cleanup()
     assert client.get(f"/v1/jobs/{job_id}").status_code == 404
-    assert table.object_store.keys("") == []
+    assert table.object_store.list_keys("") == []
     too_long = client.post("/v1/jobs", json={**HELLO, "retention_seconds": 10**9})
     assert too_long.json()["errors"][0]["pointer"] == "/retention_seconds"
 
@@ -190,7 +190,7 @@ def test_an_upload_goes_into_the_store_by_itself(client: TestClient, table: Tabl
     assert httpx.put(upload["url"], content=data + b"y", timeout=5).status_code == 403
     assert httpx.put(upload["url"], content=data, timeout=5).status_code == 200
     job_id = post(client, **where)
-    (key,) = table.object_store.keys(f"jobs/{job_id}/media/")
+    (key,) = table.object_store.list_keys(f"jobs/{job_id}/media/")
     assert table.object_store.get(key) == data
     # The job's copy stays as it was when the upload changes.
     httpx.put(upload["url"], content=b"z" * 1_000, timeout=5)

@@ -6,9 +6,9 @@ import time
 import httpx
 import pytest
 
+from jobs.lifecycle.archive import EventArchive
 from jobs.model.events import Event, JournalToken, tokens_data
 from jobs.model.job import Job, Stage
-from jobs.objects.archive import EventArchive
 from jobs.table.scripts import connect
 from testing.api import HELLO
 from testing.servers import free_ports
@@ -117,7 +117,7 @@ def test_a_stream_goes_on_behind_any_event_on_any_process_and_behind_the_end(api
         assert ids(read_stream(api.http, job_id, url=other)) == list(range(1, 912))
         assert read_stream(api.http, job_id, last_event_id=911) == []
         assert ids(read_stream(api.http, job_id, params={"after": 910})) == [911]
-        EventArchive(table.store, table.object_store).move(job_id)
+        EventArchive(table.store, table.object_store).archive(job_id)
         connect(table.settings).delete(f"stream:{job_id}")
 
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from jobs.table.scripts import connect
-from jobs.tenants.api_keys import Keys
+from jobs.tenants.api_keys import ApiKeyStore
 from testing.servers import Servers
 from testing.table import Table
 
@@ -34,7 +34,7 @@ def keys_command(table: Table, servers: Servers, tmp_path: Path) -> Terminal:
 
 
 def test_a_key_is_created_listed_rotated_and_revoked(keys_command: Terminal, table: Table) -> None:
-    keys = Keys(connect(table.settings), table.object_store)
+    keys = ApiKeyStore(connect(table.settings), table.object_store)
     created = keys_command("create", "--tenant", "acme", "--name", "ci", "--priority", "high", "--priority", "default")
     token = TOKEN.findall(created)[0]
     assert "whsec_" in created, "a tenant's first key comes with its webhook secret"

@@ -10,11 +10,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from jobs.errors import RecoveryNeeded
-from jobs.lifecycle.recovery import Recovery, Report, recover
+from jobs.lifecycle.archive import EventArchive
+from jobs.lifecycle.recovery import Recovery, RecoveryReport, recover
 from jobs.model.job import Job, JobStatus, Stage
 from jobs.model.prepared import PreparedInputs
-from jobs.objects.archive import EventArchive
-from jobs.objects.store import job_folder
+from jobs.objects.keys import job_folder
 from jobs.table.scripts import connect
 from testing.api import HELLO
 from testing.http_server import HttpServer
@@ -68,7 +68,7 @@ def test_after_a_wipe_every_job_is_where_its_objects_say(
     ended = post(client, callback=hook, metadata={"kind": "ended"})
     job = run(table, ended)
     table.finalizer.finalize(completed(job), expect="owner")
-    EventArchive(table.store, table.object_store).move(ended)
+    EventArchive(table.store, table.object_store).archive(ended)
     deliver(table)
     untold = post(client, callback=hook)
     table.finalizer.finalize(completed(run(table, untold)), expect="owner")
@@ -84,8 +84,8 @@ def test_after_a_wipe_every_job_is_where_its_objects_say(
     wipe(table)
     assert client.post("/v1/jobs", json=HELLO).json()["code"] == "recovery_needed"
     report = recover(table.settings)
-    assert report == Report(requests=5, waiting=2, ended=2, cancelled=1)
-    assert recover(table.settings) == Report(requests=5), "a second time there is nothing to do"
+    assert report == RecoveryReport(requests=5, waiting=2, ended=2, cancelled=1)
+    assert recover(table.settings) == RecoveryReport(requests=5), "a second time there is nothing to do"
 
     again = client.get(f"/v1/jobs/{ended}").json()
     for field in ("status", "output", "created_at", "metadata", "usage", "attempt", "expires_at"):
@@ -129,7 +129,7 @@ def test_a_result_that_was_left_behind_during_the_wipe_counts(client: TestClient
     job = run(table, post(client))
     wipe(table)
     table.finalizer.finalize(completed(job, "kept"), expect="owner")
-    assert recover(table.settings) == Report(requests=1, ended=1)
+    assert recover(table.settings) == RecoveryReport(requests=1, ended=1)
     assert client.get(f"/v1/jobs/{job.id}").json()["output"]["answer"] == "kept"
 
 
@@ -163,7 +163,7 @@ def test_a_lost_last_second_is_mended(client: TestClient, table: Table) -> None:
     redis.set("reconciled", "the run before")  # as a keeper finds it behind a restart
     assert recovery.is_needed
     assert client.get("/v1/jobs/job_none").status_code == 503, "nobody can say yet that there is no such job"
-    assert recovery.run() == Report(requests=3, waiting=1, cancelled=1, adopted=1)
+    assert recovery.run() == RecoveryReport(requests=3, waiting=1, cancelled=1, finalized=1)
     assert not recovery.is_needed
     assert table.status(finished.id) == JobStatus.COMPLETED
     assert table.store.append(cancelled.id, cancelled.claim, [], tokens=0) == "cancel"
@@ -178,7 +178,7 @@ def test_what_has_outlived_its_retention_or_was_removed_does_not_come_back(clien
     wipe(table)
     # Objects cannot be made older here; a service that keeps jobs for less than no time sees them so.
     shorter = table.settings.model_copy(update={"retention_days": -1})
-    assert recover(shorter) == Report(requests=1, outlived=1)
+    assert recover(shorter) == RecoveryReport(requests=1, past_retention=1)
     assert table.store.get(removed.id) is table.store.get(old.id) is None
 
 
@@ -195,6 +195,6 @@ def test_recover_on_the_command_line(client: TestClient, table: Table, servers: 
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    assert "1 requests looked at: 1 jobs wait (again)" in ended.stdout
+    assert "1 requests checked: 1 jobs wait again" in ended.stdout
     assert job_id not in ended.stdout + ended.stderr, "the sum, not a line a job"
     assert table.status(job_id) == JobStatus.PREPARING

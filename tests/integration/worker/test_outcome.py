@@ -8,7 +8,7 @@ from engine import Finished
 from families import FAMILIES
 from jobs.model.job import JobStatus, Stage
 from jobs.model.prepared import PreparedImage, PreparedInputs, PreparedVideo
-from jobs.objects.store import job_folder
+from jobs.objects.keys import job_folder
 from testing.table import Table
 from worker.generate.result_builder import Interruption, ResultBuilder
 

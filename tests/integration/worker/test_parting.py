@@ -5,7 +5,7 @@ import threading
 from jobs.model.events import Event, JournalToken, tokens_data
 from jobs.model.job import JobStatus
 from jobs.model.result import JobResult
-from jobs.objects.store import result_key
+from jobs.objects.keys import result_key
 from runtime.logs import job_logger
 from testing.table import Table, completed
 from worker.settlement import JobSettler

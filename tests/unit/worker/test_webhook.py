@@ -2,21 +2,27 @@
 
 import json
 
+from jobs.model.public_job import Output, PublicJob
 from jobs.table.deliveries import DueDelivery
 from worker.keeper.delivery.webhook import MAX_BODY_BYTES, webhook_body
 
 DUE = DueDelivery("evt_job_a_completed", "job_a", "job.completed", 0, 5)
 
 
-def job(thinking: str, answer: str = "four", metadata: dict[str, str] | None = None) -> dict[str, object]:
-    output = {"thinking": thinking, "answer": answer}
-    return {"id": "job_a", "ended_at": 1_760_000_000, "output": output, "media": [], "metadata": metadata or {}}
+def job(thinking: str, answer: str = "four", metadata: dict[str, str] | None = None) -> PublicJob:
+    return PublicJob.model_construct(
+        id="job_a",
+        ended_at=1_760_000_000,
+        output=Output(thinking=thinking, answer=answer),
+        media=[],
+        metadata=metadata or {},
+    )
 
 
 def test_a_small_job_is_sent_whole() -> None:
     event = json.loads(webhook_body(DUE, job("I count four.")))
     assert (event["id"], event["type"]) == (DUE.id, "job.completed")
-    assert event["data"]["output"] == {"thinking": "I count four.", "answer": "four"}
+    assert event["data"]["output"] == {"thinking": "I count four.", "answer": "four", "boxes": [], "raw": ""}
     assert event["data"]["omitted"] == []
 
 
@@ -25,9 +31,10 @@ def test_a_field_that_does_not_fit_is_null_and_listed_as_omitted() -> None:
     body = webhook_body(DUE, large)
     data = json.loads(body)["data"]
     assert len(body.encode()) <= MAX_BODY_BYTES
-    assert data["output"] == {"thinking": None, "answer": "four"}
+    assert data["output"] == {"thinking": None, "answer": "four", "boxes": [], "raw": ""}
     assert data["omitted"] == ["output.thinking"]
-    assert large["output"]["thinking"], "the job itself is unchanged"  # type: ignore[index]
+    assert large.output
+    assert large.output.thinking
 
 
 def test_a_long_answer_is_omitted_as_well_before_the_metadata() -> None:

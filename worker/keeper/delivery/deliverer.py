@@ -1,7 +1,6 @@
 """Makes one delivery attempt: a webhook, or a copy of a result. Records it and schedules the next one."""
 
 import asyncio
-import json
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -9,19 +8,19 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from jobs.errors import ObjectStoreUnavailable
-from jobs.lifecycle.finalize import DAY_MS
+from jobs.errors import NotFound, ObjectStoreUnavailable
 from jobs.model.request import JobRequest
-from jobs.model.result import JobResult
-from jobs.objects.store import ObjectMissing, ObjectStore, request_key, result_key
+from jobs.model.retention import DAY_MS
+from jobs.objects.client import ObjectNotFound
+from jobs.objects.documents import load_json, load_request, load_result, save_json
+from jobs.objects.keys import test_event_key, tombstone_key
+from jobs.objects.store import ObjectStore
 from jobs.table.deliveries import (
     COPY_EVENT,
     DeliveryAttempt,
     DeliveryState,
     DeliveryStore,
     DueDelivery,
-    test_event_key,
-    tombstone_key,
 )
 from jobs.table.store import JobStore
 from jobs.tenants.webhook_secrets import WebhookSecrets
@@ -111,9 +110,9 @@ class Deliverer:
         """Return the receiver's URL; None: the job's objects are gone, or the job has no such receiver."""
         try:
             if not due.job_id:
-                return str(self._object_store.get_json(test_event_key(due.id))["url"])
+                return str(load_json(self._object_store, test_event_key(due.id))["url"])
             request = self._read_request(due)
-        except ObjectMissing:
+        except (ObjectNotFound, NotFound):
             return None
         if due.event == COPY_EVENT:
             return upload_url(due, request)
@@ -125,8 +124,8 @@ class Deliverer:
             if not due.job_id:
                 return test_event_request(due, self._object_store, self._secrets)
             job, request = self._store.get(due.job_id), self._read_request(due)
-            result = JobResult.from_json(self._object_store.get(result_key(due.job_id)))
-        except ObjectMissing:
+            result = load_result(self._object_store, due.job_id)
+        except (ObjectNotFound, NotFound):
             return None
         if due.event == COPY_EVENT:
             return upload_request(url, request, result)
@@ -135,15 +134,14 @@ class Deliverer:
         return webhook_request(due, url, job, request, result, self._object_store, self._secrets)
 
     def _read_request(self, due: DueDelivery) -> JobRequest:
-        return JobRequest.from_json(self._object_store.get(request_key(due.job_id)))
+        return load_request(self._object_store, due.job_id)
 
     def _write_tombstone(self, due: DueDelivery, state: DeliveryState, last: DeliveryAttempt) -> None:
         """Store a settled delivery in the object store, so that a rebuilt job table does not send it again."""
         known = self._deliveries.get(due.id)
         attempts = [asdict(attempt) for attempt in [*(known.attempts if known else []), last]]
-        tombstone = json.dumps({"state": state, "attempts": attempts}, ensure_ascii=False)
         try:
-            self._object_store.put(tombstone_key(due.id), tombstone.encode(), "application/json")
+            save_json(self._object_store, tombstone_key(due.id), {"state": state, "attempts": attempts})
         except ObjectStoreUnavailable as error:
             # The delivery is settled anyway: it is sent again only if Redis loses its data as well.
             log.warning("delivery.tombstone_failed", job_id=due.job_id, code=error.code)

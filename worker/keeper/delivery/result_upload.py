@@ -3,7 +3,7 @@
 import base64
 import hashlib
 
-from jobs.model.public_job import result_document
+from jobs.model.public_job import result_copy
 from jobs.model.request import JobRequest
 from jobs.model.result import JobResult
 from jobs.table.deliveries import DueDelivery
@@ -18,7 +18,7 @@ def upload_url(due: DueDelivery, request: JobRequest) -> str | None:
 
 def upload_request(url: str, request: JobRequest, result: JobResult) -> OutboundRequest:
     """Build the PUT of a result, with its SHA-256 as ``Repr-Digest`` (RFC 9530)."""
-    body = result_document(request, result)
+    body = result_copy(request, result)
     digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
     # No x-amz-* header: S3 rejects those that are not part of the URL's signature.
     headers = {"content-type": "application/json", "repr-digest": f"sha-256=:{digest}:"}

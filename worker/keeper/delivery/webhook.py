@@ -7,11 +7,13 @@ from typing import Any
 from standardwebhooks import Webhook
 
 from jobs.model.job import Job
-from jobs.model.public_job import public_job
+from jobs.model.public_job import PublicJob, WebhookEvent, WebhookJob, public_job
 from jobs.model.request import JobRequest
 from jobs.model.result import JobResult
+from jobs.objects.documents import load_json
+from jobs.objects.keys import test_event_key
 from jobs.objects.store import ObjectStore
-from jobs.table.deliveries import DueDelivery, test_event_key
+from jobs.table.deliveries import DueDelivery
 from jobs.tenants.webhook_secrets import WebhookSecrets
 from worker.keeper.delivery.outbound import OutboundRequest
 
@@ -38,18 +40,18 @@ def webhook_request(
     secrets: WebhookSecrets,
 ) -> OutboundRequest:
     """Build the signed POST for an ended job."""
-    body = webhook_body(due, public_job(job, request, result, object_store))
-    return _signed(due, url, body, secrets.signing(job.tenant))
+    body = webhook_body(due, public_job(job, request, result, presign=object_store.presigned_url))
+    return _signed(due, url, body, secrets.signing_secrets(job.tenant))
 
 
 def test_event_request(due: DueDelivery, object_store: ObjectStore, secrets: WebhookSecrets) -> OutboundRequest:
     """Build the signed POST of a test event.
 
     Raises:
-        ObjectMissing: the test event has expired.
+        ObjectNotFound: the test event has expired.
     """
-    event = object_store.get_json(test_event_key(due.id))
-    return _signed(due, event["url"], test_event_body(due, event["created_at"]), secrets.signing(event["tenant"]))
+    event = load_json(object_store, test_event_key(due.id))
+    return _signed(due, event["url"], test_event_body(due, event["created_at"]), secrets.signing_secrets(event["tenant"]))
 
 
 def _signed(due: DueDelivery, url: str, body: str, secrets: list[str]) -> OutboundRequest:
@@ -69,7 +71,7 @@ def test_event_body(due: DueDelivery, created_at: int) -> str:
     return json.dumps(_event(due, created_at, data))
 
 
-def webhook_body(due: DueDelivery, job: dict[str, Any]) -> str:
+def webhook_body(due: DueDelivery, job: PublicJob) -> str:
     """Build the event of an ended job, in at most ``MAX_BODY_BYTES``.
 
     Args:
@@ -78,7 +80,14 @@ def webhook_body(due: DueDelivery, job: dict[str, Any]) -> str:
     Returns:
         JSON. Fields that do not fit are null and listed in ``data.omitted``.
     """
-    event = _event(due, job["ended_at"], {**job, "omitted": []})
+    ended_at = job.ended_at or 0
+    event = WebhookEvent(
+        id=due.id,
+        type=due.event,
+        created_at=ended_at,
+        timestamp=datetime.fromtimestamp(ended_at, UTC).isoformat(),
+        data=WebhookJob(**dict(job)),
+    ).model_dump(mode="json")
     for path in OMISSION_ORDER:
         text = json.dumps(event, ensure_ascii=False)
         if len(text.encode()) <= MAX_BODY_BYTES:

@@ -7,7 +7,9 @@ import pytest
 
 from jobs.errors import NotInitialized, ObjectStoreUnavailable, RecoveryNeeded
 from jobs.lifecycle.bootstrap import initialize
-from jobs.objects.store import ObjectMissing, ObjectStore, request_key
+from jobs.objects.client import ObjectNotFound
+from jobs.objects.keys import request_key
+from jobs.objects.store import ObjectStore
 from jobs.table.integrity import Integrity
 from jobs.table.scripts import connect
 from runtime.settings import Settings
@@ -28,23 +30,23 @@ def test_the_first_of_many_conditional_puts_wins_and_stays(table: Table) -> None
         thread.join(timeout=20)
     assert len(wins) == 1
     assert table.object_store.get("results/race.json") == str(wins[0]).encode()
-    table.object_store.remove("results/race.json")
+    table.object_store.delete("results/race.json")
 
 
 def test_a_link_opens_without_credentials_and_only_its_object(table: Table) -> None:
     table.object_store.put("jobs/job_x/0.png", b"picture", "image/png")
-    link = table.object_store.link("jobs/job_x/0.png")
+    link = table.object_store.presigned_url("jobs/job_x/0.png")
     assert httpx.get(link, timeout=5).content == b"picture"
     assert httpx.get(link.replace("0.png", "1.png"), timeout=5).status_code == 403
 
 
 def test_links_are_signed_for_the_host_that_clients_see(settings: Settings) -> None:
     public = settings.model_copy(update={"s3_public_endpoint": "https://media.example.com"})
-    assert ObjectStore(public).link("jobs/x").startswith("https://media.example.com/thinkqueue/jobs/x?")
+    assert ObjectStore(public).presigned_url("jobs/x").startswith("https://media.example.com/thinkqueue/jobs/x?")
 
 
 def test_a_missing_object_is_not_an_outage(table: Table) -> None:
-    with pytest.raises(ObjectMissing):
+    with pytest.raises(ObjectNotFound):
         table.object_store.get("requests/none.json")
 
 

@@ -1,9 +1,11 @@
-"""An ended job's event stream: while it is fresh in Redis, for as long as the job is kept in the object store."""
+"""The event streams of ended jobs: first in Redis, then in the object store for as long as the job is kept."""
 
 import json
 
 from jobs.model.events import Event
-from jobs.objects.store import ObjectMissing, ObjectStore, events_key
+from jobs.objects.client import ObjectNotFound
+from jobs.objects.keys import events_key
+from jobs.objects.store import ObjectStore
 from jobs.table.store import JobStore
 
 
@@ -12,22 +14,22 @@ class EventArchive:
         self._store = store
         self._object_store = object_store
 
-    def move(self, job_id: str) -> None:
-        """Write a job's stream into the object store; its copy in Redis goes ten minutes later."""
+    def archive(self, job_id: str) -> None:
+        """Copy an ended job's stream to the object store, and let the one in Redis expire (``STREAM_RETENTION_MS``)."""
         events = self._store.events(job_id)
-        # An empty stream was moved before, by a keeper that died behind this line.
+        # An empty stream was copied before, by a keeper that died before the next call.
         if events:
             lines = "".join(json.dumps(event.to_fields(), ensure_ascii=False) + "\n" for event in events)
             self._object_store.put(events_key(job_id), lines.encode(), "application/jsonl")
         self._store.mark_archived(job_id)
 
     def read(self, job_id: str, *, after: int = 0) -> list[Event]:
-        """An ended job's events behind ``after``; empty when they have outlived their retention."""
+        """An ended job's events with a sequence number greater than ``after``; none if they have expired."""
         if events := self._store.events(job_id, after=after):
             return events
         try:
             lines = self._object_store.get(events_key(job_id)).decode().split("\n")[:-1]
-        except ObjectMissing:
+        except ObjectNotFound:
             return []
         events = [Event(seq, kind, json.loads(data)) for seq, kind, data in map(json.loads, lines)]
         return [event for event in events if event.seq > after]

@@ -8,11 +8,11 @@ from datetime import timedelta
 
 import pytest
 
-from jobs.errors import ClaimLost, LinkExpired
+from jobs.errors import ClaimLost, PresignedUrlExpired
 from jobs.model.events import Event, JournalToken, tokens_data
 from jobs.model.job import JobStatus, Stage, new_claim
 from jobs.model.result import JobResult
-from jobs.objects.store import cancel_key, events_key, request_key, result_key
+from jobs.objects.keys import cancel_key, events_key, request_key, result_key
 from jobs.table.scripts import connect
 from jobs.wakeup import notify
 from testing.servers import Servers
@@ -86,7 +86,7 @@ def test_a_put_that_comes_behind_its_seal_is_refused_by_the_store_itself(table: 
     thaw = threading.Timer(2.5, weed.send_signal, (signal.SIGCONT,))
     thaw.start()
     try:
-        with pytest.raises(LinkExpired):
+        with pytest.raises(PresignedUrlExpired):
             table.object_store.put_if_absent(result_key("job_a"), b"{}", lifetime=timedelta(seconds=1))
     finally:
         thaw.join()

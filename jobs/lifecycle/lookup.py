@@ -1,0 +1,20 @@
+"""Find a tenant's job."""
+
+from jobs.errors import NotFound, StoreUnavailable
+from jobs.model.job import Job
+from jobs.table.store import JobStore
+
+
+def find_job(store: JobStore, job_id: str, *, tenant: str) -> Job:
+    """The record of a tenant's job.
+
+    Raises:
+        NotFound: there is no such job, or it belongs to another tenant; the two cannot be told apart.
+        StoreUnavailable: the job may exist, but the job table has not been reconciled after a restart of Redis.
+    """
+    job = store.get(job_id)
+    if job is None and not store.integrity.is_reconciled():
+        raise StoreUnavailable("The job table is being recovered; try again shortly.")
+    if job is None or job.tenant != tenant:
+        raise NotFound
+    return job

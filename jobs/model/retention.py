@@ -1,0 +1,3 @@
+"""Units for retention times."""
+
+DAY_MS = 24 * 3600 * 1000

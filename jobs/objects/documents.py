@@ -1,0 +1,79 @@
+"""Reads and writes the JSON documents in the object store."""
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from jobs.errors import NotFound
+from jobs.model.prepared import PreparedInputs
+from jobs.model.request import JobRequest
+from jobs.model.result import JobResult
+from jobs.objects.client import ObjectNotFound
+from jobs.objects.keys import prepared_key, request_key, result_key
+from jobs.objects.store import ObjectStore
+
+T = TypeVar("T")
+
+EXPIRED = "The job's objects have outlived their retention."
+
+
+class CorruptDocument(ValueError):
+    """An object does not contain the document that its key promises."""
+
+
+def load_request(object_store: ObjectStore, job_id: str) -> JobRequest:
+    """
+    Raises:
+        NotFound: the object has expired or was deleted.
+        CorruptDocument
+        ObjectStoreUnavailable
+    """
+    return parse(request_key(job_id), load_job_object(object_store, request_key(job_id)), JobRequest.from_json)
+
+
+def load_result(object_store: ObjectStore, job_id: str) -> JobResult:
+    """Raises as ``load_request``; NotFound also if the job has not ended."""
+    return parse(result_key(job_id), load_job_object(object_store, result_key(job_id)), JobResult.from_json)
+
+
+def load_prepared(object_store: ObjectStore, job_id: str, folder: str) -> PreparedInputs:
+    """The inputs in a folder of the job, ``Job.prepared``. Raises as ``load_request``."""
+    key = prepared_key(job_id, folder)
+    return parse(key, load_job_object(object_store, key), PreparedInputs.from_json)
+
+
+def load_job_object(object_store: ObjectStore, key: str) -> bytes:
+    """Raises NotFound instead of ObjectNotFound."""
+    try:
+        return object_store.get(key)
+    except ObjectNotFound:
+        raise NotFound(EXPIRED) from None
+
+
+def load_json(object_store: ObjectStore, key: str) -> dict[str, Any]:
+    """Any JSON object. Raises ObjectNotFound, CorruptDocument and ObjectStoreUnavailable."""
+    return parse(key, object_store.get(key), _json_object)
+
+
+def save_json(object_store: ObjectStore, key: str, document: dict[str, Any]) -> None:
+    """Write a document, or overwrite it."""
+    object_store.put(key, encode_json(document), "application/json")
+
+
+def encode_json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False).encode()
+
+
+def parse(key: str, data: bytes, from_json: Callable[[bytes], T]) -> T:
+    """Raises CorruptDocument, which names the key."""
+    try:
+        return from_json(data)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptDocument(f"The object {key} is not a valid document: {error!r}") from error
+
+
+def _json_object(data: bytes) -> dict[str, Any]:
+    document = json.loads(data)
+    if not isinstance(document, dict):
+        raise ValueError("not a JSON object")
+    return document

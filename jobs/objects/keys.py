@@ -1,0 +1,98 @@
+"""The key of every object in the bucket.
+
+requests/<job>.json                     what the client asked for; written once
+results/<job>.json                      how the job ended; written once
+cancels/<job>.json                      the job was cancelled
+events/<job>.jsonl                      the event stream of an ended job
+jobs/<job>/…                            the job's media and prepared inputs
+deliveries/<delivery>.json              a settled delivery, or a test event
+uploads/<tenant>/<upload>/…             files that clients upload for later jobs
+keys/<SHA-256 of the API key>.json      an API key
+tenants/<tenant>/webhook_secret.json    the version of the tenant's webhook secret
+probes/…                                written and deleted when an installation starts
+"""
+
+REQUESTS = "requests/"
+RESULTS = "results/"
+CANCELS = "cancels/"
+EVENTS = "events/"
+JOBS = "jobs/"
+DELIVERIES = "deliveries/"
+UPLOADS = "uploads/"
+API_KEYS = "keys/"
+
+JOB_PREFIXES = (REQUESTS, RESULTS, CANCELS, EVENTS, JOBS, DELIVERIES)
+"""All that belongs to jobs; the bucket's lifecycle rules expire it."""
+
+PREPARED = "prepared.json"
+
+
+def request_key(job_id: str) -> str:
+    return f"{REQUESTS}{job_id}.json"
+
+
+def result_key(job_id: str) -> str:
+    return f"{RESULTS}{job_id}.json"
+
+
+def cancel_key(job_id: str) -> str:
+    """The object exists if a client cancelled the job, even after Redis lost that."""
+    return f"{CANCELS}{job_id}.json"
+
+
+def events_key(job_id: str) -> str:
+    return f"{EVENTS}{job_id}.jsonl"
+
+
+def job_id_of(key: str) -> str:
+    """The job id in a request, result, cancel or events key."""
+    return key.partition("/")[2].partition(".")[0]
+
+
+def job_folder(job_id: str) -> str:
+    """Without a slash at the end."""
+    return f"{JOBS}{job_id}"
+
+
+def prepared_key(job_id: str, folder: str) -> str:
+    """``folder`` is ``Job.prepared``: one folder for each attempt."""
+    return f"{job_folder(job_id)}/{folder}/{PREPARED}"
+
+
+def test_event_key(delivery: str) -> str:
+    """The receiver of a test event."""
+    return f"{DELIVERIES}{delivery}.json"
+
+
+def tombstone_key(delivery: str) -> str:
+    """The state and attempts of a settled delivery; `recover` does not send it again."""
+    return f"{DELIVERIES}{delivery}.json"
+
+
+def delivery_id_of(key: str) -> str:
+    return key.removeprefix(DELIVERIES).removesuffix(".json")
+
+
+def job_id_of_delivery(delivery: str) -> str | None:
+    """The job in ``evt_<job>_<status>`` and ``copy_<job>_<number>``; None for a test event."""
+    kind, _, rest = delivery.partition("_")
+    job_id, _, _ = rest.rpartition("_")
+    return job_id if kind in ("evt", "copy") and job_id.startswith("job_") else None
+
+
+def upload_meta_key(tenant: str, upload_id: str) -> str:
+    """What the client announced."""
+    return f"{UPLOADS}{tenant}/{upload_id}/meta.json"
+
+
+def upload_data_key(tenant: str, upload_id: str) -> str:
+    """What the client sent."""
+    return f"{UPLOADS}{tenant}/{upload_id}/data"
+
+
+def api_key_key(digest: str) -> str:
+    return f"{API_KEYS}{digest}.json"
+
+
+def webhook_secret_key(tenant: str) -> str:
+    return f"tenants/{tenant}/webhook_secret.json"
