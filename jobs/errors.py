@@ -88,7 +88,7 @@ class NotFound(ThinkqueueError):
 
 
 class UploadNotFound(NotFound):
-    """There is no such upload; unused ones go after a day."""
+    """There is no such upload; an unused upload is deleted at its `expires_at`."""
 
     code = "upload_not_found"
 
@@ -172,7 +172,7 @@ class ObjectStoreUnavailable(Unavailable):
 
 
 class PresignedUrlExpired(ObjectStoreUnavailable):
-    """The object store refuses a conditional PUT's link: it came too late, or the clocks differ."""
+    """The object store refused a conditional PUT: its URL has expired, or the clocks differ."""
 
 
 class IntakeClosed(Unavailable):

@@ -149,7 +149,7 @@ def test_each_kind_of_source_is_stored_as_a_medium(client: TestClient, table: Ta
         ([document(file_url="https://a.b/c", file_id="x")], "/messages/0/content/0/file", "exactly one of"),
         ([document(file_url="https://a.b/c", pages="x")], "/messages/0/content/0/file/pages", "such as '1-5,9'"),
         ([document(file_data="%%%")], "/messages/0/content/0/file", "base64"),
-        ([document(file_id="upload_x")], "/messages/0/content/0/file", "no upload of yours"),
+        ([document(file_id="upload_x")], "/messages/0/content/0/file", "does not exist or has expired"),
         ([VIDEO, VIDEO], "/messages", "2 videos; pocket takes 1"),
         ([VIDEO, picture()], "/messages", "not trained on both"),
         ([VIDEO, document(file_url="https://a.b/c")], "/messages", "not trained on both"),

@@ -211,7 +211,7 @@ def test_a_large_upload_comes_in_parts(client: TestClient, table: Table) -> None
     assert client.post(complete, json={"etags": etags}).status_code == 200
     assert table.object_store.size(f"uploads/default/{upload['id']}/data") == size
     reply = client.post("/v1/jobs", json={"messages": [{"role": "user", "content": [image(f"upload:{upload['id']}")]}]})
-    assert "the limit for it is" in reply.json()["errors"][0]["message"]
+    assert "the limit is" in reply.json()["errors"][0]["message"]
 
 
 @pytest.mark.parametrize("name", ["upload:upload_00000000000000000000000000", "upload:../../keys", "upload:"])

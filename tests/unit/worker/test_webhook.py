@@ -2,6 +2,7 @@
 
 import json
 
+from jobs.model.job import JobStatus
 from jobs.model.public_job import Output, PublicJob
 from jobs.table.deliveries import DueDelivery
 from worker.keeper.delivery.webhook import MAX_BODY_BYTES, webhook_body
@@ -10,12 +11,29 @@ DUE = DueDelivery("evt_job_a_completed", "job_a", "job.completed", 0, 5)
 
 
 def job(thinking: str, answer: str = "four", metadata: dict[str, str] | None = None) -> PublicJob:
-    return PublicJob.model_construct(
+    return PublicJob(
         id="job_a",
+        status=JobStatus.COMPLETED,
+        priority="default",
+        attempt=1,
+        created_at=1_759_999_990,
+        started_at=1_759_999_991,
         ended_at=1_760_000_000,
-        output=Output(thinking=thinking, answer=answer),
-        media=[],
+        expires_at=1_760_086_400,
+        tokens=10,
         metadata=metadata or {},
+        retried_from=None,
+        error=None,
+        output=Output(thinking=thinking, answer=answer),
+        finish_reason="stop",
+        thinking_truncated=False,
+        truncation_reason=None,
+        usage={"thinking_tokens": 8, "answer_tokens": 2},
+        timings={"decode_ms": 100},
+        stopped_after_ms=None,
+        position=None,
+        result_sha256=None,
+        media=[],
     )
 
 
