@@ -51,7 +51,9 @@ def test_event_request(due: DueDelivery, object_store: ObjectStore, secrets: Web
         ObjectNotFound: the test event has expired.
     """
     event = load_json(object_store, test_event_key(due.id))
-    return _signed(due, event["url"], test_event_body(due, event["created_at"]), secrets.signing_secrets(event["tenant"]))
+    return _signed(
+        due, event["url"], test_event_body(due, event["created_at"]), secrets.signing_secrets(event["tenant"])
+    )
 
 
 def _signed(due: DueDelivery, url: str, body: str, secrets: list[str]) -> OutboundRequest:
