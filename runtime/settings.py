@@ -119,6 +119,21 @@ class Settings(BaseSettings):
     webhook_schedule_scale: float = Field(default=1.0, ge=0)
     """Multiplies the waits between attempts, so that tests need not wait a day."""
 
+    # ── shutdown and stalls ──
+    prepare_drain_grace_s: float = Field(default=5, ge=0)
+    """How long a prepare worker lets its jobs run after SIGTERM; then it releases them to the queue."""
+    generate_drain_grace_s: float = Field(default=15, ge=0)
+    """How long a generate worker lets its jobs run after SIGTERM; then it releases them, and another worker resumes
+    each from its journal. ``terminationGracePeriodSeconds`` must be at least 30 s longer."""
+    engine_stall_timeout_s: float = Field(default=60, gt=0)
+    """An engine that finishes no step for this long is stalled: its jobs lose their leases, and ``/livez`` fails."""
+    consumer_stall_timeout_s: float = Field(default=45, gt=0)
+    """A worker restarts when its Celery consumer receives no wake-up for this long although some are waiting."""
+    consumer_check_interval_s: float = Field(default=5, gt=0)
+    """How often a worker checks its Celery consumer."""
+    consumer_stop_timeout_s: float = Field(default=90, gt=0)
+    """How long a worker with a stalled consumer may take to shut down; then it exits at once, and its leases expire."""
+
     # ── operation ──
     monitor_port: int = Field(default=0, ge=0, le=65_535)
     """Where a process answers ``/livez``, ``/readyz`` and ``/metrics``; 0: nowhere. Each process of a machine needs one

@@ -1,4 +1,4 @@
-"""How a worker parts with a job that it has claimed: it ends it, or hands it back."""
+"""Finish a claimed job, or release it to its queue."""
 
 import threading
 import time
@@ -12,29 +12,32 @@ from jobs.table.store import JobStore
 from runtime import metrics
 
 RETRY_S = 1.0
-"""Between tries while a server is away."""
+"""Wait between attempts while a server is away."""
 
 
 class JobSettler:
-    """Every error of the servers stays inside it: in the worst case the lease runs out, and the keeper sees to the job.
-
-    Args:
-        timeout_s: how long an end is tried.
-    """
+    """Raises no error of a server: in the worst case the lease expires and the keeper takes care of the job."""
 
     def __init__(self, store: JobStore, finalizer: JobFinalizer, *, timeout_s: float = float("inf")) -> None:
+        """
+        Args:
+            timeout_s: how long ``settle`` retries.
+        """
         self._store = store
         self._finalizer = finalizer
-        self._patience_s = timeout_s
+        self._timeout_s = timeout_s
 
     def settle(self, result: JobResult, lost: threading.Event, job_log: Any) -> bool:
-        """The three steps, tried while the lease can be held. False: they were not done.
+        """Seal the job, store its result and finish its record; retry while the lease is held.
 
         Args:
-            lost: set when another one has the job.
+            lost: set when another claim owns the job.
+
+        Returns:
+            False if the job was not finished here.
         """
-        give_up = time.monotonic() + self._patience_s
-        while not lost.is_set() and time.monotonic() < give_up:
+        give_up_at = time.monotonic() + self._timeout_s
+        while not lost.is_set() and time.monotonic() < give_up_at:
             try:
                 status = self._finalizer.finalize(result, expect="owner")
             except ClaimLost:
@@ -44,21 +47,23 @@ class JobSettler:
                 job_log.warning("job.settle_delayed", code=error.code)
                 lost.wait(RETRY_S)
             else:
-                told = {"finish_reason": result.finish_reason, **result.usage} if result.finish_reason else {}
-                job_log.info("job.ended", status=status, code=result.error_code, **told)
+                details = {"finish_reason": result.finish_reason, **result.usage} if result.finish_reason else {}
+                job_log.info("job.ended", status=status, code=result.error_code, **details)
                 return True
         return False
 
     def release(self, job: Job, lost: threading.Event, job_log: Any, *, reason: str, is_loss: bool = False) -> None:
-        """Into its old place in the line; one that was cancelled meanwhile is ended, with what its journal has.
+        """Return the job to its place in the queue.
+
+        A job that was cancelled in the meantime ends as cancelled, with the output that its journal holds.
 
         Args:
-            is_loss: the worker goes down, maybe because of the job.
+            is_loss: the worker dies, and the job may be the cause; counts as a lost lease of the job.
         """
         try:
             self._store.release(job.id, job.claim, is_loss=is_loss)
-        except Cancelled as wish:
-            result = JobResult.without_output(job, JobStatus.CANCELLED, wish.code, wish.message, claim=job.claim)
+        except Cancelled as request:
+            result = JobResult.without_output(job, JobStatus.CANCELLED, request.code, request.message, claim=job.claim)
             try:
                 result = result.with_journal(self._store.events(job.id))
             except ThinkqueueError as error:

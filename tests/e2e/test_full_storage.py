@@ -18,8 +18,8 @@ from testing.requirements import missing
 from testing.servers import Servers, free_ports, settings_of, start, stop
 from testing.service import Service, new_service
 from testing.table import new_table
-from worker.consumer.watchdog import LOOK_S, STALL_TIMEOUT_S
 
+STALL_TIMEOUT_S, CHECK_INTERVAL_S = 8.0, 0.5
 SHORT: dict[str, Any] = {"messages": question("Hi."), "thinking": {"budget_tokens": 4}, "max_answer_tokens": 4}
 
 
@@ -97,7 +97,11 @@ def test_a_full_disk_is_a_503_and_over_when_there_is_room(
         cramped = replace(servers.seaweedfs, folder=disk.folder / "seaweedfs", port=free_ports(5))
         own = replace(servers, seaweedfs=cramped)
     process = start(cramped, tmp_path / "cramped.log")
-    environment = own.environment(bucket="cramped")
+    environment = {
+        **own.environment(bucket="cramped"),
+        "CONSUMER_STALL_TIMEOUT_S": str(STALL_TIMEOUT_S),
+        "CONSUMER_CHECK_INTERVAL_S": str(CHECK_INTERVAL_S),
+    }
     service = new_service(new_table(settings_of(environment)), environment, tmp_path, pocket_folder)
     try:
         service.start("api", "prepare", "generate", "keeper")
@@ -110,7 +114,8 @@ def test_a_full_disk_is_a_503_and_over_when_there_is_room(
             service.resume("prepare")
             for name in ("prepare", "generate"):
                 service.wait_until(lambda name=name: "MISCONF" in service.log(name), f"what {name} heard")
-            time.sleep(STALL_TIMEOUT_S + 2 * LOOK_S)  # nobody takes a bell out of its list, and nobody is deaf
+            # No worker can remove a wake-up from its list, and the watchdog must not restart any for that.
+            time.sleep(STALL_TIMEOUT_S + 2 * CHECK_INTERVAL_S)
         accepted = [
             reply.json()["id"]
             for _ in range(5)

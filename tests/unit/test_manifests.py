@@ -10,7 +10,6 @@ import pytest
 from api.schemas.replies import AutoscaleReply, StageScale
 from k8s.check import OVERLAYS, built
 from runtime.settings import Settings
-from worker.generate.__main__ import DRAIN_S
 
 PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 
@@ -71,7 +70,7 @@ def test_each_setting_exists(objects: list[dict[str, Any]]) -> None:
 
 def test_a_gpu_worker_has_time_to_load_and_to_drain(objects: list[dict[str, Any]]) -> None:
     pod = dict(pods(objects))["generate"]
-    assert pod["terminationGracePeriodSeconds"] >= DRAIN_S + 30
+    assert pod["terminationGracePeriodSeconds"] >= Settings.model_fields["generate_drain_grace_s"].default + 30
     probe = pod["containers"][0]["startupProbe"]
     assert probe["periodSeconds"] * probe["failureThreshold"] >= 1_800
 

@@ -1,8 +1,7 @@
-"""Boxes that an answer names, from the model's thousandths to the pixels of the client's pictures.
+"""Finds the boxes in an answer and converts them from the model's thousandths to pixels of the client's images.
 
-GLM-V writes them as ``[[x1, y1, x2, y2]]``, one or several, between its box special_tokens, or as JSON with
-``bbox_2d``. Labels
-and the number of the picture stand beside them, if at all.
+GLM-V writes one or several boxes as ``[[x1, y1, x2, y2]]`` between its box tokens, or as JSON with ``bbox_2d``. The
+label and the number of the image are in the text beside a box, or absent.
 """
 
 import json
@@ -17,28 +16,28 @@ from jobs.model.prepared import PreparedImage
 SCALE = 1_000
 MAX_BOXES = 200
 MAX_BLOCKS = 200
-"""Places at which JSON may begin: each is tried to the end of the text."""
+"""Positions at which JSON may begin; from each, parsing may read to the end of the text."""
 COORDINATE = r"\s*(\d{1,4}(?:\.\d{1,6})?)\s*"
 FOUR = re.compile(rf"\[{COORDINATE},{COORDINATE},{COORDINATE},{COORDINATE}\]")
 BOX_FIELDS = ("bbox_2d", "box_2d", "bbox", "box")
 LABEL_FIELDS = ("label", "name", "text", "sub_label")
-PICTURE_FIELDS = ("image", "image_id", "image_index", "picture", "page")
+IMAGE_FIELDS = ("image", "image_id", "image_index", "picture", "page")
 FIELD = re.compile(rf'"(?:{"|".join(BOX_FIELDS)})"\s*:')
-PICTURE = re.compile(
+IMAGE_NUMBER = re.compile(
     r"(image|picture|photo|figure|page|图|图片|第)[\s\-_#:]*(\d{1,3})(?:\s*(?:st|nd|rd|th|张|幅|页))?",
     re.IGNORECASE,
 )
 LABEL = re.compile(r"(?:^|[\n;.。；]|[-*•]\s)\s*(?:\d+[.)]\s*)?([^\n:;.：]{1,80})[:：]\s*$")
-LONGEST_LABEL = 200
+MAX_LABEL_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
     label: str | None
     image: int | None
-    """Index among the conversation's pictures; None: several are possible and the answer does not say."""
+    """Index among the images of the conversation; None if there are several and the answer does not say which."""
     xyxy: tuple[int, int, int, int] | None
-    """In pixels of the client's picture, upright."""
+    """In pixels of the client's image, upright."""
     normalized: tuple[float, float, float, float]
     """In thousandths, left before right and top before bottom."""
 
@@ -50,31 +49,35 @@ class Box:
 class _Found:
     corners: tuple[float, ...]
     label: str | None = None
-    picture: int | None = None
-    """As the answer counts, from 1."""
+    image: int | None = None
+    """Number in the answer, counted from 1."""
 
 
-def boxes_in(answer: str, special_tokens: SpecialTokens, pictures: Sequence[PreparedImage]) -> list[Box]:
-    """Boxes in the order of the answer, which still has its special tokens. At most 200."""
-    if not pictures:
+def find_boxes(answer: str, special_tokens: SpecialTokens, images: Sequence[PreparedImage]) -> list[Box]:
+    """Return at most 200 boxes: those in box tokens in the order of the answer, then those in other JSON.
+
+    Args:
+        answer: the text with its special tokens.
+    """
+    if not images:
         return []
-    found = [*_marked(answer, special_tokens), *_unmarked(answer, special_tokens)]
-    boxes = (_box(item, pictures) for item in found[:MAX_BOXES])
+    found = [*_inside_box_tokens(answer, special_tokens), *_outside_box_tokens(answer, special_tokens)]
+    boxes = (_convert(item, images) for item in found[:MAX_BOXES])
     return [box for box in boxes if box is not None]
 
 
-def _marked(answer: str, special_tokens: SpecialTokens) -> Iterator[_Found]:
+def _inside_box_tokens(answer: str, special_tokens: SpecialTokens) -> Iterator[_Found]:
     pattern = re.compile(
         f"{re.escape(special_tokens.box_open)}(.*?)(?:{re.escape(special_tokens.box_close)}|$)", re.DOTALL
     )
     before = 0
     for match in pattern.finditer(answer):
-        yield from _read(match[1], told=answer[before : match.start()])
+        yield from _parse(match[1], preceding=answer[before : match.start()])
         before = match.end()
 
 
-def _unmarked(answer: str, special_tokens: SpecialTokens) -> Iterator[_Found]:
-    """JSON outside of special_tokens. Bare lists of numbers there are mostly just that."""
+def _outside_box_tokens(answer: str, special_tokens: SpecialTokens) -> Iterator[_Found]:
+    """Find boxes in JSON outside of box tokens. Plain lists of numbers there are mostly not boxes."""
     pattern = re.compile(
         f"{re.escape(special_tokens.box_open)}.*?(?:{re.escape(special_tokens.box_close)}|$)", re.DOTALL
     )
@@ -84,12 +87,16 @@ def _unmarked(answer: str, special_tokens: SpecialTokens) -> Iterator[_Found]:
             yield from _walk(block)
 
 
-def _read(content: str, *, told: str) -> Iterator[_Found]:
-    """What stands between two special_tokens; ``told``: the text before it."""
-    line = told.rpartition("\n")[2]
+def _parse(content: str, *, preceding: str) -> Iterator[_Found]:
+    """Find the boxes between two box tokens.
+
+    Args:
+        preceding: the text before the first of the two tokens.
+    """
+    line = preceding.rpartition("\n")[2]
     label = LABEL.search(line)
-    pictures = PICTURE.findall(line)
-    name, number = _name(label[1]) if label else None, int(pictures[-1][1]) if pictures else None
+    numbers = IMAGE_NUMBER.findall(line)
+    name, number = _name(label[1]) if label else None, int(numbers[-1][1]) if numbers else None
     if FIELD.search(content):
         for block in _json_blocks(content):
             yield from _walk(block, name, number)
@@ -99,44 +106,44 @@ def _read(content: str, *, told: str) -> Iterator[_Found]:
 
 
 def _name(label: str) -> str | None:
-    """None: it only says which picture."""
+    """Return the label without decoration, or None if it only says which image."""
     name = label.strip(" *\"'`-•,，、")
-    return None if PICTURE.sub("", name).strip().lower() in ("", "in", "on", "in the", "on the") else name
+    return None if IMAGE_NUMBER.sub("", name).strip().lower() in ("", "in", "on", "in the", "on the") else name
 
 
 def _json_blocks(text: str) -> Iterator[Any]:
-    decoder, place = json.JSONDecoder(), 0
+    decoder, position = json.JSONDecoder(), 0
     for _ in range(MAX_BLOCKS):
-        start = min((at for at in (text.find("{", place), text.find("[", place)) if at >= 0), default=-1)
+        start = min((at for at in (text.find("{", position), text.find("[", position)) if at >= 0), default=-1)
         if start < 0:
             return
         try:
-            block, place = decoder.raw_decode(text, start)
+            block, position = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
-            place = start + 1
+            position = start + 1
         else:
             yield block
 
 
-def _walk(value: Any, label: str | None = None, picture: int | None = None, depth: int = 0) -> Iterator[_Found]:
+def _walk(value: Any, label: str | None = None, number: int | None = None, depth: int = 0) -> Iterator[_Found]:
     if depth > 8:
         return
     if isinstance(value, list):
         for item in value:
-            yield from _walk(item, label, picture, depth + 1)
+            yield from _walk(item, label, number, depth + 1)
     elif isinstance(value, dict):
         label = next((value[name] for name in LABEL_FIELDS if isinstance(value.get(name), str)), label)
-        picture = next((value[name] for name in PICTURE_FIELDS if type(value.get(name)) is int), picture)
+        number = next((value[name] for name in IMAGE_FIELDS if type(value.get(name)) is int), number)
         for name, item in value.items():
             if name in BOX_FIELDS:
                 for corners in _fours(item):
-                    yield _Found(corners, label, picture)
+                    yield _Found(corners, label, number)
             elif isinstance(item, list | dict):
-                yield from _walk(item, label, picture, depth + 1)
+                yield from _walk(item, label, number, depth + 1)
 
 
 def _fours(value: Any) -> Iterator[tuple[float, ...]]:
-    """``[1, 2, 3, 4]``, or a list of such."""
+    """Read ``[x1, y1, x2, y2]`` or a list of them."""
     if not isinstance(value, list):
         return
     if len(value) == 4 and all(type(item) in (int, float) for item in value):
@@ -147,29 +154,29 @@ def _fours(value: Any) -> Iterator[tuple[float, ...]]:
             yield tuple(map(float, item))
 
 
-def _box(found: _Found, pictures: Sequence[PreparedImage]) -> Box | None:
-    """None: it is no box in thousandths."""
+def _convert(found: _Found, images: Sequence[PreparedImage]) -> Box | None:
+    """Return the box in pixels, or None if its numbers are not thousandths."""
     first, second, third, fourth = found.corners
     left, right = sorted((first, third))
     top, bottom = sorted((second, fourth))
     if not (0 <= left < right <= SCALE and 0 <= top < bottom <= SCALE):
         return None
-    image = _picture_index(found.picture, pictures)
+    image = _image_index(found.image, images)
     xyxy = None
     if image is not None:
-        width, height = pictures[image].source_width, pictures[image].source_height
+        width, height = images[image].source_width, images[image].source_height
         scaled = zip((left, top, right, bottom), (width, height, width, height), strict=True)
         xyxy = tuple(round(thousandths * side / SCALE) for thousandths, side in scaled)
-    label = found.label[:LONGEST_LABEL] if found.label else None
+    label = found.label[:MAX_LABEL_CHARS] if found.label else None
     return Box(label, image, xyxy, (left, top, right, bottom))  # type: ignore[arg-type]
 
 
-def _picture_index(number: int | None, pictures: Sequence[PreparedImage]) -> int | None:
-    if len(pictures) == 1:
+def _image_index(number: int | None, images: Sequence[PreparedImage]) -> int | None:
+    if len(images) == 1:
         return 0
     if number is None:
         return None
-    by_page = [index for index, picture in enumerate(pictures) if picture.page == number]
+    by_page = [index for index, image in enumerate(images) if image.page == number]
     if len(by_page) == 1:
         return by_page[0]
-    return number - 1 if 1 <= number <= len(pictures) else None
+    return number - 1 if 1 <= number <= len(images) else None

@@ -1,4 +1,4 @@
-"""What a generate worker tells of its engine and of the jobs that it generated."""
+"""Metrics of a generate worker's engine and of the jobs that it generated."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,58 +13,64 @@ from runtime import metrics
 
 
 class EngineCollector(Collector):
-    """The engine at the time of the question."""
+    """Reads the engine at each scrape."""
 
     def __init__(self, stats: Callable[[], EngineStats]) -> None:
         self._stats = stats
 
     def describe(self) -> list[Metric]:
-        """Asked at registration, when nothing is to be read yet."""
+        """Return nothing: registration must not read the engine."""
         return []
 
     def collect(self) -> Iterator[Metric]:
         stats = self._stats()
         for name, text, value in (
-            ("slots", "Jobs that fit into a batch.", stats.slots),
-            ("running", "Jobs in the batch.", stats.running),
-            ("waiting", "Jobs that wait for room in it.", stats.waiting),
-            ("kv_tokens", "Tokens that the KV cache holds.", stats.kv_tokens),
-            ("kv_free_tokens", "Of them free.", stats.kv_free_tokens),
+            ("slots", "Jobs that the engine runs at once.", stats.slots),
+            ("running", "Jobs in the running batch.", stats.running),
+            ("waiting", "Jobs that wait for a place in the batch.", stats.waiting),
+            ("kv_tokens", "Capacity of the KV cache in tokens.", stats.kv_tokens),
+            ("kv_free_tokens", "Free tokens of the KV cache.", stats.kv_free_tokens),
         ):
             yield GaugeMetricFamily(f"thinkqueue_engine_{name}", text, value=value)
         for name, text, value in (
             ("steps", "Forward passes.", stats.steps),
-            ("sampled_tokens", "Tokens that were sampled.", stats.sampled_tokens),
-            ("prefill_tokens", "Tokens of prompts and journals that were read.", stats.prefill_tokens),
-            ("preemptions", "Jobs that left the batch for want of KV room, and came back.", stats.num_preemptions),
-            ("vision_passes", "Pictures' ways through the vision tower.", stats.encoded_media),
+            ("sampled_tokens", "Tokens sampled.", stats.sampled_tokens),
+            ("prefill_tokens", "Tokens of prompts and journals that were prefilled.", stats.prefill_tokens),
+            (
+                "preemptions",
+                "Jobs that were preempted because the KV cache was full, and resumed later.",
+                stats.num_preemptions,
+            ),
+            ("vision_passes", "Forward passes of the vision encoder.", stats.encoded_media),
         ):
             yield CounterMetricFamily(f"thinkqueue_engine_{name}", text, value=value)
         if memory := device_memory():
-            family = GaugeMetricFamily("thinkqueue_gpu_memory_bytes", "Of the device.", labels=["state"])
+            family = GaugeMetricFamily("thinkqueue_gpu_memory_bytes", "Memory of the GPU.", labels=["state"])
             family.add_metric(["free"], memory[0])
             family.add_metric(["total"], memory[1])
             yield family
 
 
 def register_engine_metrics(stats: Callable[[], EngineStats]) -> None:
+    """Serve the engine's metrics on this process's probe server."""
     REGISTRY.register(EngineCollector(stats))
 
 
 class TimeToFirstToken:
-    """How long a job waits for its first token, from here on."""
+    """Measures the time until a job's first token, from the creation of this object."""
 
     def __init__(self) -> None:
         self._since: float | None = time.monotonic()
 
-    def came(self) -> None:
+    def record(self) -> None:
+        """Observe the time at the first call; later calls do nothing."""
         if self._since is not None:
             metrics.FIRST_TOKEN_SECONDS.observe(time.monotonic() - self._since)
             self._since = None
 
 
-def generated(result: JobResult) -> None:
-    """Count a job that this worker brought to its end."""
+def observe_generation(result: JobResult) -> None:
+    """Observe a job that this worker generated."""
     for stage in ("prepared", "queued", "prefill", "decode"):
         metrics.STAGE_SECONDS.labels(stage).observe(result.timings.get(f"{stage}_ms", 0) / 1000)
     metrics.THINKING_TOKENS.observe(result.usage.get("thinking_tokens", 0))

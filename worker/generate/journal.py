@@ -1,4 +1,4 @@
-"""Writes a running generation into its job's event stream, and hears from there whether to go on."""
+"""Writes a running generation to its job's event stream; each write also returns the state of the lease."""
 
 import threading
 import time
@@ -14,13 +14,19 @@ from worker.generate.engine_metrics import TimeToFirstToken
 
 
 class JournalWriter:
-    """The engine's thread adds, another one flushes.
+    """Buffers the events of one claim: the engine's thread adds them, another thread flushes them.
 
-    Keeps all that is written under its claim: a generation goes on while Redis is away, and a Redis that came back
-    without its last second gets the newest events again. Bounded by the model's context: a token is at most one event.
+    It keeps all events of its claim: the generation continues while Redis is away, and a Redis that restarted without
+    its last second receives the newest events again. The buffer is bounded by the model's context, because a token is
+    at most one event.
     """
 
     def __init__(self, store: JobStore, job: Job, *, last_seq: int, tokens: int) -> None:
+        """
+        Args:
+            last_seq: sequence number of the newest event in the job's stream.
+            tokens: tokens in the journal that the generation resumes from.
+        """
         self._store = store
         self._job = job
         self._first_seq = last_seq + 1
@@ -28,17 +34,22 @@ class JournalWriter:
         self._first_token = TimeToFirstToken()
         self._events: list[Event] = []
         self._written = 0
-        """Of the events, from the first on."""
+        """How many of the events are written."""
         self._adding = threading.Lock()
         self._flushing = threading.Lock()
-        """Two flushes at once would write events in the wrong order."""
+        """Two concurrent flushes would write events in the wrong order."""
 
     @property
     def job_id(self) -> str:
         return self._job.id
 
-    def started(self, *, revision: str, restarted: bool) -> None:
-        """``restarted``: what stands before this event belongs to another model and does not count."""
+    def add_started(self, *, revision: str, restarted: bool) -> None:
+        """Add the event that a worker has started the job.
+
+        Args:
+            revision: of the model's weights.
+            restarted: the earlier events are from other weights, and readers must discard them.
+        """
         data = {"attempt": self._job.attempt, "revision": revision}
         if restarted:
             self._tokens = 0
@@ -47,15 +58,15 @@ class JournalWriter:
             metrics.RESUMES.inc()
         self._add("started", data)
 
-    def tokens(self, tokens: Sequence[JournalToken], *, stage: str, text: str, thinking_tokens: int) -> None:
-        self._first_token.came()
+    def add_tokens(self, tokens: Sequence[JournalToken], *, stage: str, text: str, thinking_tokens: int) -> None:
+        self._first_token.record()
         self._add("tokens", tokens_data(tokens, stage, text, thinking_tokens), tokens=len(tokens))
 
     def flush(self) -> LeaseSignal:
-        """Write what there is, and ask whether to go on. ``lost`` and ``unknown``: nothing was written.
+        """Write the new events and return the state of the lease. ``lost`` and ``unknown``: nothing was written.
 
         Raises:
-            Unavailable, NotInitialized: nothing was written; it is kept for the next flush.
+            Unavailable, NotInitialized: nothing was written; the next flush tries again.
         """
         with self._flushing:
             with self._adding:
@@ -70,7 +81,12 @@ class JournalWriter:
             return signal
 
     def flush_fully(self, *, until: float, stop: threading.Event) -> bool:
-        """Try until all is written, until a moment of the monotonic clock, or ``stop``. False: not all is."""
+        """Flush until all events are written; return False if they are not.
+
+        Args:
+            until: when to give up, on the monotonic clock.
+            stop: set to give up at once.
+        """
         while True:
             try:
                 signal = self.flush()
@@ -81,7 +97,7 @@ class JournalWriter:
             if signal == "lost" or time.monotonic() >= until or stop.wait(0.2):
                 return False
 
-    def _add(self, kind: EventType, data: dict[str, object], *, tokens: int = 0) -> None:
+    def _add(self, event_type: EventType, data: dict[str, object], *, tokens: int = 0) -> None:
         with self._adding:
             self._tokens += tokens
-            self._events.append(Event(self._first_seq + len(self._events), kind, data))
+            self._events.append(Event(self._first_seq + len(self._events), event_type, data))

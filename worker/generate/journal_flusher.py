@@ -1,4 +1,4 @@
-"""One thread that writes the journals of all running jobs, and tells each what the store answers."""
+"""Flushes the journals of all running jobs from one thread, and passes on what the job table answers."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from worker.generate.journal import JournalWriter
 log = structlog.get_logger(__name__)
 
 FLUSH_S = 0.1
-"""How often a running job writes its tokens and asks whether it was cancelled."""
+"""How often a running job writes its tokens and learns whether it was cancelled."""
 
 OnSignal = Callable[[LeaseSignal], object]
 
@@ -23,7 +23,7 @@ class JournalFlusher:
         self._writers: dict[JournalWriter, OnSignal] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="flusher", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="journal-flusher", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -33,8 +33,12 @@ class JournalFlusher:
         self._thread.join(timeout=5)
 
     @contextmanager
-    def follow(self, writer: JournalWriter, on_signal: OnSignal) -> Iterator[None]:
-        """Write a job's journal inside the block; ``on_signal`` hears ``cancel``, ``lost`` and ``unknown``."""
+    def register(self, writer: JournalWriter, on_signal: OnSignal) -> Iterator[None]:
+        """Flush a job's journal inside the block.
+
+        Args:
+            on_signal: called in the flusher's thread with ``cancel``, ``lost`` or ``unknown``.
+        """
         with self._lock:
             self._writers[writer] = on_signal
         try:
@@ -51,7 +55,7 @@ class JournalFlusher:
                 try:
                     signal = writer.flush()
                 except (Unavailable, NotInitialized):
-                    # Not a reason to stop: the lease decides, not a lost call. The others would wait as long in vain.
+                    # Not a reason to stop the job: its lease decides. The other journals would fail the same way.
                     break
                 except Exception:
                     log.exception("journal.flush_crashed", job_id=writer.job_id)

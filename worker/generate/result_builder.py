@@ -1,4 +1,4 @@
-"""What a generation comes to: the job's result, with its boxes and pictures."""
+"""Builds the result of a generation: texts, usage, timings, boxes, and images with the boxes drawn in."""
 
 import io
 from collections import defaultdict
@@ -14,13 +14,13 @@ from jobs.model.prepared import PreparedInputs
 from jobs.model.result import JobResult, StoredMedia
 from jobs.objects.keys import job_folder
 from jobs.objects.store import ObjectStore
-from worker.generate.annotate import annotated
-from worker.generate.boxes import Box, boxes_in
+from worker.generate.annotate import draw_boxes
+from worker.generate.boxes import Box, find_boxes
 
 
 @dataclass(frozen=True)
 class Interruption:
-    """A generation that was ended from outside; what it has is kept."""
+    """Why a generation was stopped from outside; its output until then is kept."""
 
     status: JobStatus
     code: str
@@ -30,17 +30,21 @@ class Interruption:
 class ResultBuilder:
     def __init__(self, object_store: ObjectStore, special_tokens: SpecialTokens) -> None:
         self._object_store = object_store
-        self._marks = special_tokens
+        self._special_tokens = special_tokens
 
-    def result(self, job: Job, prepared: PreparedInputs, end: Finished, stopped: Interruption | None) -> JobResult:
-        """Raises ObjectStoreUnavailable: its pictures cannot be stored now."""
-        boxes = boxes_in(answer_in(end.raw, self._marks), self._marks, prepared.images)
+    def build(self, job: Job, prepared: PreparedInputs, end: Finished, interruption: Interruption | None) -> JobResult:
+        """Return the result of a job, after uploading a copy of each image with its boxes.
+
+        Raises:
+            ObjectStoreUnavailable: the images cannot be uploaded now.
+        """
+        boxes = find_boxes(answer_in(end.raw, self._special_tokens), self._special_tokens, prepared.images)
         return JobResult(
             id=job.id,
-            status=stopped.status if stopped else JobStatus.COMPLETED,
+            status=interruption.status if interruption else JobStatus.COMPLETED,
             attempt=job.attempt,
             claim=job.claim,
-            error={"code": stopped.code, "message": stopped.message} if stopped else None,
+            error={"code": interruption.code, "message": interruption.message} if interruption else None,
             output={
                 "thinking": end.thinking,
                 "answer": end.answer,
@@ -62,37 +66,37 @@ class ResultBuilder:
                 "prefill_ms": round(end.prefill_ms),
                 "decode_ms": round(end.decode_ms),
             },
-            media=(*_shown(prepared), *self._annotated(job, prepared, boxes)),
+            media=(*_input_media(prepared), *self._upload_annotated(job, prepared, boxes)),
         )
 
-    def _annotated(self, job: Job, prepared: PreparedInputs, boxes: list[Box]) -> list[StoredMedia]:
-        """A copy of each picture that has boxes, with them drawn in."""
+    def _upload_annotated(self, job: Job, prepared: PreparedInputs, boxes: list[Box]) -> list[StoredMedia]:
+        """Upload a copy of each image that has boxes, with the boxes drawn in."""
         by_image: defaultdict[int, list[tuple[Any, str | None]]] = defaultdict(list)
         for box in boxes:
             if box.image is not None:
                 by_image[box.image].append((box.normalized, box.label))
         media = []
-        for image, drawn in sorted(by_image.items()):
-            picture = Image.open(io.BytesIO(self._object_store.get(prepared.images[image].key)))
-            name = f"{image}-boxes.png"
+        for index, drawn in sorted(by_image.items()):
+            image = Image.open(io.BytesIO(self._object_store.get(prepared.images[index].key)))
+            name = f"{index}-boxes.png"
             key = f"{job_folder(job.id)}/a{job.attempt}-{job.claim}/{name}"
-            self._object_store.put(key, annotated(picture, drawn), "image/png")
+            self._object_store.put(key, draw_boxes(image, drawn), "image/png")
             media.append(StoredMedia("annotated", name, key))
         return media
 
 
-def _shown(prepared: PreparedInputs) -> tuple[StoredMedia, ...]:
-    """What the model was shown, for people."""
-    pictures = (
-        StoredMedia("input" if image.page is None else "page", _picture_name(number, image.page), image.key)
+def _input_media(prepared: PreparedInputs) -> tuple[StoredMedia, ...]:
+    """Return the images, pages and contact sheets that show people what the model has read."""
+    images = (
+        StoredMedia("input" if image.page is None else "page", _image_name(number, image.page), image.key)
         for number, image in enumerate(prepared.images)
     )
     sheets = (
         StoredMedia("contact_sheet", f"video-{number}.png", video.sheet_key)
         for number, video in enumerate(prepared.videos)
     )
-    return (*pictures, *sheets)
+    return (*images, *sheets)
 
 
-def _picture_name(number: int, page: int | None) -> str:
+def _image_name(number: int, page: int | None) -> str:
     return f"{number}.png" if page is None else f"{number}-page-{page}.png"

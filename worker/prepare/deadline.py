@@ -1,4 +1,4 @@
-"""One time limit over all that preparing a job takes."""
+"""One time limit for all steps of preparing a job."""
 
 import time
 
@@ -15,10 +15,10 @@ class Deadline:
         return time.monotonic() >= self._ends_at
 
     def left(self, at_most: float) -> float:
-        """Seconds that a part of the work may take.
+        """Return the seconds that one step may take: what remains, but no more than ``at_most``.
 
         Raises:
-            JobFailed: none are left.
+            JobFailed: no time remains.
         """
         left = self._ends_at - time.monotonic()
         if left <= 0:

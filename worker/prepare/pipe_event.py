@@ -1,30 +1,31 @@
-"""A flag that the children of a process see, whatever becomes of any of them."""
+"""An event that the forked children of a process see."""
 
 import os
 import select
 
 
 class PipeEvent:
-    """Make it before the fork. Raised once, it stays so.
+    """Create it before the fork. Once set, it remains set.
 
-    A pipe that is written to and never read. multiprocessing's Event counts who waits for it and hears from each on the
-    way: when a child was killed that waited, ``set`` never came back, in the parent's handler of TERM.
+    It is a pipe that is written to and never read. multiprocessing's Event counts its waiters and waits for each of
+    them in ``set``: after a waiting child was killed, ``set`` never returned, in the parent's handler of SIGTERM.
     """
 
     def __init__(self) -> None:
-        self._seen, self._write_fd = os.pipe()
+        self._read_fd, self._write_fd = os.pipe()
 
     def set(self) -> None:
-        """May be called in a signal handler."""
+        """Set the event. Safe in a signal handler."""
         os.write(self._write_fd, b"!")
 
     def is_set(self) -> bool:
-        return self._look(timeout_ms=0)
+        return self._poll(timeout_ms=0)
 
     def wait(self) -> None:
-        self._look(timeout_ms=None)
+        """Block until the event is set."""
+        self._poll(timeout_ms=None)
 
-    def _look(self, timeout_ms: int | None) -> bool:
+    def _poll(self, timeout_ms: int | None) -> bool:
         poll = select.poll()
-        poll.register(self._seen, select.POLLIN)
+        poll.register(self._read_fd, select.POLLIN)
         return bool(poll.poll(timeout_ms))

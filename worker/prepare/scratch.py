@@ -1,4 +1,4 @@
-"""A job's folder for files on their way. It goes with the job, or when its process was killed, with the next sweep."""
+"""A temporary folder per job, removed with the job, or by the next sweep if its process was killed."""
 
 import fcntl
 import os
@@ -8,18 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-NEW, LOCKED = "thinkqueue-new-", "thinkqueue-job-"
+NEW_PREFIX, LOCKED_PREFIX = "thinkqueue-new-", "thinkqueue-job-"
 
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder that is locked while it is in use: a process id would say nothing where containers share /tmp."""
-    new = Path(tempfile.mkdtemp(prefix=NEW))
+    """Create a folder and lock it while it is in use.
+
+    A lock, not a process id: process ids mean nothing where containers share /tmp.
+    """
+    new = Path(tempfile.mkdtemp(prefix=NEW_PREFIX))
     lock = os.open(new, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        # It takes the name that sweeps look for only now that they find it locked.
-        folder = new.rename(new.with_name(new.name.replace(NEW, LOCKED)))
+        # Sweeps look for this name; the folder takes it only after it is locked.
+        folder = new.rename(new.with_name(new.name.replace(NEW_PREFIX, LOCKED_PREFIX)))
         try:
             yield folder
         finally:
@@ -29,9 +32,9 @@ def scratch() -> Iterator[Path]:
 
 
 def sweep() -> int:
-    """Remove the folders of processes that are no more; returns how many."""
+    """Remove the folders that no process has locked; return how many."""
     removed = 0
-    for folder in Path(tempfile.gettempdir()).glob(f"{LOCKED}*"):
+    for folder in Path(tempfile.gettempdir()).glob(f"{LOCKED_PREFIX}*"):
         try:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
@@ -41,7 +44,7 @@ def sweep() -> int:
             shutil.rmtree(folder, ignore_errors=True)
             removed += 1
         except BlockingIOError:
-            continue  # somebody works in it
+            continue  # in use
         finally:
             os.close(lock)
     return removed

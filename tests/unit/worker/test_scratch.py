@@ -1,4 +1,4 @@
-"""Files of jobs do not outlive them, however their process ends."""
+"""The files of a job are removed, also when its process is killed."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_it_goes_with_its_job(folder: Path) -> None:
+def test_folder_is_removed_at_the_end_of_the_block(folder: Path) -> None:
     with scratch() as files:
         (files / "office").mkdir()
         (files / "office" / "a.pdf").write_bytes(b"x")
@@ -26,7 +26,7 @@ def test_it_goes_with_its_job(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_a_killed_process_leaves_it_to_the_sweep(folder: Path) -> None:
+def test_sweep_removes_the_folder_of_a_killed_process(folder: Path) -> None:
     reader, writer = os.pipe()
     process = os.fork()
     if process == 0:
@@ -36,14 +36,14 @@ def test_a_killed_process_leaves_it_to_the_sweep(folder: Path) -> None:
             time.sleep(60)
         os._exit(0)
     os.read(reader, 1)
-    assert sweep() == 0, "it is in use"
+    assert sweep() == 0, "the folder is in use"
     os.kill(process, signal.SIGKILL)
     os.waitpid(process, 0)
     assert sweep() == 1
     assert list(folder.iterdir()) == []
 
 
-def test_what_is_not_ours_is_left_alone(folder: Path) -> None:
+def test_sweep_ignores_links_and_files(folder: Path) -> None:
     other = folder / "something-else"
     other.mkdir()
     (folder / "thinkqueue-job-link").symlink_to(other)

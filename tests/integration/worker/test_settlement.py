@@ -1,4 +1,4 @@
-"""How a worker parts with its job, on the real table."""
+"""A worker finishes its job or releases it, on a real job table."""
 
 import threading
 
@@ -11,7 +11,7 @@ from testing.table import Table, completed
 from worker.settlement import JobSettler
 
 
-def test_a_job_is_handed_back_into_its_line(table: Table) -> None:
+def test_released_job_returns_to_its_queue_and_counts_no_lost_lease(table: Table) -> None:
     job = table.running("job_a")
     JobSettler(table.store, table.finalizer).release(job, threading.Event(), job_logger(job), reason="drain")
     record = table.store.get("job_a")
@@ -19,7 +19,7 @@ def test_a_job_is_handed_back_into_its_line(table: Table) -> None:
     assert (record.status, record.claim, record.lost_leases) == (JobStatus.QUEUED, "", 0)
 
 
-def test_a_job_that_was_cancelled_meanwhile_ends_instead_with_what_it_made(table: Table) -> None:
+def test_cancelled_job_ends_with_its_journal_when_it_is_released(table: Table) -> None:
     job = table.running("job_a")
     tokens = tokens_data([JournalToken(7, False), JournalToken(8, False)], "thinking", " so far", 2)
     table.store.append("job_a", job.claim, [Event(1, "tokens", tokens)], tokens=2)
@@ -32,7 +32,7 @@ def test_a_job_that_was_cancelled_meanwhile_ends_instead_with_what_it_made(table
     assert result.stopped_after_ms is not None
 
 
-def test_an_end_is_not_tried_for_ever(table: Table) -> None:
+def test_settle_stops_when_the_lease_is_lost_or_the_time_is_over(table: Table) -> None:
     job, lost = table.running("job_a"), threading.Event()
     lost.set()
     assert not JobSettler(table.store, table.finalizer).settle(completed(job), lost, job_logger(job))

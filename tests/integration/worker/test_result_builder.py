@@ -1,4 +1,4 @@
-"""A generation's result, with boxes in the client's pixels and pictures of them in the object store."""
+"""The result of a generation has boxes in pixels of the client's image, and annotated images in the object store."""
 
 import io
 
@@ -12,7 +12,7 @@ from jobs.objects.keys import job_folder
 from testing.table import Table
 from worker.generate.result_builder import Interruption, ResultBuilder
 
-MARKS = FAMILIES["pocket"].special_tokens
+SPECIAL_TOKENS = FAMILIES["pocket"].special_tokens
 ANSWER = (
     "- red: <|begin_of_box|>[[0,0,500,500]]<|end_of_box|>\n- blue: <|begin_of_box|>[[500,500,999,999]]<|end_of_box|>"
 )
@@ -23,7 +23,7 @@ def ended(answer: str) -> Finished:
     return Finished("stop", "I look.", "stripped", raw, None, 9, 3, 7, 1, 0.0, 1.0, 2.0, 3.0)
 
 
-def test_boxes_come_in_pixels_and_drawn_into_their_picture(table: Table) -> None:
+def test_boxes_are_converted_to_pixels_and_drawn_into_their_image(table: Table) -> None:
     table.accept("job_a")
     claimed = table.claim(Stage.PREPARE)
     assert claimed is not None
@@ -33,7 +33,7 @@ def test_boxes_come_in_pixels_and_drawn_into_their_picture(table: Table) -> None
     table.object_store.put("jobs/job_a/a1-x/0.png", png.getvalue())
     inputs = PreparedInputs([], (PreparedImage("jobs/job_a/a1-x/0.png", 100, 50, 2_000, 1_000),))
 
-    result = ResultBuilder(table.object_store, MARKS).result(job, inputs, ended(ANSWER), None)
+    result = ResultBuilder(table.object_store, SPECIAL_TOKENS).build(job, inputs, ended(ANSWER), None)
     assert result.output is not None
     assert [(box["label"], box["xyxy"]) for box in result.output["boxes"]] == [
         ("red", (0, 0, 1_000, 500)),
@@ -45,21 +45,21 @@ def test_boxes_come_in_pixels_and_drawn_into_their_picture(table: Table) -> None
         ("annotated", "0-boxes.png"),
     ]
     key = result.media[1].key
-    assert key == f"{job_folder(job.id)}/a{job.attempt}-{job.claim}/0-boxes.png", "under the worker's own claim"
+    assert key == f"{job_folder(job.id)}/a{job.attempt}-{job.claim}/0-boxes.png", "under the claim of the worker"
     drawn = Image.open(io.BytesIO(table.object_store.get(key)))
     assert drawn.size == (100, 50)
     assert drawn.getcolors(5_000) != Image.new("RGB", (100, 50), "white").getcolors()
 
 
-def test_pages_and_videos_are_named_and_a_stopped_job_keeps_what_it_has(table: Table) -> None:
+def test_pages_and_videos_have_names_and_an_interrupted_job_keeps_its_output(table: Table) -> None:
     table.accept("job_a")
     claimed = table.claim(Stage.PREPARE)
     assert claimed is not None
     pages = tuple(PreparedImage("k", 9, 9, 9, 9, page=number) for number in (3, 8))
     video = PreparedVideo("v.zip", 9, 9, (0.0, 0.5), 9, 9, sheet_key="sheet.png")
-    stopped = Interruption(JobStatus.CANCELLED, "cancelled", "The job was cancelled.")
-    result = ResultBuilder(table.object_store, MARKS).result(
-        claimed.job, PreparedInputs([], pages, (video,)), ended("x"), stopped
+    interruption = Interruption(JobStatus.CANCELLED, "cancelled", "The job was cancelled.")
+    result = ResultBuilder(table.object_store, SPECIAL_TOKENS).build(
+        claimed.job, PreparedInputs([], pages, (video,)), ended("x"), interruption
     )
     assert [(medium.kind, medium.name, medium.key) for medium in result.media] == [
         ("page", "0-page-3.png", "k"),

@@ -1,0 +1,170 @@
+"""Runs the claimed jobs of one stage: claim, hold the lease, do the stage's work, settle or release.
+
+The prepare stage and the generate stage differ only in their work, and in how many jobs a process runs at once.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from jobs.errors import Cancelled, ClaimLost, JobFailed, NotInitialized, Unavailable
+from jobs.lifecycle.finalize import JobFinalizer
+from jobs.model.job import Job, JobStatus, Stage, new_claim
+from jobs.model.result import JobResult
+from jobs.table.store import JobStore
+from jobs.table.types import ClaimedJob
+from runtime.logs import job_logger
+from worker.heartbeat import Heartbeat, Lease
+from worker.settlement import JobSettler
+
+FIRST_PAUSE_S = 1.0
+MAX_PAUSE_S = 15.0
+
+Work = Callable[[ClaimedJob, Lease, Any], JobResult | None]
+"""What a stage does with one claimed job, given its lease and its logger.
+
+Returns the result to settle, or None when the job has moved to the next stage. May raise JobReleased, ClaimLost,
+Cancelled, JobFailed, Unavailable and NotInitialized; anything else counts as a crash and fails the job.
+"""
+
+
+class JobReleased(BaseException):
+    """Raised by a stage's work to return the job to its queue.
+
+    Not an ``Exception``: the prepare stage raises it from a signal handler, at any point of the work, and no
+    ``except Exception`` may mistake it for an error.
+    """
+
+    def __init__(self, reason: str, *, is_loss: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.is_loss = is_loss
+        """The worker dies, and the job may be the cause."""
+
+
+class Drain:
+    """Whether a worker shuts down, and until when its jobs may still run."""
+
+    def __init__(self) -> None:
+        self._begun = threading.Event()
+        self._ends_at = float("inf")
+        """On the monotonic clock."""
+
+    def begin(self, *, grace_s: float) -> None:
+        """Claim no more jobs; release those that still run after ``grace_s`` seconds. A later end is ignored."""
+        self._ends_at = min(self._ends_at, time.monotonic() + grace_s)
+        self._begun.set()
+
+    @property
+    def has_begun(self) -> bool:
+        return self._begun.is_set()
+
+    @property
+    def is_over(self) -> bool:
+        """Jobs that still run must be released now."""
+        return time.monotonic() >= self._ends_at
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds until the drain is over; infinite before it begins."""
+        return max(0.0, self._ends_at - time.monotonic())
+
+    def wait(self, timeout_s: float) -> None:
+        """Block until the drain begins, at most ``timeout_s`` seconds."""
+        self._begun.wait(timeout_s)
+
+
+class Backoff:
+    """The pause before the next claim while a server does not answer.
+
+    It doubles with each failure, so that jobs are not claimed and released in quick succession.
+    """
+
+    def __init__(self) -> None:
+        self._pause_s = FIRST_PAUSE_S
+        self._ends_at = 0.0
+
+    def extend(self) -> None:
+        self._ends_at = time.monotonic() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, MAX_PAUSE_S)
+
+    def reset(self) -> None:
+        """Start from the shortest pause at the next failure."""
+        self._pause_s = FIRST_PAUSE_S
+
+    @property
+    def remaining_s(self) -> float:
+        return max(0.0, self._ends_at - time.monotonic())
+
+
+class StageRunner:
+    """Safe to call from several threads, one job each."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        finalizer: JobFinalizer,
+        heartbeat: Heartbeat,
+        work: Work,
+        *,
+        stage: Stage,
+        settle_timeout_s: float = float("inf"),
+    ) -> None:
+        """
+        Args:
+            settle_timeout_s: how long to retry the end of a job while a server is away.
+        """
+        self.drain = Drain()
+        self.backoff = Backoff()
+        self._store = store
+        self._heartbeat = heartbeat
+        self._work = work
+        self._stage = stage
+        self._settler = JobSettler(store, finalizer, timeout_s=settle_timeout_s)
+
+    def claim(self, *, free_tokens: int = 0) -> ClaimedJob | None:
+        """Claim the next job of the stage.
+
+        Args:
+            free_tokens: tokens that fit into the worker's KV cache; the generate stage claims only what fits.
+
+        Returns:
+            None when no job waits, or when none fits.
+
+        Raises:
+            Unavailable, NotInitialized
+        """
+        worker = self._heartbeat.worker.id
+        return self._store.claim(self._stage, claim=new_claim(), worker=worker, free_tokens=free_tokens)
+
+    def run(self, claimed: ClaimedJob) -> None:
+        """Work on one claimed job until it ends, moves to the next stage or is released. Raises nothing."""
+        job, job_log = claimed.job, job_logger(claimed.job)
+        with self._heartbeat.lease(job) as lease:
+            try:
+                result = self._work(claimed, lease, job_log)
+            except JobReleased as release:
+                self._settler.release(job, lease.lost, job_log, reason=release.reason, is_loss=release.is_loss)
+                return
+            except ClaimLost:
+                job_log.warning("job.claim_lost", stage=self._stage)
+                return
+            except (Unavailable, NotInitialized) as error:
+                self.backoff.extend()
+                self._settler.release(job, lease.lost, job_log, reason=error.code)
+                return
+            except JobFailed as failure:
+                result = _ended(job, JobStatus.FAILED, failure.failure_code, failure.message)
+            except Cancelled as request:
+                result = _ended(job, JobStatus.CANCELLED, request.code, request.message)
+            except Exception as error:  # noqa: BLE001 - the crash of one job must not end the others
+                job_log.exception("job.crashed", stage=self._stage)
+                message = f"The {self._stage} stage crashed: {type(error).__name__}."
+                result = _ended(job, JobStatus.FAILED, "internal_error", message)
+            if result is None or self._settler.settle(result, lease.lost, job_log):
+                self.backoff.reset()
+
+
+def _ended(job: Job, status: JobStatus, code: str, message: str) -> JobResult:
+    return JobResult.without_output(job, status, code, message, claim=job.claim)
