@@ -123,7 +123,7 @@ class Service:
 
         self.wait_until(ready, f"workers {stages} are ready")
 
-    def wait_until(self, condition: Callable[[], T], what: str, limit_s: float = LIMIT_S) -> T:
+    def wait_until(self, condition: Callable[[], T | None], what: str, limit_s: float = LIMIT_S) -> T:
         return wait_until(condition, what, limit_s, details=self.log_tails)
 
     # ── logs ──

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 
 RED, BLUE = (220, 20, 30), (20, 30, 220)
 MILLISECOND = Fraction(1, 1000)
@@ -53,6 +54,7 @@ def write(
     options = {"live": "1"} if is_live else {}
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=rate)
+        assert isinstance(stream, VideoStream)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "rgb24" if codec == "png" else "yuv420p"
         if rotation:

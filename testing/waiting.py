@@ -14,7 +14,7 @@ LIMIT_S = 60.0
 
 
 def wait_until(
-    condition: Callable[[], T], what: str, limit_s: float = LIMIT_S, *, details: Callable[[], str] = str
+    condition: Callable[[], T | None], what: str, limit_s: float = LIMIT_S, *, details: Callable[[], str] = str
 ) -> T:
     """Call ``condition`` until it returns something true, and return that.
 

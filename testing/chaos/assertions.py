@@ -1,4 +1,4 @@
-"""What must hold when all is quiet again: nothing lost, nothing twice, nothing left."""
+"""What must hold after the faults: no job lost, none ended twice, nothing left over."""
 
 import signal
 import time
@@ -14,48 +14,50 @@ from jobs.model.result import JobResult
 from jobs.objects.keys import result_key
 from testing.chaos.faults import LOST_SECOND
 from testing.chaos.fleet import Fleet
-from testing.chaos.plan import Happened
-from testing.chaos.workload import TEMPLATES, Crowd, Receiver
+from testing.chaos.plan import InjectedFault
+from testing.chaos.workload import TEMPLATES, WebhookReceiver, Workload
+from testing.waiting import TIME_SCALE
 
 Reference = dict[int, dict[str, Any]]
-"""The undisturbed job, by template."""
+"""The job without faults, by template."""
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Report:
     statuses: Counter[str]
     lost: int
     doubled: int
     wrong: list[str]
     cut_streams: int
-    """Of jobs that ended in a second that Redis lost: their results are whole, their archived streams lack the tail."""
+    """Archived streams without their end, of jobs that ended in a second that Redis lost; the results are complete."""
     slowest_recovery_s: float
 
 
-def undisturbed(fleet: Fleet) -> Reference:
-    """Each template's job, in peace."""
+def run_reference_jobs(fleet: Fleet) -> Reference:
+    """Run the job of each template without faults."""
     ids = [fleet.service.submit(**template) for template in TEMPLATES]
     return {number: fleet.service.wait_for_end(job_id, limit_s=120) for number, job_id in enumerate(ids)}
 
 
-def await_quiet(fleet: Fleet, crowd: Crowd, receiver: Receiver, *, limit_s: float) -> None:
-    """Until every job has ended, is told of, and is archived."""
+def wait_until_idle(fleet: Fleet, workload: Workload, receiver: WebhookReceiver, *, limit_s: float) -> None:
+    """Wait until every job has ended, is archived, and its webhook is delivered."""
 
-    def is_quiet() -> bool:
+    def is_idle() -> bool:
         client = fleet.redis()
-        jobs = fleet.service.table.store.get_many(list(crowd.accepted))
+        jobs = fleet.service.table.store.get_many(list(workload.accepted))
         return (
             all(job is not None and job.status.is_terminal for job in jobs)
-            and set(crowd.accepted) <= set(receiver.ids)
+            and set(workload.accepted) <= set(receiver.ids)
             and not client.zcard("archive")
             and not client.zcard("deliveries:due")
         )
 
-    wait(is_quiet, limit_s, lambda: _unsettled(fleet, crowd, receiver))
+    wait_through_errors(is_idle, limit_s, lambda: _unsettled(fleet, workload, receiver))
 
 
-def wait(condition: Callable[[], bool], limit_s: float, why: Callable[[], str]) -> None:
-    give_up = time.monotonic() + limit_s
+def wait_through_errors(condition: Callable[[], bool], limit_s: float, why: Callable[[], str]) -> None:
+    """Wait for a condition that may raise while servers restart."""
+    give_up = time.monotonic() + limit_s * TIME_SCALE
     while True:
         try:
             if condition():
@@ -67,22 +69,33 @@ def wait(condition: Callable[[], bool], limit_s: float, why: Callable[[], str]) 
         time.sleep(0.5)
 
 
-def _unsettled(fleet: Fleet, crowd: Crowd, receiver: Receiver) -> str:
-    jobs = fleet.service.table.store.get_many(list(crowd.accepted))
+def wait_until_slots_are_free(fleet: Fleet) -> None:
+    store = fleet.service.table.store
+    wait_through_errors(lambda: all(worker.free == worker.slots for worker in store.workers()), 60, str)
+
+
+def _unsettled(fleet: Fleet, workload: Workload, receiver: WebhookReceiver) -> str:
+    jobs = fleet.service.table.store.get_many(list(workload.accepted))
     left = [str(job or "no record") for job in jobs if job is None or not job.status.is_terminal][:5]
-    untold = sorted(set(crowd.accepted) - set(receiver.ids))[:5]
+    not_delivered = sorted(set(workload.accepted) - set(receiver.ids))[:5]
     client = fleet.redis()
     due = client.zrange("deliveries:due", 0, 4), client.zcard("archive"), fleet.service.table.store.workers()
-    return f"not ended: {left}; not told of: {untold}; due: {due}\n{fleet.service.log_tails()}"
+    return f"not ended: {left}; no webhook: {not_delivered}; due: {due}\n{fleet.service.log_tails()}"
 
 
-def judge(fleet: Fleet, crowd: Crowd, receiver: Receiver, reference: Reference, happened: list[Happened]) -> Verdict:
+def check(
+    fleet: Fleet,
+    workload: Workload,
+    receiver: WebhookReceiver,
+    reference: Reference,
+    injected: list[InjectedFault],
+) -> Report:
     table, wrong = fleet.service.table, []
     statuses: Counter[str] = Counter()
     lost = doubled = cut_streams = 0
-    forgot = any(fault.name == LOST_SECOND for fault in happened)
+    has_lost_a_second = any(fault.name == LOST_SECOND for fault in injected)
     archive = EventArchive(table.store, table.object_store)
-    for job_id, template in crowd.accepted.items():
+    for job_id, template in workload.accepted.items():
         job = table.store.get(job_id)
         if job is None or not job.status.is_terminal:
             lost += 1
@@ -99,56 +112,56 @@ def judge(fleet: Fleet, crowd: Crowd, receiver: Receiver, reference: Reference, 
         if [event.seq for event in events] != sorted({event.seq for event in events}):
             wrong.append(f"{job_id}: its stream is out of order")
         if webhook_ids and set(webhook_ids) != {f"evt_{job_id}_{job.status}"}:
-            wrong.append(f"{job_id}: told of as {set(webhook_ids)}")
+            wrong.append(f"{job_id}: webhooks are {set(webhook_ids)}")
         if job.status == JobStatus.COMPLETED:
             differences = _differences(job_id, result, events, reference[template])
             is_only_stream = [line.split()[1] for line in differences] == ["streamed"]
-            if forgot and is_only_stream and _is_cut(events, reference[template]):
+            if has_lost_a_second and is_only_stream and _is_cut(events, reference[template]):
                 cut_streams += 1
             else:
                 wrong += differences
         else:
-            wrong += _untimely(job_id, crowd, result, events, reference[template])
-        if crowd.cancelled.get(job_id) == "cancelled" != job.status:
+            wrong += _check_early_end(job_id, workload, result, events, reference[template])
+        if workload.cancelled.get(job_id) == "cancelled" != job.status:
             wrong.append(f"{job_id}: was cancelled, and is {job.status}")
-    wrong += _left_over(fleet)
-    return Verdict(statuses, lost, doubled, wrong, cut_streams, _slowest(happened, receiver))
+    wrong += _find_leftovers(fleet)
+    return Report(statuses, lost, doubled, wrong, cut_streams, _slowest(injected, receiver))
 
 
-def _untimely(
-    job_id: str, crowd: Crowd, result: JobResult, events: list[Any], undisturbed: dict[str, Any]
+def _check_early_end(
+    job_id: str, workload: Workload, result: JobResult, events: list[Any], undisturbed: dict[str, Any]
 ) -> list[str]:
-    """What is wrong with an end that is no answer."""
-    kind, code = crowd.kinds.get(job_id, "ordinary"), result.error_code
+    """Return what is wrong with a job that ended without an answer."""
+    kind, code = workload.kinds.get(job_id, "ordinary"), result.error_code
     wrong = []
     if result.status == JobStatus.FAILED:
-        ends = {"broken": (undisturbed["error"] or {}).get("code"), "limited": "run_time_exceeded"}
+        ends = {"malformed": (undisturbed["error"] or {}).get("code"), "limited": "run_time_exceeded"}
         if code not in ("worker_lost", ends.get(kind)):
             wrong.append(f"{job_id}: {kind}, and failed with {result.error}")
     elif result.status == JobStatus.CANCELLED:
-        if job_id not in crowd.cancelled or result.stopped_after_ms is None:
-            wrong.append(f"{job_id}: cancelled without a wish, or without a receipt")
+        if job_id not in workload.cancelled or result.stopped_after_ms is None:
+            wrong.append(f"{job_id}: cancelled without a request, or without its delay")
     elif kind != "expiring" or any(event.type == "tokens" for event in events):
         wrong.append(f"{job_id}: {kind}, and expired, with {len(events)} events")
-    made = {name: (result.output or {}).get(name, "") for name in ("thinking", "answer")}
-    if result.output and not all(undisturbed["output"][name].startswith(text) for name, text in made.items()):
-        wrong.append(f"{job_id}: {result.status} with {made}, undisturbed {undisturbed['output']}")
-    if _streamed(events)["thinking"] and not made["thinking"]:
-        wrong.append(f"{job_id}: {result.status}, and nothing kept of what it had made")
+    kept = {name: (result.output or {}).get(name, "") for name in ("thinking", "answer")}
+    if result.output and not all(undisturbed["output"][name].startswith(text) for name, text in kept.items()):
+        wrong.append(f"{job_id}: {result.status} with {kept}, undisturbed {undisturbed['output']}")
+    if _streamed(events)["thinking"] and not kept["thinking"]:
+        wrong.append(f"{job_id}: {result.status}, but its streamed output is not in the result")
     return wrong
 
 
 def _is_cut(events: list[Any], undisturbed: dict[str, Any]) -> bool:
-    """What there is of the stream is how the undisturbed one begins."""
+    """Return whether the stream is a beginning of the undisturbed one."""
     return all(undisturbed["output"][stage].startswith(text) for stage, text in _streamed(events).items())
 
 
 def _streamed(events: list[Any]) -> dict[str, str]:
-    told = {"thinking": "", "answer": ""}
+    text = {"thinking": "", "answer": ""}
     for event in events:
         if event.type == "tokens":
-            told[event.data["phase"]] += event.data["text"]
-    return {stage: text.strip() for stage, text in told.items()}
+            text[event.data["phase"]] += event.data["text"]
+    return {phase: part.strip() for phase, part in text.items()}
 
 
 def _differences(job_id: str, result: JobResult, events: list[Any], undisturbed: dict[str, Any]) -> list[str]:
@@ -163,7 +176,7 @@ def _differences(job_id: str, result: JobResult, events: list[Any], undisturbed:
     ]
 
 
-def _left_over(fleet: Fleet) -> list[str]:
+def _find_leftovers(fleet: Fleet) -> list[str]:
     client = fleet.redis()
     keys = [f"leases:{stage}" for stage in Stage] + [
         f"queue:{stage}:{priority}" for stage in Stage for priority in PRIORITIES
@@ -172,14 +185,14 @@ def _left_over(fleet: Fleet) -> list[str]:
     counts["the tenant's open jobs"] = int(client.hget("tenant:default", "open") or 0)
     counts |= {f"slots of {worker.id}": worker.slots - worker.free for worker in fleet.service.table.store.workers()}
     found = [f"{count} left in {key}" for key, count in counts.items() if count]
-    # TERM may come before a process has begun to listen for it.
-    if any(set(statuses) - {0, -signal.SIGTERM} for statuses in fleet.statuses.values()):
-        found.append(f"drains ended with {fleet.statuses}")
+    # SIGTERM may arrive before a process has installed its handler.
+    if any(set(statuses) - {0, -signal.SIGTERM} for statuses in fleet.exit_statuses.values()):
+        found.append(f"drains ended with {fleet.exit_statuses}")
     return found
 
 
 def usage_of(fleet: Fleet) -> Counter[str]:
-    """Jobs that the usage ledger has counted, by status."""
+    """Return the jobs that the usage ledger has counted, by status."""
     client, counts = fleet.redis(), Counter[str]()
     for key in client.scan_iter("usage:default:*"):
         row = client.hgetall(key)
@@ -187,9 +200,9 @@ def usage_of(fleet: Fleet) -> Counter[str]:
     return +counts
 
 
-def _slowest(happened: list[Happened], receiver: Receiver) -> float:
-    """From the end of a fault to the next job that anybody is told of, while there were any."""
+def _slowest(injected: list[InjectedFault], receiver: WebhookReceiver) -> float:
+    """Return the longest time from the end of a fault to the next webhook, in seconds."""
     waits = [
-        min((at - fault.over_at for at in receiver.times if at >= fault.over_at), default=0.0) for fault in happened
+        min((at - fault.ended_at for at in receiver.times if at >= fault.ended_at), default=0.0) for fault in injected
     ]
     return max(waits, default=0.0)

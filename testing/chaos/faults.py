@@ -1,4 +1,4 @@
-"""What can go wrong with processes, connections and servers."""
+"""Faults of processes, connections and servers."""
 
 import random
 import time
@@ -9,9 +9,9 @@ from testing.chaos.fleet import FAKETIME, GENERATORS, WORKERS, Fleet
 from testing.chaos.workload import Kind
 
 PAST_THE_LEASE_S = 3
-"""How much longer than its lease a worker is frozen."""
+"""How much longer than its lease a worker is suspended."""
 LOST_BYTES = 6_000
-"""Of Redis' log: about what a busy second writes."""
+"""At most, of the end of the Redis log: about what a busy second writes."""
 
 LOST_SECOND = "Redis without its last second"
 
@@ -23,12 +23,12 @@ class Fault:
     name: str
     weight: int
     act: Act
-    wants: Kind | None = None
-    """It hits a call that passes by: such a job is let in right before."""
+    needs: Kind | None = None
+    """The kind of job whose calls it hits; one is admitted right before."""
 
 
-class Missed(Exception):
-    """There was nothing to hit."""
+class NothingHit(Exception):
+    """No process made the call in time."""
 
 
 def kill_worker(fleet: Fleet, rng: random.Random) -> None:
@@ -47,7 +47,7 @@ def sleep_past_lease(fleet: Fleet) -> None:
     time.sleep(fleet.service.table.settings.lease_s + PAST_THE_LEASE_S)
 
 
-def freeze_worker(fleet: Fleet, rng: random.Random) -> None:
+def suspend_worker(fleet: Fleet, rng: random.Random) -> None:
     name = rng.choice(GENERATORS)
     fleet.suspend(name)
     sleep_past_lease(fleet)
@@ -66,9 +66,9 @@ def cut_connections(fleet: Fleet, rng: random.Random) -> None:
 
 def half_open(fleet: Fleet, rng: random.Random) -> None:
     proxy = fleet.proxies[rng.choice(WORKERS)][0]
-    proxy.hold(on=True)
+    proxy.set_half_open(on=True)
     time.sleep(rng.uniform(1, 6))
-    proxy.hold(on=False)
+    proxy.set_half_open(on=False)
 
 
 def kill_clients(fleet: Fleet, rng: random.Random) -> None:
@@ -83,16 +83,16 @@ def lose_last_second(fleet: Fleet, rng: random.Random) -> None:
     fleet.restart("valkey", down_s=1, lost_bytes=rng.randrange(200, LOST_BYTES))
 
 
-def freeze_redis(fleet: Fleet, rng: random.Random) -> None:
-    fleet.freeze_server("valkey", rng.uniform(2, 8))
+def suspend_redis(fleet: Fleet, rng: random.Random) -> None:
+    fleet.suspend_server("valkey", rng.uniform(2, 8))
 
 
-def restart_blobs(fleet: Fleet, rng: random.Random) -> None:
+def restart_object_store(fleet: Fleet, rng: random.Random) -> None:
     fleet.restart("seaweedfs", down_s=rng.uniform(0.5, 4))
 
 
-def freeze_blobs(fleet: Fleet, rng: random.Random) -> None:
-    fleet.freeze_server("seaweedfs", rng.uniform(2, 8))
+def suspend_object_store(fleet: Fleet, rng: random.Random) -> None:
+    fleet.suspend_server("seaweedfs", rng.uniform(2, 8))
 
 
 def step_clock(fleet: Fleet, rng: random.Random) -> None:
@@ -104,15 +104,15 @@ FAULTS = [
     Fault("kill -9 of a worker", 8, kill_worker),
     Fault("kill -9 of a prepare child", 2, kill_child),
     Fault("kill -9 of the api", 2, kill_api),
-    Fault("SIGSTOP past the lease", 3, freeze_worker),
+    Fault("SIGSTOP past the lease", 3, suspend_worker),
     Fault("TERM", 5, drain_worker),
-    Fault("connections cut", 4, cut_connections),
+    Fault("connections closed", 4, cut_connections),
     Fault("connections half-open", 2, half_open),
     Fault("CLIENT KILL", 4, kill_clients),
     Fault("Redis restarted", 3, restart_redis),
     Fault(LOST_SECOND, 2, lose_last_second),
-    Fault("Redis frozen", 2, freeze_redis),
-    Fault("object store restarted", 3, restart_blobs),
-    Fault("object store frozen", 2, freeze_blobs),
+    Fault("Redis suspended", 2, suspend_redis),
+    Fault("object store restarted", 3, restart_object_store),
+    Fault("object store suspended", 2, suspend_object_store),
     *([Fault("clock step in Redis", 3, step_clock)] if FAKETIME.exists() else []),
 ]

@@ -1,15 +1,14 @@
-"""The whole service as operators run it: two generate workers, two keepers, a supervisor; and servers that can be
-harmed."""
+"""The whole service as operators run it, with a supervisor, and servers that can be killed, suspended and restarted."""
 
 import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha1
 from pathlib import Path
-from typing import Any
 
 import psutil
 import redis
@@ -22,17 +21,17 @@ from testing.service import Service, new_service
 from testing.table import new_table
 
 FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), Path("/libfaketime is not installed"))
-FLEET = ("api", "prepare", "generate", "generate2", "keeper", "keeper2")
-WORKERS = FLEET[1:]
+PROCESSES = ("api", "prepare", "generate", "generate2", "keeper", "keeper2")
+WORKERS = PROCESSES[1:]
 GENERATORS = ("generate", "generate2")
 KEEPERS = ("keeper", "keeper2")
 CALLS = ("seal", "put", "finish")
-"""The three steps of an end, as they pass by on the wire."""
+"""The three steps that end a job."""
 
 
 @dataclass(frozen=True)
-class FakedValkey(Valkey):
-    """Whose clock can be moved."""
+class FaketimeValkey(Valkey):
+    """A Valkey whose clock can be moved."""
 
     def environment(self) -> dict[str, str]:
         if not FAKETIME.exists():
@@ -51,38 +50,45 @@ class Fleet:
     servers: Servers
     service: Service
     proxies: dict[str, tuple[Proxy, Proxy]] = field(default_factory=dict)
-    """To Redis and to the object store, by process."""
+    """By process: to Redis and to the object store."""
     is_closing: bool = False
-    leaving: set[str] = field(default_factory=set)
-    """Those that were asked to end."""
-    statuses: dict[str, list[int]] = field(default_factory=dict)
-    """How those ended that were asked to."""
+    draining: set[str] = field(default_factory=set)
+    """Processes that got SIGTERM and have not ended yet."""
+    exit_statuses: dict[str, list[int]] = field(default_factory=dict)
+    """Of processes that ended after a SIGTERM."""
+
+    @property
+    def temporary(self) -> Path:
+        """The folder for temporary files of these processes only."""
+        return self.folder / "tmp"
 
     @classmethod
     def launch(cls, folder: Path, model: Path) -> "Fleet":
-        valkey = FakedValkey(folder / "valkey", free_ports(), "chaos-password")
+        valkey = FaketimeValkey(folder / "valkey", free_ports(), "chaos-password")
         valkey.folder.mkdir(parents=True)
         (valkey.folder / "clock").write_text("+0")
         weed = SeaweedFS(folder / "seaweedfs", free_ports(5), "chaos-key", SECRET_KEY, ("a1", "b2", "c3", "d4"))
         servers = Servers(valkey, weed)
         for server in (valkey, weed):
             servers.processes[server.name] = start(server, folder / f"{server.name}.log")
-        environment = servers.environment()
+        temporary = folder / "tmp"
+        temporary.mkdir()
+        environment = {**servers.environment(), "TMPDIR": str(temporary)}
         service = new_service(new_table(settings_of(environment)), environment, folder, model)
         fleet = cls(folder, servers, service)
-        for name in FLEET:
+        for name in PROCESSES:
             fleet.proxies[name] = (Proxy(valkey.port), Proxy(weed.port))
-            fleet.begin(name)
+            fleet.start(name)
         service.wait_for_workers(prepare=2, generate=2, keeper=2)
         threading.Thread(target=fleet._supervise, daemon=True).start()
         return fleet
 
     # ── processes ──
 
-    def begin(self, name: str) -> None:
-        to_redis, to_blobs = self.proxies[name]
+    def start(self, name: str) -> None:
+        to_redis, to_objects = self.proxies[name]
         url = f"redis://:{self.servers.valkey.password}@127.0.0.1:{to_redis.port}/0"
-        self.service.start(name, REDIS_URL=url, S3_ENDPOINT=f"http://127.0.0.1:{to_blobs.port}", OMP_NUM_THREADS="1")
+        self.service.start(name, REDIS_URL=url, S3_ENDPOINT=f"http://127.0.0.1:{to_objects.port}", OMP_NUM_THREADS="1")
 
     def pid(self, name: str) -> int:
         return self.service.processes[name].pid
@@ -95,44 +101,52 @@ class Fleet:
         self.send(name, signal.SIGKILL)
 
     def suspend(self, name: str) -> None:
-        self._to_family(name, signal.SIGSTOP)
+        self._signal_with_children(name, signal.SIGSTOP)
 
     def resume(self, name: str) -> None:
-        self._to_family(name, signal.SIGCONT)
+        self._signal_with_children(name, signal.SIGCONT)
 
-    def _to_family(self, name: str, number: signal.Signals) -> None:
-        """With its children: those of the prepare worker do its work."""
+    def _signal_with_children(self, name: str, number: signal.Signals) -> None:
+        """Signal a process and its children, which do the work of the prepare worker."""
         with suppress(psutil.Error):
             parent = psutil.Process(self.pid(name))
             for process in (parent, *parent.children()):
                 process.send_signal(number)
 
     def kill_child(self, name: str, pick: int) -> None:
-        """One process of several."""
+        """Kill one of the children of a process.
+
+        Args:
+            pick: any number; chooses the child.
+        """
         with suppress(psutil.Error, IndexError):
             children = psutil.Process(self.pid(name)).children()
             children[pick % len(children)].kill()
 
     def drain(self, name: str) -> None:
-        self.leaving.add(name)
+        self.draining.add(name)
         self.send(name, signal.SIGTERM)
 
     def _supervise(self) -> None:
-        """Whoever has ended is started anew, as supervisord or Kubernetes would."""
+        """Restart processes that have ended, as supervisord or Kubernetes does."""
         while not self.is_closing:
-            for name in FLEET:
+            for name in PROCESSES:
                 status = self.service.processes[name].poll()
                 if status is not None and not self.is_closing:
-                    if name in self.leaving:
-                        self.leaving.discard(name)
-                        self.statuses.setdefault(name, []).append(status)
-                    self.begin(name)
+                    if name in self.draining:
+                        self.draining.discard(name)
+                        self.exit_statuses.setdefault(name, []).append(status)
+                    self.start(name)
             time.sleep(0.2)
 
     # ── servers ──
 
     def restart(self, name: str, *, down_s: float, lost_bytes: int = 0) -> None:
-        """kill -9, and back after a while; ``lost_bytes``: what a power cut takes of the end of Redis' log."""
+        """Kill a server and start it again.
+
+        Args:
+            lost_bytes: removed from the end of the Redis log, as a power cut does.
+        """
         process = self.servers.processes[name]
         process.kill()
         process.wait(10)
@@ -143,7 +157,7 @@ class Fleet:
         server = self.servers.valkey if name == "valkey" else self.servers.seaweedfs
         self.servers.processes[name] = start(server, self.folder / f"{name}.log")
 
-    def freeze_server(self, name: str, seconds: float) -> None:
+    def suspend_server(self, name: str, seconds: float) -> None:
         process = self.servers.processes[name]
         process.send_signal(signal.SIGSTOP)
         time.sleep(seconds)
@@ -160,23 +174,24 @@ class Fleet:
     def redis(self) -> "redis.Redis":
         return connect(self.service.table.settings)
 
-    # ── aimed at one call ──
+    # ── traps ──
 
-    def aim(self, name: str, call: str, when: When, spring: Any) -> Trap:
-        trap = Trap(self._mark(call), when, spring)
+    def set_trap(self, name: str, call: str, when: When, action: Callable[[], None]) -> Trap:
+        """Run ``action`` at the next such call of a process."""
+        trap = Trap(self._pattern(call), when, action)
         self.proxies[name][1 if call == "put" else 0].set(trap)
         return trap
 
-    def _mark(self, call: str) -> bytes:
+    def _pattern(self, call: str) -> bytes:
         if call == "put":
             return b"PUT /" + self.service.table.settings.s3_bucket.encode() + b"/results/"
         return sha1(script_source(call).encode()).hexdigest().encode()
 
-    # ── the end ──
+    # ── shutdown ──
 
     def close(self) -> None:
         self.is_closing = True
-        for name in FLEET:
+        for name in PROCESSES:
             self.resume(name)
         self.service.stop()
         for pair in self.proxies.values():

@@ -1,4 +1,4 @@
-"""How much chaos, and which: out of the environment."""
+"""The size and the seed of a chaos run, from the environment."""
 
 import os
 import random

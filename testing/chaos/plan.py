@@ -1,4 +1,4 @@
-"""Which faults happen, and in which order: by a seed."""
+"""The sequence of faults of a chaos run, chosen by a seed."""
 
 import random
 import time
@@ -6,58 +6,59 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from testing.chaos.faults import FAULTS, Fault, Missed
+from testing.chaos.faults import FAULTS, Fault, NothingHit
 from testing.chaos.fleet import Fleet
-from testing.chaos.targeted_faults import AIMED
+from testing.chaos.targeted_faults import TARGETED_FAULTS
 from testing.chaos.workload import Kind
 
-MENU = (*FAULTS, *AIMED)
+ALL_FAULTS = (*FAULTS, *TARGETED_FAULTS)
 MISSES = 3
-"""For each fault that happens, at most so many aimed ones that find nothing to hit."""
-LetIn = Callable[[int, Kind | None], None]
+"""Targeted faults that may find nothing to hit, for each fault that happens."""
+Admit = Callable[[int, Kind | None], None]
 
 
 @dataclass(frozen=True)
-class Happened:
+class InjectedFault:
     name: str
-    over_at: float
+    ended_at: float
     """On the monotonic clock."""
 
 
-def deck(rng: random.Random) -> Iterator[Fault]:
-    """Each kind about as often as its weight says: whole rounds through the menu, shuffled, for ever."""
-    cards = [fault for fault in MENU for _ in range(fault.weight)]
+def fault_sequence(rng: random.Random) -> Iterator[Fault]:
+    """Yield faults without end: each round has every fault as often as its weight says, shuffled."""
+    round_ = [fault for fault in ALL_FAULTS for _ in range(fault.weight)]
     while True:
-        yield from rng.sample(cards, len(cards))
+        yield from rng.sample(round_, len(round_))
 
 
-def cause(fleet: Fleet, count: int, rng: random.Random, *, let_in: LetIn) -> list[Happened]:
-    """So many, one after the other, with some peace in between.
+def inject_faults(fleet: Fleet, count: int, rng: random.Random, *, admit: Admit) -> list[InjectedFault]:
+    """Inject faults one after the other, with pauses in between.
 
     Args:
-        let_in: called before each, with how many are still to come, to make something that can be disturbed.
+        admit: called before each fault with the number of faults left and the kind of job that the fault needs, so
+            that there is work to disturb.
     """
-    happened: list[Happened] = []
+    injected: list[InjectedFault] = []
     misses = 0
-    for fault in deck(rng):
-        if len(happened) == count:
+    for fault in fault_sequence(rng):
+        if len(injected) == count:
             break
-        peace_s = rng.uniform(0.2, 2)
-        if fault.wants:
-            time.sleep(peace_s)
-        let_in(count - len(happened), fault.wants)
-        if not fault.wants:
-            time.sleep(peace_s)
+        pause_s = rng.uniform(0.2, 2)
+        if fault.needs:
+            time.sleep(pause_s)
+        admit(count - len(injected), fault.needs)
+        if not fault.needs:
+            time.sleep(pause_s)
         try:
             fault.act(fleet, rng)
-        except Missed:
+        except NothingHit:
             misses += 1
-            assert misses < MISSES * count, f"{misses} aimed faults found nothing to hit"
+            assert misses < MISSES * count, f"{misses} targeted faults found nothing to hit"
         else:
-            happened.append(Happened(fault.name, time.monotonic()))
-    return happened
+            injected.append(InjectedFault(fault.name, time.monotonic()))
+    return injected
 
 
-def counted(happened: list[Happened]) -> str:
-    counts = Counter(one.name for one in happened)
+def summary(injected: list[InjectedFault]) -> str:
+    counts = Counter(fault.name for fault in injected)
     return "\n".join(f"  {count:4} × {name}" for name, count in sorted(counts.items()))

@@ -1,4 +1,4 @@
-"""Faults that are aimed at one call: at each line between seal, PUT and finish, of whoever ends jobs."""
+"""Faults at one exact call: before and after each of seal, PUT and finish, in every process that ends jobs."""
 
 import random
 import time
@@ -6,44 +6,45 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
-from testing.chaos.faults import PAST_THE_LEASE_S, Act, Fault, Missed, sleep_past_lease
+from testing.chaos.faults import PAST_THE_LEASE_S, Act, Fault, NothingHit, sleep_past_lease
 from testing.chaos.fleet import CALLS, GENERATORS, KEEPERS, Fleet
 from testing.proxy import When
 from worker.keeper.reaper import GRACE_LEASES
 
 TRAP_LIMIT_S = 8.0
 
-Harm = Literal["kill", "freeze", "cut"]
+Harm = Literal["kill", "suspend", "cut"]
+"""cut: only the connection of that call."""
 
 
 def _hit(fleet: Fleet, names: Sequence[str], call: str, when: When, harm: Harm, limit_s: float) -> None:
-    """Harm the first of them that makes the call, exactly there.
+    """Harm the first of these processes that makes the call, at that call.
 
     Raises:
-        Missed: none has made it in time.
+        NothingHit: none made it within ``limit_s``.
     """
-    act = {"kill": fleet.kill, "freeze": fleet.suspend, "cut": lambda _: None}[harm]
-    traps = [fleet.aim(name, call, when, partial(act, name)) for name in names]
+    act = {"kill": fleet.kill, "suspend": fleet.suspend, "cut": lambda _: None}[harm]
+    traps = [fleet.set_trap(name, call, when, partial(act, name)) for name in names]
     give_up = time.monotonic() + limit_s
     try:
         while time.monotonic() < give_up:
             for trap in traps:
-                if trap.sprung.wait(0.02):
+                if trap.triggered.wait(0.02):
                     return
     finally:
         for name in names:
             for proxy in fleet.proxies[name]:
-                proxy.disarm()
-    raise Missed
+                proxy.remove_traps()
+    raise NothingHit
 
 
-def _aimed(names: Sequence[str], call: str, when: When, harm: Harm) -> Act:
-    """At a worker's end of a job."""
+def _at_job_end(names: Sequence[str], call: str, when: When, harm: Harm) -> Act:
+    """Hit a worker that finalizes a job."""
 
     def act(fleet: Fleet, rng: random.Random) -> None:
         try:
             _hit(fleet, names, call, when, harm, TRAP_LIMIT_S)
-            if harm == "freeze":
+            if harm == "suspend":
                 sleep_past_lease(fleet)
         finally:
             for name in names:
@@ -52,11 +53,11 @@ def _aimed(names: Sequence[str], call: str, when: When, harm: Harm) -> Act:
     return act
 
 
-def _cancelling(call: str, when: When, harm: Harm) -> Act:
-    """At the api that ends a job which nobody has."""
+def _at_cancel(call: str, when: When, harm: Harm) -> Act:
+    """Hit the API that finalizes a cancelled job of which no worker has a claim."""
 
     def act(fleet: Fleet, rng: random.Random) -> None:
-        fleet.suspend("prepare")  # so that jobs wait
+        fleet.suspend("prepare")  # jobs stay in the queue
         try:
             _hit(fleet, ("api",), call, when, harm, TRAP_LIMIT_S)
         finally:
@@ -65,26 +66,26 @@ def _cancelling(call: str, when: When, harm: Harm) -> Act:
     return act
 
 
-def _adopting(when: When, harm: Harm) -> Act:
-    """At the keeper that finishes for a worker which died behind its PUT."""
+def _at_recovery(when: When, harm: Harm) -> Act:
+    """Hit the keeper that finishes a job whose worker died after its PUT."""
 
     def act(fleet: Fleet, rng: random.Random) -> None:
-        _hit(fleet, GENERATORS, "put", "behind", "kill", TRAP_LIMIT_S)
+        _hit(fleet, GENERATORS, "put", "after", "kill", TRAP_LIMIT_S)
         lease_s = fleet.service.table.settings.lease_s
         _hit(fleet, KEEPERS, "finish", when, harm, (1 + GRACE_LEASES) * lease_s + PAST_THE_LEASE_S)
 
     return act
 
 
-WHENS: tuple[When, ...] = ("before", "behind")
-GPU_HARMS: tuple[tuple[Harm, int], ...] = (("kill", 2), ("freeze", 1), ("cut", 2))
+WHENS: tuple[When, ...] = ("before", "after")
+GENERATE_HARMS: tuple[tuple[Harm, int], ...] = (("kill", 2), ("suspend", 1), ("cut", 2))
 OTHER_HARMS: tuple[Harm, ...] = ("kill", "cut")
-AIMED = [
+TARGETED_FAULTS = [
     *(
-        Fault(f"generate worker: {harm} {when} {call}", weight, _aimed(GENERATORS, call, when, harm), "ordinary")
+        Fault(f"generate worker: {harm} {when} {call}", weight, _at_job_end(GENERATORS, call, when, harm), "ordinary")
         for call in CALLS
         for when in WHENS
-        for harm, weight in GPU_HARMS
+        for harm, weight in GENERATE_HARMS
     ),
     *(
         fault
@@ -92,12 +93,12 @@ AIMED = [
         for when in WHENS
         for harm in OTHER_HARMS
         for fault in (
-            Fault(f"prepare worker: {harm} {when} {call}", 1, _aimed(("prepare",), call, when, harm), "broken"),
-            Fault(f"api, at a cancel: {harm} {when} {call}", 1, _cancelling(call, when, harm), "unwanted"),
+            Fault(f"prepare worker: {harm} {when} {call}", 1, _at_job_end(("prepare",), call, when, harm), "malformed"),
+            Fault(f"api, at a cancel: {harm} {when} {call}", 1, _at_cancel(call, when, harm), "cancelled"),
         )
     ),
     *(
-        Fault(f"keeper that adopts: {harm} {when} finish", 1, _adopting(when, harm), "ordinary")
+        Fault(f"keeper that finishes an orphaned job: {harm} {when} finish", 1, _at_recovery(when, harm), "ordinary")
         for when in WHENS
         for harm in OTHER_HARMS
     ),

@@ -1,4 +1,4 @@
-"""Clients that do not give up, and the receiver of their webhooks."""
+"""Clients that retry until their jobs are accepted, and the receiver of their webhooks."""
 
 import base64
 import json
@@ -10,16 +10,14 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any, Literal
 
 import httpx
 
-from testing.request_bodies import FAR_FROM_TIES, image_part, question
+from testing.request_bodies import FAR_FROM_TIES, SHAPES_PNG, image_part, question
 
 QUESTIONS = ("How many?", "What colour is it?", "Which is the largest?", "Why?", "And then?", "Read it to me.")
-PICTURE = (Path(__file__).parents[2] / "cli" / "commands" / "shapes.png").read_bytes()
-CUT_PICTURE = "data:image/png;base64," + base64.b64encode(PICTURE[:600]).decode()
+TRUNCATED_PICTURE = "data:image/png;base64," + base64.b64encode(SHAPES_PNG[:600]).decode()
 TEMPLATES: list[dict[str, Any]] = [
     {
         "messages": question(QUESTIONS[number % len(QUESTIONS)]),
@@ -29,26 +27,28 @@ TEMPLATES: list[dict[str, Any]] = [
     }
     for number in range(12)
 ]
-"""Seeded, and in float32: each has one answer."""
+"""Seeded, and in float32: each has exactly one answer."""
 ORDINARY = len(TEMPLATES)
 LONG = len(TEMPLATES)
 TEMPLATES.append({**TEMPLATES[0], "thinking": {"budget_tokens": 600}, "sampling": {**FAR_FROM_TIES, "seed": 11}})
-"""Some seconds: time for a client to think better of it."""
-BROKEN = len(TEMPLATES)
-TEMPLATES.append({**TEMPLATES[0], "messages": question("Look.", image_part(CUT_PICTURE))})
-"""Its picture cannot be read: the prepare worker ends it."""
+"""Runs for some seconds, so that a client can cancel it."""
+MALFORMED = len(TEMPLATES)
+TEMPLATES.append({**TEMPLATES[0], "messages": question("Look.", image_part(TRUNCATED_PICTURE))})
+"""Its picture cannot be decoded: the prepare worker fails the job."""
 
-Kind = Literal["ordinary", "unwanted", "limited", "expiring", "broken"]
-"""unwanted: cancelled within seconds · limited: may run for a second · expiring: has to start within one."""
-SHARES: dict[Kind, float] = {"ordinary": 0.75, "unwanted": 0.1, "limited": 0.05, "expiring": 0.05, "broken": 0.05}
-PATIENCE_S = 240.0
+Kind = Literal["ordinary", "cancelled", "limited", "expiring", "malformed"]
+"""cancelled: by its client within seconds · limited: may run for one second · expiring: must start within one."""
+SHARES: dict[Kind, float] = {"ordinary": 0.75, "cancelled": 0.1, "limited": 0.05, "expiring": 0.05, "malformed": 0.05}
+CLIENT_TIMEOUT_S = 240.0
+"""A client retries a call for this long."""
 
 
-class Receiver:
+class WebhookReceiver:
     def __init__(self) -> None:
         self.ids: defaultdict[str, list[str]] = defaultdict(list)
-        """Webhook ids by job, as they came in."""
+        """Webhook ids by job, in the order of arrival."""
         self.times: list[float] = []
+        """When webhooks arrived, on the monotonic clock."""
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -74,62 +74,75 @@ class Receiver:
         self._server.server_close()
 
 
-class Crowd:
-    def __init__(self, url: str, hook: str, seed: int) -> None:
+class Workload:
+    """Jobs that several clients submit while faults happen.
+
+    Args:
+        url: of the API.
+        webhook_url: receives the event of each job's end.
+        seed: chooses the kind and the template of each job.
+    """
+
+    def __init__(self, url: str, webhook_url: str, seed: int) -> None:
         self._url = url
-        self._hook = hook
+        self._webhook_url = webhook_url
         self._seed = seed
         self.accepted: dict[str, int] = {}
         """Template by job."""
         self.kinds: dict[str, Kind] = {}
         self.cancelled: dict[str, str] = {}
-        """What a cancel was answered with, by job."""
+        """Status in the reply to a cancel request, by job."""
         self.refused = 0
-        self.let = 0
-        """So many were let in."""
+        self.admitted = 0
+        """How many jobs may have been submitted by now."""
         self._permits = threading.Semaphore(0)
-        self._orders: queue.SimpleQueue[Kind] = queue.SimpleQueue()
+        self._requested_kinds: queue.SimpleQueue[Kind] = queue.SimpleQueue()
 
-    def let_in(self, jobs: int, *, with_one: Kind | None = None) -> None:
-        """So many more may be handed in now: they are to meet all of the faults."""
+    def admit(self, jobs: int, *, with_one: Kind | None = None) -> None:
+        """Let clients submit more jobs, which spreads the workload over all faults.
+
+        Args:
+            jobs: how many more; at least one.
+            with_one: the kind of the next one.
+        """
         if with_one:
-            self._orders.put(with_one)
-        self.let += max(1, jobs)
+            self._requested_kinds.put(with_one)
+        self.admitted += max(1, jobs)
         self._permits.release(max(1, jobs))
 
-    def hand_in(self, jobs: int, clients: int = 4) -> None:
-        """Until every one is accepted: a repeat carries the same key."""
+    def submit_all(self, jobs: int, clients: int = 4) -> None:
+        """Return when all are accepted. A retry carries the same idempotency key."""
         with ThreadPoolExecutor(clients) as pool:
-            list(pool.map(self._one, range(jobs)))
+            list(pool.map(self._submit, range(jobs)))
 
-    def _one(self, number: int) -> None:
+    def _submit(self, number: int) -> None:
         rng = random.Random(f"{self._seed}/{number}")
         self._permits.acquire()
         kind: Kind = rng.choices(tuple(SHARES), tuple(SHARES.values()))[0]
         with suppress(queue.Empty):
-            kind = self._orders.get_nowait()
-        template = {"unwanted": LONG, "limited": LONG, "broken": BROKEN}.get(kind, rng.randrange(ORDINARY))
+            kind = self._requested_kinds.get_nowait()
+        template = {"cancelled": LONG, "limited": LONG, "malformed": MALFORMED}.get(kind, rng.randrange(ORDINARY))
         events = ["job.completed", "job.failed", "job.cancelled", "job.expired"]
-        body = {**TEMPLATES[template], "callback": {"url": self._hook, "events": events}}
+        body = {**TEMPLATES[template], "callback": {"url": self._webhook_url, "events": events}}
         body |= {"limited": {"max_run_seconds": 1}, "expiring": {"expires_in": 1}}.get(kind, {})
         headers = {"Idempotency-Key": f"{self._seed}-{number}"}
         job_id = self._call("POST", "/v1/jobs", {202}, json=body, headers=headers)["id"]
         self.accepted[job_id], self.kinds[job_id] = template, kind
-        if kind == "unwanted":
+        if kind == "cancelled":
             time.sleep(rng.uniform(0, 3))
             self.cancelled[job_id] = self._call("POST", f"/v1/jobs/{job_id}/cancel", {200})["status"]
 
-    def _call(self, method: str, path: str, wanted: set[int], **more: Any) -> dict[str, Any]:
-        give_up = time.monotonic() + PATIENCE_S
+    def _call(self, method: str, path: str, expected: set[int], **more: Any) -> dict[str, Any]:
+        give_up = time.monotonic() + CLIENT_TIMEOUT_S
         while True:
             try:
                 reply = httpx.request(method, self._url + path, timeout=5, verify=False, **more)
-                if reply.status_code in wanted:
+                if reply.status_code in expected:
                     return dict(reply.json())
-                said = f"{reply.status_code} {reply.text[:200]}"
-                assert reply.status_code in (429, 503), said
+                problem = f"{reply.status_code} {reply.text[:200]}"
+                assert reply.status_code in (429, 503), problem
             except httpx.TransportError as error:
-                said = repr(error)
-            assert time.monotonic() < give_up, f"{method} {path}: {said}"
+                problem = repr(error)
+            assert time.monotonic() < give_up, f"{method} {path}: {problem}"
             self.refused += 1
             time.sleep(0.5)

@@ -1,7 +1,5 @@
-"""A service to be harmed, and the receiver of its webhooks."""
+"""The fleet that chaos tests disturb, and the receiver of its webhooks."""
 
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +9,9 @@ import pytest
 from cli.errors import CommandError
 from cli.local.servers import valkey_binary, weed_binary
 from testing.chaos.fleet import Fleet
-from testing.chaos.workload import Receiver
+from testing.chaos.workload import WebhookReceiver
 from testing.requirements import missing
+from testing.waiting import wait_until
 
 
 @pytest.fixture
@@ -25,15 +24,16 @@ def fleet(tmp_path: Path, pocket_folder: Path) -> Iterator[Fleet]:
     launched = Fleet.launch(tmp_path, pocket_folder)
     yield launched
     launched.close()
-    gone_by = time.monotonic() + 10
-    while left := set(psutil.Process().children(recursive=True)) - before:
-        assert time.monotonic() < gone_by, f"still running: {[process.cmdline() for process in left]}"
-        time.sleep(0.2)
-    assert not list(Path(tempfile.gettempdir()).glob("thinkqueue-job-*")), "files left"
+    wait_until(
+        lambda: not set(psutil.Process().children(recursive=True)) - before,
+        "every process has ended",
+        details=lambda: str([child.cmdline() for child in psutil.Process().children(recursive=True)]),
+    )
+    assert not list(launched.temporary.glob("thinkqueue-job-*")), "temporary files left"
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    receiver = Receiver()
+def receiver() -> Iterator[WebhookReceiver]:
+    receiver = WebhookReceiver()
     yield receiver
     receiver.close()

@@ -1,9 +1,8 @@
-"""The dashboard's and the alerts' queries, asked of a real Prometheus that watches the real service."""
+"""The queries of the dashboard and of the alerts, run by a real Prometheus that scrapes the real service."""
 
 import json
 import re
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +13,11 @@ import pytest
 import yaml
 
 from observe.dashboard import dashboard
+from testing.monitored import MonitoredService
 from testing.request_bodies import question
 from testing.servers import free_ports, stop
 from testing.service import Service
-from tests.e2e.test_probes_and_metrics import Watched
+from testing.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 RULES = yaml.safe_load((ROOT / "observe" / "alerts.yml").read_text("utf-8"))
@@ -47,13 +47,14 @@ def prometheus(folder: Path, ports: list[int]) -> Iterator[httpx.Client]:
         stop(process)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prometheus_tools")
-def test_each_query_names_what_is_exposed_and_is_understood(isolated_service: Service, tmp_path: Path) -> None:
-    watched = Watched(isolated_service)
-    watched.start(*watched.ports)
+def test_each_query_is_valid_and_names_an_exposed_metric(isolated_service: Service, tmp_path: Path) -> None:
+    monitored = MonitoredService(isolated_service)
+    monitored.start(*monitored.ports)
     service = isolated_service
     service.wait_for_workers(prepare=2, generate=1, keeper=1)
-    with prometheus(tmp_path, list(watched.ports.values())) as ask:
+    with prometheus(tmp_path, list(monitored.ports.values())) as client:
         for budget in (0, 6):
             job_id = service.submit(messages=question("Hi."), thinking={"budget_tokens": budget}, max_answer_tokens=3)
             service.wait_for_end(job_id)
@@ -62,25 +63,22 @@ def test_each_query_names_what_is_exposed_and_is_understood(isolated_service: Se
         named = {name for query in EVERY_QUERY for name in NAME.findall(query)} - NEED_A_GPU
 
         def missing() -> set[str]:
-            """Of what the queries name."""
+            """Return the metrics that queries name and Prometheus does not have."""
             try:
-                return named - set(ask.get("/label/__name__/values").json()["data"])
+                return named - set(client.get("/label/__name__/values").json()["data"])
             except httpx.HTTPError:
                 return named
 
-        give_up = time.monotonic() + 60
-        while missing() and time.monotonic() < give_up:
-            time.sleep(0.5)
-        assert not missing()
+        wait_until(lambda: not missing(), "every metric is scraped", details=lambda: str(missing()))
         for query in EVERY_QUERY:
-            reply = ask.get("/query", params={"query": query.replace("$__rate_interval", "30s")})
+            reply = client.get("/query", params={"query": query.replace("$__rate_interval", "30s")})
             assert reply.json()["status"] == "success", reply.text
-        counted = ask.get("/query", params={"query": "sum(max by (status, code) (thinkqueue_jobs_ended_total))"})
+        counted = client.get("/query", params={"query": "sum(max by (status, code) (thinkqueue_jobs_ended_total))"})
         assert counted.json()["data"]["result"][0]["value"][1] in ("1", "2")
 
 
 @pytest.mark.usefixtures("prometheus_tools")
-def test_alerts_fire_when_they_should_and_hold_when_they_should_not() -> None:
+def test_alerts_fire_and_do_not_fire_as_their_tests_say() -> None:
     for command in ("check rules alerts.yml", "test rules alerts_test.yml"):
         done = subprocess.run(
             ["promtool", *command.split()], cwd=ROOT / "observe", capture_output=True, text=True, check=False
@@ -88,13 +86,13 @@ def test_alerts_fire_when_they_should_and_hold_when_they_should_not() -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_each_alert_is_seen_to_fire_and_to_hold() -> None:
+def test_each_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
     cases = yaml.safe_load((ROOT / "observe" / "alerts_test.yml").read_text("utf-8"))["tests"]
     seen = {(case["alertname"], bool(case["exp_alerts"])) for test in cases for case in test["alert_rule_test"]}
     assert seen == {(rule["alert"], fires) for rule in ALERTS for fires in (True, False)}
 
 
-def test_the_dashboard_file_is_what_its_source_makes() -> None:
+def test_the_dashboard_file_is_up_to_date() -> None:
     stored = json.loads((ROOT / "observe" / "grafana" / "dashboards" / "thinkqueue.json").read_text("utf-8"))
     assert stored == dashboard(), "run `make docs`"
 

@@ -1,4 +1,4 @@
-"""A worker that froze between its seal and its PUT, and thaws when the job is in other hands, writes nothing."""
+"""A worker that was suspended between seal and PUT, and resumes when another one has the job, writes nothing."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -9,15 +9,13 @@ from jobs.model.result import JobResult
 from jobs.objects.keys import result_key
 from testing.http_server import HttpServer
 from testing.proxy import Proxy, Trap
-from testing.request_bodies import question
+from testing.request_bodies import SHORT_JOB
 from testing.service import Service
-
-SHORT = {"messages": question("Hi."), "thinking": {"budget_tokens": 4}, "max_answer_tokens": 4}
 
 
 @pytest.fixture
 def proxies(isolated_service: Service) -> Iterator[dict[str, Proxy]]:
-    """Between each generate worker and the object store."""
+    """One between each generate worker and the object store."""
     port = urlsplit(isolated_service.environment["S3_ENDPOINT"]).port
     assert port
     proxies = {name: Proxy(port) for name in ("generate", "generate2")}
@@ -26,34 +24,32 @@ def proxies(isolated_service: Service) -> Iterator[dict[str, Proxy]]:
         proxy.close()
 
 
-def test_a_thawed_worker_cannot_write(
+def test_a_resumed_worker_cannot_write(
     isolated_service: Service, proxies: dict[str, Proxy], http_server: HttpServer
 ) -> None:
     table = isolated_service.table
 
-    def start_frozen_at_its_put(name: str) -> Trap:
-        mark = f"PUT /{table.settings.s3_bucket}/results/".encode()
-        trap = Trap(mark, "before", lambda: isolated_service.suspend(name))
+    def start_and_suspend_at_put(name: str) -> Trap:
+        pattern = f"PUT /{table.settings.s3_bucket}/results/".encode()
+        trap = Trap(pattern, "before", lambda: isolated_service.suspend(name))
         proxies[name].set(trap)
         isolated_service.start(name, S3_ENDPOINT=f"http://127.0.0.1:{proxies[name].port}")
         return trap
 
     isolated_service.start("api", "prepare", "keeper")
     isolated_service.wait_for_workers(prepare=2, keeper=1)
-    first = start_frozen_at_its_put("generate")
-    job_id = isolated_service.submit(**SHORT, callback={"url": http_server.answer("/hook")})
-    assert first.sprung.wait(60), "the first worker's PUT"
+    first = start_and_suspend_at_put("generate")
+    job_id = isolated_service.submit(**SHORT_JOB, callback={"url": http_server.answer("/hook")})
+    assert first.triggered.wait(60), "no PUT by the first worker"
     sealed = table.store.get(job_id)
     assert sealed is not None
     assert sealed.sealed == "completed"
 
-    second = start_frozen_at_its_put("generate2")
-    assert second.sprung.wait(60), "the second worker's PUT, when the first one's seal has run out"
+    second = start_and_suspend_at_put("generate2")
+    assert second.triggered.wait(60), "no PUT by the second worker after the seal of the first one has expired"
     isolated_service.resume("generate")
-    isolated_service.wait_until(
-        lambda: "job.claim_lost" in isolated_service.log("generate"), "notice of the first worker"
-    )
-    assert table.object_store.is_empty(result_key(job_id)), "nothing was written behind the lease"
+    isolated_service.wait_until(lambda: "job.claim_lost" in isolated_service.log("generate"), "job.claim_lost")
+    assert table.object_store.is_empty(result_key(job_id)), "a result was written without a lease"
 
     isolated_service.resume("generate2")
     assert isolated_service.wait_for_end(job_id)["status"] == "completed"
@@ -61,5 +57,5 @@ def test_a_thawed_worker_cannot_write(
     assert result.claim != sealed.claim
     assert result.attempt > sealed.attempt
     assert [event.type for event in table.store.events(job_id)].count("ended") == 1
-    isolated_service.wait_until(lambda: http_server.received, "webhook")
+    isolated_service.wait_until(lambda: http_server.received, "the webhook")
     assert len({received.headers["webhook-id"] for received in http_server.received}) == 1

@@ -45,10 +45,10 @@ def test_worker_with_a_stalled_consumer_exits_and_its_successor_runs_the_jobs(
     isolated_service.wait_for_workers(prepare=2, generate=1, keeper=1)
     assert isolated_service.wait_for_end(isolated_service.submit(**SHORT))["status"] == "completed"
 
-    proxies["generate"].muffle()
+    proxies["generate"].drop_replies()
     unheard_by_gpu = isolated_service.submit(**SHORT)
     isolated_service.wait_until(lambda: isolated_service.job(unheard_by_gpu)["status"] == "queued", "prepared job")
-    proxies["prepare"].muffle()
+    proxies["prepare"].drop_replies()
     unheard_by_cpu = isolated_service.submit(**SHORT)
 
     for name, proxy in proxies.items():

@@ -14,7 +14,7 @@ from PIL import Image
 from engine import Engine, Event, Finished, Request, SamplingParams
 from engine.runner import sampler
 from engine.runner.sampler import Choice, uniform
-from testing.chaos.workload import BROKEN, TEMPLATES
+from testing.chaos.workload import MALFORMED, TEMPLATES
 from testing.request_bodies import LONG_JOB, SHAPES_PNG
 
 NEEDED = 1e-4
@@ -40,7 +40,7 @@ def margin(scores: torch.Tensor, choice: Choice) -> float:
 
 @pytest.mark.parametrize(
     "body",
-    [*(template for number, template in enumerate(TEMPLATES) if number != BROKEN), LONG_JOB],
+    [*(template for number, template in enumerate(TEMPLATES) if number != MALFORMED), LONG_JOB],
     ids=lambda body: f"{body['thinking']['budget_tokens']}-{body['sampling']['seed']}",
 )
 def test_no_token_is_drawn_near_an_edge(
