@@ -112,11 +112,12 @@ class DocumentReader:
 
     def _read(self, key: str, job: Job, from_json: Callable[[bytes], T]) -> T:
         # Bytes are cached, not parsed documents: their size is known, and no caller can change them.
-        data = self._cache.get((key, job.created_ms))
-        if data is None:
-            data = load_job_object(self._object_store, key)
+        cached = self._cache.get((key, job.created_ms))
+        data = load_job_object(self._object_store, key) if cached is None else cached
+        document = parse(key, data, from_json)
+        if cached is None:
             self._cache.put((key, job.created_ms), data)
-        return parse(key, data, from_json)
+        return document
 
 
 def _batches(jobs: Sequence[Job]) -> Iterator[Sequence[Job]]:
