@@ -65,6 +65,7 @@ def connection_pool(*, timeout_s: float, retries: int, is_shared: bool) -> urlli
             backoff_factor=RETRY_DELAY_S,
             status_forcelist=SERVER_FAULTS,
             raise_on_status=False,  # the last answer names the error
+            respect_retry_after_header=False,  # it could ask for any delay
         ),
         maxsize=MAX_CONNECTIONS,
     )

@@ -1,6 +1,8 @@
-"""The object store, against a real SeaweedFS."""
+"""The object store on a real SeaweedFS, and its errors."""
 
 import threading
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
 
 import httpx
 import pytest
@@ -13,10 +15,13 @@ from jobs.objects.store import ObjectStore
 from jobs.table.integrity import Integrity
 from jobs.table.scripts import connect
 from runtime.settings import Settings
+from testing.http_server import HttpServer
 from testing.table import Table, empty_bucket
 
+INTERNAL_ERROR = b"<Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>"
 
-def test_the_first_of_many_conditional_puts_wins_and_stays(table: Table) -> None:
+
+def test_the_first_of_many_conditional_puts_wins_and_is_not_overwritten(table: Table) -> None:
     wins: list[int] = []
 
     def put(number: int) -> None:
@@ -33,30 +38,30 @@ def test_the_first_of_many_conditional_puts_wins_and_stays(table: Table) -> None
     table.object_store.delete("results/race.json")
 
 
-def test_a_link_opens_without_credentials_and_only_its_object(table: Table) -> None:
+def test_a_presigned_url_opens_its_object_without_credentials_and_no_other(table: Table) -> None:
     table.object_store.put("jobs/job_x/0.png", b"picture", "image/png")
-    link = table.object_store.presigned_url("jobs/job_x/0.png")
-    assert httpx.get(link, timeout=5).content == b"picture"
-    assert httpx.get(link.replace("0.png", "1.png"), timeout=5).status_code == 403
+    url = table.object_store.presigned_url("jobs/job_x/0.png")
+    assert httpx.get(url, timeout=5).content == b"picture"
+    assert httpx.get(url.replace("0.png", "1.png"), timeout=5).status_code == 403
 
 
-def test_links_are_signed_for_the_host_that_clients_see(settings: Settings) -> None:
+def test_presigned_urls_are_signed_for_the_public_endpoint(settings: Settings) -> None:
     public = settings.model_copy(update={"s3_public_endpoint": "https://media.example.com"})
     assert ObjectStore(public).presigned_url("jobs/x").startswith("https://media.example.com/thinkqueue/jobs/x?")
 
 
-def test_a_missing_object_is_not_an_outage(table: Table) -> None:
+def test_a_missing_object_is_not_reported_as_an_outage(table: Table) -> None:
     with pytest.raises(ObjectNotFound):
         table.object_store.get("requests/none.json")
 
 
-def test_wrong_keys_are_an_outage_that_names_its_cause(settings: Settings) -> None:
+def test_wrong_credentials_are_reported_as_an_outage_with_the_cause(settings: Settings) -> None:
     wrong = settings.model_copy(update={"s3_access_key": type(settings.s3_access_key)("nobody")})
     with pytest.raises(ObjectStoreUnavailable, match="InvalidAccessKeyId"):
         ObjectStore(wrong).get("requests/none.json")
 
 
-def test_a_store_that_is_down_is_an_outage_soon(settings: Settings) -> None:
+def test_an_unreachable_store_is_reported_as_an_outage(settings: Settings) -> None:
     down = ObjectStore(settings.model_copy(update={"s3_endpoint": "http://127.0.0.1:9"}))
     with pytest.raises(ObjectStoreUnavailable):
         down.get("requests/none.json")
@@ -64,13 +69,61 @@ def test_a_store_that_is_down_is_an_outage_soon(settings: Settings) -> None:
         down.put_if_absent("results/none.json", b"")
 
 
-def test_a_first_start_sets_the_epoch_and_a_second_keeps_it(settings: Settings) -> None:
+@pytest.fixture
+def faulty(settings: Settings, http_server: HttpServer) -> "Faulty":
+    return Faulty(settings.model_copy(update={"s3_endpoint": http_server.url("")}), http_server)
+
+
+@dataclass
+class Faulty:
+    """A server that answers as SeaweedFS does before its volumes are loaded."""
+
+    settings: Settings
+    server: HttpServer
+
+    def fail(self, key: str, *, times: int, then: bytes = b"") -> None:
+        remaining = [times]
+
+        def reply(request: BaseHTTPRequestHandler) -> None:
+            status, body = (500, INTERNAL_ERROR) if remaining[0] > 0 else (200, then)
+            remaining[0] -= 1
+            request.send_response(status)
+            request.send_header("content-type", "application/xml")
+            request.send_header("content-length", str(len(body)))
+            request.end_headers()
+            request.wfile.write(body)
+
+        self.server.answers[f"/{self.settings.s3_bucket}/{key}"] = reply
+
+
+def test_an_internal_error_of_the_store_is_an_outage_and_not_a_missing_object(faulty: Faulty) -> None:
+    faulty.fail("requests/job_a.json", times=10)
+    with pytest.raises(ObjectStoreUnavailable, match="InternalError"):
+        ObjectStore(faulty.settings).get("requests/job_a.json")
+    assert len(faulty.server.received) == 2, "tried, and retried once"
+    with pytest.raises(ObjectStoreUnavailable, match="InternalError"):
+        ObjectStore(faulty.settings, tries=1).get("requests/job_a.json")
+    assert len(faulty.server.received) == 3, "not retried while a client waits for the reply"
+    faulty.fail("results/job_a.json", times=10)
+    with pytest.raises(ObjectStoreUnavailable):
+        ObjectStore(faulty.settings).put_if_absent("results/job_a.json", b"{}")
+    assert len(faulty.server.received) == 6, "a conditional PUT is tried three times"
+
+
+def test_a_request_that_fails_once_with_an_internal_error_is_retried(faulty: Faulty) -> None:
+    faulty.fail("requests/job_a.json", times=1, then=b"{}")
+    assert ObjectStore(faulty.settings).get("requests/job_a.json") == b"{}"
+    faulty.fail("results/job_a.json", times=2)
+    assert ObjectStore(faulty.settings).put_if_absent("results/job_a.json", b"{}")
+
+
+def test_a_first_start_begins_an_epoch_and_a_second_start_keeps_it(settings: Settings) -> None:
     settings = settings.model_copy(update={"s3_bucket": "first-start"})
     epoch = initialize(settings)
     assert initialize(settings) == epoch
 
 
-def test_an_emptied_redis_beside_a_full_bucket_is_refused(settings: Settings) -> None:
+def test_an_empty_redis_with_a_full_bucket_needs_recovery(settings: Settings) -> None:
     settings = settings.model_copy(update={"s3_bucket": "wiped"})
     empty_bucket(settings)
     initialize(settings)
