@@ -8,4 +8,5 @@ pytest_plugins = [
     "testing.http_server",
     "testing.service",
     "testing.requirements",
+    "testing.wheel",
 ]

@@ -1,4 +1,4 @@
-"""What images run, run here: commands and health checks of docker-compose.yml, in the tree that goes into an image."""
+"""Commands and health checks of docker-compose.yml, run on the installed wheel, as the images run them. No Docker."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,48 +27,56 @@ PASSWORD = "a-password_0"
 
 
 class Container:
-    """The image's tree, user-less: what it may write is its /tmp alone."""
+    """An image's programs: the installed wheel, an empty working directory, and the image's environment."""
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, programs: Path, folder: Path, environment: dict[str, str]) -> None:
         self.app = folder / "app"
         self.app.mkdir()
-        for name in re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text("utf-8"), re.MULTILINE):
-            source = ROOT / name
-            if source.is_dir():
-                shutil.copytree(source, self.app / name, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, self.app)
+        self.path = f"{programs}:{os.environ['PATH']}"
         self.environment = {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": self.path,
             "HOME": str(folder),
             "TMPDIR": str(folder),
-            "PYTHONPATH": str(self.app),
             "PYTHONDONTWRITEBYTECODE": "1",
             **environment,
         }
 
+    def resolve(self, command: list[str]) -> list[str]:
+        """Return the command with the path of its program; Popen would search this process's PATH."""
+        program = shutil.which(command[0], path=self.path)
+        assert program is not None, command
+        return [program, *command[1:]]
+
     def start(self, command: list[str], log: Path) -> "subprocess.Popen[bytes]":
         with log.open("wb") as output:
-            return subprocess.Popen(command, cwd=self.app, env=self.environment, stdout=output, stderr=output)
+            return subprocess.Popen(
+                self.resolve(command), cwd=self.app, env=self.environment, stdout=output, stderr=output
+            )
 
     def run(self, command: list[str]) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            command, cwd=self.app, env=self.environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
+            self.resolve(command),
+            cwd=self.app,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
         )
 
 
 @pytest.fixture
-def container(table: Table, servers: Servers, tmp_path: Path) -> Container:
+def container(installed: Path, table: Table, servers: Servers, tmp_path: Path) -> Container:
     secret = table.settings.webhook_secret.get_secret_value()
     dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
     image = dict(re.findall(r"\b(API_HOST|AUTH|LOG_FORMAT|MONITOR_HOST)=(\S+)", dockerfile))
     ports = {"API_PORT": str(free_ports()), "MONITOR_PORT": str(free_ports())}
-    return Container(tmp_path, {**image, **servers.environment(), **ports, "WEBHOOK_SECRET": secret})
+    return Container(installed, tmp_path, {**image, **servers.environment(), **ports, "WEBHOOK_SECRET": secret})
 
 
-def test_init_is_run_again_without_harm(container: Container) -> None:
+def test_init_can_run_twice(container: Container) -> None:
     for _ in range(2):
-        done = container.run(["python", "-m", "cli.main", *COMPOSE["services"]["init"]["command"][1:]])
+        done = container.run(COMPOSE["services"]["init"]["command"])
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -81,7 +88,7 @@ def test_each_service_becomes_healthy_and_ends_on_term(container: Container, nam
     check: list[str] = json.loads(words)
     if name == "generate-on-cpu":
         check = service["healthcheck"]["test"][1:]
-    assert container.run(check).returncode == 1, "nothing answers before it runs"
+    assert container.run(check).returncode == 1, "nothing answers before the service runs"
     log = tmp_path / "log"
     process = container.start(service["command"], log)
     try:
@@ -99,7 +106,7 @@ def test_each_service_becomes_healthy_and_ends_on_term(container: Container, nam
 
 @pytest.fixture
 def compose_valkey(tmp_path: Path) -> Iterator[tuple[int, int]]:
-    """The server as compose starts it, on another port and folder."""
+    """Valkey as compose starts it, on another port and in another folder."""
     port = free_ports()
     shell, flag, script = COMPOSE["services"]["valkey"]["command"]
     script = script.replace("$$", "$").replace("dir /data", f"dir {tmp_path}\nport {port}\nbind 127.0.0.1")
@@ -110,7 +117,7 @@ def compose_valkey(tmp_path: Path) -> Iterator[tuple[int, int]]:
     stop(process)
 
 
-def test_valkey_keeps_a_log_evicts_nothing_and_shows_no_password(compose_valkey: tuple[int, int]) -> None:
+def test_valkey_appends_to_a_file_evicts_nothing_and_hides_its_password(compose_valkey: tuple[int, int]) -> None:
     port, pid = compose_valkey
     client = redis.Redis(port=port, password=PASSWORD)
     give_up = time.monotonic() + 10

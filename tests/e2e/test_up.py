@@ -1,5 +1,6 @@
-"""``thinkqueue up`` and ``demo`` as a person runs them."""
+"""``thinkqueue up``, and the commands that use the service it runs."""
 
+import json
 import os
 import re
 import signal
@@ -17,16 +18,16 @@ import pytest
 from testing.servers import free_ports
 
 PROGRAMS = ("valkey-server", "weed", "worker.generate", "worker.prepare", "worker.keeper", "supervisord")
-OURS = ("REDIS_URL", "S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "WEBHOOK_SECRET")
+SERVER_SETTINGS = ("REDIS_URL", "S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "WEBHOOK_SECRET")
 
 
 class Up:
-    """One installation of its own, and the processes that know its folder."""
+    """An installation in its own folder, and its processes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.api_port = free_ports()
-        self.environment = {name: value for name, value in os.environ.items() if name not in OURS} | {
+        self.environment = {name: value for name, value in os.environ.items() if name not in SERVER_SETTINGS} | {
             "THINKQUEUE_STATE": str(folder / "state"),
             "API_PORT": str(self.api_port),
             "EMBEDDED_REDIS_PORT": str(free_ports()),
@@ -47,6 +48,15 @@ class Up:
         self.process = self.run("up")
         self.await_text("up", "thinkqueue is ready", 90)
 
+    def run_elsewhere(self, *words: str) -> str:
+        """Run a command as from another terminal: it knows the folder, but not the ports."""
+        ports = ("API_PORT", "EMBEDDED_REDIS_PORT", "EMBEDDED_S3_PORT")
+        environment = {name: value for name, value in self.environment.items() if name not in ports}
+        command = [sys.executable, "-m", "cli.main", *words]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     def await_text(self, command: str, text: str, limit_s: float) -> None:
         give_up = time.monotonic() + limit_s
         while text not in self.output(command):
@@ -54,7 +64,7 @@ class Up:
             time.sleep(0.05)
 
     def processes(self) -> list[psutil.Process]:
-        """Of this installation: its folder stands in their environment, or, as Valkey's, they stand in it."""
+        """Return this installation's processes, by the folder in their environment or, for Valkey, by their cwd."""
         folder = self.environment["THINKQUEUE_STATE"]
         found = []
         for process in psutil.process_iter():
@@ -93,7 +103,7 @@ def installation(tmp_path: Path) -> Iterator[Up]:
         installation.process.wait(10)
 
 
-def test_up_runs_everything_once_and_ctrl_c_ends_it(installation: Up) -> None:
+def test_up_runs_everything_and_ctrl_c_stops_it(installation: Up) -> None:
     installation.start()
     for program in PROGRAMS:
         assert program in installation.commands()
@@ -104,6 +114,13 @@ def test_up_runs_everything_once_and_ctrl_c_ends_it(installation: Up) -> None:
     second = installation.run("up")
     assert second.wait(30) == 0
     assert f"already running: http://127.0.0.1:{installation.api_port}" in installation.output("up")
+
+    status = json.loads(installation.run_elsewhere("status", "--json"))
+    assert (status["intake"], status["keepers"]) == ("open", 1)
+    assert f"running: http://127.0.0.1:{installation.api_port}" in installation.run_elsewhere("doctor")
+    created = installation.run_elsewhere("keys", "create", "--tenant", "acme")
+    assert created.split()[0] in installation.run_elsewhere("keys", "list")
+    assert installation.run_elsewhere("jobs").startswith("id ")
 
     assert installation.run("demo").wait(100) == 0, installation.output("demo")
     assert "webhook verified" in installation.output("demo")
@@ -117,7 +134,7 @@ def test_up_runs_everything_once_and_ctrl_c_ends_it(installation: Up) -> None:
 
 
 @pytest.mark.parametrize("victim", ["cli.main", "supervisord"])
-def test_a_killed_manager_leaves_nothing_and_the_next_start_finds_all(installation: Up, victim: str) -> None:
+def test_a_killed_manager_leaves_no_process_and_the_next_start_has_all_jobs(installation: Up, victim: str) -> None:
     installation.start()
     url = f"http://127.0.0.1:{installation.api_port}/v1/jobs"
     body = {"messages": [{"role": "user", "content": "Hi."}], "thinking": {"budget_tokens": 0}, "max_answer_tokens": 2}
@@ -131,7 +148,7 @@ def test_a_killed_manager_leaves_nothing_and_the_next_start_finds_all(installati
     installation.process.wait(30)
     installation.await_nothing()
     if victim == "supervisord":
-        return  # the same data, the same end: one restart tells it
+        return  # one restart is enough: the data is the same
 
     (installation.folder / "up.out").unlink()
     installation.start()
@@ -141,7 +158,7 @@ def test_a_killed_manager_leaves_nothing_and_the_next_start_finds_all(installati
         time.sleep(0.1)
 
 
-def test_a_taken_port_is_told_and_nothing_is_left(installation: Up) -> None:
+def test_a_taken_port_is_reported_and_no_process_is_left(installation: Up) -> None:
     installation.environment["API_PORT"] = installation.environment["EMBEDDED_REDIS_PORT"]
     holder = subprocess.Popen([sys.executable, "-m", "http.server", installation.environment["API_PORT"]])
     try:

