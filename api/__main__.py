@@ -1,4 +1,4 @@
-"""PROCESS: the HTTP api. ``python -m api``."""
+"""The api process: ``python -m api``."""
 
 import signal
 import socket
@@ -7,19 +7,21 @@ import sys
 import uvicorn
 
 from api.app import create_app
+from api.middleware.request_id import add_request_id
 from runtime.logs import configure_logs
 from runtime.probes import start_probe_server
 from runtime.settings import Settings
 
-UNREAD_LIMIT_MS = 60_000
-"""A client that takes no byte for so long loses its connection, whatever still waits to be sent to it."""
+UNACKNOWLEDGED_LIMIT_MS = 60_000
+"""A connection is closed when sent data stays unacknowledged for this long."""
+SHUTDOWN_TIMEOUT_S = 10
 
 
 def main() -> None:
     settings = Settings()
-    configure_logs(settings, process="api")
+    configure_logs(settings, process="api", processors=[add_request_id])
     start_probe_server(settings)
-    # uvicorn raises the signal again once it has shut down in order; that is a clean end here.
+    # uvicorn raises the signal again after an orderly shutdown; exit with status 0 then.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     config = uvicorn.Config(
         create_app(settings),
@@ -28,15 +30,19 @@ def main() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
     )
+    uvicorn.Server(config).run(sockets=[_bind(config)])
+
+
+def _bind(config: uvicorn.Config) -> socket.socket:
     listener = config.bind_socket()
-    # asyncio sets it only on sockets that it made itself; without it bench/intake.py fell from 430 to 270 requests/s.
+    # asyncio sets TCP_NODELAY only on sockets it created; without it bench/intake.py fell from 430 to 270 requests/s.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if sys.platform == "linux":
-        # Connections inherit it. Without it, one that is closed here but unread there stays open for ever.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_LIMIT_MS)
-    uvicorn.Server(config).run(sockets=[listener])
+        # Connections inherit it. Without it, a connection whose client reads nothing stays open after a close.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_LIMIT_MS)
+    return listener
 
 
 if __name__ == "__main__":

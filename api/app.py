@@ -1,4 +1,4 @@
-"""The HTTP application."""
+"""Builds the HTTP application."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,12 +9,13 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import REDIS_TIMEOUT_S, Services
-from api.errors.handlers import install_handlers
+from api.errors.handlers import install_error_handlers
 from api.middleware.auth import AuthMiddleware
-from api.middleware.body_limit import BodyLimit
+from api.middleware.body_limit import BodyLimitMiddleware
 from api.middleware.metrics import MetricsMiddleware
+from api.middleware.request_id import RequestIdMiddleware
 from api.routes import autoscale, deliveries, events, health, jobs, models, uploads, usage, webhooks
-from api.schemas.openapi import install_document
+from api.schemas.openapi import install_openapi
 from jobs.wakeup import notify
 from runtime.settings import Settings
 
@@ -23,20 +24,20 @@ THREADS = 64
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application with its clients, which connect when they are first used."""
+    """Build the application and its clients, which connect when they are first used."""
     notify.configure(settings, timeout_s=REDIS_TIMEOUT_S)
-    services = Services.of(settings)
+    services = Services.from_settings(settings)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         if settings.api_keys_file:
             await run_in_threadpool(services.keys.seed, settings.api_keys_file)
-        await services.hub.start()
+        await services.event_hub.start()
         try:
             yield
         finally:
-            await services.hub.stop()
+            await services.event_hub.stop()
             services.documents.close()
 
     app = FastAPI(
@@ -47,11 +48,13 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.services = services
 
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
-    app.add_middleware(AuthMiddleware, doorkeeper=services.doorkeeper)
+    # The middleware added last runs first.
+    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
+    app.add_middleware(AuthMiddleware, authenticator=services.authenticator)
     app.add_middleware(MetricsMiddleware)
-    install_handlers(app)
+    app.add_middleware(RequestIdMiddleware)
+    install_error_handlers(app)
     for routes in (jobs, events, deliveries, uploads, webhooks, models, usage, autoscale, health):
         app.include_router(routes.router)
-    install_document(app, has_keys=settings.auth == "keys")
+    install_openapi(app, needs_key=settings.auth == "keys")
     return app

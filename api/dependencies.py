@@ -1,4 +1,4 @@
-"""What the routes work with: the clients of one process, made once."""
+"""The clients that the routes use, created once per process."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from fastapi import Request
 from api.intake.media import MediaIntake
 from api.intake.service import Intake
 from api.middleware.auth import Authenticator
-from api.middleware.rate_limit import Rates
+from api.middleware.rate_limit import RateLimiter
 from api.streaming.event_hub import EventHub
 from jobs.lifecycle.archive import EventArchive
 from jobs.lifecycle.finalize import JobFinalizer
@@ -26,12 +26,12 @@ from runtime.settings import Settings
 
 REDIS_TIMEOUT_S = 0.7
 OBJECT_STORE_TIMEOUT_S = 1.5
-"""A server that is gone is a 503 within two seconds: one try of the object store, two short ones of Redis."""
+"""When a server is down, clients get a 503 within two seconds: two short attempts on Redis, one on the object store."""
 
 
 @dataclass(frozen=True)
 class Services:
-    """They connect when they are first used."""
+    """All clients of an api process. They connect when they are first used."""
 
     settings: Settings
     store: JobStore
@@ -47,21 +47,18 @@ class Services:
     usage: UsageLedger
     stats: StatsReader
     keys: ApiKeyStore
-    doorkeeper: Authenticator | None
-    hub: EventHub
+    authenticator: Authenticator | None
+    """None with ``AUTH=none``."""
+    event_hub: EventHub
 
     @classmethod
-    def of(cls, settings: Settings) -> "Services":
+    def from_settings(cls, settings: Settings) -> "Services":
         redis = connect(settings, timeout_s=REDIS_TIMEOUT_S, is_shared=True)
         object_store = ObjectStore(settings, timeout_s=OBJECT_STORE_TIMEOUT_S, tries=1, is_shared=True)
         documents = DocumentReader(object_store)
-        store, index, uploads, keys = (
-            JobStore(redis, lease_s=settings.lease_s),
-            JobIndex(redis),
-            Uploads(object_store, settings),
-            ApiKeyStore(redis, object_store),
-        )
-        has_keys = settings.auth == "keys"
+        store, index = JobStore(redis, lease_s=settings.lease_s), JobIndex(redis)
+        uploads, keys = Uploads(object_store, settings), ApiKeyStore(redis, object_store)
+        needs_key = settings.auth == "keys"
         media = MediaIntake(object_store, uploads, settings)
         return cls(
             settings=settings,
@@ -78,13 +75,13 @@ class Services:
             usage=UsageLedger(redis),
             stats=StatsReader(redis, lease_s=settings.lease_s),
             keys=keys,
-            doorkeeper=Authenticator(keys, Rates(settings, timeout_s=REDIS_TIMEOUT_S)) if has_keys else None,
-            hub=EventHub(settings),
+            authenticator=Authenticator(keys, RateLimiter(settings, timeout_s=REDIS_TIMEOUT_S)) if needs_key else None,
+            event_hub=EventHub(settings),
         )
 
 
 async def services(request: Request) -> Services:
-    """A dependency. Async, because FastAPI would run it in a thread otherwise."""
+    """Return the services; a dependency. Async, because FastAPI runs sync dependencies in a thread."""
     found = request.app.state.services
     assert isinstance(found, Services)
     return found

@@ -28,7 +28,7 @@ import uvicorn
 
 from api.app import create_app
 from api.intake.media import MediaIntake
-from api.intake.service import Intake
+from api.intake.service import Admission, Intake
 from jobs.lifecycle.bootstrap import initialize
 from jobs.model.job import Job
 from jobs.model.request import JobRequest
@@ -230,10 +230,10 @@ def await_api(port: int) -> None:
 class PutOnly(Intake):
     """The durable PUT, and nothing of Redis."""
 
-    def _check(self, job_id: str, *_: Any, **__: Any) -> str:
-        return job_id
+    def _admit(self, job_id: str, *_: Any, **__: Any) -> Admission:
+        return Admission(job_id)
 
-    def _create(self, request: JobRequest) -> AcceptResult:
+    def _create_record(self, request: JobRequest) -> AcceptResult:
         fields = {"tenant": request.tenant, "status": "preparing", "stage": "prepare", "priority": request.priority}
         return AcceptResult(Job.from_hash(request.id, fields), is_new=True, needs_wakeup=False, position=0)
 
@@ -244,7 +244,8 @@ def serve_put_only() -> None:
     app = create_app(settings)
     found = app.state.services
     media = MediaIntake(found.object_store, found.uploads, settings)
-    app.state.services = replace(found, intake=PutOnly(found.store, found.index, found.object_store, media, settings))
+    intake = PutOnly(found.store, found.index, found.object_store, found.documents, media, settings)
+    app.state.services = replace(found, intake=intake)
     uvicorn.run(app, host="127.0.0.1", port=settings.api_port, log_config=None, access_log=False, server_header=False)
 
 

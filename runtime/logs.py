@@ -6,6 +6,7 @@ secrets are never logged. Context does not follow into threads, so whoever has a
 
 import logging
 import sys
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -27,8 +28,11 @@ QUIET = (
 """Libraries that tell of every connection, URLs among them, which may be secrets; and Celery of every bell."""
 
 
-def configure_logs(settings: Settings, *, process: str) -> None:
-    """Route structlog and the standard library's loggers to one handler on stderr."""
+def configure_logs(settings: Settings, *, process: str, processors: Sequence[Processor] = ()) -> None:
+    """Route structlog and the standard library's loggers to one handler on stderr.
+
+    ``processors`` add fields of this process to every line.
+    """
     pretty = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
 
     def name_process(_logger: Any, _method: str, event: EventDict) -> EventDict:
@@ -38,6 +42,7 @@ def configure_logs(settings: Settings, *, process: str) -> None:
 
     shared: list[Processor] = [
         name_process,
+        *processors,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -1,11 +1,14 @@
-"""Every error that the API answers with, for its document and for docs/errors.md (``make docs``)."""
+"""Lists every error the API returns, for the OpenAPI document and for docs/errors.md.
+
+Run ``python -m api.errors.catalog`` to print docs/errors.md.
+"""
 
 import sys
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
-from api.errors.handlers import problem_body, status_of
+from api.errors.handlers import http_status_of, problem_body
 from jobs.errors import (
     Cancelled,
     ClaimLost,
@@ -20,57 +23,71 @@ from jobs.errors import (
 )
 from jobs.model.failure_codes import FAILURES
 
-INSIDE = (ThinkqueueError, Unavailable, JournalGap, PresignedUrlExpired, ClaimLost, RecordMissing, Cancelled, JobFailed)
-"""Those that no client sees under this name."""
+INTERNAL_ERRORS = (
+    ThinkqueueError,
+    Unavailable,
+    JournalGap,
+    PresignedUrlExpired,
+    ClaimLost,
+    RecordMissing,
+    Cancelled,
+    JobFailed,
+)
+"""Error classes that no client sees under their own code."""
 
-PLAIN = {
-    HTTPStatus.BAD_REQUEST: ("invalid_json", "The body is not JSON: Expecting value (character 13)."),
-    HTTPStatus.NOT_FOUND: ("not_found", "There is no /v1/job here; the routes are at /docs."),
-    HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", "PUT is not possible here; possible: GET, POST."),
-    HTTPStatus.REQUEST_TIMEOUT: ("request_timeout", "The body did not come in within 60 s."),
+HTTP_ERRORS = {
+    HTTPStatus.BAD_REQUEST: ("invalid_json", "The body is not valid JSON: expected value at line 1 column 14."),
+    HTTPStatus.NOT_FOUND: ("not_found", "No route matches /v1/job; see /docs for the routes."),
+    HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", "Method PUT not allowed; allowed: GET, POST."),
+    HTTPStatus.REQUEST_TIMEOUT: ("request_timeout", "The body did not arrive within 60 s."),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (
         "request_entity_too_large",
-        "The body is larger than 33554432 bytes; send large pictures as URLs.",
+        "The body is larger than 33554432 bytes; upload large files or send them as URLs.",
     ),
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: (
         "unsupported_media_type",
-        "Content-Type is 'text/plain'; send application/json.",
+        "Content-Type 'text/plain' is not supported; send application/json.",
     ),
-    HTTPStatus.INTERNAL_SERVER_ERROR: ("internal_error", "Something went wrong here; it was logged."),
+    HTTPStatus.INTERNAL_SERVER_ERROR: (
+        "internal_error",
+        "The service failed to handle the request; report it with the request id.",
+    ),
 }
-"""Errors of HTTP itself."""
+"""Code and sample message of the errors of HTTP itself."""
 
-FIELD = Problem("/thinking/budget_tokens", "Input should be a valid integer")
-FIELD_CODES = {
-    "missing": "The field is needed; add it.",
-    "unknown_field": "The service knows no such field; remove it.",
-    "invalid_value": "The value is not possible; `message` says why.",
+EXAMPLE_PROBLEM = Problem("/thinking/budget_tokens", "Input should be a valid integer")
+EXAMPLE_REQUEST_ID = "req_01K9ZXV4T8Q2M6R0C5B7N3D1FG"
+PROBLEM_CODES = {
+    "missing": "A required field is missing; add it.",
+    "unknown_field": "The API has no such field; remove it.",
+    "invalid_value": "The value is not allowed; `message` says why.",
 }
 
 
-def _kinds(kind: type[ThinkqueueError] = ThinkqueueError) -> Iterator[type[ThinkqueueError]]:
-    yield kind
-    for below in kind.__subclasses__():
-        yield from _kinds(below)
+def _error_classes(root: type[ThinkqueueError] = ThinkqueueError) -> Iterator[type[ThinkqueueError]]:
+    yield root
+    for subclass in root.__subclasses__():
+        yield from _error_classes(subclass)
 
 
-def _codes() -> dict[HTTPStatus, dict[str, str]]:
-    """Messages by code, by status."""
-    found: dict[HTTPStatus, dict[str, str]] = {}
-    for status, (code, message) in PLAIN.items():
-        found.setdefault(status, {})[code] = message
-    for kind in _kinds():
-        if kind not in INSIDE:
-            message = Invalid([FIELD]).message if kind is Invalid else str(kind.__doc__)
-            found.setdefault(status_of(kind), {})[kind.code] = message
-    return dict(sorted(found.items()))
+def _messages_by_code() -> dict[HTTPStatus, dict[str, str]]:
+    """Return the messages by status, then by error code."""
+    messages: dict[HTTPStatus, dict[str, str]] = {}
+    for status, (code, message) in HTTP_ERRORS.items():
+        messages.setdefault(status, {})[code] = message
+    for kind in _error_classes():
+        if kind not in INTERNAL_ERRORS:
+            message = Invalid([EXAMPLE_PROBLEM]).message if kind is Invalid else str(kind.__doc__)
+            messages.setdefault(http_status_of(kind), {})[kind.code] = message
+    return dict(sorted(messages.items()))
 
 
 def _example(status: HTTPStatus, code: str, message: str) -> dict[str, Any]:
-    return {"value": problem_body(status, code, message, problems=[FIELD] if code == Invalid.code else [])}
+    problems = [EXAMPLE_PROBLEM] if code == Invalid.code else []
+    return {"value": problem_body(status, code, message, request_id=EXAMPLE_REQUEST_ID, problems=problems)}
 
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     int(status): {
         "description": " · ".join(f"`{code}`" for code in codes),
         "content": {
@@ -80,45 +97,49 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
             }
         },
     }
-    for status, codes in _codes().items()
+    for status, codes in _messages_by_code().items()
     if status not in (HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.INTERNAL_SERVER_ERROR)
 }
-"""For the document of each route."""
+"""OpenAPI's error responses of every route under ``/v1``."""
 
 
-def page() -> str:
-    """docs/errors.md."""
+def render_page() -> str:
+    """Return the text of docs/errors.md."""
     lines = [
         "# Errors",
         "",
-        "Made by `make docs` from `jobs/errors.py`, `jobs/model/failure_codes.py` and `api/errors/handlers.py`.",
+        "Generated by `make docs` from `jobs/errors.py`, `jobs/model/failure_codes.py` and `api/errors/`.",
         "",
-        "## What the API answers",
+        "## Error responses",
         "",
-        "Every error is `application/problem+json` (RFC 9457) with OpenAI's `error` object in it. `code` is for",
-        "programs and stays; `detail` is for people. `errors` lists each fault of a 422 with its place: a JSON",
-        "pointer into the body, or `query:name`, `path:name`, `header:name`. A 429 and a 503 carry `Retry-After`,",
-        "at most 60 seconds; after a 503 nothing was accepted, and the same request may be sent again.",
+        "Every error response is `application/problem+json` (RFC 9457) and also contains OpenAI's `error` object.",
+        "",
+        "- `code` is stable and meant for programs; `detail` is meant for people.",
+        "- `errors` lists each problem of a 422 with its location: a JSON pointer into the body, or `query:name`,",
+        "  `path:name` or `header:name`.",
+        "- `request_id` equals the `x-request-id` header and appears in the service's logs. Quote it in reports.",
+        "- 429 and 503 responses carry `Retry-After`, at most 60 seconds. After a 503 nothing was accepted; send the",
+        "  same request again.",
         "",
         "| status | code | message |",
         "|---|---|---|",
     ]
-    for status, codes in _codes().items():
+    for status, codes in _messages_by_code().items():
         lines += [f"| {int(status)} | `{code}` | {message} |" for code, message in codes.items()]
-    lines += ["", "Codes of single faults, in `errors[].code`:", "", "| code | meaning |", "|---|---|"]
-    lines += [f"| `{code}` | {meaning} |" for code, meaning in FIELD_CODES.items()]
+    lines += ["", "Codes of single problems, in `errors[].code`:", "", "| code | meaning |", "|---|---|"]
+    lines += [f"| `{code}` | {meaning} |" for code, meaning in PROBLEM_CODES.items()]
     lines += [
         "",
         "## Why a job ends without an answer",
         "",
-        "`error.code` of a job that is `failed`, `cancelled` or `expired`, in polls, streams and webhooks.",
+        "`error.code` of a job that is `failed`, `cancelled` or `expired`, in polls, event streams and webhooks.",
         "",
         "| code | what happened | what to do |",
         "|---|---|---|",
     ]
-    lines += [f"| `{code}` | {what} | {way_out} |" for code, (what, way_out) in sorted(FAILURES.items())]
+    lines += [f"| `{code}` | {cause} | {remedy} |" for code, (cause, remedy) in sorted(FAILURES.items())]
     return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":
-    sys.stdout.write(page())
+    sys.stdout.write(render_page())

@@ -1,6 +1,7 @@
-"""The one table from errors to HTTP, and the body that they all share.
+"""Maps every error to an HTTP response.
 
-RFC 9457 ``application/problem+json`` with OpenAI's ``error`` object in it, so that both kinds of client find theirs.
+All errors share one body: RFC 9457 ``application/problem+json`` that also contains OpenAI's ``error`` object, so
+clients of either convention find what they look for.
 """
 
 from collections.abc import Sequence
@@ -8,13 +9,14 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
+from asgi_correlation_id import correlation_id
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from api.errors.validation import problems_of
+from api.errors.validation import validation_problems
 from jobs.errors import (
     Forbidden,
     IdempotencyConflict,
@@ -43,53 +45,64 @@ STATUSES: dict[type[ThinkqueueError], HTTPStatus] = {
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     NotInitialized: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-"""Each with all errors under it."""
+"""The HTTP status of each error class and its subclasses."""
 
+REQUEST_ID_HEADER = "x-request-id"
 
-def status_of(kind: type[ThinkqueueError]) -> HTTPStatus:
-    return next((STATUSES[base] for base in kind.__mro__ if base in STATUSES), HTTPStatus.INTERNAL_SERVER_ERROR)
-
-
-RETRY_AFTER_S = 5
-"""For a server that does not answer; OpenAI's SDK ignores waits over 60 s."""
+UNAVAILABLE_RETRY_AFTER_S = 5
+"""``Retry-After`` of a 503. OpenAI's SDK ignores values over 60 s."""
 
 
 class BodyTooSlow(HTTPException):
-    """See BodyTooLarge."""
+    """The body did not arrive in time. See BodyTooLarge for why this is an HTTPException."""
 
     def __init__(self, limit_s: float) -> None:
-        super().__init__(HTTPStatus.REQUEST_TIMEOUT, f"The body did not come in within {limit_s:.0f} s.")
+        super().__init__(HTTPStatus.REQUEST_TIMEOUT, f"The body did not arrive within {limit_s:.0f} s.")
 
 
 class BodyTooLarge(HTTPException):
-    """An HTTPException, because FastAPI turns every other error of a body's reading into a 400."""
+    """The body exceeds the limit.
+
+    It is an HTTPException because FastAPI turns every other error raised while it reads a body into a 400.
+    """
 
     def __init__(self, limit: int) -> None:
         super().__init__(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"The body is larger than {limit} bytes; send large pictures as URLs.",
+            f"The body is larger than {limit} bytes; upload large files or send them as URLs.",
         )
 
 
-def problem_body(status: HTTPStatus, code: str, message: str, *, problems: Sequence[Problem] = ()) -> dict[str, Any]:
-    """``error.param`` is the first fault's field, as a JSON pointer; ``errors`` lists them all."""
-    kind = "invalid_request_error" if status < 500 else "server_error"
+def http_status_of(kind: type[ThinkqueueError]) -> HTTPStatus:
+    """Return the HTTP status of an error class; 500 for classes that clients never see."""
+    return next((STATUSES[base] for base in kind.__mro__ if base in STATUSES), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def problem_body(
+    status: HTTPStatus, code: str, message: str, *, request_id: str | None, problems: Sequence[Problem] = ()
+) -> dict[str, Any]:
+    """Build the body of an error response.
+
+    ``errors`` lists all problems; ``error.param`` is the JSON pointer of the first one.
+    """
+    error_type = "invalid_request_error" if status < 500 else "server_error"
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": status.phrase,
         "status": int(status),
         "code": code,
         "detail": message,
+        "request_id": request_id,
         "error": {
             "message": message,
-            "type": "rate_limit_error" if status == 429 else kind,
+            "type": "rate_limit_error" if status == 429 else error_type,
             "code": code,
             "param": problems[0].pointer if problems else None,
         },
     }
     if problems:
         body["errors"] = [
-            {"pointer": fault.pointer, "code": fault.code, "message": fault.message} for fault in problems
+            {"pointer": problem.pointer, "code": problem.code, "message": problem.message} for problem in problems
         ]
     return body
 
@@ -102,19 +115,20 @@ def problem_response(
     problems: Sequence[Problem] = (),
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
+    """Build an error response for the current request and count it."""
     metrics.REFUSALS.labels(code).inc()
-    body = problem_body(status, code, message, problems=problems)
+    body = problem_body(status, code, message, request_id=correlation_id.get(), problems=problems)
     return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 
-def response_to(error: ThinkqueueError) -> JSONResponse:
-    """What a client hears of one of our errors."""
-    status = status_of(type(error))
+def error_response(error: ThinkqueueError) -> JSONResponse:
+    """Build the response to one of the project's own errors."""
+    status = http_status_of(type(error))
     headers = {}
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(error.retry_after_s)
     elif status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["Retry-After"] = str(RETRY_AFTER_S)
+        headers["Retry-After"] = str(UNAVAILABLE_RETRY_AFTER_S)
         log.warning("request.unavailable", code=error.code, detail=error.message)
     elif status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
@@ -122,44 +136,45 @@ def response_to(error: ThinkqueueError) -> JSONResponse:
     return problem_response(status, error.code, error.message, problems=problems, headers=headers)
 
 
-def install_handlers(app: FastAPI) -> None:
+def install_error_handlers(app: FastAPI) -> None:
+    """Register a handler for every kind of error, so every error response has the same body."""
+
     @app.exception_handler(ThinkqueueError)
-    def known(_request: Request, error: Exception) -> JSONResponse:
+    def handle_known_error(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ThinkqueueError)
-        return response_to(error)
+        return error_response(error)
 
     @app.exception_handler(RequestValidationError)
-    def invalid(_request: Request, error: Exception) -> JSONResponse:
+    def handle_invalid_request(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        problems = problems_of(error)
+        problems = validation_problems(error)
         if problems[0].code == "invalid_json":
             return problem_response(HTTPStatus.BAD_REQUEST, "invalid_json", problems[0].message, problems=problems)
-        return problem_response(
-            HTTPStatus.UNPROCESSABLE_ENTITY, Invalid.code, Invalid(problems).message, problems=problems
-        )
+        return error_response(Invalid(problems))
 
     @app.exception_handler(HTTPException)
-    def plain(request: Request, error: Exception) -> JSONResponse:
+    def handle_http_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         status, headers, detail = HTTPStatus(error.status_code), dict(error.headers or {}), error.detail
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
-            # Starlette names only those of the first route that has this path.
-            headers["Allow"] = ", ".join(_methods(app, request))
-            detail = f"{request.method} is not possible here; possible: {headers['Allow']}."
+            # Starlette's own header names only the methods of the first route with this path.
+            headers["Allow"] = ", ".join(_allowed_methods(app, request))
+            detail = f"Method {request.method} not allowed; allowed: {headers['Allow']}."
         elif status == HTTPStatus.NOT_FOUND:
-            detail = f"There is no {request.url.path[:200]} here; the routes are at /docs."
+            detail = f"No route matches {request.url.path[:200]}; see /docs for the routes."
         return problem_response(status, status.name.lower(), detail, headers=headers)
 
     @app.exception_handler(Exception)
-    def unknown(request: Request, error: Exception) -> JSONResponse:
+    def handle_crash(request: Request, error: Exception) -> JSONResponse:
         log.error("request.crashed", path=request.url.path, exc_info=error)
-        return problem_response(
-            HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong here; it was logged."
-        )
+        # Starlette answers a crash outside all middleware, so the request id's header is set here.
+        headers = {REQUEST_ID_HEADER: correlation_id.get() or ""}
+        message = "The service failed to handle the request; report it with the request id."
+        return problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", message, headers=headers)
 
 
-def _methods(app: FastAPI, request: Request) -> list[str]:
-    """Those that the request's path takes."""
+def _allowed_methods(app: FastAPI, request: Request) -> list[str]:
+    """Return the methods that the request's path accepts."""
     return [
         method
         for method in ("DELETE", "GET", "PATCH", "POST", "PUT")

@@ -1,4 +1,4 @@
-"""What is wrong with a request, in this service's words: from pydantic's errors to fields and ways out."""
+"""Translates pydantic's validation errors into problems with a field, a reason and a way out."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,35 +7,38 @@ from fastapi.exceptions import RequestValidationError
 
 from jobs.errors import Problem
 
-MOST = 20
-"""Faults told of one request."""
+MAX_PROBLEMS = 20
+"""At most this many problems of one request are reported."""
 
-ADVICE = {
+MESSAGES = {
     "missing": "is missing; add it",
-    "extra_forbidden": "is not a field that this service knows; remove it",
+    "extra_forbidden": "is not a field of this API; remove it",
 }
-"""Where pydantic's wording does not say what to do."""
+"""Messages for error types whose pydantic message does not say what to do."""
 
 
-def pointer(location: Sequence[str | int]) -> str:
-    """A pydantic location as a JSON pointer; union tags, written ``<tag>``, are no part of the body."""
+def json_pointer(location: Sequence[str | int]) -> str:
+    """Convert a pydantic location to a JSON pointer (RFC 6901).
+
+    Union tags are written ``<tag>`` (see ``api.schemas.requests``); they are not part of the body and are left out.
+    """
     steps = (str(step) for step in location if not (isinstance(step, str) and step.startswith("<")))
     return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
 
 
-def problems_of(error: RequestValidationError) -> list[Problem]:
-    """In the order of the body; ``MOST`` at most."""
-    return [_problem(fault) for fault in list(error.errors())[:MOST]]
+def validation_problems(error: RequestValidationError) -> list[Problem]:
+    """Return the first ``MAX_PROBLEMS`` problems, in the order of the body."""
+    return [_problem(fault) for fault in list(error.errors())[:MAX_PROBLEMS]]
 
 
 def _problem(fault: dict[str, Any]) -> Problem:
-    where, kind = fault["loc"], fault["type"]
+    location, kind = fault["loc"], fault["type"]
     if kind == "json_invalid":
-        reason, place = fault["ctx"]["error"], f" (character {where[-1]})" if where[-1] else ""
-        return Problem("", f"The body is not JSON: {reason}{place}.", "invalid_json")
-    if where == ("body",) and kind == "missing":
+        return Problem("", f"The body is not valid JSON: {fault['ctx']['error']}.", "invalid_json")
+    if location == ("body",) and kind == "missing":
         return Problem("", "the body is missing; send a JSON object", "missing")
-    text = ADVICE.get(kind) or str(fault["msg"]).removeprefix("Value error, ")
+    message = MESSAGES.get(kind) or str(fault["msg"]).removeprefix("Value error, ")
     code = {"extra_forbidden": "unknown_field", "missing": "missing"}.get(kind, "invalid_value")
-    # A query field that takes a list has the number of its item behind its name.
-    return Problem(pointer(where[1:]) if where[0] == "body" else f"{where[0]}:{where[1]}", text, code)
+    # The location of a list in the query ends with the index of the item; only the parameter's name is reported.
+    pointer = json_pointer(location[1:]) if location[0] == "body" else f"{location[0]}:{location[1]}"
+    return Problem(pointer, message, code)

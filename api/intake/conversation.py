@@ -1,4 +1,4 @@
-"""The turns of a job's conversation: those that its body has, behind those of the job that it goes on from."""
+"""Joins the messages of a request with those of the job that it continues, and checks them against the model."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -12,81 +12,93 @@ from jobs.model.job import JobStatus
 from jobs.objects.reader import DocumentReader
 from jobs.table.store import JobStore
 
-KINDS = {"text": "text", "image_url": "image", "video_url": "video", "file": "document"}
-"""Of a body's parts, as they are stored."""
-WORDS = {"image": "pictures", "video": "videos", "document": "documents"}
+STORED_TYPES = {"text": "text", "image_url": "image", "video_url": "video", "file": "document"}
+"""The type of each part of a request body, as it is stored."""
+PLURALS = {"image": "images", "video": "videos", "document": "documents"}
 MAX_DOCUMENTS = 10
-"""In a conversation; their pages count together, once they are known."""
-LONGEST_TOKEN = 128
-"""In characters: vocabularies of this kind have one of 128 spaces. The engine counts exactly; this only keeps out what
-cannot fit."""
-HALF = "\ufffd"
-"""What the beginning of a character is read as, whose end was not said."""
+"""Per conversation. The limit on their pages applies when the prepare worker knows the number of pages."""
+MAX_TOKEN_CHARACTERS = 128
+"""The longest token of the supported vocabularies is one of 128 spaces. The engine counts tokens exactly; this bound
+only refuses text that cannot fit."""
+REPLACEMENT_CHARACTER = "\ufffd"
+"""How an incomplete UTF-8 character is decoded."""
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """Of a body that names no earlier job, ``before`` is empty."""
+    """The messages of a request and those of the jobs before it."""
 
-    before: list[dict[str, Any]]
-    """Messages as they are stored: their media belong to another job."""
+    earlier_messages: list[dict[str, Any]]
+    """In stored form; their media belong to another job. Empty without ``previous_job_id``."""
     body: JobBody
 
     def check(self, family: Family) -> None:
-        """Raises Invalid: the model cannot take it."""
+        """Raise Invalid when the model cannot process the conversation."""
         self._check_media(family)
-        text = sum(len(part.get("text", "")) for message in self.before for part in message["content"])
-        own = [part for message in self.body.messages for part in message.content]
-        text += sum(len(part.text) for part in own if isinstance(part, TextPart))
-        if text > family.context_tokens * LONGEST_TOKEN:
-            refuse("/messages", f"has {text} characters, far more than the model's {family.context_tokens} tokens")
+        characters = sum(len(part.get("text", "")) for part in self._earlier_parts())
+        own_parts = [part for message in self.body.messages for part in message.content]
+        characters += sum(len(part.text) for part in own_parts if isinstance(part, TextPart))
+        if characters > family.context_tokens * MAX_TOKEN_CHARACTERS:
+            raise_invalid(
+                "/messages",
+                f"has {characters} characters, far more than fit into the model's {family.context_tokens} tokens",
+            )
 
     def _check_media(self, family: Family) -> None:
-        counts = Counter(part["type"] for message in self.before for part in message["content"])
-        counts.update(KINDS[part.type] for message in self.body.messages for part in message.content)
+        counts = Counter(part["type"] for part in self._earlier_parts())
+        counts.update(STORED_TYPES[part.type] for message in self.body.messages for part in message.content)
         limits = {"image": family.max_images, "video": family.max_videos, "document": MAX_DOCUMENTS}
         for kind, limit in limits.items():
             if counts[kind] > limit:
-                refuse("/messages", f"has {counts[kind]} {WORDS[kind]}; {family.name} takes {limit} in a conversation")
+                raise_invalid(
+                    "/messages",
+                    f"has {counts[kind]} {PLURALS[kind]}; the limit of {family.name} is {limit} per conversation",
+                )
         if counts["video"] and (counts["image"] or counts["document"]) and not family.mixes_pictures_and_video:
-            refuse(
+            raise_invalid(
                 "/messages",
-                f"has a video and pictures; {family.name} was not trained on both in one conversation: ask in two jobs",
+                f"has a video and images or documents; {family.name} was not trained on both in one conversation: "
+                "submit two jobs",
             )
 
+    def _earlier_parts(self) -> list[dict[str, Any]]:
+        return [part for message in self.earlier_messages for part in message["content"]]
 
-class Conversations:
+
+class ConversationLoader:
+    """Reads the messages of the job that a request continues."""
+
     def __init__(self, store: JobStore, documents: DocumentReader, special_tokens: SpecialTokens) -> None:
         self._store = store
         self._documents = documents
-        self._marks = special_tokens
+        self._special_tokens = special_tokens
 
-    def of(self, body: JobBody, *, tenant: str) -> Conversation:
-        """Raises Invalid: the earlier job cannot be gone on from."""
+    def load(self, body: JobBody, *, tenant: str) -> Conversation:
+        """Return the conversation of a request. Raises Invalid when the earlier job cannot be continued."""
         if body.previous_job_id is None:
             return Conversation([], body)
-        before = self._turns(body.previous_job_id, tenant)
+        earlier = self._read_messages(body.previous_job_id, tenant)
         if body.messages[0].role == "system":
-            before = [message for message in before if message["role"] != "system"]
-        return Conversation(before, body)
+            earlier = [message for message in earlier if message["role"] != "system"]
+        return Conversation(earlier, body)
 
-    def _turns(self, job_id: str, tenant: str) -> list[dict[str, Any]]:
-        """An ended job's turns and its answer."""
-        where = "/previous_job_id"
+    def _read_messages(self, job_id: str, tenant: str) -> list[dict[str, Any]]:
+        """Return the messages of a completed job, followed by its answer."""
+        pointer = "/previous_job_id"
         try:
             job = find_job(self._store, job_id, tenant=tenant)
             request, result = self._documents.request(job), self._documents.result(job)
         except NotFound:
-            refuse(where, "names no job of yours (any more)")
+            raise_invalid(pointer, "names a job that does not exist or has expired")
         if result is None:
-            refuse(where, "names a job that has not ended; wait for its answer")
+            raise_invalid(pointer, "names a job that has not ended; wait for its answer")
         if job.status != JobStatus.COMPLETED or not result.output:
-            refuse(where, f"names a job that ended as {job.status}; it has no answer to go on from")
-        raw = answer_in(result.output.get("raw") or result.output["answer"], self._marks)
-        # Without the half of a character at which an answer was cut off: the result's answer has none either.
-        answer = {"role": "assistant", "content": [{"type": "text", "text": raw.rstrip(HALF)}]}
-        return [*request.messages, answer]
+            raise_invalid(pointer, f"names a job that ended as {job.status}; it has no answer to continue from")
+        text = answer_in(result.output.get("raw") or result.output["answer"], self._special_tokens)
+        # An answer cut off inside a character ends with an incomplete one, which the result's answer leaves out too.
+        text = text.rstrip(REPLACEMENT_CHARACTER)
+        return [*request.messages, {"role": "assistant", "content": [{"type": "text", "text": text}]}]
 
 
-def refuse(where: str, message: str) -> NoReturn:
-    raise Invalid([Problem(where, message)])
+def raise_invalid(pointer: str, message: str) -> NoReturn:
+    raise Invalid([Problem(pointer, message)])

@@ -1,4 +1,4 @@
-"""From a body, or from an ended job, to the request that is stored: all that is needed to rebuild the job."""
+"""Builds the stored request of a job, which contains all that is needed to rebuild the job."""
 
 import hashlib
 import json
@@ -19,22 +19,29 @@ from runtime.settings import Settings
 
 
 class RequestBuilder:
-    """Its methods store the media that they come across, so they run behind the check of the limits."""
+    """Builds requests and stores their media. Call it only after the limits were checked."""
 
     def __init__(self, documents: DocumentReader, media: MediaIntake, settings: Settings) -> None:
         self._documents = documents
         self._media = media
         self._settings = settings
 
-    def of_body(self, job_id: str, conversation: Conversation, *, tenant: str, fingerprint: str) -> JobRequest:
-        """Raises Invalid: a medium cannot be taken."""
+    def build_and_store_media(
+        self, job_id: str, conversation: Conversation, *, tenant: str, fingerprint: str
+    ) -> JobRequest:
+        """Store a conversation's media under ``job_id`` and return its request.
+
+        Raises:
+            Invalid: a medium cannot be decoded, or an upload is missing or too large.
+            NotFound: the media of the earlier job have expired.
+        """
         body, family = conversation.body, self._settings.family
         sampling = body.sampling.model_dump(exclude_none=True)
         seed = sampling.pop("seed", None)
-        own = [self._message(job_id, tenant, *numbered) for numbered in enumerate(body.messages)]
-        # A system message stands first, also when it replaces that of the earlier job.
-        head = [message for message in own if message["role"] == "system"]
-        before = self._copied(conversation.before, job_id)
+        own = [self._store_message(job_id, tenant, index, message) for index, message in enumerate(body.messages)]
+        # A system message comes first, also when it replaces the one of the earlier job.
+        system = [message for message in own if message["role"] == "system"]
+        earlier = self._copy_messages(conversation.earlier_messages, job_id)
         return JobRequest(
             id=job_id,
             tenant=tenant,
@@ -42,7 +49,7 @@ class RequestBuilder:
             created_ms=time.time_ns() // 1_000_000,
             expires_ms=(body.expires_in or self._settings.job_expires_s) * 1000,
             fingerprint=fingerprint,
-            messages=[*head, *before, *own[len(head) :]],
+            messages=[*system, *earlier, *own[len(system) :]],
             thinking_budget=body.thinking.budget_tokens if body.thinking else family.thinking_budget,
             max_answer_tokens=body.max_answer_tokens or family.max_answer_tokens,
             sampling=sampling,
@@ -55,61 +62,67 @@ class RequestBuilder:
             result_urls=tuple(body.result_urls),
         )
 
-    def of_job(self, job_id: str, job: Job) -> JobRequest:
-        """An ended job's request under a new id. Raises NotFound: its objects are gone."""
+    def build_retry_and_copy_media(self, job_id: str, job: Job, *, fingerprint: str) -> JobRequest:
+        """Copy an ended job's media to ``job_id`` and return its request under the new id.
+
+        Raises:
+            NotFound: the job's objects have expired.
+        """
         request = self._documents.request(job)
         return replace(
             request,
             id=job_id,
             created_ms=time.time_ns() // 1_000_000,
-            fingerprint=fingerprint_of({"retried": job.id}),
-            messages=self._copied(request.messages, job_id),
+            fingerprint=fingerprint,
+            messages=self._copy_messages(request.messages, job_id),
             retried_from=job.id,
         )
 
-    def _copied(self, messages: list[dict[str, Any]], job_id: str) -> list[dict[str, Any]]:
-        """Another job's messages with copies of their media, so that either job may be removed."""
+    def _copy_messages(self, messages: list[dict[str, Any]], job_id: str) -> list[dict[str, Any]]:
+        """Copy the media of another job's messages, so that either job can be deleted."""
         try:
             return [
-                {**message, "content": [self._media.copied(part, job_id) for part in message["content"]]}
+                {**message, "content": [self._media.copy_part(part, job_id) for part in message["content"]]}
                 for message in messages
             ]
         except ObjectNotFound:
-            raise NotFound("The earlier job's media have outlived their retention; send them anew.") from None
+            raise NotFound("The media of the earlier job have expired; submit them again.") from None
 
-    def _message(self, job_id: str, tenant: str, index: int, message: Message) -> dict[str, Any]:
+    def _store_message(self, job_id: str, tenant: str, index: int, message: Message) -> dict[str, Any]:
         parts = [
-            self._part(job_id, tenant, part, f"/messages/{index}/content/{number}")
+            self._store_part(job_id, tenant, part, f"/messages/{index}/content/{number}")
             for number, part in enumerate(message.content)
         ]
         return {"role": message.role, "content": parts}
 
-    def _part(self, job_id: str, tenant: str, part: AnyPart, where: str) -> dict[str, Any]:
+    def _store_part(self, job_id: str, tenant: str, part: AnyPart, pointer: str) -> dict[str, Any]:
+        store = self._media.store_source
         match part:
             case TextPart():
                 return {"type": "text", "text": part.text}
             case ImagePart():
-                source = self._media.source(job_id, tenant, "image", part.image_url.url, f"{where}/image_url/url")
-                return {"type": "image", **source, **self._size(part)}
+                source = store(job_id, tenant, "image", part.image_url.url, f"{pointer}/image_url/url")
+                return {"type": "image", **source, **self._image_bounds(part)}
             case VideoPart():
-                source = self._media.source(job_id, tenant, "video", part.video_url.url, f"{where}/video_url/url")
-                return {"type": "video", **source, **_bounds(part)}
+                source = store(job_id, tenant, "video", part.video_url.url, f"{pointer}/video_url/url")
+                return {"type": "video", **source, **_video_bounds(part)}
             case FilePart():
-                source = self._media.source(job_id, tenant, "document", part.file.url, f"{where}/file")
+                source = store(job_id, tenant, "document", part.file.url, f"{pointer}/file")
                 return {"type": "document", **source, **({"pages": part.file.pages} if part.file.pages else {})}
 
-    def _size(self, part: ImagePart) -> dict[str, int]:
-        asked = part.image_url
-        if asked.max_pixels is None and asked.detail != "low":
+    def _image_bounds(self, part: ImagePart) -> dict[str, int]:
+        image = part.image_url
+        if image.max_pixels is None and image.detail != "low":
             return {}
-        return {"max_pixels": asked.max_pixels or self._settings.family.low_detail_pixels}
+        return {"max_pixels": image.max_pixels or self._settings.family.low_detail_pixels}
 
 
 def fingerprint_of(document: dict[str, Any]) -> str:
+    """Return a hash that is equal for equal JSON documents."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def _bounds(part: VideoPart) -> dict[str, int]:
+def _video_bounds(part: VideoPart) -> dict[str, int]:
     return part.video_url.model_dump(include={"max_frames", "max_pixels"}, exclude_none=True)
 
 

@@ -1,6 +1,6 @@
-"""How a request becomes a job: check, store its media, store the request, create the record, notify.
+"""Turns a request into a job: check it, store its media, store the request, create the record, send a wake-up.
 
-The order is the promise: when the client hears 202, all that is needed to rebuild the job is durable.
+This order makes a 202 a promise: by then, all that is needed to rebuild the job is durable.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import structlog
 from ulid import ULID
 
 from api.intake.admission import AdmissionQuota
-from api.intake.conversation import Conversations, refuse
+from api.intake.conversation import ConversationLoader, raise_invalid
 from api.intake.media import MediaIntake
 from api.intake.request_builder import RequestBuilder, fingerprint_of
 from api.schemas.requests import JobBody
@@ -43,16 +43,37 @@ CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 @dataclass(frozen=True)
-class Accepted:
+class AcceptedJob:
+    """A job that is durable, and its request."""
+
     job: Job
     request: JobRequest
-    replayed: bool
-    """The job was there already, under the same Idempotency-Key."""
+    is_replay: bool
+    """The job already existed: the request is a repeat."""
     position: int | None
-    """How many jobs of its priority are served before it; None: it does not wait."""
+    """Number of jobs served before it within its priority; None when it does not wait."""
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The limits allow a new job under this id.
+
+    The id is new, or an earlier attempt of the same request got it and may have failed before its job existed.
+    """
+
+    job_id: str
+
+
+@dataclass(frozen=True)
+class ExistingJob:
+    """An earlier attempt of the same request created this job."""
+
+    job: Job
 
 
 class Intake:
+    """Accepts jobs."""
+
     def __init__(
         self,
         store: JobStore,
@@ -65,144 +86,181 @@ class Intake:
         self._store = store
         self._index = index
         self._object_store = object_store
-        self._drafts = RequestBuilder(documents, media, settings)
-        self._conversations = Conversations(store, documents, settings.family.special_tokens)
+        self._builder = RequestBuilder(documents, media, settings)
+        self._conversations = ConversationLoader(store, documents, settings.family.special_tokens)
         self._settings = settings
-        self._credit = AdmissionQuota()
+        self._quota = AdmissionQuota()
 
     def accept(
-        self, body: JobBody, *, caller: ApiKey, idempotency_key: str | None = None, tries_before: int | None = None
-    ) -> Accepted:
-        """Make a job of a valid body.
+        self, body: JobBody, *, caller: ApiKey, idempotency_key: str | None = None, retry_count: int | None = None
+    ) -> AcceptedJob:
+        """Create a job from a valid body, or return the job that an earlier attempt created.
 
         Args:
-            tries_before: of a client library that repeats a request when it lost the reply; None: it says nothing.
+            body: the validated request.
+            caller: the API key of the request.
+            idempotency_key: repeats with this key return the same job.
+            retry_count: how often a client library has already sent this request; None if it does not say.
 
         Raises:
-            Invalid: it cannot be done on this model.
+            Invalid: the model cannot process the request.
             Forbidden: the key may not use this priority.
             IdempotencyConflict: the key was used for another body.
-            Overloaded: no more jobs may come in now.
+            Overloaded: a limit is reached.
             Unavailable, NotInitialized: nothing was accepted; the same request may be sent again.
         """
-        conversation = self._conversations.of(body, tenant=caller.tenant)
+        conversation = self._conversations.load(body, tenant=caller.tenant)
         conversation.check(self._settings.family)
-        self._check_room(body)
-        self._check_rights(body, caller)
+        self._check_token_limits(body)
+        self._check_permissions(body, caller)
         fingerprint = fingerprint_of(body.model_dump(exclude_unset=True))
         if idempotency_key is not None:
-            job_id = keyed_job_id(caller.tenant, idempotency_key)
-            known = self._store.get(job_id)
+            admission = self._admit_keyed(caller, idempotency_key)
         else:
-            job_id, known = f"job_{ULID()}", None
-        if known is None:
-            is_told = idempotency_key is not None or tries_before is None
-            job_id = self._check(job_id, caller, "" if is_told else fingerprint, is_repeat=bool(tries_before))
-        request = self._drafts.of_body(job_id, conversation, tenant=caller.tenant, fingerprint=fingerprint)
-        return self._accept(request, known, is_keyed=idempotency_key is not None)
+            admission = self._admit(f"job_{ULID()}", caller, fingerprint=fingerprint, retry_count=retry_count)
+        if isinstance(admission, ExistingJob):
+            return self._replay(admission.job, fingerprint)
+        request = self._builder.build_and_store_media(
+            admission.job_id, conversation, tenant=caller.tenant, fingerprint=fingerprint
+        )
+        return self._store_and_create(request, is_keyed=idempotency_key is not None)
 
-    def retry(self, job: Job, *, caller: ApiKey, idempotency_key: str | None = None) -> Accepted:
-        """Make a new job of an ended one's request, with copies of its media. Raises NotEnded, and as ``accept``."""
+    def retry(self, job: Job, *, caller: ApiKey, idempotency_key: str | None = None) -> AcceptedJob:
+        """Create a new job from an ended job's request, with copies of its media.
+
+        Raises:
+            NotEnded: the job has not ended.
+            ThinkqueueError: as ``accept``.
+        """
         if not job.status.is_terminal:
             raise NotEnded
-        job_id = f"job_{ULID()}" if idempotency_key is None else keyed_job_id(caller.tenant, idempotency_key)
-        known = self._store.get(job_id) if idempotency_key else None
-        if known is None:
-            self._check(job_id, caller)
-        return self._accept(self._drafts.of_job(job_id, job), known, is_keyed=idempotency_key is not None)
+        if idempotency_key is not None:
+            admission = self._admit_keyed(caller, idempotency_key)
+        else:
+            admission = self._admit(f"job_{ULID()}", caller)
+        fingerprint = fingerprint_of({"retried": job.id})
+        if isinstance(admission, ExistingJob):
+            return self._replay(admission.job, fingerprint)
+        request = self._builder.build_retry_and_copy_media(admission.job_id, job, fingerprint=fingerprint)
+        return self._store_and_create(request, is_keyed=idempotency_key is not None)
 
-    def _check(self, job_id: str, caller: ApiKey, body: str = "", *, is_repeat: bool = False) -> str:
-        """Returns the job's id: another one for a body that is to be remembered, and was."""
-        if not body and self._credit.spend(caller.tenant):
-            return job_id
+    def _admit_keyed(self, caller: ApiKey, idempotency_key: str) -> Admission | ExistingJob:
+        job_id = keyed_job_id(caller.tenant, idempotency_key)
+        if (job := self._store.get(job_id)) is not None:
+            return ExistingJob(job)
+        return self._admit(job_id, caller)
+
+    def _admit(
+        self, job_id: str, caller: ApiKey, *, fingerprint: str = "", retry_count: int | None = None
+    ) -> Admission | ExistingJob:
+        """Check the limits. Raises Overloaded.
+
+        When the client library counts its retries, the fingerprint is remembered for some minutes, and a retry finds
+        the id of the first attempt.
+        """
+        remembered = "" if retry_count is None else fingerprint
+        if not remembered and self._quota.spend(caller.tenant):
+            return Admission(job_id)
         checked = self._store.check_admission(
             job_id,
             tenant=caller.tenant,
             max_waiting=self._settings.max_waiting_jobs,
             max_open=caller.max_open_jobs or self._settings.max_open_jobs,
-            body=body,
-            is_repeat=is_repeat,
+            body=remembered,
+            is_repeat=bool(retry_count),
         )
-        self._credit.grant(caller.tenant, checked.remaining)
-        return checked.existing_job_id or job_id
+        self._quota.grant(caller.tenant, checked.remaining)
+        if checked.existing_job_id is None:
+            return Admission(job_id)
+        job = self._store.get(checked.existing_job_id)
+        return Admission(checked.existing_job_id) if job is None else ExistingJob(job)
 
-    def _accept(self, request: JobRequest, known: Job | None, *, is_keyed: bool) -> Accepted:
-        """Store the request, then make its record; ``known``: it is there already."""
-        replayed = known is not None or not self._object_store.put_if_absent(request_key(request.id), request.to_json())
-        if replayed:
-            request = self._earlier(request)
-        if known is not None:
-            return Accepted(known, request, replayed, self._index.position(known))
+    def _replay(self, job: Job, fingerprint: str) -> AcceptedJob:
+        request = self._read_earlier_request(job.id, fingerprint)
+        return AcceptedJob(job, request, is_replay=True, position=self._index.position(job))
+
+    def _store_and_create(self, request: JobRequest, *, is_keyed: bool) -> AcceptedJob:
+        """Store the request, then create its record."""
+        is_replay = not self._object_store.put_if_absent(request_key(request.id), request.to_json())
+        if is_replay:
+            # An earlier attempt stored it, and may have died before it created the record.
+            request = self._read_earlier_request(request.id, request.fingerprint)
         try:
-            admitted = self._create(request)
+            created = self._create_record(request)
         except ThinkqueueError:
-            # Its client hears that nothing was accepted: `recover` must not make a job of it. One with a key may be
-            # somebody else's by now, and meets its job when it comes again.
-            if not (replayed or is_keyed):
-                self._withdraw(request)
+            # The client learns that nothing was accepted, so `recover` must not create the job. A keyed request stays:
+            # another attempt may already use it, and the next one with the same key finds it.
+            if not (is_replay or is_keyed):
+                self._remove_request(request)
             raise
-        if not replayed:
+        if not is_replay:
             log.info("job.accepted", job_id=request.id, tenant=request.tenant, priority=request.priority)
-        return Accepted(admitted.job, request, replayed, admitted.position)
+        return AcceptedJob(created.job, request, is_replay, created.position)
 
-    def _create(self, request: JobRequest) -> AcceptResult:
+    def _create_record(self, request: JobRequest) -> AcceptResult:
+        """Create the record and send a wake-up. Does nothing to an existing record."""
         retention_ms = self._settings.retention_days * DAY_MS
-        admitted = self._store.accept(
+        created = self._store.accept(
             request.id,
             tenant=request.tenant,
             priority=request.priority,
             expires_ms=request.expires_ms,
             events=request.callback.events if request.callback else (),
             copies=len(request.result_urls),
-            retention_ms=request.retention_ms or 0,
+            keep_ms=request.retention_ms or 0,
             index_ms=request.expires_ms + retention_ms + DAY_MS,
             labels=labels(request.metadata),
         )
-        if admitted.needs_wakeup:
+        if created.needs_wakeup:
             try:
                 notify.send(Stage.PREPARE)
             except StoreUnavailable:
-                log.warning("bell.missed", stage=Stage.PREPARE)  # the job is in; the keeper rings
-        return admitted
+                log.warning("wakeup.failed", stage=Stage.PREPARE)  # the job is durable; the keeper sends a wake-up
+        return created
 
-    def _withdraw(self, request: JobRequest) -> None:
+    def _remove_request(self, request: JobRequest) -> None:
         try:
             self._object_store.delete(request_key(request.id))
         except ObjectStoreUnavailable:
-            log.warning("request.left_behind", job_id=request.id)
+            log.warning("request.removal_failed", job_id=request.id)
 
-    def _check_rights(self, body: JobBody, caller: ApiKey) -> None:
+    def _check_permissions(self, body: JobBody, caller: ApiKey) -> None:
         if body.priority not in caller.priorities:
             raise Forbidden(
-                f"This API key may ask for the priorities {', '.join(caller.priorities)}, not {body.priority}."
+                f"This API key does not permit priority {body.priority}; permitted: {', '.join(caller.priorities)}."
             )
         longest_s = self._settings.retention_days * DAY_MS // 1000
         if body.retention_seconds is not None and body.retention_seconds > longest_s:
-            refuse("/retention_seconds", f"is longer than this service keeps jobs, {longest_s} seconds")
+            raise_invalid("/retention_seconds", f"is {body.retention_seconds}; the limit is {longest_s} seconds")
 
-    def _check_room(self, body: JobBody) -> None:
+    def _check_token_limits(self, body: JobBody) -> None:
         family = self._settings.family
         answer = body.max_answer_tokens or family.max_answer_tokens
         budget = max(body.thinking.budget_tokens, 0) if body.thinking else 0
         if answer + budget >= family.context_tokens:
-            refuse(
+            raise_invalid(
                 "/max_answer_tokens" if answer >= family.context_tokens else "/thinking/budget_tokens",
-                f"thinking ({budget}) and answer ({answer}) leave no room for a prompt "
-                f"in the model's {family.context_tokens} tokens; ask for less",
+                f"thinking ({budget}) and answer ({answer}) leave no room for a prompt in the model's "
+                f"{family.context_tokens} tokens; lower one of them",
             )
 
-    def _earlier(self, request: JobRequest) -> JobRequest:
-        """The request that took this id before; it may have died before its record was made."""
-        earlier = load_request(self._object_store, request.id)
-        if earlier.fingerprint != request.fingerprint:
+    def _read_earlier_request(self, job_id: str, fingerprint: str) -> JobRequest:
+        """Return the request stored under this id. Its record may be missing.
+
+        Raises:
+            IdempotencyConflict: it has another body, or its job has expired.
+            NotFound: it has been deleted in the meantime.
+        """
+        earlier = load_request(self._object_store, job_id)
+        if earlier.fingerprint != fingerprint:
             raise IdempotencyConflict
-        if self._store.get(request.id) is None and not self._object_store.is_empty(result_key(request.id)):
-            raise IdempotencyConflict("The job of this Idempotency-Key has outlived its retention; send a new key.")
+        if self._store.get(job_id) is None and not self._object_store.is_empty(result_key(job_id)):
+            raise IdempotencyConflict("The job of this Idempotency-Key has expired; send a new key.")
         return earlier
 
 
 def keyed_job_id(tenant: str, idempotency_key: str) -> str:
-    """The same id for the same key, so that a retry after a lost reply meets the job that it made."""
+    """Derive a job id from an Idempotency-Key, so that a retry after a lost reply finds the job it created."""
     digest = hmac.new(tenant.encode(), idempotency_key.encode(), hashlib.sha256).digest()
     number = int.from_bytes(digest[:16])
     return "job_" + "".join(CROCKFORD[number >> shift & 31] for shift in range(125, -5, -5))

@@ -1,7 +1,7 @@
-"""Who calls, and how often: before a byte of the body is read.
+"""Checks the API key and the request rate before the body is read.
 
-An ASGI middleware, because FastAPI parses a body before it looks at a dependency: nobody without a key may make the
-service parse 32 MiB.
+This is ASGI middleware because FastAPI parses the body before it resolves dependencies: a client without a key could
+make the service parse 32 MiB.
 """
 
 from dataclasses import dataclass
@@ -12,81 +12,84 @@ from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from ulid import ULID
 
-from api.errors.handlers import response_to
-from api.middleware.rate_limit import Rates, Window
+from api.errors.handlers import error_response
+from api.middleware.rate_limit import RateLimiter, RateLimitState
 from jobs.errors import RateLimited, ThinkqueueError, Unauthorized
 from jobs.tenants.api_keys import ANONYMOUS, ApiKey, ApiKeyStore
 
-bearer = HTTPBearer(auto_error=False, description="An API key; needed when the service runs with AUTH=keys.")
-documented = Security(bearer)
-"""Does nothing but stand in the API's document; the middleware below checks."""
+bearer_auth = Security(
+    HTTPBearer(
+        auto_error=False,
+        scheme_name="apiKey",
+        description="An API key, sent as `Authorization: Bearer tq_…`. Required with `AUTH=keys`.",
+    )
+)
+"""Documents the scheme in OpenAPI; the middleware below does the check."""
 
 
 @dataclass(frozen=True)
 class Authenticator:
-    """Decides who comes in, and how often."""
+    """Finds the API key of a request and applies its rate limit."""
 
     keys: ApiKeyStore
-    rates: Rates
+    rate_limiter: RateLimiter
 
-    def admit(self, authorization: str | None) -> tuple[ApiKey, Window | None]:
-        """Raises Unauthorized, RateLimited, Unavailable."""
+    def authenticate(self, authorization: str | None) -> tuple[ApiKey, RateLimitState | None]:
+        """Return the key of an ``Authorization`` header, and count the request.
+
+        Raises:
+            Unauthorized: there is no valid key.
+            RateLimited: the key has used up its requests per minute.
+            Unavailable: Redis or the object store does not answer.
+        """
         scheme, _, token = (authorization or "").partition(" ")
         key = self.keys.find(token.strip()) if scheme.lower() == "bearer" else None
         if key is None:
             raise Unauthorized
-        return key, self.rates.hit(key)
+        return key, self.rate_limiter.hit(key)
 
 
 class AuthMiddleware:
-    """ASGI middleware for everything under ``/v1``: sets ``request.state.caller``.
+    """ASGI middleware for all paths under ``/v1``: sets ``request.state.caller``.
 
-    Without a doorkeeper everybody comes in, as one tenant.
+    Without an authenticator every request is accepted, as one tenant.
     """
 
-    def __init__(self, app: ASGIApp, *, doorkeeper: Authenticator | None) -> None:
+    def __init__(self, app: ASGIApp, *, authenticator: Authenticator | None) -> None:
         self._app = app
-        self._doorkeeper = doorkeeper
+        self._authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
             await self._app(scope, receive, send)
             return
-        headers: dict[str, str] = {"x-request-id": f"req_{ULID()}"}
-        send = _adding(headers, send)
-        if scope["path"].startswith("/v1/"):
-            try:
-                authorization = Headers(scope=scope).get("authorization")
-                key, window = await self._admit(authorization)
-            except ThinkqueueError as error:
-                if isinstance(error, RateLimited) and error.headers:
-                    headers.update(error.headers)
-                await response_to(error)(scope, receive, send)
-                return
-            scope.setdefault("state", {})["caller"] = key
-            if window:
-                headers.update(window.headers())
-        await self._app(scope, receive, send)
+        try:
+            key, rate_limit = await self._authenticate(Headers(scope=scope).get("authorization"))
+        except ThinkqueueError as error:
+            headers = error.headers if isinstance(error, RateLimited) else {}
+            await error_response(error)(scope, receive, _with_headers(send, headers))
+            return
+        scope.setdefault("state", {})["caller"] = key
+        await self._app(scope, receive, _with_headers(send, rate_limit.headers()) if rate_limit else send)
 
-    async def _admit(self, authorization: str | None) -> tuple[ApiKey, Window | None]:
-        if self._doorkeeper is None:
+    async def _authenticate(self, authorization: str | None) -> tuple[ApiKey, RateLimitState | None]:
+        if self._authenticator is None:
             return ANONYMOUS, None
-        return await run_in_threadpool(self._doorkeeper.admit, authorization)
+        return await run_in_threadpool(self._authenticator.authenticate, authorization)
 
 
 async def caller(request: Request) -> ApiKey:
-    """Whose request it is; a dependency. Async, because FastAPI would run it in a thread otherwise."""
+    """Return the API key of the request; a dependency. Async, because FastAPI runs sync dependencies in a thread."""
     key: Any = request.state.caller
     assert isinstance(key, ApiKey)
     return key
 
 
-def _adding(headers: dict[str, str], send: Send) -> Send:
-    async def adding(message: Message) -> None:
+def _with_headers(send: Send, headers: dict[str, str]) -> Send:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             MutableHeaders(scope=message).update(headers)
         await send(message)
 
-    return adding
+    return send_with_headers

@@ -1,4 +1,7 @@
-"""The bounds on a request's body, held while it comes in: a length in the header may be missing or a lie."""
+"""Bounds the size and the duration of a request's body while it arrives.
+
+The ``Content-Length`` header may be missing or wrong, so the received bytes are counted.
+"""
 
 import asyncio
 import time
@@ -8,8 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors.handlers import BodyTooLarge, BodyTooSlow
 
 
-class BodyLimit:
-    """ASGI middleware."""
+class BodyLimitMiddleware:
+    """ASGI middleware that raises BodyTooLarge or BodyTooSlow where the body is read."""
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, timeout_s: float) -> None:
         self._app = app
@@ -20,20 +23,20 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        seen, give_up, is_reconciled = 0, time.monotonic() + self._timeout_s, False
+        received, deadline, is_complete = 0, time.monotonic() + self._timeout_s, False
 
-        async def counted() -> Message:
-            nonlocal seen, is_reconciled
-            if is_reconciled:
-                return await receive()  # the client's leaving, which may take as long as it likes
+        async def receive_within_limits() -> Message:
+            nonlocal received, is_complete
+            if is_complete:
+                return await receive()  # waits for the client's disconnect, which has no time limit
             try:
-                message = await asyncio.wait_for(receive(), max(0.0, give_up - time.monotonic()))
+                message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
             except TimeoutError:
                 raise BodyTooSlow(self._timeout_s) from None
-            is_reconciled = not message.get("more_body", False)
-            seen += len(message.get("body", b""))
-            if seen > self._max_bytes:
+            is_complete = not message.get("more_body", False)
+            received += len(message.get("body", b""))
+            if received > self._max_bytes:
                 raise BodyTooLarge(self._max_bytes)
             return message
 
-        await self._app(scope, counted, send)
+        await self._app(scope, receive_within_limits, send)

@@ -1,4 +1,4 @@
-"""ASGI middleware that counts requests by route and status."""
+"""Counts and times requests by route and status."""
 
 import time
 
@@ -7,10 +7,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from runtime import metrics
 
 UNKNOWN = "unknown"
-"""One label for all paths that do not exist: they are the callers' to invent."""
+"""One label for all paths without a route: clients could otherwise create any number of labels."""
 
 
 class MetricsMiddleware:
+    """ASGI middleware that records each response when it starts."""
+
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
@@ -20,17 +22,17 @@ class MetricsMiddleware:
             return
         started = time.monotonic()
 
-        async def counting(message: Message) -> None:
+        async def send_and_record(message: Message) -> None:
             if message["type"] == "http.response.start":
-                route = getattr(scope.get("route"), "path", None) or self._unrouted(scope)
+                route = getattr(scope.get("route"), "path", None) or self._unrouted_label(scope)
                 method = scope["method"] if route != UNKNOWN else UNKNOWN
                 metrics.REQUESTS.labels(method, route, str(message["status"])).inc()
                 metrics.REQUEST_SECONDS.labels(method, route).observe(time.monotonic() - started)
             await send(message)
 
-        await self._app(scope, receive, counting)
+        await self._app(scope, receive, send_and_record)
 
     @staticmethod
-    def _unrouted(scope: Scope) -> str:
-        """Turned away at the door, before it was known where it would go."""
+    def _unrouted_label(scope: Scope) -> str:
+        """Return the label of a request that was answered before routing, for example without a valid API key."""
         return "/v1" if scope["path"].startswith("/v1/") else UNKNOWN

@@ -1,4 +1,4 @@
-"""How many requests a key may make: a sliding window in Redis, shared by all api processes."""
+"""Limits the requests per minute of an API key: a sliding window in Redis, shared by all api processes."""
 
 import time
 from dataclasses import dataclass
@@ -18,13 +18,17 @@ WINDOW_S = 60
 
 
 @dataclass(frozen=True)
-class Window:
+class RateLimitState:
+    """What is left of a key's rate limit after a request."""
+
     limit: int
+    """Requests per window."""
     remaining: int
     reset_s: int
+    """Seconds until the window resets."""
 
     def headers(self) -> dict[str, str]:
-        """The IETF draft's fields, and those that OpenAI's clients read."""
+        """Return the fields of the IETF draft (RateLimit) and those that OpenAI's clients read (x-ratelimit-*)."""
         return {
             "RateLimit-Policy": f'"key";q={self.limit};w={WINDOW_S}',
             "RateLimit": f'"key";r={self.remaining};t={self.reset_s}',
@@ -33,7 +37,9 @@ class Window:
         }
 
 
-class Rates:
+class RateLimiter:
+    """Counts requests by API key."""
+
     def __init__(self, settings: Settings, *, timeout_s: float) -> None:
         storage = RedisStorage(
             settings.redis_url.get_secret_value(),
@@ -45,12 +51,12 @@ class Rates:
         self._breaker = CircuitBreaker((redis.RedisError,), redis.RedisError)
         self._default = settings.requests_per_minute
 
-    def hit(self, key: ApiKey) -> Window:
+    def hit(self, key: ApiKey) -> RateLimitState:
         """Count a request.
 
         Raises:
-            RateLimited: it is one too many.
-            StoreUnavailable
+            RateLimited: the request exceeds the limit.
+            StoreUnavailable: Redis does not answer.
         """
         item = RateLimitItemPerMinute(key.requests_per_minute or self._default)
         try:
@@ -60,8 +66,8 @@ class Rates:
         except redis.RedisError as error:
             raise StoreUnavailable from error
         reset_s = max(1, min(WINDOW_S, ceil(stats.reset_time - time.time())))
-        window = Window(item.amount, max(0, stats.remaining), reset_s)
+        state = RateLimitState(item.amount, max(0, stats.remaining), reset_s)
         if not is_allowed:
-            message = f"This key may make {window.limit} requests a minute; wait {window.reset_s} s."
-            raise RateLimited(message, retry_after_s=window.reset_s, headers=window.headers())
-        return window
+            message = f"The limit of {state.limit} requests per minute is reached; retry in {state.reset_s} s."
+            raise RateLimited(message, retry_after_s=state.reset_s, headers=state.headers())
+        return state

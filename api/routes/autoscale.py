@@ -6,14 +6,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 
 from api.dependencies import Services, services
-from api.errors.catalog import PROBLEMS
-from api.middleware.auth import caller, documented
+from api.errors.catalog import ERROR_RESPONSES
+from api.middleware.auth import bearer_auth, caller
 from api.schemas.replies import AutoscaleReply
 from jobs.model.job import Stage
 from jobs.scaling import ScalingTargets, decide_scaling
 from jobs.tenants.api_keys import ApiKey
 
-router = APIRouter(prefix="/v1/autoscale", tags=["operation"], dependencies=[documented], responses=PROBLEMS)
+router = APIRouter(prefix="/v1/autoscale", tags=["operation"], dependencies=[bearer_auth], responses=ERROR_RESPONSES)
 
 
 @router.get("", response_model=AutoscaleReply)

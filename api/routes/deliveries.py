@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path
 
 from api.dependencies import Services, services
-from api.errors.catalog import PROBLEMS
-from api.middleware.auth import caller, documented
+from api.errors.catalog import ERROR_RESPONSES
+from api.middleware.auth import bearer_auth, caller
 from api.middleware.json_body import JsonRoute
 from api.schemas.replies import DeliveryList, DeliveryReply
 from jobs.errors import DeliveryNotFound
@@ -24,7 +24,7 @@ JobId = Annotated[str, Path(max_length=64, examples=["job_01K9ZXV4T8Q2M6R0C5B7N3
 DeliveryId = Annotated[str, Path(max_length=128, examples=["evt_job_01K9ZXV4T8Q2M6R0C5B7N3D1FG_completed"])]
 
 router = APIRouter(
-    prefix="/v1", tags=["webhooks"], dependencies=[documented], responses=PROBLEMS, route_class=JsonRoute
+    prefix="/v1", tags=["webhooks"], dependencies=[bearer_auth], responses=ERROR_RESPONSES, route_class=JsonRoute
 )
 
 

@@ -16,9 +16,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from api.dependencies import Services, services
-from api.errors.catalog import PROBLEMS
-from api.middleware.auth import caller, documented
-from api.streaming.event_hub import Reader, State
+from api.errors.catalog import ERROR_RESPONSES
+from api.middleware.auth import bearer_auth, caller
+from api.streaming.event_hub import JobState, Subscription
 from jobs.errors import Invalid, Problem
 from jobs.lifecycle.lookup import find_job
 from jobs.model.events import Event
@@ -42,7 +42,7 @@ class Stream(EventSourceResponse):
             log.info("stream.cut_off", path=scope["path"])
 
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[documented], responses=PROBLEMS)
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[bearer_auth], responses=ERROR_RESPONSES)
 
 DOCUMENT: dict[int | str, dict[str, Any]] = {
     200: {
@@ -75,7 +75,7 @@ async def stream_events(
         events = await run_in_threadpool(service.archive.read, job_id, after=position)
         frames = _replayed(job, events, request.thinking_budget)
     else:
-        frames = _followed(service, service.hub.join(job.id, after=position), job, request.thinking_budget)
+        frames = _followed(service, service.event_hub.subscribe(job.id, after=position), job, request.thinking_budget)
     return Stream(
         frames,
         ping=PING_S,
@@ -89,15 +89,17 @@ async def _replayed(job: Job, events: list[Event], budget: int) -> AsyncIterator
         yield _frame(job, event, budget)
 
 
-async def _followed(service: Services, reader: Reader, job: Job, budget: int) -> AsyncIterator[ServerSentEvent]:
+async def _followed(
+    service: Services, subscription: Subscription, job: Job, budget: int
+) -> AsyncIterator[ServerSentEvent]:
     try:
-        async for item in reader.items():
+        async for item in subscription.items():
             if isinstance(item, Event):
                 yield _frame(job, item, budget)
             else:
                 yield _state_frame(job, item)
     finally:
-        service.hub.leave(reader)
+        service.event_hub.unsubscribe(subscription)
 
 
 def _frame(job: Job, event: Event, budget: int) -> ServerSentEvent:
@@ -105,10 +107,10 @@ def _frame(job: Job, event: Event, budget: int) -> ServerSentEvent:
     return ServerSentEvent(json.dumps(data, ensure_ascii=False), event=kind, id=str(event.seq))
 
 
-def _state_frame(job: Job, state: State) -> ServerSentEvent:
+def _state_frame(job: Job, state: JobState) -> ServerSentEvent:
     data: dict[str, Any] = {"job_id": job.id, "status": state.status, "position": state.position, "media": None}
-    if state.status == JobStatus.PREPARING and state.progress:
-        done, _, total = state.progress.partition("/")
+    if state.status == JobStatus.PREPARING and state.media_progress:
+        done, _, total = state.media_progress.partition("/")
         data["media"] = {"ready": int(done), "all": int(total)}
     return ServerSentEvent(json.dumps(data), event="job.status")
 

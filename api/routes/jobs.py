@@ -13,9 +13,9 @@ from pydantic import WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services, services
-from api.errors.catalog import PROBLEMS
-from api.intake.service import Accepted
-from api.middleware.auth import caller, documented
+from api.errors.catalog import ERROR_RESPONSES
+from api.intake.service import AcceptedJob
+from api.middleware.auth import bearer_auth, caller
 from api.middleware.json_body import JsonRoute
 from api.schemas.replies import JobList, JobReply, Status
 from api.schemas.requests import JobBody
@@ -37,7 +37,7 @@ Moment = Annotated[datetime, WithJsonSchema({"anyOf": [{"type": "string", "forma
 IdempotencyKey = Annotated[str | None, Header(description="The same key makes the same job, however often it is sent.")]
 
 router = APIRouter(
-    prefix="/v1/jobs", tags=["jobs"], dependencies=[documented], responses=PROBLEMS, route_class=JsonRoute
+    prefix="/v1/jobs", tags=["jobs"], dependencies=[bearer_auth], responses=ERROR_RESPONSES, route_class=JsonRoute
 )
 
 
@@ -56,7 +56,7 @@ async def create_job(
         body,
         caller=key,
         idempotency_key=_unquoted(idempotency_key),
-        tries_before=_number(x_stainless_retry_count),
+        retry_count=_number(x_stainless_retry_count),
     )
     return await _reply(accept, prefer, service)
 
@@ -121,15 +121,15 @@ def delete_job(job_id: JobId, key: Caller, service: Service) -> None:
     service.documents.forget(job)
 
 
-async def _reply(accept: Callable[[], Accepted], prefer: str | None, service: Services) -> JSONResponse:
+async def _reply(accept: Callable[[], AcceptedJob], prefer: str | None, service: Services) -> JSONResponse:
     """Its body is not held against the model once more, which would cost as much as Redis and the object store do."""
     accepted, body = await run_in_threadpool(_accepted, accept, service)
     status, headers = HTTPStatus.ACCEPTED, {"Location": f"/v1/jobs/{accepted.job.id}"}
-    if accepted.replayed:
+    if accepted.is_replay:
         headers["Idempotent-Replayed"] = "true"
     if wait_s := _wait(prefer):
         headers["Preference-Applied"] = f"wait={wait_s}"
-        if await service.hub.await_end(accepted.job.id, limit_s=wait_s):
+        if await service.event_hub.wait_until_ended(accepted.job.id, limit_s=wait_s):
             status = HTTPStatus.OK
         body = await run_in_threadpool(_job, accepted.job.id, accepted.job.tenant, service)
     elif prefer and "respond-async" in prefer:
@@ -137,7 +137,7 @@ async def _reply(accept: Callable[[], Accepted], prefer: str | None, service: Se
     return JSONResponse(body.model_dump(mode="json"), status, headers)
 
 
-def _accepted(accept: Callable[[], Accepted], service: Services) -> tuple[Accepted, PublicJob]:
+def _accepted(accept: Callable[[], AcceptedJob], service: Services) -> tuple[AcceptedJob, PublicJob]:
     accepted = accept()
     body = public_job(
         accepted.job,

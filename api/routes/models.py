@@ -6,15 +6,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path
 
 from api.dependencies import Services, services
-from api.errors.catalog import PROBLEMS
-from api.middleware.auth import documented
+from api.errors.catalog import ERROR_RESPONSES
+from api.middleware.auth import bearer_auth
 from api.schemas.replies import ModelList, ModelReply
 from jobs.errors import ModelNotFound
 from runtime.settings import Settings
 
 Service = Annotated[Services, Depends(services)]
 
-router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[documented], responses=PROBLEMS)
+router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[bearer_auth], responses=ERROR_RESPONSES)
 
 
 @router.get("", response_model=ModelList)

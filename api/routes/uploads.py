@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path
 
 from api.dependencies import Services, services
-from api.errors.catalog import PROBLEMS
-from api.middleware.auth import caller, documented
+from api.errors.catalog import ERROR_RESPONSES
+from api.middleware.auth import bearer_auth, caller
 from api.middleware.json_body import JsonRoute
 from api.schemas.replies import UploadReply
 from api.schemas.requests import UploadBody, UploadParts
@@ -19,7 +19,7 @@ Caller = Annotated[ApiKey, Depends(caller)]
 Service = Annotated[Services, Depends(services)]
 
 router = APIRouter(
-    prefix="/v1/uploads", tags=["uploads"], dependencies=[documented], responses=PROBLEMS, route_class=JsonRoute
+    prefix="/v1/uploads", tags=["uploads"], dependencies=[bearer_auth], responses=ERROR_RESPONSES, route_class=JsonRoute
 )
 
 

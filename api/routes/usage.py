@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BeforeValidator
 
 from api.dependencies import Services, services
-from api.errors.catalog import PROBLEMS
-from api.middleware.auth import caller, documented
+from api.errors.catalog import ERROR_RESPONSES
+from api.middleware.auth import bearer_auth, caller
 from api.schemas.replies import UsageReply
 from jobs.errors import Invalid, Problem
 from jobs.model.usage import DayUsage, today
@@ -28,7 +28,7 @@ def _check_form(text: str) -> str:
 Day = Annotated[date, BeforeValidator(_check_form)]
 """Not the number of seconds that pydantic would take, too."""
 
-router = APIRouter(prefix="/v1/usage", tags=["usage"], dependencies=[documented], responses=PROBLEMS)
+router = APIRouter(prefix="/v1/usage", tags=["usage"], dependencies=[bearer_auth], responses=ERROR_RESPONSES)
 
 
 @router.get("", response_model=UsageReply)

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends
 from ulid import ULID
 
 from api.dependencies import Services, services
-from api.errors.catalog import PROBLEMS
-from api.middleware.auth import caller, documented
+from api.errors.catalog import ERROR_RESPONSES
+from api.middleware.auth import bearer_auth, caller
 from api.middleware.json_body import JsonRoute
 from api.schemas.replies import DeliveryReply, SecretReply
 from api.schemas.requests import RotateBody, TestEventBody
@@ -22,7 +22,7 @@ Caller = Annotated[ApiKey, Depends(caller)]
 Service = Annotated[Services, Depends(services)]
 
 router = APIRouter(
-    prefix="/v1", tags=["webhooks"], dependencies=[documented], responses=PROBLEMS, route_class=JsonRoute
+    prefix="/v1", tags=["webhooks"], dependencies=[bearer_auth], responses=ERROR_RESPONSES, route_class=JsonRoute
 )
 
 

@@ -10,16 +10,16 @@ from api.schemas.replies import ProblemReply
 REF = "#/components/schemas/{model}"
 
 
-def install_document(app: FastAPI, *, has_keys: bool) -> None:
+def install_openapi(app: FastAPI, *, needs_key: bool) -> None:
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(app, has_keys=has_keys)
+            app.openapi_schema = _document(app, needs_key=needs_key)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
 
 
-def _document(app: FastAPI, *, has_keys: bool) -> dict[str, Any]:
+def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     found = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
     )
@@ -29,7 +29,7 @@ def _document(app: FastAPI, *, has_keys: bool) -> dict[str, Any]:
     schemas["ProblemReply"] = problem
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
-    if not has_keys:
+    if not needs_key:
         del found["components"]["securitySchemes"]
         for operation in (operation for path in found["paths"].values() for operation in path.values()):
             operation.pop("security", None)

@@ -1,7 +1,7 @@
-"""Event streams of many jobs for many readers, with one Redis connection and one task a process.
+"""Reads the event streams of many jobs for many subscribers, with one Redis connection and one task per process.
 
-Every tenth of a second, one XREAD asks for all streams that anybody reads: a thousand idle readers cost one short call.
-Tokens are written in tenths of a second anyway, so readers lose nothing by it.
+Every 0.1 s one XREAD asks for all streams that have subscribers, so a thousand idle subscribers cost one short call.
+Workers write tokens every 0.1 s anyway, so subscribers lose nothing.
 """
 
 import asyncio
@@ -22,115 +22,126 @@ from runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-ROUND_S = 0.1
-STATE_EVERY_S = 1.0
-"""Between looks at the states of the jobs: what happens before their streams begin."""
-BATCH = 200
-"""Events of one stream in one round; as many again may lie here for one reader. Redis keeps the others."""
+POLL_INTERVAL_S = 0.1
+STATE_INTERVAL_S = 1.0
+"""How often the states of the jobs are read. Their streams contain nothing before the generation starts."""
+MAX_BATCH_EVENTS = 200
+"""Events per stream and poll. A subscriber's queue holds at most two batches; Redis keeps the rest."""
 STALL_LIMIT_S = 30.0
-"""A reader that takes nothing for so long is cut off; it can come back with ``Last-Event-ID``."""
-STREAMS_A_CALL = 200
-LONGEST_PAUSE_S = 0.5
+"""A subscriber whose queue stays full for this long is disconnected; it can resume with ``Last-Event-ID``."""
+STREAMS_PER_CALL = 200
+MAX_END_POLL_S = 0.5
+"""The longest pause between two polls of ``wait_until_ended``."""
+RETRY_INTERVAL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """Of a job that waits or runs."""
+class JobState:
+    """The state of a job that has not ended."""
 
     status: JobStatus
     position: int | None
-    """In its line, from 0; None: a worker has it."""
-    progress: str
-    """Of its inputs: ``done/all``; empty: nobody makes them ready."""
+    """Position in its queue, from 0; None when a worker has claimed it."""
+    media_progress: str
+    """Prepared media as ``done/total``; empty when nothing is being prepared."""
 
 
 @dataclass(eq=False)
-class Reader:
+class Subscription:
+    """One subscriber's queue of events and states of one job."""
+
     job_id: str
-    after: int
-    """The newest event that lies in the queue or has left it."""
-    queue: "asyncio.Queue[Event | State | None]" = field(default_factory=asyncio.Queue)
-    """At most two batches; None: no more comes."""
-    state: State | None = None
+    last_seq: int
+    """Sequence number of the newest event that was put into the queue."""
+    queue: "asyncio.Queue[Event | JobState | None]" = field(default_factory=asyncio.Queue)
+    """None marks the end."""
+    state: JobState | None = None
     stalled_since: float | None = None
-    has_ended: bool = False
+    is_closed: bool = False
 
     @property
-    def has_room(self) -> bool:
-        return self.queue.qsize() <= BATCH
+    def has_capacity(self) -> bool:
+        return self.queue.qsize() <= MAX_BATCH_EVENTS
 
-    async def items(self) -> AsyncIterator[Event | State]:
-        """Until the job's end, or until the reader is cut off."""
+    async def items(self) -> AsyncIterator[Event | JobState]:
+        """Yield events and states until the job ends or the subscription is closed."""
         while (item := await self.queue.get()) is not None:
             yield item
             if isinstance(item, Event) and item.type == "ended":
                 return
 
-    def tell(self, events: list[Event]) -> None:
+    def push_events(self, events: list[Event]) -> None:
         for event in events:
-            if event.seq > self.after:
-                self.after = event.seq
+            if event.seq > self.last_seq:
+                self.last_seq = event.seq
                 self.queue.put_nowait(event)
 
-    def tell_state(self, state: State) -> None:
-        if state != self.state and self.has_room:
+    def push_state(self, state: JobState) -> None:
+        """Queue a state that differs from the last one; skip it when the queue is full."""
+        if state != self.state and self.has_capacity:
             self.state = state
             self.queue.put_nowait(state)
 
-    def end(self) -> None:
-        if not self.has_ended:
-            self.has_ended = True
+    def close(self) -> None:
+        if not self.is_closed:
+            self.is_closed = True
             self.queue.put_nowait(None)
 
 
 class EventHub:
+    """Distributes the events of Redis streams to the subscribers of this process."""
+
     def __init__(self, settings: Settings) -> None:
         self._url = settings.redis_url.get_secret_value()
-        self._max_readers = settings.max_streams
-        self._readers: dict[str, list[Reader]] = defaultdict(list)
+        self._max_subscriptions = settings.max_streams
+        self._subscriptions: dict[str, list[Subscription]] = defaultdict(list)
         self._count = 0
-        self._woken = asyncio.Event()
+        self._new_subscription = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        """Start the polling task on the running event loop."""
         self._redis = redis.asyncio.Redis.from_url(
             self._url, decode_responses=True, socket_timeout=2, socket_connect_timeout=1, health_check_interval=10
         )
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
+        """Cancel the polling task and close the connection."""
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             await self._redis.aclose()
 
-    def join(self, job_id: str, *, after: int) -> Reader:
-        """Read a job's events behind ``after``, and its states until it starts. Leave it again with ``leave``.
+    def subscribe(self, job_id: str, *, after: int) -> Subscription:
+        """Receive a job's events after sequence number ``after``, and its states until it starts.
+
+        The caller must ``unsubscribe``.
 
         Raises:
-            TooManyStreams: too many readers on this process.
+            TooManyStreams: this process has reached ``MAX_STREAMS``.
         """
-        if self._count >= self._max_readers:
+        if self._count >= self._max_subscriptions:
             raise TooManyStreams(retry_after_s=10)
-        reader = Reader(job_id, after)
-        self._readers[job_id].append(reader)
+        subscription = Subscription(job_id, after)
+        self._subscriptions[job_id].append(subscription)
         self._count += 1
         metrics.STREAMS.inc()
-        self._woken.set()
-        return reader
+        self._new_subscription.set()
+        return subscription
 
-    def leave(self, reader: Reader) -> None:
-        readers = self._readers[reader.job_id]
-        readers.remove(reader)
+    def unsubscribe(self, subscription: Subscription) -> None:
+        subscriptions = self._subscriptions[subscription.job_id]
+        subscriptions.remove(subscription)
         self._count -= 1
         metrics.STREAMS.dec()
-        if not readers:
-            del self._readers[reader.job_id]
+        if not subscriptions:
+            del self._subscriptions[subscription.job_id]
 
-    async def await_end(self, job_id: str, *, limit_s: float) -> bool:
-        """Wait for a job's end. False: it has not come, or Redis does not say."""
+    async def wait_until_ended(self, job_id: str, *, limit_s: float) -> bool:
+        """Wait for a job to end. Return False after ``limit_s`` seconds, or when Redis does not answer."""
         clock = asyncio.get_running_loop().time
-        give_up, pause = clock() + limit_s, ROUND_S / 2
+        deadline, pause = clock() + limit_s, POLL_INTERVAL_S / 2
         while True:
             try:
                 status = await cast("Any", self._redis.hget(f"job:{job_id}", "status"))
@@ -138,87 +149,90 @@ class EventHub:
                 return False
             if status is None or JobStatus(status).is_terminal:
                 return True
-            if (left := give_up - clock()) <= 0:
+            if (remaining := deadline - clock()) <= 0:
                 return False
-            await asyncio.sleep(min(pause, left))
-            pause = min(pause * 1.2, LONGEST_PAUSE_S)
+            await asyncio.sleep(min(pause, remaining))
+            pause = min(pause * 1.2, MAX_END_POLL_S)
 
     async def _run(self) -> None:
-        next_look = 0.0
+        next_state_read = 0.0
         while True:
-            if not self._readers:
-                self._woken.clear()
-                await self._woken.wait()
+            if not self._subscriptions:
+                self._new_subscription.clear()
+                await self._new_subscription.wait()
             try:
-                is_behind = await self._read_streams()
+                has_more = await self._read_streams()
                 now = asyncio.get_running_loop().time()
-                if now >= next_look or self._woken.is_set():
-                    self._woken.clear()
-                    next_look = now + STATE_EVERY_S
+                if now >= next_state_read or self._new_subscription.is_set():
+                    self._new_subscription.clear()
+                    next_state_read = now + STATE_INTERVAL_S
                     await self._read_states()
             except RedisError as error:
-                log.warning("stream.delayed", error=type(error).__name__)
-                await asyncio.sleep(0.5)
+                log.warning("stream.poll_failed", error=type(error).__name__)
+                await asyncio.sleep(RETRY_INTERVAL_S)
             except Exception:
-                log.exception("stream.round_crashed")
-                await asyncio.sleep(0.5)
+                log.exception("stream.poll_crashed")
+                await asyncio.sleep(RETRY_INTERVAL_S)
             else:
-                await asyncio.sleep(0 if is_behind else ROUND_S)
+                await asyncio.sleep(0 if has_more else POLL_INTERVAL_S)
 
     async def _read_streams(self) -> bool:
-        """True: some stream had more than one batch."""
-        positions = self._positions(asyncio.get_running_loop().time())
-        names, is_behind = list(positions), False
-        for start in range(0, len(names), STREAMS_A_CALL):
-            asked = {name: positions[name] for name in names[start : start + STREAMS_A_CALL]}
-            reply: Any = await self._redis.xread(cast("Any", asked), count=BATCH)
-            for name, entries in _pairs(reply):
-                is_behind = is_behind or len(entries) == BATCH
+        """Read one batch of every stream. Return True when a stream has more."""
+        positions = self._read_positions(asyncio.get_running_loop().time())
+        names, has_more = list(positions), False
+        for start in range(0, len(names), STREAMS_PER_CALL):
+            requested = {name: positions[name] for name in names[start : start + STREAMS_PER_CALL]}
+            reply: Any = await self._redis.xread(cast("Any", requested), count=MAX_BATCH_EVENTS)
+            for name, entries in _entries_by_stream(reply):
+                has_more = has_more or len(entries) == MAX_BATCH_EVENTS
                 events = [Event.from_entry(entry_id, fields) for entry_id, fields in entries]
-                for reader in self._readers.get(name.removeprefix("stream:"), []):
-                    # One that came in during the call may ask for events from before the answer's first.
-                    if reader.has_room and reader.after >= asked[name]:
-                        reader.tell(events)
-        return is_behind
+                for subscription in self._subscriptions.get(name.removeprefix("stream:"), []):
+                    # A subscription made during the call may need events from before the first one in the reply.
+                    if subscription.has_capacity and subscription.last_seq >= requested[name]:
+                        subscription.push_events(events)
+        return has_more
 
-    def _positions(self, now: float) -> dict[str, int]:
-        """The event behind which to read each stream: for those of its readers that keep up."""
+    def _read_positions(self, now: float) -> dict[str, int]:
+        """Return the event after which to read each stream, and close the subscriptions that stall.
+
+        A subscription with a full queue does not hold the others back: it is skipped until it has capacity.
+        """
         positions: dict[str, int] = {}
-        for job_id, readers in self._readers.items():
-            keeping_up = [reader for reader in readers if reader.has_room]
-            if keeping_up:
-                positions[f"stream:{job_id}"] = min(reader.after for reader in keeping_up)
-            for reader in readers:
-                if reader.has_room:
-                    reader.stalled_since = None
-                elif reader.stalled_since is None:
-                    reader.stalled_since = now
-                elif now - reader.stalled_since > STALL_LIMIT_S:
-                    reader.end()
+        for job_id, subscriptions in self._subscriptions.items():
+            ready = [subscription for subscription in subscriptions if subscription.has_capacity]
+            if ready:
+                positions[f"stream:{job_id}"] = min(subscription.last_seq for subscription in ready)
+            for subscription in subscriptions:
+                if subscription.has_capacity:
+                    subscription.stalled_since = None
+                elif subscription.stalled_since is None:
+                    subscription.stalled_since = now
+                elif now - subscription.stalled_since > STALL_LIMIT_S:
+                    subscription.close()
         return positions
 
     async def _read_states(self) -> None:
-        job_ids = list(self._readers)
-        pipe = self._redis.pipeline(transaction=False)
+        job_ids = list(self._subscriptions)
+        records = self._redis.pipeline(transaction=False)
         for job_id in job_ids:
-            pipe.hmget(f"job:{job_id}", ["status", "stage", "priority", "progress"])
-        rows = await pipe.execute()
-        ranks = self._redis.pipeline(transaction=False)
+            records.hmget(f"job:{job_id}", ["status", "stage", "priority", "progress"])
+        rows = await records.execute()
+        lookups = self._redis.pipeline(transaction=False)
         for job_id, (_, stage, priority, _) in zip(job_ids, rows, strict=True):
-            ranks.zrank(f"queue:{stage}:{priority}", job_id)
-            ranks.exists(f"stream:{job_id}")
-        more = await ranks.execute()
-        for job_id, (status, _, _, progress), rank, exists in zip(job_ids, rows, more[::2], more[1::2], strict=True):
-            for reader in self._readers.get(job_id, []):
+            lookups.zrank(f"queue:{stage}:{priority}", job_id)
+            lookups.exists(f"stream:{job_id}")
+        found = await lookups.execute()
+        for job_id, (status, _, _, progress), rank, exists in zip(job_ids, rows, found[::2], found[1::2], strict=True):
+            for subscription in self._subscriptions.get(job_id, []):
                 if status and not JobStatus(status).is_terminal:
-                    reader.tell_state(State(JobStatus(status), rank, progress or ""))
+                    subscription.push_state(JobState(JobStatus(status), rank, progress or ""))
                 elif not exists:
-                    # Its end was to come from a stream that is gone; the archive has it, for those who come back.
-                    reader.end()
+                    # The stream with the job's last event is gone; a client that reconnects reads the archive.
+                    subscription.close()
 
 
-def _pairs(reply: Any) -> list[tuple[str, list[tuple[str, dict[str, str]]]]]:
-    """XREAD's reply is a map in RESP3, whose values are wrapped in a list, and a list of pairs in RESP2."""
+def _entries_by_stream(reply: Any) -> list[tuple[str, list[tuple[str, dict[str, str]]]]]:
+    """Convert an XREAD reply: in RESP3 a map whose values are wrapped in a list, in RESP2 a list of pairs."""
     if isinstance(reply, dict):
         return [(name, batches[0]) for name, batches in reply.items() if batches]
     return [(name, entries) for name, entries in reply]

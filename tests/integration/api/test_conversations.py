@@ -67,7 +67,7 @@ def test_what_cannot_be_gone_on_from_is_said(client: TestClient, table: Table) -
     job = claim(table, failed)
     table.finalizer.finalize(JobResult.without_output(job, JobStatus.FAILED, "x", "x", claim=job.claim), expect="owner")
     running = post(client, user("x"))
-    for job_id, says in (("job_none", "no job of yours"), (running, "has not ended"), (failed, "ended as failed")):
+    for job_id, says in (("job_none", "does not exist"), (running, "has not ended"), (failed, "ended as failed")):
         reply = client.post("/v1/jobs", json={"messages": [user("y")], "previous_job_id": job_id})
         assert reply.status_code == 422
         assert reply.json()["errors"][0]["pointer"] == "/previous_job_id"
@@ -83,7 +83,7 @@ def test_what_cannot_be_gone_on_from_is_said(client: TestClient, table: Table) -
         ([user("x"), {"role": "system", "content": "y"}, user("z")], "one system message"),
         ([{"role": "system", "content": [picture()]}, user("z")], "takes text only"),
         ([user("x"), {"role": "assistant", "content": [picture()]}, user("z")], "takes text only"),
-        ([user(*[picture()] * 5), assistant("y"), user(*[picture()] * 4)], "has 9 pictures; pocket takes 8"),
+        ([user(*[picture()] * 5), assistant("y"), user(*[picture()] * 4)], "has 9 images; the limit of pocket is 8"),
     ],
 )
 def test_turns_that_make_no_conversation_are_refused(
@@ -149,8 +149,8 @@ def test_each_kind_of_source_is_stored_as_a_medium(client: TestClient, table: Ta
         ([document(file_url="https://a.b/c", file_id="x")], "/messages/0/content/0/file", "exactly one of"),
         ([document(file_url="https://a.b/c", pages="x")], "/messages/0/content/0/file/pages", "such as '1-5,9'"),
         ([document(file_data="%%%")], "/messages/0/content/0/file", "base64"),
-        ([document(file_id="upload_x")], "/messages/0/content/0/file", "does not exist or has expired"),
-        ([VIDEO, VIDEO], "/messages", "2 videos; pocket takes 1"),
+        ([document(file_id="upload_x")], "/messages/0/content/0/file", "no upload of yours"),
+        ([VIDEO, VIDEO], "/messages", "2 videos; the limit of pocket is 1"),
         ([VIDEO, picture()], "/messages", "not trained on both"),
         ([VIDEO, document(file_url="https://a.b/c")], "/messages", "not trained on both"),
         ([document(file_url="https://a.b/c")] * 11, "/messages", "11 documents"),

@@ -75,7 +75,7 @@ def picture(url: str) -> dict[str, Any]:
     [
         ({}, "/messages", "is missing"),
         ({"messages": []}, "/messages", "at least 1"),
-        ({**HELLO, "stream": True}, "/stream", "not a field that this service knows"),
+        ({**HELLO, "stream": True}, "/stream", "not a field of this API"),
         ({**HELLO, "sampling": {"temprature": 1}}, "/sampling/temprature", "not a field"),
         ({**HELLO, "sampling": {"temperature": -1}}, "/sampling/temperature", "greater than or equal to 0"),
         ({**HELLO, "thinking": {"budget_tokens": -2}}, "/thinking/budget_tokens", "-1"),

@@ -7,11 +7,11 @@ from api.intake.service import keyed_job_id
 from jobs.errors import Invalid
 
 
-def test_a_key_gives_the_same_id_for_its_tenant_only() -> None:
-    one = keyed_job_id("a", "order-17")
-    assert one == keyed_job_id("a", "order-17")
-    assert len({one, keyed_job_id("b", "order-17"), keyed_job_id("a", "order-18")}) == 3
-    assert re.fullmatch(r"job_[0-7][0-9A-HJKMNP-TV-Z]{25}", one)
+def test_an_idempotency_key_gives_the_same_job_id_within_its_tenant_only() -> None:
+    job_id = keyed_job_id("a", "order-17")
+    assert job_id == keyed_job_id("a", "order-17")
+    assert len({job_id, keyed_job_id("b", "order-17"), keyed_job_id("a", "order-18")}) == 3
+    assert re.fullmatch(r"job_[0-7][0-9A-HJKMNP-TV-Z]{25}", job_id)
 
 
 @pytest.mark.parametrize(
@@ -23,15 +23,15 @@ def test_a_key_gives_the_same_id_for_its_tenant_only() -> None:
         ("data:image/png;base64,aGk%3D", b"hi"),
     ],
 )
-def test_data_urls_are_read(url: str, data: bytes) -> None:
+def test_data_urls_are_decoded(url: str, data: bytes) -> None:
     assert decode_data_url(url, "/x") == data
 
 
 @pytest.mark.parametrize(
-    ("url", "says"),
+    ("url", "message"),
     [("data:image/png;base64", "comma"), ("data:;base64,a*k=", "base64"), ("data:;base64,aGk", "padding")],
 )
-def test_broken_data_urls_are_refused_with_their_place(url: str, says: str) -> None:
-    with pytest.raises(Invalid, match=says) as refusal:
+def test_broken_data_urls_are_refused_with_their_location(url: str, message: str) -> None:
+    with pytest.raises(Invalid, match=message) as refusal:
         decode_data_url(url, "/messages/0/content/1/image_url/url")
     assert refusal.value.problems[0].pointer == "/messages/0/content/1/image_url/url"
