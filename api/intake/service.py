@@ -207,7 +207,7 @@ class Intake:
             expires_ms=request.expires_ms,
             events=request.callback.events if request.callback else (),
             copies=len(request.result_urls),
-            keep_ms=request.retention_ms or 0,
+            retention_ms=request.retention_ms or 0,
             index_ms=request.expires_ms + retention_ms + DAY_MS,
             labels=labels(request.metadata),
         )
