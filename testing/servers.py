@@ -1,4 +1,4 @@
-"""A real Valkey and a real SeaweedFS, on free ports and in a temp folder, one pair a session."""
+"""A real Valkey and a real SeaweedFS on free ports and in a temporary folder, one pair per pytest session."""
 
 import base64
 import os
@@ -26,10 +26,12 @@ class Servers:
     valkey: Valkey
     seaweedfs: SeaweedFS
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    """By the server's name, once they run."""
+    """By name, once they run."""
+    databases: Iterator[int] = field(default_factory=lambda: iter(range(1, 16)))
+    """Redis databases that are free; 0 is that of the fixture ``table``, emptied for each test."""
 
     def environment(self, *, database: int = 0, bucket: str = "thinkqueue") -> dict[str, str]:
-        """What a process needs to reach them."""
+        """Return what a process needs to reach them."""
         return {
             "REDIS_URL": f"{self.valkey.url.rpartition('/')[0]}/{database}",
             "S3_ENDPOINT": self.seaweedfs.endpoint,
@@ -42,9 +44,10 @@ class Servers:
 
 
 def free_ports(count: int = 1) -> int:
-    """The first of so many free ports in a row.
+    """Return the first of ``count`` consecutive free ports.
 
-    They and SeaweedFS's second ports, 10,000 above, lie below 32,768, where Linux takes the ports of connections from.
+    These ports, and the second ports of SeaweedFS 10,000 above, are below 32,768: from there on, Linux assigns ports
+    to outgoing connections.
     """
     for _ in range(100):
         first = random.randrange(11_000, 22_000)
@@ -116,15 +119,20 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 @pytest.fixture
 def settings(servers: Servers) -> Settings:
-    """For these servers, with database 0 emptied."""
+    """The settings for these servers; empties Redis database 0."""
     settings = settings_of({**servers.environment(), **short_times()})
     connect(settings).flushdb()
     return settings
 
 
 def short_times() -> dict[str, str]:
-    """Return settings under which a lost worker is noticed within seconds."""
-    return {"LEASE_S": str(3 * TIME_SCALE), "HEARTBEAT_S": str(0.5 * TIME_SCALE)}
+    """Return settings with which a lost worker is noticed, and a busy one drains, within seconds."""
+    return {
+        "LEASE_S": str(3 * TIME_SCALE),
+        "HEARTBEAT_S": str(0.5 * TIME_SCALE),
+        "PREPARE_DRAIN_GRACE_S": "1",
+        "GENERATE_DRAIN_GRACE_S": "2",
+    }
 
 
 def settings_of(environment: dict[str, str]) -> Settings:

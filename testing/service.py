@@ -182,12 +182,20 @@ def standalone_service(folder: Path, model: Path | str) -> Iterator[Service]:
 
 
 @contextmanager
-def started_service(servers: Servers, name: str, database: int, logs: Path, model: Path | str) -> Iterator[Service]:
-    """A ready service on a database and a bucket of its own, for fixtures that many tests share."""
-    environment = {**servers.environment(database=database, bucket=name), **short_times()}
+def started_service(
+    servers: Servers, bucket: str, logs: Path, model: Path | str, *names: str, **settings: str
+) -> Iterator[Service]:
+    """A service on a Redis database and a bucket of its own, for fixtures that many tests share.
+
+    Args:
+        names: the processes to start; by default one of each kind.
+        settings: environment variables of these processes.
+    """
+    environment = {**servers.environment(database=next(servers.databases), bucket=bucket), **short_times(), **settings}
     service = new_service(new_table(settings_of(environment)), environment, logs, model, spawn=ForkedProcess)
     try:
-        service.start_all()
+        service.start(*(names or ALL))
+        service.wait_for_workers(**{name: 2 if name == "prepare" else 1 for name in names or ALL if name != "api"})
         yield service
     finally:
         service.stop()
@@ -196,7 +204,7 @@ def started_service(servers: Servers, name: str, database: int, logs: Path, mode
 @pytest.fixture(scope="session")
 def service(servers: Servers, pocket_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One ready process of each kind with the untrained model, for all tests that do no harm to it."""
-    with started_service(servers, "shared", 1, tmp_path_factory.mktemp("service"), pocket_folder) as service:
+    with started_service(servers, "shared", tmp_path_factory.mktemp("service"), pocket_folder) as service:
         yield service
 
 

@@ -1,6 +1,7 @@
-"""A job table on the test servers, and short cuts through a job's life."""
+"""A job table on the test servers, and shortcuts to a job in each state."""
 
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -42,9 +43,9 @@ class Table:
     ) -> ClaimedJob | None:
         return self.store.claim(stage, claim=claim or new_claim(), worker=worker, free_tokens=free_tokens)
 
-    def queued(self, job_id: str, *, required_tokens: int = 100, **accept: object) -> str:
-        """A job that waits for a generate worker."""
-        self.accept(job_id, **accept)  # type: ignore[arg-type]
+    def queued(self, job_id: str, *, required_tokens: int = 100, **accept: Any) -> str:
+        """Return a job that waits for a generate worker."""
+        self.accept(job_id, **accept)
         claimed = self.claim(Stage.PREPARE)
         assert claimed is not None
         self.store.mark_prepared(
@@ -52,8 +53,8 @@ class Table:
         )
         return job_id
 
-    def running(self, job_id: str, **accept: object) -> Job:
-        """A job that a generate worker has."""
+    def running(self, job_id: str, **accept: Any) -> Job:
+        """Return a job that a generate worker runs."""
         self.queued(job_id, **accept)
         claimed = self.claim(Stage.GENERATE)
         assert claimed is not None
@@ -66,7 +67,7 @@ class Table:
         return job.status
 
     def expire_lease(self, job_id: str) -> None:
-        """As if its owner had not been heard of for a lease: the row moves, no clock does."""
+        """Make a lease expire: its time in Redis moves back, no clock moves."""
         client = connect(self.settings)
         for stage in Stage:
             if client.zscore(f"leases:{stage}", job_id) is not None:
@@ -92,7 +93,7 @@ def empty_bucket(settings: Settings) -> None:
 
 @pytest.fixture
 def table(settings: Settings) -> Table:
-    """Empty: ``settings`` has emptied Redis, and the bucket is emptied here."""
+    """An empty job table: ``settings`` empties Redis, and this fixture the bucket."""
     empty_bucket(settings)
     return new_table(settings)
 

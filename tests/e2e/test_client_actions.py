@@ -1,26 +1,18 @@
-"""What a client does while its job runs, by real processes: follow, wait, cancel, bound."""
+"""What a client does while its job runs: stream events, wait, cancel, limit the run time."""
 
 import base64
 import json
-from typing import Any
 
 import httpx
 
 from testing.api import inline_picture
 from testing.http_server import HttpServer
-from testing.request_bodies import image_part, question
+from testing.request_bodies import ENDLESS_JOB, image_part, question
 from testing.service import Service
 from testing.sse import events_of, read_stream
 
-ENDLESS: dict[str, Any] = {
-    "messages": question("Describe everything that you see."),
-    "thinking": {"budget_tokens": -1},
-    "sampling": {"temperature": 1.0, "top_k": 40, "seed": 1},
-}
-"""Some thousands of tokens, when nobody stops it."""
 
-
-def test_the_stream_says_what_the_result_says(service: Service) -> None:
+def test_the_stream_has_the_text_of_the_result(service: Service) -> None:
     job_id = service.submit(
         messages=question("What is it?", image_part(inline_picture())),
         thinking={"budget_tokens": 40},
@@ -36,15 +28,15 @@ def test_the_stream_says_what_the_result_says(service: Service) -> None:
     used = [event.data["thinking_tokens"] for event in events if event.event == "thinking.delta"]
     assert used == sorted(used)
     assert used[-1] == job["usage"]["thinking_tokens"]
-    behind = read_stream(service.http, job_id, last_event_id=events[-2].id)
-    assert [event.event for event in behind] == ["job.completed"]
+    rest = read_stream(service.http, job_id, last_event_id=events[-2].id)
+    assert [event.event for event in rest] == ["job.completed"]
 
 
-def test_a_running_job_is_cancelled_between_two_tokens_and_keeps_what_it_made(
+def test_a_cancelled_job_stops_between_two_tokens_and_keeps_its_output(
     service: Service, http_server: HttpServer
 ) -> None:
     hook = http_server.answer("/hook")
-    job_id = service.submit(**ENDLESS, callback={"url": hook, "events": ["job.cancelled"]})
+    job_id = service.submit(**ENDLESS_JOB, callback={"url": hook, "events": ["job.cancelled"]})
     with service.http.stream("GET", f"/v1/jobs/{job_id}/events") as reply:
         events = events_of(reply)
         while next(events).event != "thinking.delta":
@@ -55,33 +47,34 @@ def test_a_running_job_is_cancelled_between_two_tokens_and_keeps_what_it_made(
     assert (job["status"], job["error"]["code"]) == ("cancelled", "cancelled")
     assert job["output"]["thinking"]
     assert job["usage"]["thinking_tokens"] == job["tokens"] > 0
-    service.wait_until(lambda: http_server.received, "webhook")
+    service.wait_until(lambda: http_server.received, "the webhook")
     assert json.loads(http_server.received[0].body)["type"] == "job.cancelled"
-    # The engine has nothing to do any more: the next job starts at once.
-    follower = service.submit(messages=question("Hi."), thinking={"budget_tokens": 0}, max_answer_tokens=2)
-    assert service.wait_for_end(follower, limit_s=10)["status"] == "completed"
+    # The engine runs the next job.
+    next_id = service.submit(messages=question("Hi."), thinking={"budget_tokens": 0}, max_answer_tokens=2)
+    assert service.wait_for_end(next_id)["status"] == "completed"
 
 
-def test_a_job_that_runs_too_long_fails_with_what_it_made(service: Service) -> None:
-    job = service.wait_for_end(service.submit(**ENDLESS, max_run_seconds=1))
+def test_a_job_past_its_run_time_fails_and_keeps_its_output(service: Service) -> None:
+    job = service.wait_for_end(service.submit(**ENDLESS_JOB, max_run_seconds=1))
     assert (job["status"], job["error"]["code"]) == ("failed", "run_time_exceeded")
     assert job["output"]["thinking"]
-    assert 0.5 < job["usage"]["gpu_seconds"] < 5
+    assert 0 < job["usage"]["gpu_seconds"] <= job["ended_at"] - job["started_at"] + 1, "both times are whole seconds"
 
 
-def test_a_client_may_wait_for_the_end(service: Service) -> None:
+def test_a_client_waits_for_the_end_of_its_job(service: Service) -> None:
     short = {"messages": question("Hi."), "thinking": {"budget_tokens": 0}, "max_answer_tokens": 2}
-    reply = service.http.post("/v1/jobs", json=short, headers={"Prefer": "wait=10"})
+    reply = service.http.post("/v1/jobs", json=short, headers={"Prefer": "wait=60"})
     assert (reply.status_code, reply.json()["status"]) == (200, "completed")
-    assert reply.headers["preference-applied"] == "wait=10"
+    assert reply.headers["preference-applied"] == "wait=60"
 
-    reply = service.http.post("/v1/jobs", json=ENDLESS, headers={"Prefer": "wait=1, respond-async"})
-    assert (reply.status_code, reply.json()["status"]) == (202, "running")
+    reply = service.http.post("/v1/jobs", json=ENDLESS_JOB, headers={"Prefer": "wait=1, respond-async"})
+    assert reply.status_code == 202
+    assert reply.json()["status"] in ("preparing", "queued", "running")
     service.http.post(f"/v1/jobs/{reply.json()['id']}/cancel")
     assert service.wait_for_end(reply.json()["id"])["status"] == "cancelled"
 
 
-def test_an_uploaded_picture_is_looked_at(service: Service) -> None:
+def test_an_uploaded_picture_is_used(service: Service) -> None:
     picture = base64.b64decode(inline_picture().partition(",")[2])
     upload = service.http.post("/v1/uploads", json={"bytes": len(picture)}).json()
 
@@ -116,7 +109,7 @@ def test_usage_counts_each_token_once(service: Service) -> None:
     ]
 
 
-def test_a_conversation_goes_on_without_sending_its_picture_again(service: Service) -> None:
+def test_a_conversation_continues_without_sending_its_picture_again(service: Service) -> None:
     asked = {"thinking": {"budget_tokens": 4}, "max_answer_tokens": 6, "sampling": {"seed": 5, "temperature": 0.5}}
     content = question("What?", image_part(inline_picture()))
     first = service.wait_for_end(service.submit(messages=content, **asked))

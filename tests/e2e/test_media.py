@@ -1,4 +1,4 @@
-"""Every kind of input by real processes: what goes in, what the model is shown, what comes out."""
+"""Every kind of media: what a client sends, what the model sees, what the client gets back."""
 
 import base64
 import hashlib
@@ -36,17 +36,17 @@ def video_part(url: str) -> dict[str, Any]:
     return {"type": "video_url", "video_url": {"url": url}}
 
 
-def picture(medium: dict[str, Any]) -> Image.Image:
-    reply = httpx.get(medium["url"], timeout=10)
+def picture(item: dict[str, Any]) -> Image.Image:
+    reply = httpx.get(item["url"], timeout=30)
     assert reply.status_code == 200
     return Image.open(io.BytesIO(reply.content))
 
 
-def test_the_pages_that_were_asked_for_are_seen(service: Service, http_server: HttpServer) -> None:
+def test_the_requested_pages_are_seen(service: Service, http_server: HttpServer) -> None:
     url = http_server.answer("/report", body=pdf(9))
     job = ended(service, "Compare", file_part(url, pages="2,7-8"), "these pages.")
     assert job["status"] == "completed", job
-    assert [(medium["kind"], medium["name"]) for medium in job["media"]] == [
+    assert [(item["kind"], item["name"]) for item in job["media"]] == [
         ("page", "0-page-2.png"),
         ("page", "1-page-7.png"),
         ("page", "2-page-8.png"),
@@ -58,18 +58,18 @@ def test_the_pages_that_were_asked_for_are_seen(service: Service, http_server: H
 def test_slides_are_seen(service: Service, http_server: HttpServer) -> None:
     job = ended(service, file_part(http_server.answer("/deck.bin", body=deck(2))), "What is it about?")
     assert job["status"] == "completed", job
-    assert [medium["kind"] for medium in job["media"]] == ["page", "page"]
+    assert [item["kind"] for item in job["media"]] == ["page", "page"]
 
 
 def test_a_video_is_seen_and_has_a_contact_sheet(service: Service, http_server: HttpServer, tmp_path: Path) -> None:
     url = http_server.answer("/clip", body=clip(tmp_path / "a.mp4").read_bytes())
     job = ended(service, video_part(url), "What moves?")
     assert job["status"] == "completed", job
-    assert [(medium["kind"], medium["name"]) for medium in job["media"]] == [("contact_sheet", "video-0.png")]
+    assert [(item["kind"], item["name"]) for item in job["media"]] == [("contact_sheet", "video-0.png")]
     assert picture(job["media"][0]).size == (4 * 240, 198)
 
 
-def test_what_is_wrong_with_a_file_is_said(service: Service, http_server: HttpServer) -> None:
+def test_a_bad_file_fails_its_job_with_a_code_and_a_message(service: Service, http_server: HttpServer) -> None:
     cases: dict[str, tuple[dict[str, Any], str, str]] = {
         "long": (file_part(http_server.answer("/long", body=pdf(10_000, color=False))), "document_too_long", "pages"),
         "page": (file_part(http_server.answer("/short", body=pdf(3)), pages="4"), "document_pages", "no page 4"),
@@ -86,21 +86,21 @@ def test_what_is_wrong_with_a_file_is_said(service: Service, http_server: HttpSe
         assert says in job["error"]["message"]
 
 
-def test_a_result_is_put_where_its_client_wants_it(service: Service, http_server: HttpServer) -> None:
-    """Into a bucket of the client's own, by a presigned link; a receiver that is down for a moment gets it later."""
+def test_a_copy_of_the_result_is_put_to_each_result_url(service: Service, http_server: HttpServer) -> None:
+    """Into a bucket of the client by a presigned URL, and to a server that fails once and gets it by a retry."""
     object_store = service.table.object_store
     link = object_store._public.presigned_put_object(
         object_store._bucket, "theirs/result.json", expires=timedelta(minutes=5)
     )
     tries = 0
 
-    def once_down(request: BaseHTTPRequestHandler) -> None:
+    def fail_once(request: BaseHTTPRequestHandler) -> None:
         nonlocal tries
         tries += 1
         request.send_response(503 if tries == 1 else 200)
         request.end_headers()
 
-    http_server.answers["/put"] = once_down
+    http_server.answers["/put"] = fail_once
     hook = http_server.answer("/hook")
     job_id = service.submit(
         messages=question("Hi."),
@@ -116,20 +116,20 @@ def test_a_result_is_put_where_its_client_wants_it(service: Service, http_server
             return object_store.get("theirs/result.json")
         return None
 
-    copy = service.wait_until(copied, "copy of the result")
+    copy = service.wait_until(copied, "the copy of the result")
     assert hashlib.sha256(copy).hexdigest() == job["result_sha256"]
     document = json.loads(copy)
     assert (document["id"], document["status"], document["metadata"]) == (job_id, "completed", {"row": "7"})
     assert document["output"] == job["output"]
 
-    service.wait_until(lambda: tries == 2, "second try", 40)
+    service.wait_until(lambda: tries == 2, "the second attempt")
     puts = [received for received in http_server.received if received.path.startswith("/put")]
     assert [received.body for received in puts] == [copy, copy]
     digest = base64.b64encode(hashlib.sha256(copy).digest()).decode()
     assert {received.headers["repr-digest"] for received in puts} == {f"sha-256=:{digest}:"}
-    [told] = [json.loads(received.body) for received in http_server.received if received.path == "/hook"]
-    assert told["data"]["result_sha256"] == job["result_sha256"]
-    ledger = service.http.get(f"/v1/webhook_deliveries/copy_{job_id}_1").json()
-    assert (ledger["state"], [attempt["status"] for attempt in ledger["attempts"]]) == ("delivered", [503, 200])
-    assert "X-Amz-Signature" not in service.log("keeper"), "a presigned link is a secret"
-    assert "X-Amz-Signature" not in json.dumps(ledger)
+    [event] = [json.loads(received.body) for received in http_server.received if received.path == "/hook"]
+    assert event["data"]["result_sha256"] == job["result_sha256"]
+    delivery = service.http.get(f"/v1/webhook_deliveries/copy_{job_id}_1").json()
+    assert (delivery["state"], [attempt["status"] for attempt in delivery["attempts"]]) == ("delivered", [503, 200])
+    assert "X-Amz-Signature" not in service.log("keeper"), "a presigned URL is a secret"
+    assert "X-Amz-Signature" not in json.dumps(delivery)

@@ -1,4 +1,4 @@
-"""Does the service work? Right answers by the model that is shipped, through real processes."""
+"""The shipped model gives right answers through the whole service."""
 
 import base64
 import io
@@ -14,9 +14,8 @@ from cli.commands.demo import IMAGE, QUESTION, RIGHT_ANSWER
 from pocket.eval.scoring import boxes, overlap
 from pocket.world.scenes import Crowd, Scene, new_scene
 from testing.request_bodies import image_part, question
-from testing.servers import Servers, settings_of
-from testing.service import Service, new_service
-from testing.table import new_table
+from testing.servers import Servers
+from testing.service import Service, started_service
 
 RED_CIRCLES = ((40, 40, 130, 131), (360, 180, 461, 281))
 """In pixels of the demo's picture."""
@@ -24,17 +23,10 @@ SIDE = 112
 
 
 @pytest.fixture(scope="module")
-def seeing(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service of the shipped model."""
-    environment = servers.environment(database=2, bucket="seeing")
-    table = new_table(settings_of(environment))
-    service = new_service(table, environment, tmp_path_factory.mktemp("seeing"), "pocket")
-    service.start("api", "prepare", "generate", "keeper")
-    try:
-        service.wait_for_workers(prepare=1, generate=1, keeper=1)
+def pocket_service(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with the shipped model."""
+    with started_service(servers, "pocket", tmp_path_factory.mktemp("pocket-service"), "pocket") as service:
         yield service
-    finally:
-        service.stop()
 
 
 def png(picture: Image.Image) -> str:
@@ -52,22 +44,22 @@ def answered(service: Service, *parts: str | dict[str, Any], budget: int = 256) 
 DEMO = image_part(png(Image.open(IMAGE)))
 
 
-def test_the_demos_question_is_answered_rightly_with_a_box_round_each(seeing: Service) -> None:
-    job = answered(seeing, DEMO, QUESTION)
+def test_the_question_of_the_demo_is_answered_with_a_box_around_each_object(pocket_service: Service) -> None:
+    job = answered(pocket_service, DEMO, QUESTION)
     assert job["output"]["answer"].splitlines()[0] == RIGHT_ANSWER
     assert not job["thinking_truncated"]
     (drawn,) = [medium for medium in job["media"] if medium["kind"] == "annotated"]
     assert Image.open(io.BytesIO(httpx.get(drawn["url"], timeout=10).content)).format == "PNG"
-    told = boxes(job["output"]["raw"])
-    assert len(told) == len(RED_CIRCLES)
-    for box, (left, top, right, bottom) in zip(told, RED_CIRCLES, strict=True):
-        there = (left / 0.504, top / 0.336, right / 0.504, bottom / 0.336)
-        assert overlap(box, tuple(map(round, there))) > 0.6
+    found = boxes(job["output"]["raw"])
+    assert len(found) == len(RED_CIRCLES)
+    for box, (left, top, right, bottom) in zip(found, RED_CIRCLES, strict=True):
+        expected = (left / 0.504, top / 0.336, right / 0.504, bottom / 0.336)
+        assert overlap(box, tuple(map(round, expected))) > 0.6
 
 
-def test_a_cut_thought_still_ends_in_an_answer_from_the_picture(seeing: Service) -> None:
-    """Cut behind its first line: the answer names things of which the thought had not told yet."""
-    job = answered(seeing, DEMO, "Describe the picture.", budget=16)
+def test_truncated_thinking_still_ends_in_an_answer_from_the_picture(pocket_service: Service) -> None:
+    """Truncated after the first line: the answer names objects that the thinking had not mentioned yet."""
+    job = answered(pocket_service, DEMO, "Describe the picture.", budget=16)
     assert (job["thinking_truncated"], job["truncation_reason"]) == (True, "budget")
     assert job["usage"]["thinking_tokens"] <= 19
     assert "triangle" not in job["output"]["thinking"]
@@ -75,28 +67,29 @@ def test_a_cut_thought_still_ends_in_an_answer_from_the_picture(seeing: Service)
 
 
 def five_scenes(rng: random.Random) -> list[Scene]:
-    """One thing on each, another one on each."""
+    """Return five scenes with one object each, of five different kinds."""
     while True:
         scenes = [new_scene(rng, (SIDE, SIDE), Crowd(1, 1, wild=False)) for _ in range(5)]
         if len({scene.things[0].kind for scene in scenes}) == 5:
             return scenes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 3, 5])
-def test_each_of_five_pictures_is_the_one_it_is_counted_as(seeing: Service, number: int) -> None:
-    """It takes one thing for another in one picture of a hundred: so four times, of which one may go wrong."""
+def test_each_of_five_pictures_is_found_by_its_number(pocket_service: Service, number: int) -> None:
+    """The model mistakes one object in a hundred for another: one of the four answers may be wrong."""
     rng = random.Random(8)
     right = 0
     for _ in range(4):
         scenes = five_scenes(rng)
         parts = [image_part(png(scene.picture())) for scene in scenes]
-        job = answered(seeing, *parts, f"What is in picture {number}?")
+        job = answered(pocket_service, *parts, f"What is in picture {number}?")
         asked = scenes[number - 1].things[0].kind
         right += job["output"]["answer"].lower().endswith(f" {asked.color} {asked.shape}")
     assert right >= 3
 
 
-def sheets(numbers: Sequence[str]) -> list[Image.Image]:
+def pages_with(numbers: Sequence[str]) -> list[Image.Image]:
     pages = []
     for number in numbers:
         page = Image.new("RGB", (600, 840), "white")
@@ -105,15 +98,15 @@ def sheets(numbers: Sequence[str]) -> list[Image.Image]:
     return pages
 
 
-def test_the_second_page_of_a_document_is_read(seeing: Service) -> None:
-    first, *rest = sheets(["81", "407", "36"])
+def test_the_second_page_of_a_document_is_read(pocket_service: Service) -> None:
+    first, *rest = pages_with(["81", "407", "36"])
     file = io.BytesIO()
     first.save(file, "PDF", save_all=True, append_images=rest)
     url = f"data:application/pdf;base64,{base64.b64encode(file.getvalue()).decode()}"
-    job = answered(seeing, {"type": "file", "file": {"file_data": url}}, "What number is on page 2?")
+    job = answered(pocket_service, {"type": "file", "file": {"file_data": url}}, "What number is on page 2?")
     assert job["output"]["answer"] == "407"
 
 
-def test_it_is_asked_in_chinese(seeing: Service) -> None:
-    job = answered(seeing, DEMO, "有几个圆形？")
+def test_a_question_in_chinese_is_answered(pocket_service: Service) -> None:
+    job = answered(pocket_service, DEMO, "有几个圆形？")
     assert job["output"]["answer"] == "3"
