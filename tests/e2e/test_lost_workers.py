@@ -20,6 +20,8 @@ def undisturbed(service: Service) -> dict[str, Any]:
 
 @pytest.fixture
 def ready_service(isolated_service: Service) -> Service:
+    """One process of each kind, with the default lease: a short one could expire before a test has suspended both."""
+    del isolated_service.environment["LEASE_S"], isolated_service.environment["HEARTBEAT_S"]
     isolated_service.start_all()
     return isolated_service
 
