@@ -21,7 +21,7 @@ import yaml
 ROOT = Path(__file__).parent
 OVERLAYS = ("dev", "production")
 KUBERNETES = "1.31"
-SECRETS = ("REDIS_PASSWORD", "REDIS_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY", "WEBHOOK_SECRET")
+SECRETS: tuple[str, ...] = ("REDIS_PASSWORD", "REDIS_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY", "WEBHOOK_SECRET")
 SECRETS += tuple(f"S3_JWT_KEY_{number}" for number in range(1, 5))
 
 

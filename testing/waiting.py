@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 TIME_SCALE = float(os.environ.get("TEST_TIME_SCALE") or 1)
 """Multiplies every time limit of the tests, for very slow machines."""
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 """Default limit of a wait. It only bounds a test that fails, so it leaves room for a machine with other work."""
 
 

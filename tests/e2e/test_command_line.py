@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def test_a_batch_that_is_stopped_and_killed_goes_on_without_loss_or_doubles(
     for how, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
         before = len(read_rows(results))
         process = terminal.start(*words)
-        service.wait_until(lambda before=before: len(read_rows(results)) >= before + 20, "20 results")
+        service.wait_until(partial(has_rows, results, before + 20), "20 results")
         process.send_signal(how)
         errors = process.communicate(timeout=10)[1]
         assert process.returncode == code, errors
@@ -181,6 +182,10 @@ def test_a_batch_touches_no_other_file(terminal: Terminal) -> None:
     notes.write_text("mine\nand no line end", "utf-8")
     assert "not the output of a batch" in terminal("batch", "p.jsonl", "--out", "notes.txt", code=1)[1]
     assert notes.read_text("utf-8") == "mine\nand no line end"
+
+
+def has_rows(results: Path, count: int) -> bool:
+    return len(read_rows(results)) >= count
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -87,10 +87,12 @@ def test_norms_gates_and_turns(shape: AttentionShape, dtype: torch.dtype) -> Non
         return torch.randn(size, device=CUDA, dtype=dtype)
 
     hidden, added, inner, outer = draw(rows, width), draw(rows, width), draw(width), draw(width)
-    doubles = [tensor.double() for tensor in (hidden, added, inner, outer)]
-    assert error(ours.norm(hidden, inner, 1e-5), plain.norm(doubles[0], doubles[2], 1e-5)) < bound(dtype)
+    hidden64, added64, inner64, outer64 = (tensor.double() for tensor in (hidden, added, inner, outer))
+    assert error(ours.norm(hidden, inner, 1e-5), plain.norm(hidden64, inner64, 1e-5)) < bound(dtype)
     for mine, exact in zip(
-        ours.norm_add_norm(hidden, added, inner, outer, 1e-5), plain.norm_add_norm(*doubles, 1e-5), strict=True
+        ours.norm_add_norm(hidden, added, inner, outer, 1e-5),
+        plain.norm_add_norm(hidden64, added64, inner64, outer64, 1e-5),
+        strict=True,
     ):
         assert error(mine, exact) < bound(dtype)
     wide = draw(rows, 2 * 1_500)

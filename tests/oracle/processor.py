@@ -63,7 +63,8 @@ def prompt(question: dict[str, Any]) -> dict[str, Any]:
         return_tensors="np",
     )
     wanted = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
-    np.savez(question["into"], **{name: np.asarray(features[name]) for name in wanted if name in features})
+    arrays: dict[str, Any] = {name: np.asarray(features[name]) for name in wanted if name in features}
+    np.savez(question["into"], **arrays)
     return {
         "input_ids": np.asarray(features["input_ids"])[0].tolist(),
         "mm_token_type_ids": np.asarray(features["mm_token_type_ids"])[0].tolist(),

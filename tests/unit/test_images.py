@@ -42,11 +42,11 @@ def test_compose_reads_every_secret_of_the_sample() -> None:
 
 
 def test_the_secrets_of_the_sample_are_refused() -> None:
-    values = dict.fromkeys(
+    values: dict[str, Any] = dict.fromkeys(
         ("redis_url", "s3_endpoint", "s3_access_key", "s3_secret_key", "webhook_secret"), "change-me"
     )
     with pytest.raises(ValueError, match="4 validation errors") as refused:
-        Settings(**values)  # type: ignore[arg-type]
+        Settings(**values)
     assert "thinkqueue secrets" in str(refused.value)
 
 
@@ -56,11 +56,11 @@ def test_generated_secrets_are_those_of_the_sample_and_are_valid() -> None:
     sample = re.findall(r"^(\w+)=change-me", (ROOT / ".env.example").read_text("utf-8"), re.MULTILINE)
     assert set(values) == set(sample)
     Settings(
-        redis_url=f"redis://:{values['REDIS_PASSWORD']}@valkey/0",  # type: ignore[arg-type]
+        redis_url=f"redis://:{values['REDIS_PASSWORD']}@valkey/0",
         s3_endpoint="http://seaweedfs:8333",
-        s3_access_key=values["S3_ACCESS_KEY"],  # type: ignore[arg-type]
-        s3_secret_key=values["S3_SECRET_KEY"],  # type: ignore[arg-type]
-        webhook_secret=values["WEBHOOK_SECRET"],  # type: ignore[arg-type]
+        s3_access_key=values["S3_ACCESS_KEY"],
+        s3_secret_key=values["S3_SECRET_KEY"],
+        webhook_secret=values["WEBHOOK_SECRET"],
     )
 
 

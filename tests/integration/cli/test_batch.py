@@ -69,7 +69,7 @@ def test_a_batch_waits_for_a_full_service_until_its_timeout(
     serving: Service, clients: list[ApiClient], tmp_path: Path
 ) -> None:
     redis = connect(serving.table.settings)
-    limit = redis.config_get("maxmemory")["maxmemory"]
+    limit = int(redis.config_get("maxmemory")["maxmemory"] or 0)
     redis.config_set("maxmemory", int(redis.info("memory")["used_memory"]) // 2)
     try:
         short = new_runner(clients, serving, tmp_path, 1, timeout_s=1)

@@ -10,7 +10,8 @@ import pytest
 from cli.errors import CommandError
 from cli.local.servers import GRPC_OFFSET, SeaweedFS, Valkey
 from cli.local.service import check_ports
-from jobs.objects.store import ObjectStore, ObjectStoreUnavailable
+from jobs.errors import ObjectStoreUnavailable
+from jobs.objects.store import ObjectStore
 from jobs.table.scripts import connect
 from testing.servers import Servers, free_ports, launch, settings_of, start, stop
 from testing.waiting import wait_until

@@ -335,7 +335,12 @@ def test_a_lost_device_ends_all_and_takes_no_more(loaded_pocket: LoadedModel) ->
     assert lost.wait(30)
     after = threading.Event()
     late: list[Event] = []
-    loop.submit(Request("late", inputs, 8, 8, SAMPLED), lambda event: (late.append(event), after.set()))
+
+    def receive(event: Event) -> None:
+        late.append(event)
+        after.set()
+
+    loop.submit(Request("late", inputs, 8, 8, SAMPLED), receive)
     assert after.wait(30)
     assert loop.stop(timeout_s=10)
     failed = [event for event in [*events, *late] if isinstance(event, Failed)]

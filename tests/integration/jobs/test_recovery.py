@@ -146,8 +146,8 @@ def test_a_lost_last_second_is_mended(client: TestClient, table: Table) -> None:
     """Redis came back as it was a second ago: an acceptance, a finish and a cancel are missing."""
     finished, cancelled = run(table, post(client)), run(table, post(client))
     redis = connect(table.settings)
-    rows = {job.id: redis.hgetall(f"job:{job.id}") for job in (finished, cancelled)}
-    leases = redis.zrange("leases:generate", 0, -1, withscores=True)
+    rows: dict[str, Any] = {job.id: redis.hgetall(f"job:{job.id}") for job in (finished, cancelled)}
+    leases: Any = redis.zrange("leases:generate", 0, -1, withscores=True)
     table.finalizer.finalize(completed(finished), expect="owner")
     client.post(f"/v1/jobs/{cancelled.id}/cancel")
     accepted = post(client)

@@ -294,7 +294,7 @@ def test_intake_is_refused_when_too_many_jobs_wait(table: Table) -> None:
 def test_intake_is_refused_at_four_fifths_of_the_memory_while_jobs_can_end(table: Table) -> None:
     redis = connect(table.settings)
     job = table.running("job_a", events=("completed",))
-    limit = redis.config_get("maxmemory")["maxmemory"]
+    limit = int(redis.config_get("maxmemory")["maxmemory"] or 0)
     try:
         redis.config_set("maxmemory", int(redis.info("memory")["used_memory"]) // 2)
         with pytest.raises(Overloaded, match="bytes"):

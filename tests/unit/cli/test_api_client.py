@@ -36,7 +36,12 @@ def test_a_service_that_never_answered_is_not_tried_again(unused_url: str, monke
 
 def test_a_service_that_answered_before_is_tried_again(unused_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     attempts: list[int] = []
-    monkeypatch.setattr(api_client, "_backoff", lambda failures: attempts.append(failures) or 0.0)
+
+    def backoff(failures: int) -> float:
+        attempts.append(failures)
+        return 0.0
+
+    monkeypatch.setattr(api_client, "_backoff", backoff)
     client = ApiClient(unused_url)
     client._has_answered = True
     with pytest.raises(Unreachable, match=f"{unused_url} does not answer"):

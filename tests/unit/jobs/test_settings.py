@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -6,7 +7,7 @@ from pydantic import ValidationError
 from runtime.settings import Settings
 
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
-GIVEN = {
+GIVEN: dict[str, Any] = {
     "redis_url": "redis://127.0.0.1:6379/0",
     "s3_endpoint": "http://127.0.0.1:8333",
     "s3_access_key": "key",

@@ -28,7 +28,7 @@ def frames_of(path: Path, folder: Path) -> tuple[ExtractedFrames, list[np.ndarra
 
 def bar(frame: np.ndarray) -> float:
     """Where the white bar is, of the width."""
-    return float(np.argmax(frame[2].sum(axis=-1))) / frame.shape[1]
+    return int(np.argmax(frame[2].sum(axis=-1))) / int(frame.shape[1])
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,8 @@ def test_a_rate_that_is_no_whole_number(tmp_path: Path) -> None:
 def test_a_single_frame_is_a_video(tmp_path: Path) -> None:
     video, frames = frames_of(clip(tmp_path / "a.mp4", 1), tmp_path)
     assert video.seconds == [0, 0]
-    assert np.array_equal(*frames)
+    first, second = frames
+    assert np.array_equal(first, second)
 
 
 def test_a_long_video_is_spread_evenly(tmp_path: Path) -> None:

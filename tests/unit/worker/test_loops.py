@@ -34,9 +34,12 @@ def test_the_monitor_is_ready_after_the_first_run_even_if_it_failed() -> None:
     async def fail() -> None:
         raise StoreUnavailable
 
+    async def run_watched() -> None:
+        await monitor.watch(fail)()
+
     assert not monitor.is_ready()
     with pytest.raises(StoreUnavailable):
-        asyncio.run(monitor.watch(fail)())
+        asyncio.run(run_watched())
     assert monitor.is_ready()
 
 

@@ -139,7 +139,8 @@ def _open_files() -> list[int]:
 
 def test_it_sees_its_folder_and_no_other_data(tmp_path: Path) -> None:
     own, other = tmp_path / "own", tmp_path / "other"
-    own.mkdir(), other.mkdir()
+    own.mkdir()
+    other.mkdir()
     (own / "in").write_text("mine")
     (other / "secret").write_text("somebody's")
 
