@@ -7,6 +7,7 @@ import pytest
 import structlog
 from fastapi.testclient import TestClient
 from structlog.testing import LogCapture
+from structlog.typing import EventDict
 
 from api.middleware.request_id import add_request_id
 from testing.api import HELLO, client_of
@@ -16,7 +17,7 @@ from testing.table import Table
 
 
 @pytest.fixture
-def lines() -> Iterator[list[dict[str, object]]]:
+def lines() -> Iterator[list[EventDict]]:
     """The log lines of the test, after the api's own processor."""
     capture, before = LogCapture(), structlog.get_config()
     structlog.configure(processors=[add_request_id, capture], cache_logger_on_first_use=False)
@@ -59,7 +60,7 @@ def test_a_crash_carries_the_id(client: TestClient, monkeypatch: pytest.MonkeyPa
     assert (reply.status_code, reply.json()["request_id"], reply.headers["x-request-id"]) == (500, "crash", "crash")
 
 
-def test_log_lines_of_handlers_and_of_the_intake_carry_the_id(table: Table, lines: list[dict[str, object]]) -> None:
+def test_log_lines_of_handlers_and_of_the_intake_carry_the_id(table: Table, lines: list[EventDict]) -> None:
     """Handlers and the intake run in threads."""
     gone = table.settings.model_copy(update={"s3_endpoint": f"http://127.0.0.1:{free_ports()}"})
     with client_of(gone) as client:
