@@ -1,12 +1,12 @@
-"""What is known of each model family: plain data that the api, the prepare worker and the engine all read.
+"""What the api, the prepare worker and the engine know about each model family, as plain data.
 
-A leaf: it imports nothing of ours, and no torch, so that the HTTP process can use it too.
+Imports nothing else of this project, and no torch, so that the api process can use it.
 """
 
 from families.family import Family, ImageBounds, SamplingDefaults, SpecialTokens
 from families.glm_4_1v import GLM_4_1V, POCKET
 from families.glm_4_6v import GLM_4_6V_FLASH
-from families.history import answer_in, answer_of
+from families.history import extract_answer, history_answer
 from families.video import FrameClock, VideoBounds
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (GLM_4_1V, GLM_4_6V_FLASH, POCKET)}
@@ -19,6 +19,6 @@ __all__ = [
     "SamplingDefaults",
     "SpecialTokens",
     "VideoBounds",
-    "answer_in",
-    "answer_of",
+    "extract_answer",
+    "history_answer",
 ]

@@ -1,4 +1,4 @@
-"""The shape of a family's facts."""
+"""The data types that describe a model family."""
 
 from dataclasses import dataclass, replace
 
@@ -8,15 +8,16 @@ from families.video import VideoBounds
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """The special tokens that give an answer its structure, as text.
+    """The special tokens that structure an output, as text.
 
-    Ids are never written down: they differ between siblings (GLM-4.1V 151345…, GLM-4.5V 151350…)
-    and come from the model's own tokenizer.
+    Their ids differ between models of a family (GLM-4.1V 151345…, GLM-4.5V 151350…), so they are looked up in the
+    model's own tokenizer and never stored here.
     """
 
     think_open: str
     think_close: str
     answer_open: str | None
+    """None: the answer is everything after ``think_close``."""
     answer_close: str | None
     box_open: str
     box_close: str
@@ -24,16 +25,16 @@ class SpecialTokens:
 
 @dataclass(frozen=True)
 class ImageBounds:
-    """How large a picture the vision tower takes, in pixels of one frame."""
+    """The image sizes that the vision encoder accepts."""
 
     factor: int
-    """Sides are multiples of this: patch size × merge size."""
+    """Both sides are multiples of this: patch size × merge size, in pixels."""
     min_pixels: int
     max_pixels: int
     max_aspect: int = 200
 
     def fit(self, width: int, height: int) -> tuple[int, int]:
-        """The (width, height) that the model sees for a picture of this size.
+        """The width and height at which the model sees an image, in pixels.
 
         Raises:
             ValueError: one side is more than ``max_aspect`` times the other.
@@ -43,21 +44,21 @@ class ImageBounds:
             max_aspect=self.max_aspect,
         )  # fmt: skip
 
-    def within(self, max_pixels: int | None) -> "ImageBounds":
-        """Bounds that a client has narrowed."""
+    def narrow(self, max_pixels: int | None) -> "ImageBounds":
+        """These bounds with a client's limit. None: the client set no limit."""
         if max_pixels is None:
             return self
         return replace(self, max_pixels=max(self.min_pixels, min(self.max_pixels, max_pixels)))
 
-    def tokens(self, width: int, height: int) -> int:
-        """How many prompt tokens a picture of this size becomes, its begin and end special_tokens included."""
+    def token_count(self, width: int, height: int) -> int:
+        """The number of prompt tokens of an image, with its begin and end tokens."""
         fitted_width, fitted_height = self.fit(width, height)
         return fitted_width * fitted_height // self.factor**2 + 2
 
 
 @dataclass(frozen=True)
 class SamplingDefaults:
-    """Used where neither the job nor the model's generation_config.json says otherwise."""
+    """Used where neither the job nor the model's generation_config.json sets a value."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -68,33 +69,33 @@ class SamplingDefaults:
 
 @dataclass(frozen=True)
 class Family:
-    """One model family: everything about it that is not weights."""
+    """A model family: everything except the weights and the tokenizer."""
 
     name: str
     model_type: str
-    """``model_type`` in the config.json that belongs to it; a worker refuses another."""
+    """``model_type`` in the model's config.json; a worker refuses any other."""
     context_tokens: int
     special_tokens: SpecialTokens
     closing_text: str
-    """Fed into the KV cache to end the thinking: the bridge from a thought to its answer."""
+    """Fed into the KV cache to end the thinking and to begin the answer."""
     has_thinking_switch: bool
-    """Its chat template knows ``enable_thinking=False`` (``/nothink``): a budget of 0 then needs no closing text."""
+    """The chat template supports ``enable_thinking=False`` (``/nothink``); a budget of 0 then needs no closing text."""
     images: ImageBounds
     low_detail_pixels: int
-    """For pictures that a client asks to be looked at roughly."""
+    """The limit for images with ``detail: low``."""
     max_images: int
     """In a conversation."""
     max_pages: int
     """Of all documents in a conversation."""
     min_page_pixels: int
-    """A page with less cannot be read any more."""
+    """The text on a smaller page is not legible."""
     videos: VideoBounds
     max_videos: int
     """In a conversation."""
-    mixes_pictures_and_video: bool
-    """Was it trained on both in one conversation?"""
+    supports_images_with_video: bool
+    """The model was trained on images and videos in one conversation."""
     thinking_budget: int
-    """The default for jobs that name none."""
+    """Default, in tokens."""
     max_answer_tokens: int
-    """The default for jobs that name none."""
+    """Default."""
     sampling: SamplingDefaults

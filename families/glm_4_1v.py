@@ -1,4 +1,4 @@
-"""GLM-4.1V-Thinking, and the pocket model that shares its format at a size that a laptop serves."""
+"""GLM-4.1V-Thinking, and the pocket model: the same format at a size that runs on a laptop."""
 
 from dataclasses import replace
 
@@ -17,27 +17,27 @@ GLM_4_1V = Family(
         box_open="<|begin_of_box|>",
         box_close="<|end_of_box|>",
     ),
-    # The newline is the model's own training format; the reference script leaves it out.
+    # The newline is part of the model's training format; the reference script omits it.
     closing_text="</think>\n<answer>",
     has_thinking_switch=False,
-    # The processor counts a picture as two frames (9,633,792 pixels); here one counts: 6,144 tokens.
+    # transformers' processor counts an image as two frames (9,633,792 pixels); here it is one frame: 6,144 tokens.
     images=ImageBounds(factor=28, min_pixels=112 * 112 // 2, max_pixels=14 * 14 * 2 * 2 * 6144),
     low_detail_pixels=512 * 512,
     max_images=32,
     max_pages=60,
     min_page_pixels=256 * 256,
     videos=VideoBounds(
-        sample=FixedRate(fps=2, max_seconds=300),
-        timestamp="{:d}",
+        sampler=FixedRate(fps=2, max_seconds=300),
+        timestamp_format="{:d}",
         whole_seconds=True,
         factor=28,
         min_pixels=112 * 112,
         max_pixels=28 * 28 * 2 * 30_000,
     ),
     max_videos=1,
-    mixes_pictures_and_video=False,
-    # Runs that end by themselves were seen to stay under 4,371 tokens while runaways hit any limit;
-    # 8,192 parts the two and is the reference script's default.
+    supports_images_with_video=False,
+    # In measured runs, thinking that ended without a budget took at most 4,371 tokens, and endless thinking reached
+    # every limit; 8,192 separates the two and is the reference script's default.
     thinking_budget=8_192,
     max_answer_tokens=2_048,
     sampling=SamplingDefaults(temperature=0.8, top_p=0.6, top_k=2, repetition_penalty=1.1),
@@ -52,8 +52,8 @@ POCKET = replace(
     max_images=8,
     max_pages=8,
     min_page_pixels=56 * 56,
-    # 32 frames of 784 tokens in all: seconds of a clip, beside a question and a short thought.
-    videos=replace(GLM_4_1V.videos, sample=FixedRate(fps=2, max_seconds=16), max_pixels=28 * 28 * 2 * 784),
+    # 32 frames with 784 tokens in total: a short clip, which leaves room for a question and short thinking.
+    videos=replace(GLM_4_1V.videos, sampler=FixedRate(fps=2, max_seconds=16), max_pixels=28 * 28 * 2 * 784),
     thinking_budget=256,
     max_answer_tokens=128,
 )

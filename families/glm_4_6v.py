@@ -1,4 +1,4 @@
-"""GLM-4.6V-Flash: GLM-4.1V's tower and size, another way to talk."""
+"""GLM-4.6V-Flash: GLM-4.1V's vision encoder and size, with another output format."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ GLM_4_6V_FLASH = replace(
     GLM_4_1V,
     name="glm-4.6v-flash",
     context_tokens=131_072,
-    # The answer is what stands behind the thought.
+    # No answer tokens: the answer is everything after `</think>`.
     special_tokens=SpecialTokens(
         think_open="<think>",
         think_close="</think>",
@@ -23,8 +23,8 @@ GLM_4_6V_FLASH = replace(
     has_thinking_switch=True,
     videos=replace(
         GLM_4_1V.videos,
-        sample=RateByDuration(rates=((30, 3), (300, 1), (2400, 0.5)), max_frames=640),
-        timestamp="{:.1f} seconds",
+        sampler=RateByDuration(rates=((30, 3), (300, 1), (2400, 0.5)), max_frames=640),
+        timestamp_format="{:.1f} seconds",
         whole_seconds=False,
     ),
 )

@@ -1,4 +1,4 @@
-"""How a family looks at videos: which frames, how large, and how it is told when each was shown."""
+"""How a family samples a video: which frames, at which size, and the timestamps in the prompt."""
 
 import math
 from bisect import bisect_left
@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from families.bounds import fit
 
-TEMPORAL = 2
-"""Frames that the vision tower reads as one."""
+TEMPORAL_PATCH = 2
+"""Frames that the vision encoder reads as one."""
 
 
 @dataclass(frozen=True)
@@ -18,30 +18,36 @@ class FrameClock:
     frames: int
     fps: float
     seconds: tuple[float, ...] | None = None
-    """Of each frame, for a video whose frame rate varies; None: they follow from ``fps``."""
+    """Of each frame, for a video with a variable frame rate; None: they follow from ``fps``."""
 
     @property
     def duration(self) -> float:
-        """Seconds."""
+        """In seconds."""
         if self.seconds is None:
             return self.frames / self.fps
         return self.seconds[-1] + 1 / self.fps
 
     def time_of(self, index: int) -> float:
+        """In seconds."""
         return index / self.fps if self.seconds is None else self.seconds[index]
 
-    def first_at(self, second: float) -> int:
-        """The first frame that is shown at this time or later; at the end, the last one."""
+    def first_frame_at(self, second: float) -> int:
+        """The index of the first frame that is shown at or after this time, or of the last frame."""
         if self.seconds is None:
             return min(self.frames - 1, math.ceil(second * self.fps))
         return min(self.frames - 1, bisect_left(self.seconds, second))
 
 
+FrameSampler = Callable[[FrameClock], list[int]]
+"""Returns the indices of the frames that the model sees: ascending, an even number (the last may occur twice)."""
+
+
 @dataclass(frozen=True)
 class FixedRate:
-    """GLM-4.1V: so many frames a second, and of a long video as many as of the longest, spread evenly.
+    """The sampler of GLM-4.1V: ``fps`` frames a second; a video longer than ``max_seconds`` gets as many frames as one
+    of that length, evenly spaced.
 
-    Gives the indices of transformers' ``Glm4vVideoProcessor.sample_frames``; a test compares the two.
+    Gives the indices of transformers' ``Glm4vVideoProcessor.sample_frames``; a test compares them.
     """
 
     fps: int
@@ -50,82 +56,86 @@ class FixedRate:
     def __call__(self, clock: FrameClock) -> list[int]:
         if clock.duration <= self.max_seconds:
             count = max(math.floor(clock.duration * self.fps), 1)
-            return _even([clock.first_at(number / self.fps) for number in range(count)])
+            return _even([clock.first_frame_at(number / self.fps) for number in range(count)])
         count = self.max_seconds * self.fps
         if count >= clock.frames:
             return _even(range(clock.frames))
-        return _even([clock.first_at(second) for second in _spread(0, clock.duration, count)])
+        return _even([clock.first_frame_at(second) for second in _linspace(0, clock.duration, count)])
 
 
 @dataclass(frozen=True)
 class RateByDuration:
-    """GLM-4.6V: the longer a video, the fewer frames a second.
+    """The sampler of GLM-4.6V: the longer the video, the fewer frames a second.
 
-    Gives the indices of transformers' ``Glm46VVideoProcessor.sample_frames``; a test compares the two.
+    Gives the indices of transformers' ``Glm46VVideoProcessor.sample_frames``; a test compares them.
     """
 
     rates: tuple[tuple[int, float], ...]
-    """Up to so many seconds, so many pairs of frames a second; the last entry bounds the length that counts."""
+    """Pairs of a duration in seconds and the rate up to it, in pairs of frames a second. The last duration limits the
+    number of frames of longer videos."""
     max_frames: int
 
     def __call__(self, clock: FrameClock) -> list[int]:
-        counted = min(clock.duration, self.rates[-1][0])
-        rate = next(rate for seconds, rate in self.rates if counted <= seconds)
-        wanted = min(int(counted * rate * TEMPORAL), self.max_frames)
-        chosen = self._stepped(clock, 1 / (TEMPORAL * rate)) if clock.frames >= wanted else []
-        if clock.frames < wanted or len(chosen) > wanted:
-            chosen = [int(index) for index in _spread(0, clock.frames - 1, wanted)]
-        elif len(chosen) < wanted:
-            chosen = [int(index) for index in _spread(chosen[0], chosen[-1], wanted)]
+        counted_s = min(clock.duration, self.rates[-1][0])
+        rate = next(rate for seconds, rate in self.rates if counted_s <= seconds)
+        count = min(int(counted_s * rate * TEMPORAL_PATCH), self.max_frames)
+        chosen = self._every(clock, 1 / (TEMPORAL_PATCH * rate)) if clock.frames >= count else []
+        if clock.frames < count or len(chosen) > count:
+            chosen = [int(index) for index in _linspace(0, clock.frames - 1, count)]
+        elif len(chosen) < count:
+            chosen = [int(index) for index in _linspace(chosen[0], chosen[-1], count)]
         return _even(chosen or [0])
 
-    def _stepped(self, clock: FrameClock, step: float) -> list[int]:
+    def _every(self, clock: FrameClock, step_s: float) -> list[int]:
+        """The first frame of each step."""
         chosen: list[int] = []
-        due, last_second = 0.0, int(clock.duration)
-        frame_seconds = 1 / clock.fps
+        due_s, last_s = 0.0, int(clock.duration)
+        frame_s = 1 / clock.fps
         for index in range(clock.frames):
-            # Multiplied, as transformers does: a division rounds differently.
-            shown = index * frame_seconds if clock.seconds is None else clock.seconds[index]
-            if shown >= due:
-                due += step
+            # Multiplied, as in transformers: a division rounds differently.
+            shown_s = index * frame_s if clock.seconds is None else clock.seconds[index]
+            if shown_s >= due_s:
+                due_s += step_s
                 chosen.append(index)
-                if due >= last_second:
+                if due_s >= last_s:
                     break
         return chosen
 
 
 @dataclass(frozen=True)
 class VideoBounds:
-    """What a family takes of a video."""
+    """How many frames of a video the model sees, and their size."""
 
-    sample: Callable[[FrameClock], list[int]]
-    """Indices of the frames to look at: rising, an even number (the last one may come twice)."""
-    timestamp: str
-    """Format of a frame's second in the prompt."""
+    sampler: FrameSampler
+    timestamp_format: str
+    """Of a frame's second in the prompt."""
     whole_seconds: bool
+    """Timestamps are rounded down."""
     factor: int
+    """Both sides are multiples of this, in pixels."""
     min_pixels: int
     """Of all frames together."""
     max_pixels: int
+    """Of all frames together."""
     max_aspect: int = 200
     max_frames: int | None = None
-    """As a client has narrowed it; None: as many as are sampled."""
+    """A client's limit; None: all sampled frames."""
 
-    def within(self, *, max_frames: int | None, max_pixels: int | None) -> "VideoBounds":
-        """Bounds that a client has narrowed."""
+    def narrow(self, *, max_frames: int | None, max_pixels: int | None) -> "VideoBounds":
+        """These bounds with a client's limits. None: the client set no limit."""
         pixels = self.max_pixels if max_pixels is None else max(self.min_pixels, min(self.max_pixels, max_pixels))
         return replace(self, max_frames=max_frames, max_pixels=pixels)
 
-    def chosen(self, clock: FrameClock) -> list[int]:
-        """Indices of the frames to look at: as sampled, or of these so many, spread evenly over them."""
-        indices = self.sample(clock)
+    def select_frames(self, clock: FrameClock) -> list[int]:
+        """The indices of the frames that the model sees: as sampled, thinned out evenly to ``max_frames``."""
+        indices = self.sampler(clock)
         if self.max_frames is None or len(indices) <= self.max_frames:
             return indices
-        count = max(self.max_frames - self.max_frames % TEMPORAL, TEMPORAL)
-        return _even([indices[int(place)] for place in _spread(0, len(indices) - 1, count)])
+        count = max(self.max_frames - self.max_frames % TEMPORAL_PATCH, TEMPORAL_PATCH)
+        return _even([indices[int(index)] for index in _linspace(0, len(indices) - 1, count)])
 
     def fit(self, frames: int, width: int, height: int) -> tuple[int, int]:
-        """The (width, height) at which so many frames are seen.
+        """The width and height at which the model sees each of ``frames`` frames, in pixels.
 
         Raises:
             ValueError: one side is more than ``max_aspect`` times the other.
@@ -135,24 +145,33 @@ class VideoBounds:
             max_aspect=self.max_aspect,
         )  # fmt: skip
 
-    def stamps(self, seconds: Sequence[float]) -> list[str]:
-        """What stands behind each pair of frames in the prompt, for the seconds of all frames."""
-        return [self.timestamp.format(int(second) if self.whole_seconds else second) for second in seconds[::TEMPORAL]]
+    def timestamps(self, seconds: Sequence[float]) -> list[str]:
+        """The text that follows each pair of frames in the prompt.
 
-    def tokens(self, width: int, height: int, seconds: Sequence[float]) -> int:
-        """Prompt tokens, at most, of frames of this size: a character of a timestamp is a token at most."""
-        stamps = self.stamps(seconds)
+        Args:
+            seconds: of all frames.
+        """
+        firsts = seconds[::TEMPORAL_PATCH]
+        return [self.timestamp_format.format(int(second) if self.whole_seconds else second) for second in firsts]
+
+    def max_tokens(self, width: int, height: int, seconds: Sequence[float]) -> int:
+        """An upper bound for the prompt tokens of frames of this size: each character of a timestamp counts as one.
+
+        Args:
+            seconds: of all frames.
+        """
+        stamps = self.timestamps(seconds)
         pair = width * height // self.factor**2 + 2
         return 2 + len(stamps) * pair + sum(map(len, stamps))
 
 
-def _spread(first: float, last: float, count: int) -> list[float]:
-    """Even steps from first to last, both included; rounds as numpy's linspace."""
+def _linspace(first: float, last: float, count: int) -> list[float]:
+    """Evenly spaced numbers from first to last, both included; rounds as numpy's linspace does."""
     step = (last - first) / (count - 1) if count > 1 else 0.0
     return [number * step + first for number in range(count - 1)] + [last if count > 1 else first]
 
 
 def _even(indices: Sequence[int]) -> list[int]:
-    """Without repeats, and an even number: the vision tower reads pairs."""
+    """Without repeats, and an even number: the vision encoder reads pairs of frames."""
     unique = list(dict.fromkeys(indices))
-    return unique if len(unique) % TEMPORAL == 0 else [*unique, unique[-1]]
+    return unique if len(unique) % TEMPORAL_PATCH == 0 else [*unique, unique[-1]]

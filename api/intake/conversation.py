@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from api.schemas.requests import JobBody, TextPart
-from families import Family, SpecialTokens, answer_in
+from families import Family, SpecialTokens, extract_answer
 from jobs.errors import Invalid, NotFound, Problem
 from jobs.lifecycle.lookup import find_job
 from jobs.model.job import JobStatus
@@ -54,7 +54,7 @@ class Conversation:
                     "/messages",
                     f"has {counts[kind]} {PLURALS[kind]}; the limit of {family.name} is {limit} per conversation",
                 )
-        if counts["video"] and (counts["image"] or counts["document"]) and not family.mixes_pictures_and_video:
+        if counts["video"] and (counts["image"] or counts["document"]) and not family.supports_images_with_video:
             raise_invalid(
                 "/messages",
                 f"has a video and images or documents; {family.name} was not trained on both in one conversation: "
@@ -94,7 +94,7 @@ class ConversationLoader:
             raise_invalid(pointer, "names a job that has not ended; wait for its answer")
         if job.status != JobStatus.COMPLETED or not result.output:
             raise_invalid(pointer, f"names a job that ended as {job.status}; it has no answer to continue from")
-        text = answer_in(result.output.get("raw") or result.output["answer"], self._special_tokens)
+        text = extract_answer(result.output.get("raw") or result.output["answer"], self._special_tokens)
         # An answer cut off inside a character ends with an incomplete one, which the result's answer leaves out too.
         text = text.rstrip(REPLACEMENT_CHARACTER)
         return [*request.messages, {"role": "assistant", "content": [{"type": "text", "text": text}]}]

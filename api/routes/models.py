@@ -70,7 +70,7 @@ def _model(settings: Settings) -> dict[str, Any]:
             "video_url": {
                 "formats": ["mp4", "mov", "webm", "mkv", "avi"],
                 "max_pixels": family.videos.max_pixels,
-                "with_pictures": family.mixes_pictures_and_video,
+                "with_pictures": family.supports_images_with_video,
             },
         },
     }

@@ -90,7 +90,7 @@ class InputProcessor:
     def _span(self, video: Video, places: int) -> list[int]:
         """What a video's one token becomes: each pair of frames, and when it is shown."""
         span: list[int] = []
-        for stamp in self._family.videos.stamps(video.seconds):
+        for stamp in self._family.videos.timestamps(video.seconds):
             span += [self._image_begin, *[self._image_id] * places, self._image_end, *self._prompt.encode_text(stamp)]
         return span
 

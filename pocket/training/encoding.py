@@ -140,7 +140,7 @@ class Encoder:
                 types += [1] * (width * height)
             elif token == self._video_id:
                 (width, height), video = next(spans)
-                for stamp in FAMILY.videos.stamps(video.seconds):
+                for stamp in FAMILY.videos.timestamps(video.seconds):
                     said = self._plain(stamp)
                     ids += [self._image_begin, *[self.image_id] * (width * height), self._image_end, *said]
                     types += [0, *[2] * (width * height), 0, *[0] * len(said)]

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from engine import Finished
-from families import SpecialTokens, answer_in
+from families import SpecialTokens, extract_answer
 from jobs.model.job import Job, JobStatus
 from jobs.model.prepared import PreparedInputs
 from jobs.model.result import JobResult, StoredMedia
@@ -38,7 +38,7 @@ class ResultBuilder:
         Raises:
             ObjectStoreUnavailable: the images cannot be uploaded now.
         """
-        boxes = find_boxes(answer_in(end.raw, self._special_tokens), self._special_tokens, prepared.images)
+        boxes = find_boxes(extract_answer(end.raw, self._special_tokens), self._special_tokens, prepared.images)
         return JobResult(
             id=job.id,
             status=interruption.status if interruption else JobStatus.COMPLETED,

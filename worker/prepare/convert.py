@@ -105,7 +105,7 @@ class MediaConverter:
         return converted
 
     def _image(self, medium: MediaItem) -> ConvertedImage:
-        bounds = self._family.images.within(medium.part.get("max_pixels"))
+        bounds = self._family.images.narrow(medium.part.get("max_pixels"))
         file = medium.path.with_suffix(".png")
 
         def work() -> list[int]:
@@ -118,7 +118,7 @@ class MediaConverter:
 
     def _video(self, medium: MediaItem) -> ConvertedVideo:
         asked = medium.part
-        bounds = self._family.videos.within(max_frames=asked.get("max_frames"), max_pixels=asked.get("max_pixels"))
+        bounds = self._family.videos.narrow(max_frames=asked.get("max_frames"), max_pixels=asked.get("max_pixels"))
         file, sheet = medium.path.with_suffix(".zip"), medium.path.with_suffix(".png")
 
         def work() -> list[Any]:
@@ -171,13 +171,13 @@ class MediaConverter:
                 "media, the thinking budget and the answer. Choose fewer with `pages`, or ask for less.",
             )
         # Rounding to whole patches may add one along each side of a page.
-        return images.within(int(pixels * 0.9))
+        return images.narrow(int(pixels * 0.9))
 
     def _tokens(self, converted: ConvertedMedia) -> int:
         return sum(
-            self._family.images.tokens(item.width, item.height)
+            self._family.images.token_count(item.width, item.height)
             if isinstance(item, ConvertedImage)
-            else self._family.videos.tokens(item.width, item.height, item.seconds)
+            else self._family.videos.max_tokens(item.width, item.height, item.seconds)
             for item in converted
         )
 

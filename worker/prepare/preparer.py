@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from families import Family, answer_of
+from families import Family, history_answer
 from jobs.errors import JobFailed, NotFound
 from jobs.model.job import Job
 from jobs.model.prepared import PreparedImage, PreparedInputs, PreparedVideo
@@ -105,7 +105,7 @@ class Preparer:
                 ]
         if message["role"] == "assistant":
             text = "".join(part["text"] for part in parts)
-            parts = [{"type": "text", "text": answer_of(text, self._settings.family.special_tokens)}]
+            parts = [{"type": "text", "text": history_answer(text, self._settings.family.special_tokens)}]
         return {"role": message["role"], "content": parts}
 
 
@@ -114,8 +114,8 @@ def required_tokens(request: JobRequest, inputs: PreparedInputs, family: Family)
 
     The engine counts exactly, because it has the tokenizer. This number only must not be too small.
     """
-    media = sum(family.images.tokens(image.width, image.height) for image in inputs.images)
-    media += sum(family.videos.tokens(video.width, video.height, video.seconds) for video in inputs.videos)
+    media = sum(family.images.token_count(image.width, image.height) for image in inputs.images)
+    media += sum(family.videos.max_tokens(video.width, video.height, video.seconds) for video in inputs.videos)
     thinking = family.context_tokens if request.thinking_budget < 0 else request.thinking_budget
     text = max_text_tokens(inputs.messages) + thinking + request.max_answer_tokens
     return min(family.context_tokens, media + text)

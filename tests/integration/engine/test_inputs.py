@@ -90,5 +90,5 @@ def test_a_picture_takes_as_many_tokens_as_the_family_says(pocket_engine: Engine
     bare = len(pocket_engine.prepare([user("x")], []))
     for size in ((168, 168), (28, 300), (336, 336), (50, 50)):
         inputs = pocket_engine.prepare([user(None, "x")], [Image.new("RGB", size)])
-        assert len(inputs) - bare == bounds.tokens(*size)
-        assert int(inputs.mm_token_type_ids.sum()) == bounds.tokens(*size) - 2
+        assert len(inputs) - bare == bounds.token_count(*size)
+        assert int(inputs.mm_token_type_ids.sum()) == bounds.token_count(*size) - 2

@@ -73,7 +73,7 @@ def test_the_frames_are_those_that_transformers_takes(
     expected = ask(ask="indices", kind=kind, options=options, videos=videos)
     for (count, rate), indices in zip(videos, expected, strict=True):
         # Of a video too short for one pair, transformers' Glm46V takes no frame, and fails.
-        assert family.videos.sample(FrameClock(count, rate)) == (indices or [0, 0]), (count, rate)
+        assert family.videos.sampler(FrameClock(count, rate)) == (indices or [0, 0]), (count, rate)
 
 
 class Oracle:

@@ -1,8 +1,8 @@
 import pytest
 
-from families import FAMILIES, answer_in, answer_of
+from families import FAMILIES, extract_answer, history_answer
 
-MARKS = FAMILIES["pocket"].special_tokens
+SPECIAL_TOKENS = FAMILIES["pocket"].special_tokens
 
 
 @pytest.mark.parametrize(
@@ -22,8 +22,8 @@ MARKS = FAMILIES["pocket"].special_tokens
         ("at <|begin_of_box|>[[1,2,3,4]]<|end_of_box|>", "at <|begin_of_box|>[[1,2,3,4]]<|end_of_box|>"),
     ],
 )
-def test_history_keeps_the_answer_and_nothing_of_the_thinking(sent: str, seen: str) -> None:
-    assert answer_of(sent, MARKS) == seen
+def test_history_contains_the_answer_without_the_thinking(sent: str, seen: str) -> None:
+    assert history_answer(sent, SPECIAL_TOKENS) == seen
 
 
 @pytest.mark.parametrize(
@@ -37,5 +37,5 @@ def test_history_keeps_the_answer_and_nothing_of_the_thinking(sent: str, seen: s
         ("", ""),
     ],
 )
-def test_the_answer_of_a_whole_output_is_what_stands_behind_the_thinking(raw: str, answer: str) -> None:
-    assert answer_in(raw, MARKS) == answer
+def test_the_answer_of_a_complete_output_is_the_text_after_the_thinking(raw: str, answer: str) -> None:
+    assert extract_answer(raw, SPECIAL_TOKENS) == answer

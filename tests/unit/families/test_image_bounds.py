@@ -8,7 +8,7 @@ SIDES = st.integers(1, 6_000)
 
 
 def by_transformers(bounds: ImageBounds, width: int, height: int) -> tuple[int, int] | None:
-    """None: refused."""
+    """None: the size is refused."""
     try:
         fitted = smart_resize(
             2, height, width, 2, bounds.factor, min_pixels=2 * bounds.min_pixels, max_pixels=2 * bounds.max_pixels
@@ -19,11 +19,11 @@ def by_transformers(bounds: ImageBounds, width: int, height: int) -> tuple[int, 
 
 
 @given(SIDES, SIDES)
-@example(2_232, 62)  # one order of operations rounds it otherwise than another
+@example(2_232, 62)  # the order of the divisions changes how it is rounded
 @example(27, 28)
 @example(1, 200)
 @example(1, 201)
-def test_sizes_are_those_of_the_models_own_processor(width: int, height: int) -> None:
+def test_sizes_equal_those_of_transformers_image_processor(width: int, height: int) -> None:
     for family in FAMILIES.values():
         try:
             ours = family.images.fit(width, height)

@@ -52,7 +52,7 @@ def test_each_page_is_a_picture_of_its_own(tmp_path: Path) -> None:
 
 def test_a_page_keeps_to_its_share_of_the_context(tmp_path: Path) -> None:
     path, _ = opened(pdf(1), tmp_path)
-    page = render_page(path, 1, BOUNDS.within(100_000))
+    page = render_page(path, 1, BOUNDS.narrow(100_000))
     assert 90_000 < page.width * page.height <= 100_000
 
 

@@ -98,7 +98,7 @@ def test_a_long_video_is_spread_evenly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("asked", "given"), [(2, 2), (7, 6), (8, 8), (100, 32)])
 def test_a_client_may_have_fewer_frames_looked_at(tmp_path: Path, asked: int, given: int) -> None:
-    bounds = BOUNDS.within(max_frames=asked, max_pixels=None)
+    bounds = BOUNDS.narrow(max_frames=asked, max_pixels=None)
     path = clip(tmp_path / "a.mp4", 500)
     video = extract_frames(path, bounds, frames=tmp_path / "frames.zip", sheet=tmp_path / "sheet.png")
     assert len(video.seconds) == given
@@ -106,12 +106,12 @@ def test_a_client_may_have_fewer_frames_looked_at(tmp_path: Path, asked: int, gi
 
 
 def test_a_client_may_have_smaller_frames_looked_at(tmp_path: Path) -> None:
-    bounds = BOUNDS.within(max_frames=None, max_pixels=4 * 60 * 60)
+    bounds = BOUNDS.narrow(max_frames=None, max_pixels=4 * 60 * 60)
     path = clip(tmp_path / "a.mp4")
     video = extract_frames(path, bounds, frames=tmp_path / "frames.zip", sheet=tmp_path / "sheet.png")
     assert (video.width, video.height) == (56, 28)
-    assert BOUNDS.within(max_frames=None, max_pixels=1).max_pixels == BOUNDS.min_pixels
-    assert BOUNDS.within(max_frames=None, max_pixels=10**12).max_pixels == BOUNDS.max_pixels
+    assert BOUNDS.narrow(max_frames=None, max_pixels=1).max_pixels == BOUNDS.min_pixels
+    assert BOUNDS.narrow(max_frames=None, max_pixels=10**12).max_pixels == BOUNDS.max_pixels
 
 
 def refused(path: Path, folder: Path) -> str:

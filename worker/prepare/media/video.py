@@ -50,7 +50,7 @@ def extract_frames(path: Path, bounds: VideoBounds, *, frames: Path, sheet: Path
     """
     shown = _scan(path)
     clock = _clock(shown)
-    indices = bounds.chosen(clock)
+    indices = bounds.select_frames(clock)
     seconds = [clock.time_of(index) for index in indices]
     contact_sheet = ContactSheet(len(indices))
     size = source = (0, 0)
