@@ -11,7 +11,6 @@ from api.middleware.rate_limit import RateLimiter
 from api.streaming.event_hub import EventHub
 from jobs.lifecycle.archive import EventArchive
 from jobs.lifecycle.finalize import JobFinalizer
-from jobs.model.usage import UsageLedger
 from jobs.objects.reader import DocumentReader
 from jobs.objects.store import ObjectStore
 from jobs.objects.uploads import Uploads
@@ -20,6 +19,7 @@ from jobs.table.listing import JobIndex
 from jobs.table.scripts import connect
 from jobs.table.stats import StatsReader
 from jobs.table.store import JobStore
+from jobs.table.usage import UsageLedger
 from jobs.tenants.api_keys import ApiKeyStore
 from jobs.tenants.webhook_secrets import WebhookSecrets
 from runtime.settings import Settings

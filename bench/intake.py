@@ -32,6 +32,7 @@ from api.intake.service import Admission, Intake
 from jobs.lifecycle.bootstrap import initialize
 from jobs.model.job import Job
 from jobs.model.request import JobRequest
+from jobs.table import keys
 from jobs.table.scripts import connect
 from jobs.table.types import AcceptResult
 from runtime.logs import configure_logs
@@ -157,12 +158,12 @@ def claims(settings: Settings) -> None:
             job_id = http.post("/v1/jobs", json=SHORT).json()["id"]
             answered = time.perf_counter()
             # `attempt` is set by the claim and cleared when the next stage's line is entered.
-            while redis.hget(f"job:{job_id}", "claim") == "" and not redis.hexists(f"job:{job_id}", "prepared_at"):
+            while redis.hget(keys.job(job_id), "claim") == "" and not redis.hexists(keys.job(job_id), "prepared_ms"):
                 pass
             took = 1000 * (time.perf_counter() - answered)
-            while not redis.hexists(f"job:{job_id}", "ended"):
+            while not redis.hexists(keys.job(job_id), "ended_ms"):
                 time.sleep(0.005)
-            row = redis.hmget(f"job:{job_id}", ["prepared_at", "started"])
+            row = redis.hmget(keys.job(job_id), ["prepared_ms", "started_ms"])
             if number >= 5:
                 prepare.append(took)
                 gpu.append(float(row[1]) - float(row[0]))

@@ -18,6 +18,8 @@ import redis
 from kombu.transport.redis import Channel
 
 from bench.endless import ENDLESS, endless_service
+from jobs.model.job import Stage
+from jobs.table import keys
 from jobs.table.scripts import connect
 from testing.service import Service
 
@@ -42,11 +44,11 @@ def measure(service: Service) -> tuple[int, int]:
     """Milliseconds from the lease's end to the loss, and to the next claim."""
     client, lease_s = connect(service.table.settings), service.table.settings.lease_s
     job_id = service.submit(**ENDLESS)
-    job = f"job:{job_id}"
+    job = keys.job(job_id)
     service.wait_until(lambda: service.job(job_id)["tokens"] > 0, "running job")
     pid = int(client.hget(job, "worker").split(":")[1])
     os.kill(pid, signal.SIGKILL)
-    lease_ends = int(client.zscore("leases:generate", job_id))
+    lease_ends = int(client.zscore(keys.leases(Stage.GENERATE), job_id))
     lost_at = await_change(client, job, "lost_leases", "0", lease_s=lease_s)
     claimed_at = await_change(client, job, "attempt", "1", lease_s=lease_s)
     service.http.post(f"/v1/jobs/{job_id}/cancel")

@@ -1,6 +1,6 @@
 """Prometheus metrics that each process counts itself and serves on its MONITOR_PORT.
 
-Metrics of the whole service (queues, workers, ended jobs) are in ``jobs/table/collector.py``. The children of the
+Metrics of the whole service (queues, workers, ended jobs) are in ``jobs/service_metrics.py``. The children of the
 prepare worker count nothing: the job table counts their jobs when they end.
 """
 

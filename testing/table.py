@@ -12,6 +12,7 @@ from jobs.lifecycle.finalize import JobFinalizer
 from jobs.model.job import Job, JobStatus, Stage, new_claim
 from jobs.model.result import JobResult
 from jobs.objects.store import ObjectStore
+from jobs.table import keys
 from jobs.table.deliveries import DeliveryStore
 from jobs.table.listing import JobIndex
 from jobs.table.maintenance import MaintenanceStore
@@ -70,8 +71,8 @@ class Table:
         """Make a lease expire: its time in Redis moves back, no clock moves."""
         client = connect(self.settings)
         for stage in Stage:
-            if client.zscore(f"leases:{stage}", job_id) is not None:
-                client.zincrby(f"leases:{stage}", -2000 * self.settings.lease_s, job_id)
+            if client.zscore(keys.leases(stage), job_id) is not None:
+                client.zincrby(keys.leases(stage), -2000 * self.settings.lease_s, job_id)
 
 
 def completed(job: Job, answer: str = "four") -> JobResult:

@@ -161,7 +161,7 @@ class Intake:
         remembered = "" if retry_count is None else fingerprint
         if not remembered and self._quota.spend(caller.tenant):
             return Admission(job_id)
-        checked = self._store.check_admission(
+        checked = self._store.admission.check(
             job_id,
             tenant=caller.tenant,
             max_waiting=self._settings.max_waiting_jobs,

@@ -10,6 +10,7 @@ from limits.storage import RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from jobs.errors import RateLimited, StoreUnavailable
+from jobs.table import keys
 from jobs.tenants.api_keys import ApiKey
 from runtime.circuit_breaker import CircuitBreaker
 from runtime.settings import Settings
@@ -43,7 +44,7 @@ class RateLimiter:
     def __init__(self, settings: Settings, *, timeout_s: float) -> None:
         storage = RedisStorage(
             settings.redis_url.get_secret_value(),
-            key_prefix="rate",
+            key_prefix=keys.RATE_LIMIT_PREFIX,
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
         )

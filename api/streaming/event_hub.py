@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from jobs.errors import TooManyStreams
 from jobs.model.events import Event
 from jobs.model.job import JobStatus
+from jobs.table import keys
 from runtime import metrics
 from runtime.settings import Settings
 
@@ -144,7 +145,7 @@ class EventHub:
         deadline, pause = clock() + limit_s, POLL_INTERVAL_S / 2
         while True:
             try:
-                status = await cast("Any", self._redis.hget(f"job:{job_id}", "status"))
+                status = await cast("Any", self._redis.hget(keys.job(job_id), "status"))
             except RedisError:
                 return False
             if status is None or JobStatus(status).is_terminal:
@@ -186,7 +187,7 @@ class EventHub:
             for name, entries in _entries_by_stream(reply):
                 has_more = has_more or len(entries) == MAX_BATCH_EVENTS
                 events = [Event.from_entry(entry_id, fields) for entry_id, fields in entries]
-                for subscription in self._subscriptions.get(name.removeprefix("stream:"), []):
+                for subscription in self._subscriptions.get(name.removeprefix(keys.stream("")), []):
                     # A subscription made during the call may need events from before the first one in the reply.
                     if subscription.has_capacity and subscription.last_seq >= requested[name]:
                         subscription.push_events(events)
@@ -201,7 +202,7 @@ class EventHub:
         for job_id, subscriptions in self._subscriptions.items():
             ready = [subscription for subscription in subscriptions if subscription.has_capacity]
             if ready:
-                positions[f"stream:{job_id}"] = min(subscription.last_seq for subscription in ready)
+                positions[keys.stream(job_id)] = min(subscription.last_seq for subscription in ready)
             for subscription in subscriptions:
                 if subscription.has_capacity:
                     subscription.stalled_since = None
@@ -215,12 +216,12 @@ class EventHub:
         job_ids = list(self._subscriptions)
         records = self._redis.pipeline(transaction=False)
         for job_id in job_ids:
-            records.hmget(f"job:{job_id}", ["status", "stage", "priority", "progress"])
+            records.hmget(keys.job(job_id), ["status", "stage", "priority", "progress"])
         rows = await records.execute()
         lookups = self._redis.pipeline(transaction=False)
         for job_id, (_, stage, priority, _) in zip(job_ids, rows, strict=True):
-            lookups.zrank(f"queue:{stage}:{priority}", job_id)
-            lookups.exists(f"stream:{job_id}")
+            lookups.zrank(keys.queue(stage, priority), job_id)
+            lookups.exists(keys.stream(job_id))
         found = await lookups.execute()
         for job_id, (status, _, _, progress), rank, exists in zip(job_ids, rows, found[::2], found[1::2], strict=True):
             for subscription in self._subscriptions.get(job_id, []):

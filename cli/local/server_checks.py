@@ -12,6 +12,7 @@ from cli.local.settings import redis_address
 from jobs.errors import ThinkqueueError
 from jobs.model.job import Stage
 from jobs.objects.store import ObjectStore
+from jobs.table import keys
 from jobs.table.scripts import connect
 from jobs.table.stats import StatsReader
 from runtime.settings import Settings
@@ -34,7 +35,7 @@ def check_redis(settings: Settings, _: Installation) -> Iterator[Finding]:
     try:
         info = client.info()
         seconds, micros = client.time()
-        epoch = client.get("epoch")
+        epoch = client.get(keys.EPOCH)
     except redis.AuthenticationError:
         yield Finding("problem", f"Redis at {address} refuses the password", "Correct it in REDIS_URL.")
         return

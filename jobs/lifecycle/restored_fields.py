@@ -23,10 +23,10 @@ def waiting_fields(request: JobRequest, prepared: tuple[str, PreparedInputs] | N
         return {**fields, "status": JobStatus.PREPARING, "stage": Stage.PREPARE}
     folder, inputs = prepared
     fields |= {
-        "prepared": folder,
-        "required": inputs.required_tokens,
-        "prepared_at": now_ms,
-        "deadline": max(request.created_ms + request.expires_ms, now_ms + START_GRACE_MS),
+        "prepared_folder": folder,
+        "required_tokens": inputs.required_tokens,
+        "prepared_ms": now_ms,
+        "deadline_ms": max(request.created_ms + request.expires_ms, now_ms + START_GRACE_MS),
     }
     return {**fields, "status": JobStatus.QUEUED, "stage": Stage.GENERATE}
 
@@ -35,11 +35,11 @@ def sealed_fields(request: JobRequest, result: JobResult) -> RecordFields:
     """Of a job that has a result: sealed, with the times that the result contains."""
     fields = {**_common_fields(request), "stage": Stage.GENERATE if result.timings else Stage.PREPARE}
     fields |= {"status": JobStatus.RUNNING if result.timings else JobStatus.PREPARING, "attempt": result.attempt}
-    fields |= {"sealed": result.status, "claim": new_claim(), "error": result.error_code[:64]}
+    fields |= {"sealed": result.status, "claim": new_claim(), "error_code": result.error_code[:64]}
     fields["tokens"] = int(sum(result.usage.get(kind, 0) for kind in ("thinking_tokens", "answer_tokens")))
     if result.timings:
         prepared = request.created_ms + int(result.timings.get("prepared_ms", 0))
-        fields |= {"prepared_at": prepared, "started": prepared + int(result.timings.get("queued_ms", 0))}
+        fields |= {"prepared_ms": prepared, "started_ms": prepared + int(result.timings.get("queued_ms", 0))}
     return fields
 
 
@@ -50,9 +50,9 @@ def _common_fields(request: JobRequest) -> RecordFields:
         "attempt": 0,
         "claim": "",
         "lost_leases": 0,
-        "created": request.created_ms,
-        "deadline": request.created_ms + request.expires_ms,
-        "events": " ".join(request.callback.events) if request.callback else "",
-        "copies": len(request.result_urls),
-        "keep": request.retention_ms or 0,
+        "created_ms": request.created_ms,
+        "deadline_ms": request.created_ms + request.expires_ms,
+        "callback_events": " ".join(request.callback.events) if request.callback else "",
+        "result_copies": len(request.result_urls),
+        "retention_ms": request.retention_ms or 0,
     }

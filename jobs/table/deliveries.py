@@ -1,4 +1,4 @@
-"""Webhook deliveries: their rows, the schedule, and the ledger of attempts."""
+"""Webhook deliveries: their rows, their schedule and the log of attempts."""
 
 import json
 from collections.abc import Sequence
@@ -7,13 +7,14 @@ from typing import Literal, cast
 
 import redis
 
+from jobs.table import keys
 from jobs.table.scripts import LuaScripts, translate_redis_errors
 
 DELIVERY_CLAIM_MS = 60_000
-"""How long a keeper has for one attempt before another may take the row."""
+"""Time a keeper has for one attempt before another keeper may claim the delivery."""
 
 COPY_EVENT = "result.copy"
-"""Of rows that are no webhook but a copy of the result, for a presigned link: ``copy_<job>_<number>``."""
+"""Event of deliveries that upload a copy of the result to a presigned URL. Their id is ``copy_<job>_<number>``."""
 
 DeliveryState = Literal["delivered", "pending", "abandoned"]
 
@@ -21,7 +22,7 @@ DeliveryState = Literal["delivered", "pending", "abandoned"]
 @dataclass(frozen=True, slots=True)
 class DueDelivery:
     id: str
-    """Of a webhook also the event's id: ``evt_<job>_<type>``, the same for each attempt."""
+    """For a webhook also the event id: ``evt_<job>_<status>``, the same for each attempt."""
     job_id: str
     """Empty for a test event."""
     event: str
@@ -31,16 +32,16 @@ class DueDelivery:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryAttempt:
-    """One try, as it stands in the ledger."""
+    """One attempt, as the log has it."""
 
     at: str
     """ISO 8601, UTC."""
     status: int | None
-    """HTTP status; None: there was no answer."""
+    """HTTP status; None: there was no response."""
     error: str | None
     latency_ms: int
     reply: str
-    """The first bytes of the answer."""
+    """The first bytes of the response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,12 @@ class Delivery:
 
 
 def test_event_key(delivery: str) -> str:
-    """Where a test event's ``url``, ``tenant`` and ``created_at`` lie."""
+    """Object key of a test event's ``url``, ``tenant`` and ``created_at``."""
     return f"deliveries/{delivery}.json"
 
 
 def tombstone_key(delivery: str) -> str:
-    """Where a job's delivery lies once it is settled: its state and attempts. `recover` does not send it anew."""
+    """Object key of a settled delivery's state and attempts. Because of it, ``recover`` does not deliver again."""
     return f"deliveries/{delivery}.json"
 
 
@@ -70,8 +71,8 @@ class DeliveryStore:
         self._scripts = LuaScripts(client)
 
     def claim_due(self, *, claim: str, limit: int) -> list[DueDelivery]:
-        """Due rows, taken under ``claim`` for a minute."""
-        items = self._scripts.call("take_deliveries", claim, limit, DELIVERY_CLAIM_MS)[1:]
+        """Claim due deliveries for one minute."""
+        items = self._scripts.call("claim_deliveries", claim, limit, DELIVERY_CLAIM_MS)[1:]
         rows = zip(*[iter(items)] * 5, strict=True)
         return [DueDelivery(row[0], row[1], row[2], int(row[3]), int(row[4])) for row in rows]
 
@@ -85,42 +86,47 @@ class DeliveryStore:
         wait_ms: int,
         retention_ms: int,
     ) -> bool:
-        """Write down an attempt. False: another keeper has taken the row in the meantime."""
+        """Record an attempt. False: another keeper has claimed the delivery meanwhile.
+
+        Args:
+            state: ``pending`` schedules another attempt after ``wait_ms``.
+            retention_ms: how long a settled delivery and its attempts are kept.
+        """
         line = json.dumps(asdict(attempt), ensure_ascii=False)
         return self._scripts.call("settle_delivery", delivery, claim, state, line, wait_ms, retention_ms)[0] == "ok"
 
     def postpone(self, delivery: str, *, claim: str, wait_ms: int) -> None:
-        """Give a row back without an attempt."""
+        """Release a claimed delivery without an attempt."""
         self._scripts.call("postpone_delivery", delivery, claim, wait_ms)
 
     def redeliver(self, delivery: str) -> bool:
-        """Make it due now, whatever became of it. False: there is no such row (any more)."""
+        """Make a delivery due now, whatever its state. False: it does not exist."""
         return self._scripts.call("redeliver", delivery)[0] == "ok"
 
     def restore_attempts(self, delivery: str, lines: Sequence[str], *, retention_ms: int) -> None:
-        """The attempts of a delivery that was settled before its table was lost."""
-        key = f"delivery:{delivery}:attempts"
+        """Restore the attempts of a delivery that was settled before its table was lost."""
+        key = keys.delivery_attempts(delivery)
         with translate_redis_errors():
             if lines and not self._redis.exists(key):
                 self._redis.rpush(key, *lines)
                 self._redis.pexpire(key, retention_ms)
 
     def create_test(self, delivery: str, *, event: str, retention_ms: int) -> None:
-        """A row without a job, for an event that only tries a receiver."""
-        self._scripts.call("test_delivery", delivery, event, retention_ms)
+        """Create a delivery without a job, for an event that tests a receiver."""
+        self._scripts.call("create_test_delivery", delivery, event, retention_ms)
 
     def get(self, delivery: str) -> Delivery | None:
-        """A row with all its attempts."""
+        """Return a delivery with all its attempts."""
         with translate_redis_errors():
-            row = cast("dict[str, str]", self._redis.hgetall(f"delivery:{delivery}"))
-            lines = cast("list[str]", self._redis.lrange(f"delivery:{delivery}:attempts", 0, -1))
+            row = cast("dict[str, str]", self._redis.hgetall(keys.delivery(delivery)))
+            lines = cast("list[str]", self._redis.lrange(keys.delivery_attempts(delivery), 0, -1))
         if not row:
             return None
         attempts = [DeliveryAttempt(**json.loads(line)) for line in lines]
         return Delivery(delivery, row["job"], row["event"], cast("DeliveryState", row["state"]), attempts)
 
     def list_for_job(self, job_id: str) -> list[Delivery]:
-        """A job's deliveries, copies of its result first."""
+        """Return a job's deliveries, copies of its result first."""
         with translate_redis_errors():
-            ids = cast("list[str]", self._redis.lrange(f"deliveries:{job_id}", 0, -1))
+            ids = cast("list[str]", self._redis.lrange(keys.job_deliveries(job_id), 0, -1))
         return [found for delivery in ids if (found := self.get(delivery))]

@@ -1,11 +1,9 @@
-"""Whether new jobs come in: shut by ``thinkqueue drain``, before something is stopped that all jobs need."""
+"""Pause and resume the intake of new jobs: ``thinkqueue drain`` uses it before a component that all jobs need stops."""
 
 import redis
 
+from jobs.table import keys
 from jobs.table.scripts import translate_redis_errors
-
-CLOSED = "closed"
-"""check.lua looks at it."""
 
 
 class IntakeSwitch:
@@ -15,14 +13,14 @@ class IntakeSwitch:
         self._redis = client
 
     def pause(self) -> None:
-        """From now on, but for jobs that an api process has been granted room for in the last quarter of a second."""
+        """Refuse new jobs. An api process may still accept what it was granted in the last quarter of a second."""
         with translate_redis_errors():
-            self._redis.set(CLOSED, "1")
+            self._redis.set(keys.INTAKE_PAUSED, "1")
 
     def resume(self) -> None:
         with translate_redis_errors():
-            self._redis.delete(CLOSED)
+            self._redis.delete(keys.INTAKE_PAUSED)
 
     def is_open(self) -> bool:
         with translate_redis_errors():
-            return not self._redis.exists(CLOSED)
+            return not self._redis.exists(keys.INTAKE_PAUSED)

@@ -1,7 +1,7 @@
-"""Is the job table the one that was begun, and does it hold all that was written?
+"""Whether Redis has the right job table, and all that was written to it.
 
-Redis may be gone, read-only, started anew without its last second, or empty: the epoch tells the last, its run id the
-others apart.
+Redis may be unreachable, read-only, restarted without its last second, or empty. A missing epoch shows an empty table;
+a new run id shows a restart.
 """
 
 from typing import cast
@@ -9,6 +9,7 @@ from typing import cast
 import redis
 
 from jobs.errors import NotInitialized
+from jobs.table import keys
 from jobs.table.scripts import translate_redis_errors
 
 
@@ -23,40 +24,41 @@ class Integrity:
             self._redis.ping()
 
     def try_write(self) -> None:
-        """Raises StoreUnavailable while Redis reads only: its disk is full, or it is a replica."""
+        """Raises StoreUnavailable while Redis is read-only: its disk is full, or it is a replica."""
         with translate_redis_errors():
-            self._redis.persist("epoch")  # which never expires: a write that changes nothing
+            self._redis.persist(keys.EPOCH)  # it never expires, so this write changes nothing
 
     def epoch(self) -> str | None:
         with translate_redis_errors():
-            return cast("str | None", self._redis.get("epoch"))
+            return cast("str | None", self._redis.get(keys.EPOCH))
 
     def begin_epoch(self, epoch: str) -> str:
-        """Set the epoch unless there is one; returns the one that holds."""
+        """Set the epoch unless there is one. Return the current one."""
         with translate_redis_errors():
-            self._redis.set("epoch", epoch, nx=True)
+            self._redis.set(keys.EPOCH, epoch, nx=True)
         return self.epoch() or epoch
 
     def require_epoch(self) -> None:
+        """Raises NotInitialized when there is no epoch."""
         if self.epoch() is None:
             raise NotInitialized
 
     def server_clock(self) -> tuple[str, float]:
-        """Redis' run id and its time in seconds. Another run id: it restarted, and may have lost its last second."""
+        """Return Redis' run id and its time in seconds. A restart, which may lose the last second, changes the id."""
         with translate_redis_errors():
             run_id = str(self._redis.info("server")["run_id"])
             seconds, micros = self._redis.time()
         return run_id, seconds + micros / 1e6
 
     def reconciled(self) -> str | None:
-        """The run of Redis up to which the table was held against the objects."""
+        """Return the run id for which the table was last reconciled with the object store."""
         with translate_redis_errors():
-            return cast("str | None", self._redis.get("reconciled"))
+            return cast("str | None", self._redis.get(keys.RECONCILED))
 
     def is_reconciled(self) -> bool:
-        """Was the table held against the objects since Redis started? If not, what it does not know may exist."""
+        """Whether the table was reconciled since Redis started. If not, jobs may exist that it does not know."""
         return self.reconciled() == self.server_clock()[0]
 
     def mark_reconciled(self, run_id: str) -> None:
         with translate_redis_errors():
-            self._redis.set("reconciled", run_id)
+            self._redis.set(keys.RECONCILED, run_id)

@@ -1,4 +1,4 @@
-"""Finding jobs: a tenant's lists, and a job's place in its line."""
+"""Lists of a tenant's jobs, and a job's position in its queue."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -9,15 +9,16 @@ import redis
 
 from jobs.errors import Invalid, Problem
 from jobs.model.job import Job, JobStatus
+from jobs.table import keys
 from jobs.table.scripts import LuaScripts, translate_redis_errors
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class JobPage:
     jobs: list[Job]
     has_more: bool
     cursor: str
-    """Id to go on behind; not always one of ``jobs``."""
+    """Id after which the next page starts; not always one of ``jobs``."""
 
 
 class JobIndex:
@@ -37,32 +38,39 @@ class JobIndex:
         before_ms: int | None = None,
         after: str = "",
         limit: int = 20,
-    ) -> Page:
-        """Newest first.
+    ) -> JobPage:
+        """Return one page of a tenant's jobs, newest first.
+
+        Args:
+            statuses: wanted statuses; empty: all.
+            metadata: pairs that a job must have.
+            from_ms: earliest creation time.
+            before_ms: creation times before this one only.
+            after: id after which the page starts, the ``cursor`` of the previous page; empty: the newest job.
 
         Raises:
-            Invalid: there is no job ``after`` (any more).
+            Invalid: ``after`` is not in the list.
         """
         before = "+inf" if before_ms is None else str(before_ms)
         wanted = labels(metadata or {})
         reply = self._scripts.call("list", tenant, from_ms, before, after, limit, " ".join(statuses), *wanted)
         if reply[0] == "unknown":
-            raise Invalid([Problem("query:after", "is no job of this list (any more); start without it")])
+            raise Invalid([Problem("query:after", "is not a job of this list, or was deleted; start without it")])
         with translate_redis_errors():
             pipe = self._redis.pipeline(transaction=False)
             for job_id in reply[3:]:
-                pipe.hgetall(f"job:{job_id}")
+                pipe.hgetall(keys.job(job_id))
             rows = cast("list[dict[str, str]]", pipe.execute())
         jobs = [Job.from_hash(job_id, row) for job_id, row in zip(reply[3:], rows, strict=True) if row]
-        return Page(jobs, reply[1] == "1", reply[2])
+        return JobPage(jobs, reply[1] == "1", reply[2])
 
     def position(self, job: Job) -> int | None:
-        """How many jobs of its priority are served before it; None: it does not wait."""
+        """Return the number of jobs of the same priority ahead of a job; None: it does not wait."""
         with translate_redis_errors():
-            rank = self._redis.zrank(f"queue:{job.stage}:{job.priority}", job.id)
+            rank = self._redis.zrank(keys.queue(job.stage, job.priority), job.id)
         return cast("int | None", rank)
 
 
 def labels(metadata: Mapping[str, str]) -> list[str]:
-    """Metadata pairs as index names: short, whatever stands in them."""
+    """Hash metadata pairs into names of lists: short, whatever the pairs contain."""
     return [hashlib.sha256(f"{name}\0{value}".encode()).hexdigest()[:24] for name, value in sorted(metadata.items())]

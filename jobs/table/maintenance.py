@@ -1,10 +1,11 @@
-"""What the keeper asks of the job table: rows that are overdue, and a table whose clock was set."""
+"""What the keeper needs of the job table: overdue rows, stalled workers, clock steps."""
 
 from typing import Literal, cast
 
 import redis
 
 from jobs.model.job import MAX_LOST_LEASES, Job, Stage
+from jobs.table import keys
 from jobs.table.scripts import LuaScripts, translate_redis_errors
 from jobs.table.store import JobStore
 
@@ -22,44 +23,52 @@ class MaintenanceStore:
         self._lease_ms = round(lease_s * 1000)
 
     def expired_leases(self, stage: Stage, *, limit: int = 100) -> list[Job]:
-        return self._late(f"leases:{stage}", limit)
+        """Return jobs whose lease, or seal, has expired."""
+        return self._overdue_jobs(keys.leases(stage), limit)
 
     def missed_deadlines(self, *, limit: int = 100) -> list[Job]:
-        return self._late("deadlines", limit)
+        """Return jobs that no generate worker has started by their deadline."""
+        return self._overdue_jobs(keys.DEADLINES, limit)
 
     def requeue(self, job: Job) -> Literal["ok", "exhausted", "skipped"]:
-        """Take a job from the late owner that ``job`` shows."""
+        """Return a job whose lease expired to its queue.
+
+        Args:
+            job: as ``expired_leases`` returned it; its claim must not have changed.
+
+        Returns:
+            ``exhausted``: it has lost too many leases; end it. ``skipped``: its state has changed meanwhile.
+        """
         reply = self._scripts.call("requeue", job.id, job.claim, MAX_LOST_LEASES)
         return cast("Literal['ok', 'exhausted', 'skipped']", reply[0])
 
     def unarchived(self, *, limit: int = 20) -> list[str]:
-        """Ended jobs whose stream is to be moved into the object store."""
-        return self._scripts.call("expired", "archive", limit)[1:]
+        """Return ended jobs whose events are not in the object store yet."""
+        return self._scripts.call("expired", keys.UNARCHIVED, limit)[1:]
 
     def due_removals(self, *, limit: int = 20) -> list[str]:
-        """Ended jobs whose own retention is over."""
-        return self._scripts.call("expired", "removals", limit)[1:]
+        """Return ended jobs whose own retention is over."""
+        return self._scripts.call("expired", keys.REMOVALS, limit)[1:]
 
     def prune_stalled_workers(self) -> None:
-        """Drop workers that have not beaten for four leases; their hashes expire by themselves."""
+        """Remove workers without a heartbeat for four leases from the list; their hashes expire."""
         with translate_redis_errors():
             seconds, _ = self._redis.time()
-            self._redis.zremrangebyscore("workers", "-inf", seconds * 1000 - STALLED_LEASES * self._lease_ms)
+            self._redis.zremrangebyscore(keys.WORKERS, "-inf", seconds * 1000 - STALLED_LEASES * self._lease_ms)
 
     def adjust_for_clock_step(self, *, step_ms: int) -> int:
-        """Move what waits with a clock of Redis' that was set back by more than ``step_ms``; returns by how much.
+        """Move recorded times when Redis' clock was set back by more than ``step_ms``.
 
-        One keeper hears of a step; 0: there was none.
+        Returns:
+            The milliseconds by which it was set back; 0: it was not. Only one keeper receives them for each step.
         """
-        reply = self._scripts.call("clock", self._lease_ms, step_ms)
+        reply = self._scripts.call("adjust_for_clock_step", self._lease_ms, step_ms)
         return int(reply[1]) if reply[0] == "back" else 0
 
-    def _late(self, key: str, limit: int) -> list[Job]:
-        jobs = []
-        for job_id in self._scripts.call("expired", key, limit)[1:]:
-            if job := self._store.get(job_id):
-                jobs.append(job)
-            else:
-                with translate_redis_errors():
-                    self._redis.zrem(key, job_id)
-        return jobs
+    def _overdue_jobs(self, key: str, limit: int) -> list[Job]:
+        job_ids = self._scripts.call("expired", key, limit)[1:]
+        jobs = self._store.get_many(job_ids)
+        if missing := [job_id for job_id, job in zip(job_ids, jobs, strict=True) if job is None]:
+            with translate_redis_errors():
+                self._redis.zrem(key, *missing)
+        return [job for job in jobs if job is not None]

@@ -1,4 +1,4 @@
-"""Redis as all of jobs/ uses it: one way to connect, one to call the scripts in ``lua/``, one meaning of its errors."""
+"""Access to Redis for the whole package: connect, call the Lua scripts, translate errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +15,11 @@ from runtime.circuit_breaker import CircuitBreaker
 from runtime.settings import Settings
 
 FOLDER = Path(__file__).parent / "lua"
-TIMEOUT_S = 1.5
+REDIS_TIMEOUT_S = 1.5
 
 
 class GuardedRedis(redis.Redis):
-    """Fails at once while the server is known not to answer."""
+    """A client that fails immediately while the server is known not to answer."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -30,11 +30,12 @@ class GuardedRedis(redis.Redis):
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
 
-def connect(settings: Settings, *, timeout_s: float = TIMEOUT_S, is_shared: bool = False) -> "redis.Redis":
-    """A client whose every call ends within twice ``timeout_s`` and a little, whatever the server does.
+def connect(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S, is_shared: bool = False) -> "redis.Redis":
+    """Return a client whose calls end within about twice ``timeout_s``, whatever the server does.
 
     Args:
-        is_shared: many threads use it, each for a client that waits: while the server is gone, they hear so at once.
+        is_shared: many threads use the client, each for a caller that waits. While the server is down, they fail
+            immediately instead of waiting one after the other.
     """
     kind = GuardedRedis if is_shared else redis.Redis
     return kind.from_url(
@@ -44,14 +45,19 @@ def connect(settings: Settings, *, timeout_s: float = TIMEOUT_S, is_shared: bool
         socket_connect_timeout=min(1.0, timeout_s),
         socket_keepalive=True,
         health_check_interval=10,
-        # Safe to repeat: every script gives the same answer when it is called twice.
+        # Safe to retry: a script that is called twice gives the same answer.
         retry=Retry(ExponentialBackoff(cap=0.1, base=0.02), retries=1),
     )
 
 
 @contextmanager
 def translate_redis_errors() -> Iterator[None]:
-    """Redis' errors as ours."""
+    """Raise the project's errors instead of those of the client library.
+
+    Raises:
+        StoreUnavailable: Redis does not answer, or refuses writes.
+        Overloaded: Redis is out of memory.
+    """
     try:
         yield
     except redis.OutOfMemoryError as error:
@@ -59,29 +65,25 @@ def translate_redis_errors() -> Iterator[None]:
     except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError, redis.ReadOnlyError) as error:
         raise StoreUnavailable from error
     except redis.ResponseError as error:
-        # Its disk is full, or what copies it has lost touch; also as a script's own error.
+        # Its disk is full, or it has lost its replicas. A script reports this as an error of its own.
         if any(word in str(error) for word in ("MISCONF", "NOREPLICAS", "LOADING", "READONLY")):
             raise StoreUnavailable("Redis refuses to write; see its log.") from error
         raise
 
 
 class LuaScripts:
-    """What each script does, and its replies, stand in its own head."""
+    """The scripts of ``lua/``. Each one's head lists its keys, arguments and replies."""
 
     def __init__(self, client: "redis.Redis") -> None:
-        self._scripts = {
-            path.stem: client.register_script(script_source(path.stem))
-            for path in FOLDER.glob("*.lua")
-            if path.stem != "prelude"
-        }
+        self._scripts = {name: client.register_script(script_source(name)) for name in script_names()}
 
     def call(self, name: str, *args: str | int | float) -> list[str]:
-        """The reply's words; the first one says how it went.
+        """Call a script and return its reply; the first word says how it went.
 
         Raises:
-            StoreUnavailable: Redis does not answer.
-            RecoveryNeeded: it has no epoch.
-            Overloaded: it has no memory.
+            StoreUnavailable: Redis does not answer, or refuses writes.
+            RecoveryNeeded: the table has no epoch.
+            Overloaded: Redis is out of memory.
         """
         with translate_redis_errors():
             reply = cast("list[str | int]", self._scripts[name](args=list(args)))
@@ -91,8 +93,13 @@ class LuaScripts:
         return words
 
 
+def script_names() -> list[str]:
+    return sorted(path.stem for path in FOLDER.glob("*/*.lua"))
+
+
 @cache
 def script_source(name: str) -> str:
-    """A script with the prelude behind its shebang line, which Redis wants first."""
-    shebang, body = (FOLDER / f"{name}.lua").read_text("utf-8").split("\n", 1)
+    """Return a script with the prelude after its shebang line, which Redis requires to be first."""
+    (path,) = FOLDER.glob(f"*/{name}.lua")
+    shebang, body = path.read_text("utf-8").split("\n", 1)
     return f"{shebang}\n{(FOLDER / 'prelude.lua').read_text('utf-8')}\n{body}"

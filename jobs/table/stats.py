@@ -114,7 +114,7 @@ def _worker(row: dict[str, str]) -> WorkerStats:
 def _stage(stage: Stage, row: dict[str, Any], workers: tuple[WorkerStats, ...]) -> StageStats:
     return StageStats(
         priorities={
-            priority: QueueStats(line["waiting"], line["head_ms"] / 1000)
+            priority: QueueStats(line["waiting"], line["oldest_wait_ms"] / 1000)
             for priority, line in row["priorities"].items()
         },
         in_progress=row["in_progress"],

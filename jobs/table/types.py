@@ -1,4 +1,4 @@
-"""What the job table answers to those who ask it (``jobs/table/store.py``), and who works on it."""
+"""Arguments and replies of the job table."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,25 +6,28 @@ from typing import Literal
 from jobs.model.job import Job, JobStatus
 
 Precondition = Literal["owner", "unclaimed", "expired"]
+"""Of an end: the caller has the job, no worker has it, or its worker's lease expired."""
 LeaseSignal = Literal["ok", "cancel", "lost", "unknown"]
+"""To a worker: continue; end the job as cancelled; drop it, another worker has it; the table does not know it."""
 CancelReply = Literal["requested", "unclaimed", "ending", "ended", "unknown"]
+"""See lua/intake/cancel.lua."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
     job: Job
     last_seq: int
-    """Of the newest event in its stream."""
+    """Sequence number of the newest event in its stream."""
     ran_ms: int
-    """Since a GPU worker first had it."""
+    """Since a generate worker first started it."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdmissionCheck:
     existing_job_id: str | None
-    """The job that the repeated body has made."""
+    """The job that the same request body created before."""
     remaining: int
-    """Jobs up to the nearest limit."""
+    """Jobs that still fit under the nearest limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +36,20 @@ class AcceptResult:
     is_new: bool
     needs_wakeup: bool
     position: int | None
-    """How many jobs of its priority are served before it; None: it does not wait."""
+    """Number of jobs of its priority that are ahead of it; None: it does not wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class SealResult:
     ended: JobStatus | None
-    """The job had ended already, with that; None: it is sealed, go on to the result object."""
+    """The status with which the job had ended before; None: it is sealed now, write the result object next."""
     stopped_after_ms: int | None
-    """Of a cancelled job: from the wish to the seal."""
+    """Of a cancelled job: from the request to the seal."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineLoad:
-    """How a generate worker is doing; zeros for the others."""
+    """Load of a generate worker's engine; zeros for other workers."""
 
     kv_free_tokens: int = 0
     """Tokens that still fit into its KV cache."""
@@ -55,9 +58,15 @@ class EngineLoad:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
+    """What a worker's heartbeat reports."""
+
     id: str
     stage: str
+    """A stage, or ``keeper``."""
     state: str
+    """``starting``, ``ready``, ``draining`` or ``gone``."""
     slots: int
+    """Jobs that it runs at the same time."""
     free: int
+    """Slots without a job."""
     engine_load: EngineLoad = EngineLoad()

@@ -22,6 +22,7 @@ from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import load_json, save_json
 from jobs.objects.keys import API_KEYS, api_key_key
 from jobs.objects.store import ObjectStore
+from jobs.table import keys
 from jobs.table.scripts import translate_redis_errors
 
 CACHE_S = 60
@@ -183,7 +184,7 @@ def _digest(token: str) -> str:
 
 
 def _cache_key(digest: str) -> str:
-    return f"apikey:{digest}"
+    return keys.api_key(digest)
 
 
 def _now_ms() -> int:

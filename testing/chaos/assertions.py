@@ -12,6 +12,7 @@ from jobs.lifecycle.archive import EventArchive
 from jobs.model.job import PRIORITIES, TERMINAL, JobStatus, Stage
 from jobs.model.result import JobResult
 from jobs.objects.keys import result_key
+from jobs.table import keys
 from testing.chaos.faults import LOST_SECOND
 from testing.chaos.fleet import Fleet
 from testing.chaos.plan import InjectedFault
@@ -48,8 +49,8 @@ def wait_until_idle(fleet: Fleet, workload: Workload, receiver: WebhookReceiver,
         return (
             all(job is not None and job.status.is_terminal for job in jobs)
             and set(workload.accepted) <= set(receiver.ids)
-            and not client.zcard("archive")
-            and not client.zcard("deliveries:due")
+            and not client.zcard(keys.UNARCHIVED)
+            and not client.zcard(keys.DELIVERIES_DUE)
         )
 
     wait_through_errors(is_idle, limit_s, lambda: _unsettled(fleet, workload, receiver))
@@ -79,7 +80,7 @@ def _unsettled(fleet: Fleet, workload: Workload, receiver: WebhookReceiver) -> s
     left = [str(job or "no record") for job in jobs if job is None or not job.status.is_terminal][:5]
     not_delivered = sorted(set(workload.accepted) - set(receiver.ids))[:5]
     client = fleet.redis()
-    due = client.zrange("deliveries:due", 0, 4), client.zcard("archive"), fleet.service.table.store.workers()
+    due = client.zrange(keys.DELIVERIES_DUE, 0, 4), client.zcard(keys.UNARCHIVED), fleet.service.table.store.workers()
     return f"not ended: {left}; no webhook: {not_delivered}; due: {due}\n{fleet.service.log_tails()}"
 
 
@@ -178,11 +179,13 @@ def _differences(job_id: str, result: JobResult, events: list[Any], undisturbed:
 
 def _find_leftovers(fleet: Fleet) -> list[str]:
     client = fleet.redis()
-    keys = [f"leases:{stage}" for stage in Stage] + [
-        f"queue:{stage}:{priority}" for stage in Stage for priority in PRIORITIES
+    queues_and_leases = [keys.leases(stage) for stage in Stage] + [
+        keys.queue(stage, priority) for stage in Stage for priority in PRIORITIES
     ]
-    counts = {key: client.zcard(key) for key in (*keys, "deadlines", "deliveries:due", "archive")}
-    counts["the tenant's open jobs"] = int(client.hget("tenant:default", "open") or 0)
+    counts = {
+        key: client.zcard(key) for key in (*queues_and_leases, keys.DEADLINES, keys.DELIVERIES_DUE, keys.UNARCHIVED)
+    }
+    counts["the tenant's open jobs"] = int(client.hget(keys.tenant("default"), "open_jobs") or 0)
     counts |= {f"slots of {worker.id}": worker.slots - worker.free for worker in fleet.service.table.store.workers()}
     found = [f"{count} left in {key}" for key, count in counts.items() if count]
     # SIGTERM may arrive before a process has installed its handler.

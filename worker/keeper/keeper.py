@@ -11,7 +11,7 @@ from jobs.lifecycle.bootstrap import wait_until_ready
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.lifecycle.recovery import Recovery
 from jobs.objects.store import ObjectStore
-from jobs.table.collector import register_table_collector
+from jobs.service_metrics import register_table_collector
 from jobs.table.deliveries import DeliveryStore
 from jobs.table.maintenance import MaintenanceStore
 from jobs.table.scripts import connect

@@ -1,142 +1,210 @@
--- Stands before every script. Replies are lists whose first item is a word: ok, or why not.
+-- Precedes every script. A script returns a list; its first item is a word: ok, or the reason for a refusal.
+-- Times are milliseconds since 1970 by Redis' clock.
 --
--- epoch                      set by a first start or by `recover`; without it nothing may be written
--- job:{id}                   the record
--- queue:{stage}:{priority}       waiting jobs by virtual start tag
--- vtime:{stage}:{priority}       v: the priority's clock · pass: what the priority has had, over its weight
--- tenant:{t}                 last:{stage}:{priority}: the tenant's next free tag · open: its jobs that have not ended
--- leases:{stage}             claimed and sealed jobs by the end of their lease
--- stream:{id}                journal and events
--- {stage}                    Celery's list of the stage's doorbells
--- workers · worker:{w}       who is alive, and how much it has free
--- suspect:{w}                the one job with two lost_leases that a worker has, or had when it was lost
--- arrivals:{stage}           jobs that came into its line, forgotten over FORGET_MS: count, at
--- pace:{stage}               milliseconds that workers had its jobs, forgotten likewise: count, sum, at · slots: of its last worker
--- totals                     counters since the epoch: {status}:{code}, lost:{stage}, tokens:{kind}
+-- Strings
+--   epoch                          id of the installation; without it every script refuses
+--   reconciled                     run id of the Redis process whose data was last reconciled with the object store
+--   intake_paused                  exists while an operator drains the service
+--   clock                          the latest time that adjust_for_clock_step has seen
+--   claim:{claim}                  id of the job that the claim received; expires
+--   body:{tenant}:{hash}           id of the job that this request body created; expires
+--   poison_suspect:{worker}        id of the suspected poison job that the worker runs, or ran when it was lost; expires
+--   api_key:{hash}                 cached lookup of an API key; expires
+-- Hashes
+--   job:{id}                       the record; fields in jobs/model/job.py
+--   virtual_time:{stage}:{priority}   time: start tag of the job claimed last · pass: jobs claimed so far, divided by the
+--                                  priority's weight
+--   tenant:{tenant}                open_jobs: jobs that have not ended · finish_tag:{stage}:{priority}: the start tag of
+--                                  the tenant's next job
+--   worker:{worker}                stage, state, slots, free, kv_free_tokens, tokens_per_s; expires
+--   arrivals:{stage}               jobs that entered the stage's queues, as a moving average: count, at
+--   durations:{stage}              how long workers had the stage's jobs, as a moving average: count, sum_ms, at ·
+--                                  slots: of the stage's last ready worker
+--   usage:{tenant}:{day}           jobs by status, tokens by kind, gpu_ms; day: days since 1970; expires
+--   totals                         counters since the epoch: {status}:{error code}, lost:{stage}, tokens:{kind}
+--   delivery:{delivery}            job, event, state, attempts, created_ms, claim; expires once it is settled
+-- Sorted sets
+--   queue:{stage}:{priority}       waiting jobs by start tag
+--   leases:{stage}                 claimed and sealed jobs by the end of their lease
+--   deadlines                      jobs that no generate worker has started by their deadline
+--   unarchived                     ended jobs whose events are in Redis only, by their end
+--   removals                       ended jobs by the end of their own retention, where it is shorter than the service's
+--   jobs:{tenant}                  a tenant's jobs by creation time
+--   label:{tenant}:{hash}          those with one pair of metadata by creation time
+--   workers                        workers by their last heartbeat
+--   deliveries:due                 deliveries by the time of their next attempt
+--   deliveries:open                deliveries that are not settled, by creation time
+-- Lists and streams
+--   stream:{id}                    events and journal of a job
+--   {stage}                        Celery's list of wake-up messages for the stage
+--   job_deliveries:{id}            ids of a job's deliveries
+--   delivery:{delivery}:attempts   attempts as JSON
 
-if redis.call('EXISTS', 'epoch') == 0 then
+-- jobs/table/keys.py has the same names.
+local keys = {
+  epoch = 'epoch', intake_paused = 'intake_paused', clock = 'clock', totals = 'totals', deadlines = 'deadlines',
+  unarchived = 'unarchived', removals = 'removals', workers = 'workers', deliveries_due = 'deliveries:due',
+  deliveries_open = 'deliveries:open',
+}
+function keys.job(id) return 'job:' .. id end
+function keys.stream(id) return 'stream:' .. id end
+function keys.queue(stage, priority) return 'queue:' .. stage .. ':' .. priority end
+function keys.virtual_time(stage, priority) return 'virtual_time:' .. stage .. ':' .. priority end
+function keys.leases(stage) return 'leases:' .. stage end
+function keys.claim(claim) return 'claim:' .. claim end
+function keys.tenant(tenant) return 'tenant:' .. tenant end
+function keys.jobs(tenant) return 'jobs:' .. tenant end
+function keys.label(tenant, hash) return 'label:' .. tenant .. ':' .. hash end
+function keys.body(tenant, hash) return 'body:' .. tenant .. ':' .. hash end
+function keys.usage(tenant, day) return 'usage:' .. tenant .. ':' .. day end
+function keys.worker(worker) return 'worker:' .. worker end
+function keys.poison_suspect(worker) return 'poison_suspect:' .. worker end
+function keys.wakeups(stage) return stage end
+function keys.arrivals(stage) return 'arrivals:' .. stage end
+function keys.durations(stage) return 'durations:' .. stage end
+function keys.delivery(delivery) return 'delivery:' .. delivery end
+function keys.delivery_attempts(delivery) return 'delivery:' .. delivery .. ':attempts' end
+function keys.job_deliveries(id) return 'job_deliveries:' .. id end
+
+if redis.call('EXISTS', keys.epoch) == 0 then
   return {'recovery_needed'}
 end
 
-local WEIGHTS = {high = 8, default = 4, low = 1}
+local STAGES = {'prepare', 'generate'}
 local PRIORITIES = {'high', 'default', 'low'}
+local WEIGHTS = {high = 8, default = 4, low = 1}
 local TERMINAL = {completed = true, failed = true, cancelled = true, expired = true}
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local function whole(number)
-  -- Lua prints 1.7e+12 for large numbers; Redis wants digits.
+-- Lua prints 1.7e+12 for large numbers; Redis wants digits.
+local function integer(number)
   return string.format('%.0f', number)
 end
 
--- Milliseconds from then till now; none when the clock was set back in between.
+local function decimal(number)
+  return string.format('%.6f', number)
+end
+
+-- Milliseconds since a time. 0 when the clock was set back in between.
 local function since(moment)
   return math.max(0, now - (tonumber(moment) or now))
 end
 
+-- A field of a job's record; '' when it is missing.
 local function get(id, field)
-  local value = redis.call('HGET', 'job:' .. id, field)
-  return value or ''
+  return redis.call('HGET', keys.job(id), field) or ''
 end
 
-local function put_in_line(id, stage, priority, tag)
-  redis.call('ZADD', 'queue:' .. stage .. ':' .. priority, tag, id)
+local function get_number(id, field)
+  return tonumber(get(id, field)) or 0
 end
 
--- A new job of a tenant starts where the tenant's last one will have been served, but never in the past:
--- tenants that wait share evenly, and idleness earns no credit.
+-- Add a job to its queue for the first time.
+-- Start-time fair queueing between the tenants of a priority: a job starts where the tenant's previous one finishes,
+-- but never in the past. Waiting tenants share evenly, and an idle tenant saves up no credit.
 local function enqueue(id, tenant, stage, priority, cost)
-  local clock = tonumber(redis.call('HGET', 'vtime:' .. stage .. ':' .. priority, 'v')) or 0
-  local field = 'last:' .. stage .. ':' .. priority
-  local last = tonumber(redis.call('HGET', 'tenant:' .. tenant, field)) or 0
-  local tag = math.max(clock, last)
-  redis.call('HSET', 'tenant:' .. tenant, field, string.format('%.6f', tag + cost))
-  redis.call('HSET', 'job:' .. id, 'tag', string.format('%.6f', tag), 'cost', cost)
-  put_in_line(id, stage, priority, tag)
+  local virtual_time = tonumber(redis.call('HGET', keys.virtual_time(stage, priority), 'time')) or 0
+  local field = 'finish_tag:' .. stage .. ':' .. priority
+  local finish_tag = tonumber(redis.call('HGET', keys.tenant(tenant), field)) or 0
+  local start_tag = math.max(virtual_time, finish_tag)
+  redis.call('HSET', keys.tenant(tenant), field, decimal(start_tag + cost))
+  redis.call('HSET', keys.job(id), 'start_tag', decimal(start_tag), 'cost', cost)
+  redis.call('ZADD', keys.queue(stage, priority), start_tag, id)
 end
 
--- A tenant's lists: all of its jobs, and those with one pair of metadata, whose hashes stand in ARGV.
--- They forget by themselves: the oldest members here, and the whole when nothing comes in any more.
-local function list_job(id, tenant, created, remembered, first_label, last_label)
-  local names = {'jobs:' .. tenant}
-  for label = first_label, last_label do names[#names + 1] = 'label:' .. tenant .. ':' .. ARGV[label] end
-  for _, name in ipairs(names) do
-    redis.call('ZADD', name, created, id)
-    redis.call('ZREMRANGEBYSCORE', name, '-inf', now - tonumber(remembered))
-    redis.call('PEXPIRE', name, remembered)
-  end
+-- Return a job to its earlier position in its queue.
+local function return_to_queue(id, stage)
+  redis.call('ZADD', keys.queue(stage, get(id, 'priority')), get(id, 'start_tag'), id)
 end
 
-local function leave_line(id, stage, priority)
-  redis.call('ZREM', 'queue:' .. stage .. ':' .. priority, id)
+local function dequeue(id, stage, priority)
+  redis.call('ZREM', keys.queue(stage, priority), id)
 end
 
 local function count_waiting(stage)
   local waiting = 0
   for _, priority in ipairs(PRIORITIES) do
-    waiting = waiting + redis.call('ZCARD', 'queue:' .. stage .. ':' .. priority)
+    waiting = waiting + redis.call('ZCARD', keys.queue(stage, priority))
   end
   return waiting
 end
 
--- Is another doorbell wanted? Yes while jobs wait and fewer bells lie there than workers have slots free, at least one:
--- a bell too many costs a look, a bell too few costs the keeper's next round.
-local function wants_bell(stage, lease)
+-- Add a job to its tenant's lists: all jobs, and those with one pair of metadata, whose hashes are in ARGV.
+-- The lists forget jobs after max_age ms: the oldest members here, and the whole list when no job is added.
+local function add_to_lists(id, tenant, created_ms, max_age, first_label, last_label)
+  local lists = {keys.jobs(tenant)}
+  for index = first_label, last_label do lists[#lists + 1] = keys.label(tenant, ARGV[index]) end
+  for _, list in ipairs(lists) do
+    redis.call('ZADD', list, created_ms, id)
+    redis.call('ZREMRANGEBYSCORE', list, '-inf', now - tonumber(max_age))
+    redis.call('PEXPIRE', list, max_age)
+  end
+end
+
+-- Whether a stage needs another wake-up message: jobs wait, and fewer messages wait than ready workers have free slots
+-- (at least one). A surplus message costs one claim; a missing one costs until the keeper's next round.
+local function needs_wakeup(stage, lease)
   local waiting = count_waiting(stage)
   if waiting == 0 then return false end
   local free = 0
-  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', 'workers', now - lease, '+inf')) do
-    local row = redis.call('HMGET', 'worker:' .. worker, 'stage', 'free', 'state')
+  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', keys.workers, now - lease, '+inf')) do
+    local row = redis.call('HMGET', keys.worker(worker), 'stage', 'free', 'state')
     if row[1] == stage and row[3] == 'ready' then free = free + tonumber(row[2]) end
   end
-  return redis.call('LLEN', stage) < math.max(1, math.min(free, waiting))
+  return redis.call('LLEN', keys.wakeups(stage)) < math.max(1, math.min(free, waiting))
 end
 
+-- Sequence number of a job's newest event; 0 when it has none.
 local function last_sequence(id)
-  local newest = redis.call('XREVRANGE', 'stream:' .. id, '+', '-', 'COUNT', 1)
+  local newest = redis.call('XREVRANGE', keys.stream(id), '+', '-', 'COUNT', 1)
   if #newest == 0 then return 0 end
   return tonumber(string.match(newest[1][1], '^(%d+)'))
 end
 
--- A worker has at most one job that may be what kills workers, so that the next crash is charged to it alone.
-local SUSPECT_LOSSES = 2
-
-local function clear_suspect(id)
-  local key = 'suspect:' .. get(id, 'worker')
-  if redis.call('GET', key) == id then redis.call('DEL', key) end
-end
-
 -- nil when the claim owns the job, otherwise the reason for the refusal.
 local function refusal(id, claim)
-  local fields = redis.call('HMGET', 'job:' .. id, 'status', 'claim')
-  if not fields[1] then return 'unknown' end
-  if TERMINAL[fields[1]] then return 'lost' end
-  if fields[2] ~= claim then return 'lost' end
+  local row = redis.call('HMGET', keys.job(id), 'status', 'claim')
+  if not row[1] then return 'unknown' end
+  if TERMINAL[row[1]] or row[2] ~= claim then return 'lost' end
   return nil
 end
 
--- What autoscaling reads (jobs/scaling.py). A third of what counted five minutes ago counts now.
-local FORGET_MS = 300000
+-- A job that has lost this many leases is a suspected poison job: it may be what kills its workers. A worker runs at
+-- most one of them, so that the next crash counts against that job alone.
+local SUSPECT_LOST_LEASES = 2
 
-local function still_counts(moment)
-  return math.exp(-since(moment) / FORGET_MS)
+local function is_suspect(id)
+  return get_number(id, 'lost_leases') >= SUSPECT_LOST_LEASES
 end
 
-local function arrived(stage)
-  local key = 'arrivals:' .. stage
+local function clear_suspect(id)
+  local key = keys.poison_suspect(get(id, 'worker'))
+  if redis.call('GET', key) == id then redis.call('DEL', key) end
+end
+
+-- Moving averages for autoscaling (jobs/scaling.py): a job of 5 minutes ago counts 1/e of a new one.
+local DECAY_MS = 300000
+
+local function remaining_weight(moment)
+  return math.exp(-since(moment) / DECAY_MS)
+end
+
+local function record_arrival(stage)
+  local key = keys.arrivals(stage)
   local row = redis.call('HMGET', key, 'count', 'at')
-  local count = (tonumber(row[1]) or 0) * still_counts(row[2]) + 1
-  redis.call('HSET', key, 'count', string.format('%.6f', count), 'at', whole(now))
+  local count = (tonumber(row[1]) or 0) * remaining_weight(row[2]) + 1
+  redis.call('HSET', key, 'count', decimal(count), 'at', integer(now))
 end
 
--- The last four jobs count in any case: a mean of one would jump after every quiet night.
-local function took(id, stage)
-  local key, took_ms = 'pace:' .. stage, since(get(id, 'claimed'))
-  local row = redis.call('HMGET', key, 'count', 'sum', 'at')
+-- The last four jobs always count: after a quiet night the mean would otherwise be that of one job.
+local function record_duration(id, stage)
+  local key, duration_ms = keys.durations(stage), since(get(id, 'claimed_ms'))
+  local row = redis.call('HMGET', key, 'count', 'sum_ms', 'at')
   local count = tonumber(row[1]) or 0
-  local left = still_counts(row[3])
-  if count * left < 3 then left = math.min(1, 3 / math.max(count, 1)) end
-  redis.call('HSET', key, 'count', string.format('%.6f', count * left + 1),
-    'sum', string.format('%.3f', (tonumber(row[2]) or 0) * left + took_ms), 'at', whole(now))
+  local weight = remaining_weight(row[3])
+  if count * weight < 3 then weight = math.min(1, 3 / math.max(count, 1)) end
+  redis.call('HSET', key, 'count', decimal(count * weight + 1),
+    'sum_ms', string.format('%.3f', (tonumber(row[2]) or 0) * weight + duration_ms), 'at', integer(now))
 end

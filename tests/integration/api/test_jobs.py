@@ -10,6 +10,7 @@ from PIL import Image
 from jobs.model.job import JobStatus, Stage
 from jobs.model.request import JobRequest
 from jobs.objects.keys import request_key
+from jobs.table import keys
 from jobs.table.scripts import connect
 from runtime.settings import Settings
 from testing.api import HELLO, client_of, inline_picture
@@ -159,13 +160,13 @@ def test_a_server_that_is_gone_is_a_503_and_nothing_was_accepted(table: Table, s
         health = client.get("/readyz")
         assert (health.status_code, health.json()["status"]) == (503, "not_ready")
         assert client.get("/livez").status_code == 200
-    assert connect(table.settings).keys("job:*") == []
+    assert connect(table.settings).keys(keys.job("*")) == []
     assert table.object_store.is_empty("requests/")
 
 
 def test_a_service_without_an_epoch_takes_nothing(table: Table) -> None:
     """As after a Redis that has lost its data: its jobs must not be mixed with new ones."""
-    connect(table.settings).delete("epoch")
+    connect(table.settings).delete(keys.EPOCH)
     with client_of(table.settings) as client:
         reply = client.post("/v1/jobs", json=HELLO, headers={"Idempotency-Key": "early"})
         assert (reply.status_code, reply.json()["code"]) == (503, "recovery_needed")

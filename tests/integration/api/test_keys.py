@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from jobs.model.job import PRIORITIES, Stage
+from jobs.table.keys import api_key
 from jobs.table.scripts import connect
 from jobs.tenants.api_keys import ApiKey, ApiKeyStore
 from runtime.settings import Settings
@@ -145,7 +146,7 @@ def test_no_key_can_be_read_out_of_the_store(keys: ApiKeyStore, table: Table) ->
     _, token = keys.create(ApiKey("", "a"))
     stored = b"".join(table.object_store.get(name) + name.encode() for name in table.object_store.list_keys("keys/"))
     assert token.encode() not in stored
-    assert token not in str([connect(table.settings).get(name) for name in connect(table.settings).keys("apikey:*")])
+    assert token not in str([connect(table.settings).get(name) for name in connect(table.settings).keys(api_key("*"))])
 
 
 def test_keys_come_out_of_a_file_once(table: Table, keys: ApiKeyStore, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 
 from jobs.lifecycle.archive import EventArchive
 from jobs.model.job import JobStatus, Stage
+from jobs.table import keys
 from jobs.table.scripts import connect
 from testing.api import HELLO, inline_picture
 from testing.table import Table, completed
@@ -124,7 +125,7 @@ def test_a_job_may_be_kept_for_less_than_the_others(client: TestClient, table: T
     keeper = Reaper(table.store, table.maintenance, table.object_store, table.finalizer)
     keeper.run_cleanup()
     assert client.get(f"/v1/jobs/{job_id}").status_code == 200
-    connect(table.settings).zincrby("removals", -60_000, job_id)
+    connect(table.settings).zincrby(keys.REMOVALS, -60_000, job_id)
     keeper.run_cleanup()
     assert client.get(f"/v1/jobs/{job_id}").status_code == 404
     assert table.object_store.list_keys("") == []

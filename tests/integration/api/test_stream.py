@@ -9,6 +9,7 @@ import pytest
 from jobs.lifecycle.archive import EventArchive
 from jobs.model.events import Event, JournalToken, tokens_data
 from jobs.model.job import Job, Stage
+from jobs.table import keys
 from jobs.table.scripts import connect
 from testing.api import HELLO
 from testing.servers import free_ports
@@ -118,7 +119,7 @@ def test_a_stream_goes_on_behind_any_event_on_any_process_and_behind_the_end(api
         assert read_stream(api.http, job_id, last_event_id=911) == []
         assert ids(read_stream(api.http, job_id, params={"after": 910})) == [911]
         EventArchive(table.store, table.object_store).archive(job_id)
-        connect(table.settings).delete(f"stream:{job_id}")
+        connect(table.settings).delete(keys.stream(job_id))
 
 
 def test_readers_at_different_places_of_one_job_hear_all(api: Service, table: Table) -> None:
@@ -145,7 +146,7 @@ def test_the_stream_of_a_record_that_vanishes_ends(api: Service, table: Table) -
     job_id = api.submit(**HELLO)
     follower = Follower(f"{api.url}/v1/jobs/{job_id}/events")
     follower.await_first()
-    connect(table.settings).delete(f"job:{job_id}")
+    connect(table.settings).delete(keys.job(job_id))
     assert [event.event for event in follower.events()] == ["job.status"]
 
 

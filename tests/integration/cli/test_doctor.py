@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from jobs.table import keys
 from jobs.table.scripts import connect
 from jobs.table.types import WorkerStatus
 from testing.servers import Servers, free_ports
@@ -77,7 +78,7 @@ def test_a_redis_that_evicts_keys_is_reported(doctor: Doctor, table: Table) -> N
 
 
 def test_a_missing_epoch_is_reported(doctor: Doctor, table: Table) -> None:
-    connect(table.settings).delete("epoch")
+    connect(table.settings).delete(keys.EPOCH)
     assert "thinkqueue init" in doctor(code=1)
 
 

@@ -13,6 +13,7 @@ from jobs.model.events import Event, JournalToken, tokens_data
 from jobs.model.job import JobStatus, Stage, new_claim
 from jobs.model.result import JobResult
 from jobs.objects.keys import cancel_key, events_key, request_key, result_key
+from jobs.table import keys
 from jobs.table.scripts import connect
 from jobs.wakeup import notify
 from testing.servers import Servers
@@ -268,9 +269,9 @@ def test_a_clock_that_was_set_back_holds_nothing_up(table: Table) -> None:
     table.running("job_lost")
     client, hour_ms = connect(table.settings), 3_600_000
     for key, row in (
-        ("leases:generate", "job_lost"),
-        ("archive", "job_ended"),
-        ("deliveries:due", "evt_job_ended_completed"),
+        (keys.leases(Stage.GENERATE), "job_lost"),
+        (keys.UNARCHIVED, "job_ended"),
+        (keys.DELIVERIES_DUE, "evt_job_ended_completed"),
     ):
         client.zincrby(key, hour_ms, row)
     now_ms = int(table.store.integrity.server_clock()[1] * 1000)
@@ -280,7 +281,7 @@ def test_a_clock_that_was_set_back_holds_nothing_up(table: Table) -> None:
     keeper(table).run_maintenance()
     assert table.maintenance.unarchived() == ["job_ended"]
     assert [row.job_id for row in table.deliveries.claim_due(claim="k", limit=10)] == ["job_ended"]
-    lease_ends = client.zscore("leases:generate", "job_lost")
+    lease_ends = client.zscore(keys.leases(Stage.GENERATE), "job_lost")
     assert lease_ends is not None
     assert now_ms < lease_ends < now_ms + hour_ms / 2
     assert table.maintenance.adjust_for_clock_step(step_ms=2_000) == 0, "once"
@@ -289,7 +290,7 @@ def test_a_clock_that_was_set_back_holds_nothing_up(table: Table) -> None:
 def test_the_keeper_rings_a_missing_bell(table: Table) -> None:
     table.queued("job_a")
     keeper(table).run_maintenance()
-    messages = connect(table.settings).lrange("generate", 0, -1)
+    messages = connect(table.settings).lrange(keys.wakeups(Stage.GENERATE), 0, -1)
     assert len(messages) == 1
     assert json.loads(messages[0])["headers"]["task"] == notify.TASKS[Stage.GENERATE]
 
@@ -297,7 +298,7 @@ def test_the_keeper_rings_a_missing_bell(table: Table) -> None:
 def test_a_stream_that_cannot_be_read_keeps_no_other_out_of_the_archive(table: Table) -> None:
     for job_id in ("job_broken", "job_whole"):
         table.finalizer.finalize(completed(table.running(job_id)), expect="owner")
-    connect(table.settings).xadd("stream:job_broken", {"type": "tokens", "data": "{"})
+    connect(table.settings).xadd(keys.stream("job_broken"), {"type": "tokens", "data": "{"})
     keeper(table).run_cleanup()
     assert table.maintenance.unarchived() == ["job_broken"]
     assert not table.object_store.is_empty(events_key("job_whole"))

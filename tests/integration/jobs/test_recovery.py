@@ -15,6 +15,7 @@ from jobs.lifecycle.recovery import Recovery, RecoveryReport, recover
 from jobs.model.job import Job, JobStatus, Stage
 from jobs.model.prepared import PreparedInputs
 from jobs.objects.keys import job_folder
+from jobs.table import keys
 from jobs.table.scripts import connect
 from testing.api import HELLO
 from testing.http_server import HttpServer
@@ -146,17 +147,17 @@ def test_a_lost_last_second_is_mended(client: TestClient, table: Table) -> None:
     """Redis came back as it was a second ago: an acceptance, a finish and a cancel are missing."""
     finished, cancelled = run(table, post(client)), run(table, post(client))
     redis = connect(table.settings)
-    rows: dict[str, Any] = {job.id: redis.hgetall(f"job:{job.id}") for job in (finished, cancelled)}
-    leases: Any = redis.zrange("leases:generate", 0, -1, withscores=True)
+    rows: dict[str, Any] = {job.id: redis.hgetall(keys.job(job.id)) for job in (finished, cancelled)}
+    leases: Any = redis.zrange(keys.leases(Stage.GENERATE), 0, -1, withscores=True)
     table.finalizer.finalize(completed(finished), expect="owner")
     client.post(f"/v1/jobs/{cancelled.id}/cancel")
     accepted = post(client)
     for job_id, row in rows.items():
-        redis.delete(f"job:{job_id}", f"stream:{job_id}")
-        redis.hset(f"job:{job_id}", mapping=row)
-    redis.zadd("leases:generate", dict(leases))
-    redis.delete(f"job:{accepted}")
-    redis.zrem("queue:prepare:default", accepted)
+        redis.delete(keys.job(job_id), keys.stream(job_id))
+        redis.hset(keys.job(job_id), mapping=row)
+    redis.zadd(keys.leases(Stage.GENERATE), dict(leases))
+    redis.delete(keys.job(accepted))
+    redis.zrem(keys.queue(Stage.PREPARE, "default"), accepted)
 
     recovery = Recovery(redis, table.object_store, table.settings)
     assert not recovery.is_needed

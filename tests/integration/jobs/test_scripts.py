@@ -7,6 +7,7 @@ import pytest
 from jobs.errors import ClaimLost, JournalGap, Overloaded, RecoveryNeeded
 from jobs.model.events import Event, JournalToken, tokens_data
 from jobs.model.job import MAX_LOST_LEASES, RECORD_VERSION, JobStatus, Stage, new_claim
+from jobs.table import keys
 from jobs.table.scripts import connect
 from jobs.table.types import WorkerStatus
 from testing.table import Table, completed
@@ -117,18 +118,20 @@ def test_a_job_past_its_deadline_is_passed_over(table: Table) -> None:
     assert claimed is not None
     assert claimed.job.id == "job_2_new"
     assert [job.id for job in table.maintenance.missed_deadlines()] == ["job_1_old"]
-    assert connect(table.settings).zscore("deadlines", "job_1_old") == 0, "it is over, even by a clock that is set back"
+    assert connect(table.settings).zscore(keys.DEADLINES, "job_1_old") == 0, (
+        "it is over, even by a clock that is set back"
+    )
 
 
 def test_a_job_that_started_in_time_has_no_deadline_any_more(table: Table) -> None:
     table.running("job_a")
-    assert connect(table.settings).zscore("deadlines", "job_a") is None
+    assert connect(table.settings).zscore(keys.DEADLINES, "job_a") is None
 
 
 @pytest.mark.parametrize("version", [str(RECORD_VERSION + 1), "17"])
 def test_a_record_from_a_newer_release_is_left_to_newer_workers(table: Table, version: str) -> None:
     table.accept("job_a")
-    connect(table.settings).hset("job:job_a", "v", version)
+    connect(table.settings).hset(keys.job("job_a"), "version", version)
     assert table.claim(Stage.PREPARE) is None
 
 
@@ -186,7 +189,7 @@ def test_a_hole_in_a_journal_is_refused_and_said_where_it_begins(table: Table) -
     job = table.running("job_a")
     events = [sampled(1, 5), sampled(2, 6), sampled(3, 7)]
     table.store.append("job_a", job.claim, events[:2], tokens=2)
-    connect(table.settings).delete("stream:job_a")
+    connect(table.settings).delete(keys.stream("job_a"))
     table.store.append("job_a", job.claim, events[:1], tokens=1)
     with pytest.raises(JournalGap) as gap:
         table.store.append("job_a", job.claim, events[2:], tokens=3)
@@ -200,7 +203,7 @@ def test_a_worker_gets_one_suspect_at_a_time_and_the_others_keep_their_places(ta
     for name in ("job_s1", "job_s2", "job_x"):
         table.queued(name)
     for name in ("job_s1", "job_s2"):
-        redis.hset(f"job:{name}", "lost_leases", 2)
+        redis.hset(keys.job(name), "lost_leases", 2)
 
     def claimed(worker: str) -> str | None:
         found = table.claim(Stage.GENERATE, worker=worker)
@@ -222,7 +225,7 @@ def test_a_crash_is_charged_to_the_suspect_alone(table: Table) -> None:
     redis = connect(table.settings)
     for name in ("job_s", "job_x"):
         table.queued(name)
-    redis.hset("job:job_s", "lost_leases", 2)
+    redis.hset(keys.job("job_s"), "lost_leases", 2)
     for _ in range(2):
         assert table.claim(Stage.GENERATE, worker="w1")
     for name in ("job_s", "job_x"):
@@ -230,18 +233,18 @@ def test_a_crash_is_charged_to_the_suspect_alone(table: Table) -> None:
         job = table.store.get(name)
         assert job is not None
         assert table.maintenance.requeue(job) == "ok"
-    assert [redis.hget(f"job:{name}", "lost_leases") for name in ("job_s", "job_x")] == ["3", "0"]
+    assert [redis.hget(keys.job(name), "lost_leases") for name in ("job_s", "job_x")] == ["3", "0"]
 
 
 def test_append_tells_of_a_cancel(table: Table) -> None:
     job = table.running("job_a")
-    connect(table.settings).hset("job:job_a", "cancel", "1")
+    connect(table.settings).hset(keys.job("job_a"), "cancel_requested", "1")
     assert table.store.append("job_a", job.claim, [], tokens=0) == "cancel"
 
 
 def test_a_job_the_store_forgot_is_unknown_and_not_lost(table: Table) -> None:
     job = table.running("job_a")
-    connect(table.settings).delete("job:job_a")
+    connect(table.settings).delete(keys.job("job_a"))
     assert table.store.append("job_a", job.claim, [], tokens=0) == "unknown"
     assert table.store.heartbeat(WorkerStatus("w", "generate", "ready", 1, 0), {"job_a": job.claim}) == {
         "job_a": "unknown"
@@ -268,11 +271,11 @@ def test_a_bell_is_wanted_for_waiting_jobs_only_and_not_one_for_each(table: Tabl
     table.accept("job_b")
     assert table.store.needs_wakeup(Stage.PREPARE)
     redis = connect(table.settings)
-    redis.lpush("prepare", "a bell")
+    redis.lpush(keys.wakeups(Stage.PREPARE), "a bell")
     assert not table.store.needs_wakeup(Stage.PREPARE)
     table.store.heartbeat(WorkerStatus("w1", "prepare", "ready", 8, 8), {})
     assert table.store.needs_wakeup(Stage.PREPARE)
-    redis.lpush("prepare", "another bell")
+    redis.lpush(keys.wakeups(Stage.PREPARE), "another bell")
     assert not table.store.needs_wakeup(Stage.PREPARE), "two jobs wait: a third bell would find nothing"
 
 
@@ -285,10 +288,10 @@ def test_a_worker_that_leaves_is_off_the_list_at_once(table: Table) -> None:
 
 def test_intake_is_refused_when_too_many_jobs_wait(table: Table) -> None:
     table.accept("job_a")
-    table.store.check_admission("job_new", max_waiting=2, tenant="default")
+    table.store.admission.check("job_new", max_waiting=2, tenant="default")
     table.accept("job_b")
     with pytest.raises(Overloaded, match="2 jobs wait"):
-        table.store.check_admission("job_new", max_waiting=2, tenant="default")
+        table.store.admission.check("job_new", max_waiting=2, tenant="default")
 
 
 def test_intake_is_refused_at_four_fifths_of_the_memory_while_jobs_can_end(table: Table) -> None:
@@ -298,7 +301,7 @@ def test_intake_is_refused_at_four_fifths_of_the_memory_while_jobs_can_end(table
     try:
         redis.config_set("maxmemory", int(redis.info("memory")["used_memory"]) // 2)
         with pytest.raises(Overloaded, match="bytes"):
-            table.store.check_admission("job_new", max_waiting=1000, tenant="default")
+            table.store.admission.check("job_new", max_waiting=1000, tenant="default")
         with pytest.raises(Overloaded):
             table.accept("job_b")
         assert table.store.append("job_a", job.claim, [sampled(1, 5)], tokens=1) == "ok"

@@ -5,6 +5,7 @@ import threading
 import time
 
 from jobs.model.events import JournalToken
+from jobs.table import keys
 from jobs.table.scripts import connect
 from testing.table import Table
 from worker.generate.journal import JournalWriter
@@ -28,10 +29,10 @@ def test_refused_events_are_written_by_the_next_flush(table: Table) -> None:
     writer = new_writer(table)
     add(writer, 1, 2)
     redis = connect(table.settings)
-    redis.rename("job:job_a", "aside")
+    redis.rename(keys.job("job_a"), "aside")
     assert writer.flush() == "unknown"
     assert stream_tokens(table) == []
-    redis.rename("aside", "job:job_a")
+    redis.rename("aside", keys.job("job_a"))
     add(writer, 3)
     assert writer.flush() == "ok"
     assert stream_tokens(table) == [1, 2, 3]
@@ -44,9 +45,9 @@ def test_events_that_redis_lost_at_a_restart_are_written_again(table: Table) -> 
         writer.flush()
     events = table.store.events("job_a")
     redis = connect(table.settings)
-    redis.delete("stream:job_a")
+    redis.delete(keys.stream("job_a"))
     for event in events[:-2]:
-        redis.xadd("stream:job_a", {"type": event.type, "data": json.dumps(event.data)}, id=f"{event.seq}-0")
+        redis.xadd(keys.stream("job_a"), {"type": event.type, "data": json.dumps(event.data)}, id=f"{event.seq}-0")
     add(writer, 4)
     assert writer.flush_fully(until=time.monotonic() + 5, stop=threading.Event())
     assert stream_tokens(table) == [1, 2, 3, 4]

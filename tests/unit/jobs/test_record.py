@@ -21,7 +21,7 @@ def test_a_record_reads_what_redis_holds_and_treats_the_rest_as_not_yet() -> Non
         "stage": "generate",
         "priority": "low",
         "attempt": "2",
-        "created": "17",
+        "created_ms": "17",
     }
     job = Job.from_hash("job_a", fields)
     assert (job.status, job.attempt, job.created_ms) == (JobStatus.RUNNING, 2, 17)

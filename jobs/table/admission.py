@@ -1,0 +1,54 @@
+"""Admission control: whether one more job may be accepted."""
+
+import redis
+
+from jobs.errors import IntakeClosed, Overloaded, TenantFull
+from jobs.table.scripts import LuaScripts
+from jobs.table.types import AdmissionCheck
+
+REPEAT_WINDOW_MS = 10 * 60 * 1000
+"""How long a request body is remembered. An automatic retry comes within seconds; a later repeat is deliberate."""
+
+
+class AdmissionControl:
+    """Safe to share between threads."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self._scripts = LuaScripts(client)
+
+    def check(
+        self,
+        job_id: str,
+        *,
+        tenant: str,
+        max_waiting: int,
+        max_open: int = 0,
+        body: str = "",
+        is_repeat: bool = False,
+    ) -> AdmissionCheck:
+        """Check whether a job may be accepted.
+
+        Args:
+            max_waiting: waiting jobs of all tenants.
+            max_open: jobs of the tenant that have not ended; 0: no limit.
+            body: hash of the request body, remembered for ten minutes; empty: not remembered.
+            is_repeat: a client library repeats the request automatically. The reply names the job that the first
+                request created.
+
+        Raises:
+            Overloaded: a limit is reached; of the tenant: TenantFull.
+            IntakeClosed: an operator drains the service.
+            StoreUnavailable, RecoveryNeeded
+        """
+        reply = self._scripts.call(
+            "check_admission", job_id, tenant, max_waiting, max_open, body[:32], int(is_repeat), REPEAT_WINDOW_MS
+        )
+        if reply[0] == "closed":
+            raise IntakeClosed
+        if reply[0] == "tenant_full":
+            raise TenantFull(f"{reply[1]} of your jobs have not ended; the limit is {max_open}. Try again later.")
+        if reply[0] == "queue_full":
+            raise Overloaded(f"{reply[1]} jobs wait; the limit is {max_waiting}. Try again later.")
+        if reply[0] == "memory_full":
+            raise Overloaded(f"Redis uses {reply[1]} of {reply[2]} bytes. Try again when running jobs have ended.")
+        return AdmissionCheck(reply[1], 0) if reply[0] == "known" else AdmissionCheck(None, int(reply[1]))

@@ -1,0 +1,137 @@
+"""The names of all keys in Redis.
+
+The Lua scripts use the same names, from the ``keys`` table in ``lua/prelude.lua``; a test compares the two. The
+meaning of each key is described there, the fields of a job's record in ``jobs/model/job.py``.
+"""
+
+from datetime import date
+
+# ── the whole table ──
+EPOCH = "epoch"
+"""Id of the installation; set by the first start or by ``recover``."""
+RECONCILED = "reconciled"
+"""Run id of the Redis process whose data was last reconciled with the object store."""
+INTAKE_PAUSED = "intake_paused"
+"""Exists while an operator drains the service."""
+CLOCK = "clock"
+TOTALS = "totals"
+
+# ── jobs ──
+DEADLINES = "deadlines"
+UNARCHIVED = "unarchived"
+REMOVALS = "removals"
+
+
+def job(job_id: str) -> str:
+    """A job's record."""
+    return f"job:{job_id}"
+
+
+def stream(job_id: str) -> str:
+    """A job's events, which are also the journal of its tokens."""
+    return f"stream:{job_id}"
+
+
+def queue(stage: str, priority: str) -> str:
+    return f"queue:{stage}:{priority}"
+
+
+def virtual_time(stage: str, priority: str) -> str:
+    """State of the scheduler between priorities and tenants."""
+    return f"virtual_time:{stage}:{priority}"
+
+
+def leases(stage: str) -> str:
+    return f"leases:{stage}"
+
+
+def claim(claim_id: str) -> str:
+    """The job that a claim received."""
+    return f"claim:{claim_id}"
+
+
+# ── tenants ──
+RATE_LIMIT_PREFIX = "rate"
+"""The `limits` library appends the name of its window and the id of the API key."""
+
+
+def tenant(name: str) -> str:
+    """Counters of a tenant that the scheduler and the intake need."""
+    return f"tenant:{name}"
+
+
+def jobs(tenant_name: str) -> str:
+    """All jobs of a tenant by creation time."""
+    return f"jobs:{tenant_name}"
+
+
+def label(tenant_name: str, digest: str) -> str:
+    """A tenant's jobs with one pair of metadata by creation time."""
+    return f"label:{tenant_name}:{digest}"
+
+
+def body(tenant_name: str, digest: str) -> str:
+    """The job that a request body created a moment ago."""
+    return f"body:{tenant_name}:{digest}"
+
+
+def usage(tenant_name: str, day: str) -> str:
+    """What a tenant used on one day; see ``usage_day``."""
+    return f"usage:{tenant_name}:{day}"
+
+
+def usage_day(day: date) -> str:
+    """Days since 1970 UTC."""
+    return str((day - date(1970, 1, 1)).days)
+
+
+def api_key(digest: str) -> str:
+    """Cached lookup of an API key by the SHA-256 of its token."""
+    return f"api_key:{digest}"
+
+
+# ── workers ──
+WORKERS = "workers"
+
+
+def worker(worker_id: str) -> str:
+    """What a worker's last heartbeat reported."""
+    return f"worker:{worker_id}"
+
+
+def poison_suspect(worker_id: str) -> str:
+    """The suspected poison job that a worker runs, or ran when it was lost."""
+    return f"poison_suspect:{worker_id}"
+
+
+def wakeups(stage: str) -> str:
+    """Celery's list of wake-up messages; Celery names it after its queue, which has the stage's name."""
+    return stage
+
+
+def arrivals(stage: str) -> str:
+    """Moving average of jobs that enter a stage."""
+    return f"arrivals:{stage}"
+
+
+def durations(stage: str) -> str:
+    """Moving average of the time that a worker has a job of a stage."""
+    return f"durations:{stage}"
+
+
+# ── webhook deliveries ──
+DELIVERIES_DUE = "deliveries:due"
+DELIVERIES_OPEN = "deliveries:open"
+
+
+def delivery(delivery_id: str) -> str:
+    return f"delivery:{delivery_id}"
+
+
+def delivery_attempts(delivery_id: str) -> str:
+    return f"delivery:{delivery_id}:attempts"
+
+
+def job_deliveries(job_id: str) -> str:
+    """Ids of a job's deliveries."""
+    return f"job_deliveries:{job_id}"

@@ -1,0 +1,21 @@
+#!lua
+-- Make a delivery due now, and restart its retry schedule. An attempt that is in progress already counts as the new one.
+-- delivery:{delivery}             state pending, attempts 0; kept until it is settled again
+-- delivery:{delivery}:attempts    kept: the log of attempts continues
+-- deliveries:due                  + delivery, now
+-- deliveries:open                 + delivery
+--
+-- ARGV: delivery
+-- Returns: ok | unknown
+local delivery = ARGV[1]
+local key = keys.delivery(delivery)
+if redis.call('EXISTS', key) == 0 then return {'unknown'} end
+local due = tonumber(redis.call('ZSCORE', keys.deliveries_due, delivery))
+if due and due > now and redis.call('HEXISTS', key, 'claim') == 1 then return {'ok'} end
+redis.call('HSET', key, 'state', 'pending', 'attempts', 0)
+redis.call('HDEL', key, 'claim')
+redis.call('PERSIST', key)
+redis.call('PERSIST', keys.delivery_attempts(delivery))
+redis.call('ZADD', keys.deliveries_due, now, delivery)
+redis.call('ZADD', keys.deliveries_open, 'NX', now, delivery)
+return {'ok'}

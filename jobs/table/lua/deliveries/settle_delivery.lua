@@ -1,0 +1,31 @@
+#!lua flags=allow-oom
+-- Record one attempt of a delivery, and schedule the next one or settle the delivery.
+-- delivery:{delivery}             state, attempts; expires once it is settled
+-- delivery:{delivery}:attempts    + the attempt as JSON
+-- deliveries:due                  the next attempt, or - delivery
+-- deliveries:open                 - delivery once it is settled
+--
+-- ARGV: delivery, claim, state (delivered | pending | abandoned), the attempt as JSON,
+--       milliseconds until the next attempt, retention in ms
+-- Returns: ok | lost (another keeper has claimed the delivery meanwhile) | unknown
+local delivery, claim, state, retention = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[6])
+local key, attempts = keys.delivery(delivery), keys.delivery_attempts(delivery)
+local owner = redis.call('HGET', key, 'claim')
+if not owner then
+  return {redis.call('EXISTS', key) == 1 and 'lost' or 'unknown'}
+end
+if owner ~= claim then return {'lost'} end
+
+redis.call('HSET', key, 'state', state)
+redis.call('HINCRBY', key, 'attempts', 1)
+redis.call('HDEL', key, 'claim')
+redis.call('RPUSH', attempts, ARGV[4])
+redis.call('PEXPIRE', attempts, retention)
+if state == 'pending' then
+  redis.call('ZADD', keys.deliveries_due, now + tonumber(ARGV[5]), delivery)
+else
+  redis.call('ZREM', keys.deliveries_due, delivery)
+  redis.call('ZREM', keys.deliveries_open, delivery)
+  redis.call('PEXPIRE', key, retention)
+end
+return {'ok'}

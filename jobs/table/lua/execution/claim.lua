@@ -1,0 +1,105 @@
+#!lua flags=allow-oom
+-- Give the best waiting job of a stage to a worker, under a lease.
+-- queue:{stage}:{priority}          - id
+-- virtual_time:{stage}:{priority}   time and pass advance
+-- job:{id}                          attempt + 1, claim, worker, claimed_ms, started_ms
+-- leases:{stage}                    + id
+-- deadlines                         - id when a generate worker claims it. 0 when its deadline has passed: a clock that
+--                                   is set back later does not change that
+-- claim:{claim}                     id, so that a repeated call returns the same job; expires
+-- poison_suspect:{worker}           id, when it is a suspected poison job; expires unless the worker's heartbeat renews it
+--
+-- ARGV: stage, claim, worker, free KV tokens, lease in ms, newest record version that the worker knows
+-- Returns: ok, id, seq of its newest event, now, field, value … | empty | full (the first job does not fit) | newer
+local stage, claim, worker = ARGV[1], ARGV[2], ARGV[3]
+local free_tokens, lease, version = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+
+local function reply(id)
+  local answer = {'ok', id, last_sequence(id), integer(now)}
+  for _, item in ipairs(redis.call('HGETALL', keys.job(id))) do answer[#answer + 1] = item end
+  return answer
+end
+
+local earlier = redis.call('GET', keys.claim(claim))
+if earlier then
+  if refusal(earlier, claim) then return {'empty'} end
+  return reply(earlier)
+end
+
+-- Whether a queued job still waits, is wanted and is in time. Others leave the queue; the keeper ends the expired ones.
+local function is_claimable(id)
+  local job = redis.call('HMGET', keys.job(id),
+    'stage', 'status', 'claim', 'sealed', 'cancel_requested', 'deadline_ms', 'started_ms')
+  if job[1] ~= stage or job[3] ~= '' or (job[4] or '') ~= '' or job[5] == '1' then return false end
+  if job[2] ~= 'preparing' and job[2] ~= 'queued' then return false end
+  if job[7] or now < tonumber(job[6]) then return true end
+  redis.call('ZADD', keys.deadlines, 'XX', 0, id)
+  return false
+end
+
+-- While the worker runs one suspected poison job, the others wait for it or for another worker. They do not starve:
+-- they keep their positions, ahead of the jobs that pass them.
+local function runs_suspect()
+  local id = redis.call('GET', keys.poison_suspect(worker))
+  local row = id and redis.call('HMGET', keys.job(id), 'worker', 'claim', 'status')
+  return row and row[1] == worker and row[2] ~= '' and not TERMINAL[row[3]]
+end
+local has_suspect = runs_suspect()
+
+local function first_claimable(priority)
+  local skipped = 0
+  for _ = 1, 100 do
+    local first = redis.call('ZRANGE', keys.queue(stage, priority), skipped, skipped, 'WITHSCORES')
+    if #first == 0 then return nil end
+    if not is_claimable(first[1]) then
+      dequeue(first[1], stage, priority)
+    elseif has_suspect and is_suspect(first[1]) then
+      skipped = skipped + 1
+    else
+      return first[1], tonumber(first[2])
+    end
+  end
+end
+
+-- Stride scheduling between priorities: the one with the lowest pass is next. One that was empty resumes at the pass of
+-- those that were not, below.
+local best
+for _, priority in ipairs(PRIORITIES) do
+  local id, start_tag = first_claimable(priority)
+  if id then
+    local pass = tonumber(redis.call('HGET', keys.virtual_time(stage, priority), 'pass')) or 0
+    if not best or pass < best.pass then
+      best = {priority = priority, id = id, start_tag = start_tag, pass = pass}
+    end
+  end
+end
+if not best then return {'empty'} end
+
+local id, priority = best.id, best.priority
+if get_number(id, 'version') > version then return {'newer'} end
+if get_number(id, 'required_tokens') > free_tokens then return {'full'} end
+
+dequeue(id, stage, priority)
+local clock = keys.virtual_time(stage, priority)
+redis.call('HSET', clock,
+  'time', decimal(math.max(tonumber(redis.call('HGET', clock, 'time')) or 0, best.start_tag)),
+  'pass', decimal(best.pass + 1 / WEIGHTS[priority]))
+for _, other in ipairs(PRIORITIES) do
+  if redis.call('ZCARD', keys.queue(stage, other)) == 0 then
+    local idle = keys.virtual_time(stage, other)
+    local pass = tonumber(redis.call('HGET', idle, 'pass')) or 0
+    if pass < best.pass then redis.call('HSET', idle, 'pass', decimal(best.pass)) end
+  end
+end
+
+if is_suspect(id) then redis.call('SET', keys.poison_suspect(worker), id, 'PX', 4 * lease) end
+redis.call('HINCRBY', keys.job(id), 'attempt', 1)
+redis.call('HSET', keys.job(id), 'claim', claim, 'worker', worker, 'claimed_ms', integer(now))
+if stage == 'generate' then
+  redis.call('HSET', keys.job(id), 'status', 'running')
+  redis.call('HSETNX', keys.job(id), 'started_ms', integer(now))
+  redis.call('ZREM', keys.deadlines, id)
+end
+redis.call('ZADD', keys.leases(stage), now + lease, id)
+redis.call('SET', keys.claim(claim), id, 'PX', 4 * lease)
+return reply(id)
