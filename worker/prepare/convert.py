@@ -1,6 +1,7 @@
-"""A job's media files to what the model takes: pictures, pages and frames, in files of our own.
+"""Converts a job's media files to what the model accepts: images, document pages and video frames.
 
-Each client's file is opened in the sandbox. Pages come last: they share what the rest of the job leaves of the context.
+Each of the client's files is opened in the sandbox. Document pages come last: they share the tokens of the context that
+the rest of the job leaves free.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,53 +22,63 @@ from worker.prepare.media.image import NormalizedImage, normalize_image
 from worker.prepare.media.video import extract_frames
 from worker.prepare.sandbox.process import run_sandboxed
 
-IMAGE_LIMIT_S = 30.0
-"""The largest allowed picture takes about 3 s."""
-OFFICE_LIMIT_S = 120.0
-PAGE_LIMIT_S = 30.0
-VIDEO_LIMIT_S = 300.0
+IMAGE_TIMEOUT_S = 30.0
+"""The largest allowed image takes about 3 s."""
+OFFICE_TIMEOUT_S = 120.0
+PAGE_TIMEOUT_S = 30.0
+VIDEO_TIMEOUT_S = 300.0
 SPECIAL_TOKENS_PER_TURN = 16
 
 
 @dataclass(frozen=True)
 class ConvertedImage:
+    """An image, or a page of a document."""
+
     file: Path
+    """PNG."""
     width: int
     height: int
     source_width: int
     source_height: int
     page: int | None = None
+    """Page number, from 1."""
 
 
 @dataclass(frozen=True)
 class ConvertedVideo:
     file: Path
-    """ZIP of PNGs."""
+    """ZIP of one PNG per frame."""
     sheet: Path
+    """PNG of the contact sheet."""
     width: int
     height: int
     seconds: tuple[float, ...]
+    """When each frame is shown."""
     source_width: int
     source_height: int
 
 
 ConvertedMedia = list[ConvertedImage] | list[ConvertedVideo]
-"""What one medium becomes: a picture, a document's pages, or a video's frames."""
+"""What one media item becomes: an image, the pages of a document, or the frames of a video."""
 
 
 @dataclass(frozen=True)
 class _Document:
-    number: int
+    index: int
     """Among the job's media."""
     pdf: Path
     pages: list[int]
+    """Selected page numbers, from 1."""
 
 
 class MediaConverter:
-    """Of one job.
+    """Converts the media of one job.
 
     Args:
-        on_progress: called with the media that are done.
+        request: the job's request.
+        settings: of the service.
+        deadline: limit for preparing the whole job.
+        on_progress: called with the number of media items that are done.
     """
 
     def __init__(
@@ -80,98 +91,104 @@ class MediaConverter:
         self._on_progress = on_progress
 
     def convert(self, media: Sequence[MediaItem]) -> list[ConvertedMedia]:
-        """What each medium becomes, in order.
+        """Convert all media items; returns the result of each, in order.
 
         Raises:
-            JobFailed: and whatever ``on_progress`` raises.
+            JobFailed: also whatever ``on_progress`` raises.
         """
         converted: list[ConvertedMedia] = [[] for _ in media]
         documents: list[_Document] = []
-        for number, medium in enumerate(media):
+        for index, item in enumerate(media):
             self._on_progress(sum(map(bool, converted)))
-            if medium.kind == "image":
-                converted[number] = [self._image(medium)]
-            elif medium.kind == "video":
-                converted[number] = [self._video(medium)]
+            if item.kind == "image":
+                converted[index] = [self._convert_image(item)]
+            elif item.kind == "video":
+                converted[index] = [self._convert_video(item)]
             else:
-                documents.append(self._open(number, medium))
+                documents.append(self._open_document(index, item))
         if documents:
-            bounds = self._page_bounds(documents, used=sum(map(self._tokens, converted)))
+            bounds = self._page_bounds(documents, used_tokens=sum(map(self._tokens, converted)))
             for document in documents:
                 self._on_progress(sum(map(bool, converted)))
-                converted[document.number] = [
-                    self._page(media[document.number], document.pdf, number, bounds) for number in document.pages
+                item = media[document.index]
+                converted[document.index] = [
+                    self._render_page(item, document.pdf, page, bounds) for page in document.pages
                 ]
         return converted
 
-    def _image(self, medium: MediaItem) -> ConvertedImage:
-        bounds = self._family.images.narrow(medium.part.get("max_pixels"))
-        file = medium.path.with_suffix(".png")
+    def _convert_image(self, item: MediaItem) -> ConvertedImage:
+        bounds = self._family.images.narrow(item.part.get("max_pixels"))
+        file = item.path.with_suffix(".png")
+        max_pixels = self._settings.max_image_pixels
 
         def work() -> list[int]:
-            return _written(
-                normalize_image(medium.path.read_bytes(), bounds=bounds, max_pixels=self._settings.max_image_pixels),
-                file,
-            )
+            return _write_png(normalize_image(item.path.read_bytes(), bounds=bounds, max_pixels=max_pixels), file)
 
-        return ConvertedImage(file, *self._run(medium, work, IMAGE_LIMIT_S))
+        return ConvertedImage(file, *self._run(item, work, IMAGE_TIMEOUT_S))
 
-    def _video(self, medium: MediaItem) -> ConvertedVideo:
-        asked = medium.part
-        bounds = self._family.videos.narrow(max_frames=asked.get("max_frames"), max_pixels=asked.get("max_pixels"))
-        file, sheet = medium.path.with_suffix(".zip"), medium.path.with_suffix(".png")
+    def _convert_video(self, item: MediaItem) -> ConvertedVideo:
+        bounds = self._family.videos.narrow(
+            max_frames=item.part.get("max_frames"), max_pixels=item.part.get("max_pixels")
+        )
+        file, sheet = item.path.with_suffix(".zip"), item.path.with_suffix(".png")
 
         def work() -> list[Any]:
-            video = extract_frames(medium.path, bounds, frames=file, sheet=sheet)
+            video = extract_frames(item.path, bounds, frames=file, sheet=sheet)
             return [video.width, video.height, video.seconds, video.source_width, video.source_height]
 
-        width, height, seconds, *source = self._run(medium, work, VIDEO_LIMIT_S)
+        width, height, seconds, *source = self._run(item, work, VIDEO_TIMEOUT_S)
         return ConvertedVideo(file, sheet, width, height, tuple(seconds), *source)
 
-    def _open(self, number: int, medium: MediaItem) -> _Document:
-        folder = medium.path.with_suffix(".office")
+    def _open_document(self, index: int, item: MediaItem) -> _Document:
+        folder = item.path.with_suffix(".office")
         folder.mkdir()
 
         def work() -> list[Any]:
-            pdf, pages = open_document(medium.path, folder)
+            pdf, pages = open_document(item.path, folder)
             return [str(pdf), pages]
 
-        pdf, total = self._run(medium, work, OFFICE_LIMIT_S, starts_programs=True)
-        chosen = medium.part.get("pages")
+        pdf, num_pages = self._run(item, work, OFFICE_TIMEOUT_S, starts_programs=True)
+        selection = item.part.get("pages")
         try:
-            pages = PageSelection.parse(chosen).of(total) if chosen else list(range(1, total + 1))
+            pages = PageSelection.parse(selection).of(num_pages) if selection else list(range(1, num_pages + 1))
         except ValueError as error:
-            raise JobFailed("document_pages", f"{medium.name}: {error}") from error
-        return _Document(number, Path(pdf), pages)
+            raise JobFailed("document_pages", f"{item.name}: {error}") from error
+        return _Document(index, Path(pdf), pages)
 
-    def _page(self, medium: MediaItem, pdf: Path, number: int, bounds: ImageBounds) -> ConvertedImage:
-        file = medium.path.with_suffix(f".{number}.png")
-        sizes = self._run(medium, lambda: _written(render_page(pdf, number, bounds), file), PAGE_LIMIT_S)
-        return replace(ConvertedImage(file, *sizes), page=number)
+    def _render_page(self, item: MediaItem, pdf: Path, page: int, bounds: ImageBounds) -> ConvertedImage:
+        file = item.path.with_suffix(f".{page}.png")
+        sizes = self._run(item, lambda: _write_png(render_page(pdf, page, bounds), file), PAGE_TIMEOUT_S)
+        return replace(ConvertedImage(file, *sizes), page=page)
 
-    def _page_bounds(self, documents: Sequence[_Document], *, used: int) -> ImageBounds:
-        """How large each page may be, so that all fit into the context beside the rest of the job."""
+    def _page_bounds(self, documents: Sequence[_Document], *, used_tokens: int) -> ImageBounds:
+        """Return how large each page may be, so that all pages fit into the context with the rest of the job.
+
+        Args:
+            documents: all documents of the job.
+            used_tokens: tokens of the job's other media.
+        """
         family, images = self._family, self._family.images
-        count = sum(len(document.pages) for document in documents)
-        if count > family.max_pages:
+        num_pages = sum(len(document.pages) for document in documents)
+        if num_pages > family.max_pages:
             raise JobFailed(
                 "document_too_long",
-                f"The documents have {count} pages; a job takes {family.max_pages}. Choose some with "
+                f"The documents have {num_pages} pages; the limit per job is {family.max_pages}. Select some with "
                 f"`pages`, such as '1-{family.max_pages}'.",
             )
         budget = self._request.thinking_budget
-        thinking = family.thinking_budget if budget < 0 else budget
-        spoken = max_text_tokens(self._request.messages) + thinking + self._request.max_answer_tokens
-        room = family.context_tokens - used - spoken
-        pixels = (room // count - 2) * images.factor**2
-        if pixels < min(family.min_page_pixels, images.max_pixels):
+        thinking_tokens = family.thinking_budget if budget < 0 else budget
+        text_tokens = max_text_tokens(self._request.messages) + thinking_tokens + self._request.max_answer_tokens
+        free_tokens = family.context_tokens - used_tokens - text_tokens
+        max_pixels = (free_tokens // num_pages - 2) * images.factor**2
+        if max_pixels < min(family.min_page_pixels, images.max_pixels):
             raise JobFailed(
                 "context_exceeded",
-                f"{count} pages do not fit into the model's {family.context_tokens} tokens beside the text, the other "
-                "media, the thinking budget and the answer. Choose fewer with `pages`, or ask for less.",
+                f"{num_pages} pages do not fit into the model's context of {family.context_tokens} tokens with "
+                "the text, the other media, the thinking budget and the answer. Select fewer pages with `pages`, or "
+                "lower `thinking_budget` or `max_answer_tokens`.",
             )
-        # Rounding to whole patches may add one along each side of a page.
-        return images.narrow(int(pixels * 0.9))
+        # Rounding to whole patches may add one patch along each side of a page.
+        return images.narrow(int(max_pixels * 0.9))
 
     def _tokens(self, converted: ConvertedMedia) -> int:
         return sum(
@@ -181,25 +198,30 @@ class MediaConverter:
             for item in converted
         )
 
-    def _run(self, medium: MediaItem, work: Callable[[], Any], limit_s: float, *, starts_programs: bool = False) -> Any:
+    def _run(self, item: MediaItem, work: Callable[[], Any], timeout_s: float, *, starts_programs: bool = False) -> Any:
+        """Run ``work`` in the sandbox; a refused file fails the job with the name of the item."""
         try:
             return run_sandboxed(
                 work,
-                folder=medium.path.parent,
-                timeout_s=self._deadline.left(limit_s),
+                folder=item.path.parent,
+                timeout_s=self._deadline.left(timeout_s),
                 memory_bytes=self._settings.decode_memory_bytes,
                 starts_programs=starts_programs,
             )
         except MediaError as error:
-            raise JobFailed(error.code, f"{medium.name}: {error.message}") from error
+            raise JobFailed(error.code, f"{item.name}: {error.message}") from error
 
 
 def max_text_tokens(messages: Sequence[dict[str, Any]]) -> int:
-    """Tokens of a conversation's text, at most: a token is a byte at least, and a turn has a few special_tokens."""
+    """Return an upper bound of the tokens of a conversation's text.
+
+    A token has at least one byte, and a turn adds a few special tokens.
+    """
     parts = [part for message in messages for part in message["content"]]
     return sum(len(part.get("text", "").encode()) for part in parts) + SPECIAL_TOKENS_PER_TURN * len(messages)
 
 
-def _written(image: NormalizedImage, file: Path) -> list[int]:
+def _write_png(image: NormalizedImage, file: Path) -> list[int]:
+    """Write an image; returns its size and the size of its source."""
     file.write_bytes(image.png)
     return [image.width, image.height, image.source_width, image.source_height]

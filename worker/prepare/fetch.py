@@ -1,4 +1,4 @@
-"""A job's media as the client gave them: from the object store, or from their URLs, into files."""
+"""Fetches a job's media into files: uploads from the object store, URLs from their hosts."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,29 +7,32 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import JobFailed
-from jobs.objects.client import ObjectNotFound
-from jobs.objects.store import ObjectStore
+from jobs.objects.store import ObjectNotFound, ObjectStore
 from runtime.settings import Settings
 from worker.egress.client import EgressClient
 from worker.egress.errors import EgressError
 from worker.prepare.deadline import Deadline
 
-NAMES = {"image": "Image", "document": "Document", "video": "Video"}
-PAUSES_S = (0.5, 2.0)
-"""Between tries at a URL whose failure may pass; its host may be restarting."""
-AT_ONCE = 8
-"""URLs of one job that are fetched side by side."""
-VIDEO_PATIENCE = 10
-"""A video is fetched for so many times as long as other media."""
+MEDIA_NAMES = {"image": "Image", "document": "Document", "video": "Video"}
+"""By the type of a message part."""
+RETRY_DELAYS_S = (0.5, 2.0)
+"""Between attempts to fetch a URL after an error that may pass; its host may be restarting."""
+MAX_CONCURRENT_FETCHES = 8
+"""URLs of one job that are fetched at the same time."""
+VIDEO_TIMEOUT_FACTOR = 10
+"""A video may take this many times as long as other media."""
 
 
 @dataclass(frozen=True)
 class MediaItem:
+    """One image, document or video of a job."""
+
     part: dict[str, Any]
-    """As it stands in the stored request."""
+    """The message part of the stored request."""
     name: str
-    """As an error calls it: ``Image 2``."""
+    """The name in error messages, such as ``Image 2``."""
     path: Path
+    """Where its file is written."""
 
     @property
     def kind(self) -> str:
@@ -37,18 +40,21 @@ class MediaItem:
 
 
 def list_media(messages: Sequence[dict[str, Any]], folder: Path) -> list[MediaItem]:
-    """The media of a conversation, in order; their files are to come."""
+    """List the media of a conversation in order, with a path in ``folder`` for each. No file is written."""
     media: list[MediaItem] = []
-    counts = dict.fromkeys(NAMES, 0)
+    counts = dict.fromkeys(MEDIA_NAMES, 0)
     for message in messages:
         for part in message["content"]:
-            if (kind := part["type"]) in NAMES:
+            if (kind := part["type"]) in MEDIA_NAMES:
                 counts[kind] += 1
-                media.append(MediaItem(part, f"{NAMES[kind]} {counts[kind]}", folder / f"{kind}-{counts[kind]}"))
+                name = f"{MEDIA_NAMES[kind]} {counts[kind]}"
+                media.append(MediaItem(part, name, folder / f"{kind}-{counts[kind]}"))
     return media
 
 
 class MediaFetcher:
+    """Downloads media from the object store and from URLs."""
+
     def __init__(self, object_store: ObjectStore, settings: Settings) -> None:
         self._object_store = object_store
         self._settings = settings
@@ -59,42 +65,43 @@ class MediaFetcher:
         }
 
     def fetch(self, media: Sequence[MediaItem], deadline: Deadline) -> None:
-        """Write each medium's file.
+        """Write the file of each item; blocks until all are written.
 
         Raises:
             JobFailed, ObjectStoreUnavailable
         """
-        for medium in media:
-            if "key" in medium.part:
+        for item in media:
+            if "key" in item.part:
                 try:
-                    self._object_store.download(medium.part["key"], medium.path)
+                    self._object_store.download(item.part["key"], item.path)
                 except ObjectNotFound:
-                    raise JobFailed("media_missing", f"{medium.name} is gone from the object store.") from None
-        if remote := [medium for medium in media if "url" in medium.part]:
-            asyncio.run(self._fetch_all(remote, deadline))
+                    message = f"{item.name} no longer exists in the object store; submit the job again with the file."
+                    raise JobFailed("media_missing", message) from None
+        if remote := [item for item in media if "url" in item.part]:
+            asyncio.run(self._fetch_urls(remote, deadline))
 
-    async def _fetch_all(self, media: Sequence[MediaItem], deadline: Deadline) -> None:
-        slots = asyncio.Semaphore(AT_ONCE)
+    async def _fetch_urls(self, media: Sequence[MediaItem], deadline: Deadline) -> None:
+        slots = asyncio.Semaphore(MAX_CONCURRENT_FETCHES)
         async with EgressClient(self._settings.egress_allow) as egress:
-            await asyncio.gather(*(self._fetch(egress, slots, medium, deadline) for medium in media))
+            await asyncio.gather(*(self._fetch_url(egress, slots, item, deadline) for item in media))
 
-    async def _fetch(
-        self, egress: EgressClient, slots: asyncio.Semaphore, medium: MediaItem, deadline: Deadline
+    async def _fetch_url(
+        self, egress: EgressClient, slots: asyncio.Semaphore, item: MediaItem, deadline: Deadline
     ) -> None:
-        limit_s = self._settings.fetch_timeout_s * (VIDEO_PATIENCE if medium.kind == "video" else 1)
+        timeout_s = self._settings.fetch_timeout_s * (VIDEO_TIMEOUT_FACTOR if item.kind == "video" else 1)
         async with slots:
-            for pause in (*PAUSES_S, None):
+            for delay_s in (*RETRY_DELAYS_S, None):
                 try:
-                    with medium.path.open("wb") as file:
+                    with item.path.open("wb") as file:
                         await egress.download(
-                            medium.part["url"],
+                            item.part["url"],
                             file,
-                            max_bytes=self._max_bytes[medium.kind],
-                            timeout_s=deadline.left(limit_s),
+                            max_bytes=self._max_bytes[item.kind],
+                            timeout_s=deadline.left(timeout_s),
                         )
                 except EgressError as error:
-                    if pause is None or not error.retryable:
-                        raise JobFailed(error.code, f"{medium.name}: {error.message}") from error
-                    await asyncio.sleep(pause)
+                    if delay_s is None or not error.retryable:
+                        raise JobFailed(error.code, f"{item.name}: {error.message}") from error
+                    await asyncio.sleep(delay_s)
                 else:
                     return

@@ -1,6 +1,9 @@
-"""Documents as the world has them: each gives pages, or a clear refusal."""
+"""Documents of many kinds: each is rendered as pages or refused with an error code."""
 
+import hashlib
 import io
+import os
+import socket
 import subprocess
 import zipfile
 from pathlib import Path
@@ -14,7 +17,7 @@ from families import FAMILIES
 from testing.documents import deck, page_color, pdf, scanned_pdf, zip_bomb
 from testing.http_server import HttpServer
 from worker.prepare.media.document import open_document, render_page
-from worker.prepare.media.document_kind import document_kind
+from worker.prepare.media.document_kind import detect_document_kind
 from worker.prepare.media.errors import MediaError
 from worker.prepare.media.image import NormalizedImage
 from worker.prepare.media.libreoffice import find_libreoffice
@@ -41,45 +44,45 @@ def pixels(page: NormalizedImage) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(page.png)).convert("RGB"))
 
 
-def test_each_page_is_a_picture_of_its_own(tmp_path: Path) -> None:
+def test_each_page_becomes_an_image(tmp_path: Path) -> None:
     path, pages = opened(pdf(3), tmp_path)
     assert pages == 3
     for number in (1, 3):
         page = render_page(path, number, BOUNDS)
-        assert (page.width, page.height) == (750, 1_000), "180 dots to the inch of 300 × 400 points"
+        assert (page.width, page.height) == (750, 1_000), "300 × 400 points at 180 dpi"
         assert np.abs(pixels(page)[500, 300].astype(int) - page_color(number)).max() <= 1
 
 
-def test_a_page_keeps_to_its_share_of_the_context(tmp_path: Path) -> None:
+def test_a_page_is_rendered_within_its_pixel_limit(tmp_path: Path) -> None:
     path, _ = opened(pdf(1), tmp_path)
     page = render_page(path, 1, BOUNDS.narrow(100_000))
     assert 90_000 < page.width * page.height <= 100_000
 
 
-def test_a_scanned_page_is_drawn(tmp_path: Path) -> None:
+def test_a_scanned_page_is_rendered(tmp_path: Path) -> None:
     path, pages = opened(scanned_pdf(), tmp_path)
     assert pages == 2
     assert pixels(render_page(path, 2, BOUNDS)).min() < 50, "there is ink"
 
 
 @pytest.mark.parametrize(("width", "height"), [(200_000, 200_000), (1, 1), (5_000, 100)])
-def test_pages_of_odd_sizes_are_drawn(tmp_path: Path, width: int, height: int) -> None:
+def test_pages_of_extreme_sizes_are_rendered(tmp_path: Path, width: int, height: int) -> None:
     path, _ = opened(pdf(1, width=width, height=height), tmp_path)
     page = render_page(path, 1, BOUNDS)
     assert page.width * page.height <= BOUNDS.max_pixels
 
 
-def test_a_page_that_is_a_strip_is_refused_by_its_number(tmp_path: Path) -> None:
+def test_a_page_that_is_too_narrow_is_refused_with_its_number(tmp_path: Path) -> None:
     path, _ = opened(pdf(2, width=14_400, height=20), tmp_path)
     with pytest.raises(MediaError, match=r"^page 2: .*200 times"):
         render_page(path, 2, BOUNDS)
 
 
-def test_a_page_is_turned_and_cropped_as_readers_show_it(tmp_path: Path) -> None:
+def test_a_page_is_rotated_and_cropped_as_in_pdf_readers(tmp_path: Path) -> None:
     content = pdf(1).replace(b"/Type /Page ", b"/Type /Page /Rotate 90 /CropBox [50 100 250 200] ")
     path, _ = opened(content, tmp_path)
     page = render_page(path, 1, BOUNDS)
-    assert (page.width, page.height) == (250, 500), "180 dots to the inch of 100 × 200 points"
+    assert (page.width, page.height) == (250, 500), "100 × 200 points at 180 dpi"
 
 
 def test_ten_thousand_pages_are_counted(tmp_path: Path) -> None:
@@ -101,10 +104,10 @@ REFUSED = {
     "picture": (b"\x89PNG\r\n\x1a\n" + bytes(50), "document_unsupported"),
     "encrypted pdf": (pdf(1, encrypt=True), "document_encrypted"),
     "pdf without pages": (pdf(0), "document_empty"),
-    "pdf that lies": (pdf(2).replace(b"/Count 2", b"/Count 999999"), "document_too_long"),
+    "pdf with a wrong page count": (pdf(2).replace(b"/Count 2", b"/Count 999999"), "document_too_long"),
     "encrypted odp": (deck(encrypt=True), "document_encrypted"),
     "cut off pdf": (pdf(3)[:300], "document_unreadable"),
-    "pdf in name only": (b"%PDF-1.7\nnothing more", "document_unreadable"),
+    "pdf that is only a header": (b"%PDF-1.7\nnothing more", "document_unreadable"),
     "word": (archive_of("[Content_Types].xml", "word/document.xml"), "document_unsupported"),
     "jar": (archive_of("META-INF/MANIFEST.MF"), "document_unsupported"),
     "cut off deck": (deck()[:400], "document_unreadable"),
@@ -115,15 +118,15 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_document_is_refused_with_a_code(tmp_path: Path, name: str) -> None:
+def test_a_file_that_is_not_a_document_is_refused_with_a_code(tmp_path: Path, name: str) -> None:
     content, code = REFUSED[name]
     with pytest.raises(MediaError) as error:
         opened(content, tmp_path)
     assert error.value.code == code, error.value.message
 
 
-def converted(content: bytes, kind: str, folder: Path) -> bytes:
-    """An ODP deck in another format, by LibreOffice itself."""
+def convert_deck(content: bytes, kind: str, folder: Path) -> bytes:
+    """Convert an ODP deck to another format with LibreOffice."""
     source = folder / "source.odp"
     source.write_bytes(content)
     program = find_libreoffice()
@@ -137,20 +140,41 @@ def converted(content: bytes, kind: str, folder: Path) -> bytes:
 @pytest.mark.usefixtures("office")
 @pytest.mark.parametrize("kind", ["odp", "pptx", "ppt"])
 def test_slides_become_pages_without_their_notes(tmp_path: Path, kind: str) -> None:
-    content = deck(3) if kind == "odp" else converted(deck(3), kind, tmp_path)
+    content = deck(3) if kind == "odp" else convert_deck(deck(3), kind, tmp_path)
     (tmp_path / "deck").write_bytes(content)
-    assert document_kind(tmp_path / "deck") == kind
-    sockets = set(Path("/tmp").glob("OSL_PIPE_*"))
+    assert detect_document_kind(tmp_path / "deck") == kind
     path, pages = opened(content, tmp_path)
-    assert set(Path("/tmp").glob("OSL_PIPE_*")) == sockets, "nothing is left behind"
     assert pages == 3
     page = render_page(path, 1, BOUNDS)
     assert page.width > page.height
     assert pixels(page).min() < 50, "there is text"
 
 
+def office_socket(profile: Path) -> Path:
+    """Return the socket that LibreOffice creates for a profile.
+
+    It is always in /tmp. Its name contains the MD5 of the profile's URL, each byte in hexadecimal without padding.
+    """
+    digest = hashlib.md5(profile.as_uri().encode("utf-16-le"), usedforsecurity=False).digest()
+    name = "".join(f"{byte:x}" for byte in digest)
+    return Path(f"/tmp/OSL_PIPE_{os.getuid()}_SingleOfficeIPC_{name}")
+
+
 @pytest.mark.usefixtures("office")
-def test_a_deck_reaches_neither_the_network_nor_this_machines_files(tmp_path: Path, http_server: HttpServer) -> None:
+def test_libreoffice_replaces_a_stale_socket_and_removes_its_own(tmp_path: Path) -> None:
+    """The stale socket proves that the test knows the name: it is gone only if LibreOffice used the same one."""
+    path = office_socket(tmp_path / "scratch" / "profile")
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    try:
+        assert opened(deck(1), tmp_path)[1] == 1
+        assert not path.exists()
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@pytest.mark.usefixtures("office")
+def test_a_deck_cannot_link_to_the_network_or_to_local_files(tmp_path: Path, http_server: HttpServer) -> None:
     Image.new("RGB", (40, 40), (255, 255, 0)).save(tmp_path / "secret.png")
     http_server.answer("/x.png", body=(tmp_path / "secret.png").read_bytes())
     for link in (http_server.url("/x.png"), (tmp_path / "secret.png").as_uri()):
@@ -158,18 +182,22 @@ def test_a_deck_reaches_neither_the_network_nor_this_machines_files(tmp_path: Pa
         folder.mkdir()
         path, _ = opened(deck(1, linked_picture=link), folder)
         page = pixels(render_page(path, 1, BOUNDS)).astype(int)
-        assert not ((page[..., 0] > 200) & (page[..., 1] > 200) & (page[..., 2] < 60)).any(), "it was drawn"
+        assert not ((page[..., 0] > 200) & (page[..., 1] > 200) & (page[..., 2] < 60)).any(), (
+            "the linked image was rendered"
+        )
     assert http_server.received == []
 
 
 @pytest.mark.usefixtures("office")
-def test_a_deck_that_cannot_be_read_is_refused_although_libreoffice_says_nothing(tmp_path: Path) -> None:
+def test_a_deck_that_libreoffice_cannot_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaError) as error:
         opened(archive_of("ppt/presentation.xml", "[Content_Types].xml"), tmp_path)
     assert error.value.code == "document_unreadable"
 
 
-def test_without_libreoffice_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_libreoffice_the_error_names_the_package_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MediaError, match=r"send a PDF.*apt install libreoffice-impress-nogui") as error:
         opened(deck(), tmp_path)

@@ -1,4 +1,4 @@
-"""A process of its own for strangers' files: whatever happens in it, its parent hears a code and goes on."""
+"""The sandbox for clients' files: whatever happens in it, the worker gets a result or an error code and continues."""
 
 import ctypes
 import os
@@ -25,17 +25,17 @@ def run(work: Any, *, folder: Path = Path("/nowhere"), timeout_s: float = 20, me
     return run_sandboxed(work, folder=folder, timeout_s=timeout_s, memory_bytes=memory_bytes)
 
 
-def code_of(work: Any, **limits: Any) -> str:
+def error_code_of(work: Any, **limits: Any) -> str:
     with pytest.raises(MediaError) as error:
         run(work, **limits)
     return error.value.code
 
 
-def test_what_work_returns_comes_back() -> None:
+def test_the_result_of_the_work_is_returned() -> None:
     assert run(lambda: {"pages": [1, 2], "pid": os.getpid()})["pid"] != os.getpid()
 
 
-def test_a_refusal_comes_back_as_it_is() -> None:
+def test_a_media_error_is_raised_in_the_worker_unchanged() -> None:
     def refuse() -> None:
         raise MediaError("image_aspect", "it is too long.")
 
@@ -44,39 +44,39 @@ def test_a_refusal_comes_back_as_it_is() -> None:
     assert error.value.code == "image_aspect"
 
 
-def test_a_crash_has_a_code() -> None:
-    assert code_of(lambda: ctypes.string_at(0)) == "decode_crashed"
-    assert code_of(os.abort) == "decode_crashed"
-    assert code_of(lambda: os._exit(3)) == "decode_crashed"
-    assert code_of(lambda: 1 / 0) == "decode_crashed"
+def test_a_crash_has_an_error_code() -> None:
+    assert error_code_of(lambda: ctypes.string_at(0)) == "decode_crashed"
+    assert error_code_of(os.abort) == "decode_crashed"
+    assert error_code_of(lambda: os._exit(3)) == "decode_crashed"
+    assert error_code_of(lambda: 1 / 0) == "decode_crashed"
 
 
-def test_memory_is_bounded() -> None:
-    assert code_of(lambda: len(bytearray(8 * 2**30))) == "decode_memory"
+def test_memory_is_limited_and_is_not_the_workers() -> None:
+    assert error_code_of(lambda: len(bytearray(8 * 2**30))) == "decode_memory"
     before = psutil.Process().memory_info().rss
     assert run(lambda: len(bytearray(2**28))) == 2**28
-    assert psutil.Process().memory_info().rss - before < 2**26, "its memory is its own"
+    assert psutil.Process().memory_info().rss - before < 2**26
 
 
-def test_a_decoder_that_aborts_for_want_of_memory_says_so() -> None:
-    """As PDFium does: no exception, only a signal."""
+def test_a_decoder_that_aborts_when_memory_runs_out_has_the_memory_error_code() -> None:
+    """PDFium does this: there is no exception, only a signal."""
 
-    def swell() -> None:
-        held = [b"x" * 2**24 for _ in range(20)]
+    def use_memory_and_abort() -> None:
+        blocks = [b"x" * 2**24 for _ in range(20)]
         os.abort()
-        held.clear()
+        blocks.clear()
 
-    assert code_of(swell, memory_bytes=600 * 2**20) == "decode_memory"
+    assert error_code_of(use_memory_and_abort, memory_bytes=600 * 2**20) == "decode_memory"
 
 
-def test_a_limit_that_is_over_at_once_ends_it_too() -> None:
+def test_a_timeout_of_zero_ends_the_work_too() -> None:
     started = time.monotonic()
-    assert code_of(lambda: time.sleep(60), timeout_s=0) == "decode_timeout"
-    assert time.monotonic() - started < 10
+    assert error_code_of(lambda: time.sleep(60), timeout_s=0) == "decode_timeout"
+    assert time.monotonic() - started < 30, "it did not wait for the work"
 
 
-def test_what_it_started_ends_with_the_worker(tmp_path: Path) -> None:
-    """Celery kills a child that hangs, with a signal that nobody can hear."""
+def test_a_program_that_the_work_started_ends_when_the_worker_is_killed(tmp_path: Path) -> None:
+    """Celery kills a child that hangs with SIGKILL, which no process can handle."""
     worker = os.fork()
     if worker == 0:
         with suppress(BaseException):
@@ -89,9 +89,9 @@ def test_what_it_started_ends_with_the_worker(tmp_path: Path) -> None:
                 starts_programs=True,
             )
         os._exit(0)
-    give_up = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not (tmp_path / "pid").exists():
-        assert time.monotonic() < give_up
+        assert time.monotonic() < deadline
         time.sleep(0.02)
     pid = int((tmp_path / "pid").read_text())
     assert psutil.pid_exists(pid)
@@ -101,13 +101,13 @@ def test_what_it_started_ends_with_the_worker(tmp_path: Path) -> None:
 
 
 def wait_for_end(pid: int) -> None:
-    give_up = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < give_up, "it is still there"
+        assert time.monotonic() < deadline, f"process {pid} is still running"
         time.sleep(0.02)
 
 
-def test_time_is_bounded_for_it_and_for_all_that_it_starts(tmp_path: Path) -> None:
+def test_the_timeout_ends_the_work_and_all_programs_that_it_started(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
 
     def hang() -> None:
@@ -115,17 +115,17 @@ def test_time_is_bounded_for_it_and_for_all_that_it_starts(tmp_path: Path) -> No
         child.wait()
 
     started = time.monotonic()
-    assert code_of(hang, folder=tmp_path, timeout_s=1) == "decode_timeout"
-    assert time.monotonic() - started < 10
+    assert error_code_of(hang, folder=tmp_path, timeout_s=1) == "decode_timeout"
+    assert time.monotonic() - started < 30, "it did not wait for the program"
     [pid] = map(int, pids.read_text().split())
     wait_for_end(pid)
 
 
-def test_it_has_nothing_open_and_leaves_no_core() -> None:
-    def look() -> list[Any]:
+def test_the_child_inherits_no_open_files_and_writes_no_core_dump() -> None:
+    def inspect() -> list[Any]:
         return [_open_files(), *resource.getrlimit(resource.RLIMIT_CORE)]
 
-    assert run(look) == [[0, 1, 2, 3], 0, 0], "stdin, stdout, stderr, and where its answer goes"
+    assert run(inspect) == [[0, 1, 2, 3], 0, 0], "stdin, stdout, stderr and the pipe for the result"
 
 
 def _open_files() -> list[int]:
@@ -137,12 +137,12 @@ def _open_files() -> list[int]:
     return found
 
 
-def test_it_sees_its_folder_and_no_other_data(tmp_path: Path) -> None:
+def test_the_child_has_access_to_its_folder_and_no_other_data(tmp_path: Path) -> None:
     own, other = tmp_path / "own", tmp_path / "other"
     own.mkdir()
     other.mkdir()
     (own / "in").write_text("mine")
-    (other / "secret").write_text("somebody's")
+    (other / "secret").write_text("another job's")
 
     def work() -> list[str]:
         (own / "out").write_text((own / "in").read_text())
@@ -165,8 +165,10 @@ def test_it_sees_its_folder_and_no_other_data(tmp_path: Path) -> None:
     assert not (other / "new").exists()
 
 
-@pytest.mark.skipif(landlock.abi_version() < landlock.ABI_WITH_NETWORK, reason="the kernel's Landlock knows no network")
-def test_it_connects_to_nobody() -> None:
+@pytest.mark.skipif(
+    landlock.abi_version() < landlock.ABI_WITH_NETWORK, reason="this kernel's Landlock cannot restrict the network"
+)
+def test_the_child_cannot_connect() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = server.getsockname()
 
@@ -180,7 +182,7 @@ def test_it_connects_to_nobody() -> None:
         assert run(connect) == "refused"
 
 
-def test_nothing_is_left_behind() -> None:
+def test_no_zombie_process_remains() -> None:
     for _ in range(5):
         run(lambda: 1)
     assert not [child for child in psutil.Process().children() if child.status() == psutil.STATUS_ZOMBIE]

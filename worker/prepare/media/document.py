@@ -1,4 +1,4 @@
-"""A client's document as pictures of its pages. Runs in the sandbox."""
+"""Renders the pages of a client's document as images. Runs in the sandbox."""
 
 import math
 from pathlib import Path
@@ -7,70 +7,82 @@ import pypdfium2
 from pypdfium2 import raw
 
 from families import ImageBounds
-from worker.prepare.media.document_kind import document_kind
+from worker.prepare.media.document_kind import detect_document_kind
 from worker.prepare.media.errors import MediaError
-from worker.prepare.media.image import NormalizedImage, fitted
-from worker.prepare.media.libreoffice import slides_to_pdf
+from worker.prepare.media.image import NormalizedImage, fit_image
+from worker.prepare.media.libreoffice import convert_slides_to_pdf
 
 DPI = 180
-"""Of a page whose tokens fit, as in the model's reference demo."""
+"""Resolution of a page whose tokens fit, as in the model's reference demo."""
 POINTS_PER_INCH = 72
 MAX_PAGES = 100_000
-"""Of a document, before any are chosen. The number stands in the file, whether the pages are there or not."""
+"""Of a document, before pages are selected. The file declares the number, whether the pages exist or not."""
 MAX_SIDE = 16_384
-"""In pixels: a page may call itself a mile long."""
+"""Longest side of a page in pixels: a PDF may declare pages of any size."""
 
 
 def open_document(path: Path, folder: Path) -> tuple[Path, int]:
-    """A PDF of the document, and its number of pages.
+    """Convert a document to PDF if it is a presentation.
+
+    Args:
+        path: the document.
+        folder: an empty folder for the conversion.
+
+    Returns:
+        The PDF and its number of pages.
 
     Raises:
         MediaError
     """
-    kind = document_kind(path)
-    pdf = path if kind == "pdf" else slides_to_pdf(path, kind, folder)
-    with _opened(pdf) as document:
+    kind = detect_document_kind(path)
+    pdf = path if kind == "pdf" else convert_slides_to_pdf(path, kind, folder)
+    with _open_pdf(pdf) as document:
         pages = len(document)
     if pages > MAX_PAGES:
-        raise MediaError(
-            "document_too_long", f"it says that it has {pages} pages; more than {MAX_PAGES} are not opened."
-        )
+        raise MediaError("document_too_long", f"it declares {pages} pages; the limit is {MAX_PAGES}. Split it.")
     return pdf, pages
 
 
 def render_page(pdf: Path, number: int, bounds: ImageBounds) -> NormalizedImage:
-    """One page, counted from 1, in at most ``bounds.max_pixels``; forms are drawn as filled in.
+    """Render one page, with its filled-in forms.
+
+    Args:
+        number: page number, from 1.
+        bounds: limits the size of the image in pixels.
 
     Raises:
         MediaError
     """
-    with _opened(pdf) as document:
+    with _open_pdf(pdf) as document:
         try:
             document.init_forms()
             page = document[number - 1]
             width, height = page.get_size()
-            picture = page.render(scale=_scale(width, height, bounds), may_draw_forms=True).to_pil()
+            image = page.render(scale=_scale(width, height, bounds), may_draw_forms=True).to_pil()
         except (pypdfium2.PdfiumError, ValueError, OverflowError) as error:
-            raise MediaError("document_unreadable", f"page {number} cannot be drawn ({error}).") from error
+            message = f"page {number} cannot be rendered ({error}); leave it out with `pages`, or repair the document."
+            raise MediaError("document_unreadable", message) from error
     try:
-        return fitted(picture.convert("RGB"), bounds)
+        return fit_image(image.convert("RGB"), bounds)
     except MediaError as error:
         raise MediaError(error.code, f"page {number}: {error.message}") from error
 
 
 def _scale(width: float, height: float, bounds: ImageBounds) -> float:
-    """Pixels per point."""
+    """Return the scale of a page in pixels per point; its width and height are in points."""
     if not (width > 0 and height > 0 and math.isfinite(width * height)):
         raise ValueError(f"its size is {width:g} × {height:g}")
     return min(DPI / POINTS_PER_INCH, math.sqrt(bounds.max_pixels / (width * height)), MAX_SIDE / max(width, height))
 
 
-def _opened(pdf: Path) -> pypdfium2.PdfDocument:
+def _open_pdf(pdf: Path) -> pypdfium2.PdfDocument:
     try:
         return pypdfium2.PdfDocument(pdf)
     except pypdfium2.PdfiumError as error:
         if error.err_code in (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY):
-            raise MediaError("document_encrypted", "it is protected by a password; send it without.") from error
+            message = "it is protected by a password; remove the password."
+            raise MediaError("document_encrypted", message) from error
         if error.err_code == raw.FPDF_ERR_SUCCESS:
-            raise MediaError("document_empty", "it has no pages.") from error
-        raise MediaError("document_unreadable", "it is no PDF that can be read; it may be cut off.") from error
+            raise MediaError("document_empty", "it has no pages; send a document with pages.") from error
+        message = "it is not a readable PDF and may be incomplete; send the complete file."
+        raise MediaError("document_unreadable", message) from error

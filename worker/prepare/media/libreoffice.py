@@ -1,4 +1,4 @@
-"""Slides to PDF, by LibreOffice without a screen. Runs in the sandbox, which ends it and all that it starts."""
+"""Converts slides to PDF with LibreOffice. Runs in the sandbox, which also ends everything that LibreOffice starts."""
 
 import os
 import shutil
@@ -17,42 +17,43 @@ SETTING = '<item oor:path="{}"><prop oor:name="{}" oor:op="fuse"><value>{}</valu
 SCRIPTING = "/org.openoffice.Office.Common/Security/Scripting"
 PROXY = "/org.openoffice.Inet/Settings"
 SETTINGS = (
-    # A deck may link pictures. LibreOffice 7.4 fetched http:// ones from our network; with this it does not. It still
-    # draws file:// ones of an ODP, which is why it runs behind Landlock only.
+    # A deck may link to images. Without this setting LibreOffice 7.4 fetched http:// links from our network. With it,
+    # LibreOffice still renders file:// links of an ODP, which is why it runs only under Landlock.
     (SCRIPTING, "BlockUntrustedRefererLinks", "true"),
     (SCRIPTING, "DisableMacrosExecution", "true"),
     (SCRIPTING, "MacroSecurityLevel", "3"),
-    # A second wall: a proxy that is not there.
+    # Second line of defense: a proxy that does not exist.
     (PROXY, "ooInetProxyType", "2"),
     (PROXY, "ooInetHTTPProxyName", "127.0.0.1"),
     (PROXY, "ooInetHTTPProxyPort", "9"),
     (PROXY, "ooInetHTTPSProxyName", "127.0.0.1"),
     (PROXY, "ooInetHTTPSProxyPort", "9"),
 )
-NOT_HERE = "this service cannot convert slides; send a PDF. (Operators: {}.)"
+UNAVAILABLE = "this service cannot convert slides; send a PDF. (Operators: {}.)"
 
 
 def find_libreoffice() -> str | None:
-    """LibreOffice's program; None: it is not installed."""
+    """Return the path of LibreOffice's program; None: it is not installed."""
     return shutil.which("soffice") or shutil.which("libreoffice")
 
 
-def slides_to_pdf(deck: Path, kind: str, folder: Path) -> Path:
-    """Convert a presentation; hidden slides and notes are left out.
+def convert_slides_to_pdf(deck: Path, kind: str, folder: Path) -> Path:
+    """Convert a presentation to PDF, without hidden slides and notes.
 
     Args:
-        folder: a scratch folder of its own; LibreOffice cannot run twice on one profile.
+        deck: the presentation.
+        kind: its file name extension; LibreOffice chooses the importer by it.
+        folder: an empty folder for the profile and the output: two LibreOffice processes cannot share a profile.
 
     Raises:
         MediaError
     """
     program = find_libreoffice()
     if program is None:
-        raise MediaError("office_unavailable", NOT_HERE.format("apt install libreoffice-impress-nogui"))
+        raise MediaError("office_unavailable", UNAVAILABLE.format("apt install libreoffice-impress-nogui"))
     if not landlock.abi_version():
-        raise MediaError(
-            "office_unavailable", NOT_HERE.format("a kernel with Landlock is needed to confine LibreOffice")
-        )
+        message = UNAVAILABLE.format("a kernel with Landlock is needed to confine LibreOffice")
+        raise MediaError("office_unavailable", message)
     profile = folder / "profile"
     (profile / "user").mkdir(parents=True)
     settings = "".join(SETTING.format(*setting) for setting in SETTINGS)
@@ -72,12 +73,12 @@ def slides_to_pdf(deck: Path, kind: str, folder: Path) -> Path:
             str(folder),
             str(source),
         ],
-        # Nothing of ours: the environment holds the object store's keys.
+        # Not the worker's environment: it contains the object store's keys.
         env={"HOME": str(folder), "TMPDIR": str(folder), "PATH": os.defpath, "LANG": "C.UTF-8"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        check=False,  # it says 0 when it failed; only the PDF proves anything
+        check=False,  # LibreOffice exits with 0 even when it failed; only the PDF shows success
     )
     pdf = folder / "deck.pdf"
     if not pdf.is_file() or not pdf.stat().st_size:

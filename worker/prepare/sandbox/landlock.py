@@ -1,7 +1,10 @@
-"""Shuts a process off from files and network, by the kernel (Landlock, Linux 5.13; the network from 6.7 on).
+"""Cuts a process off from files and the network with Landlock (Linux 5.13; the network since Linux 6.7).
 
-LibreOffice draws any picture of this machine that a deck links by ``file://``, whatever its settings say, so
-settings are not enough. Landlock needs no rights and no daemon, and holds for all that the process starts.
+LibreOffice renders any image of this machine that a deck links to by ``file://``, whatever its settings say, so
+settings are not enough. Landlock needs no privileges and no daemon, and also applies to every process that the
+restricted process starts.
+
+Names and numbers are those of ``linux/landlock.h`` and ``linux/prctl.h``.
 """
 
 import ctypes
@@ -11,88 +14,96 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
-VERSION_FLAG = 1
-PATH_BENEATH = 1
+SYS_LANDLOCK_CREATE_RULESET, SYS_LANDLOCK_ADD_RULE, SYS_LANDLOCK_RESTRICT_SELF = 444, 445, 446
+LANDLOCK_CREATE_RULESET_VERSION = 1
+LANDLOCK_RULE_PATH_BENEATH = 1
 PR_SET_NO_NEW_PRIVS = 38
 
-EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
-READ = EXECUTE | READ_FILE | READ_DIR
-MAKE_SOCKET, REMOVE_FILE = 1 << 9, 1 << 5
-OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | 1 << 14 | 1 << 15
-"""Rights that a rule on a file, not a folder, may name."""
-RIGHTS_BY_VERSION = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
+ACCESS_FS_EXECUTE, ACCESS_FS_WRITE_FILE, ACCESS_FS_READ_FILE, ACCESS_FS_READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+ACCESS_FS_REMOVE_FILE, ACCESS_FS_MAKE_SOCK = 1 << 5, 1 << 9
+ACCESS_FS_TRUNCATE, ACCESS_FS_IOCTL_DEV = 1 << 14, 1 << 15
+READ_ACCESS = ACCESS_FS_EXECUTE | ACCESS_FS_READ_FILE | ACCESS_FS_READ_DIR
+FILE_ACCESS = ACCESS_FS_EXECUTE | ACCESS_FS_WRITE_FILE | ACCESS_FS_READ_FILE | ACCESS_FS_TRUNCATE | ACCESS_FS_IOCTL_DEV
+"""Rights that a rule for a file, not a folder, may contain."""
+FS_ACCESS_BY_ABI = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
+"""All file rights, by the first ABI version that has them."""
 ABI_WITH_NETWORK = 4
-BIND_AND_CONNECT = 0b11
+ACCESS_NET_BIND_AND_CONNECT_TCP = 0b11
 
-SYSTEM = (
+SYSTEM_PATHS = (
     "/usr", "/lib", "/lib64", "/bin", "/opt/libreoffice*", "/var/lib/libreoffice", "/var/spool/libreoffice",
     "/var/cache/fontconfig", "/etc/fonts", "/etc/libreoffice", "/etc/alternatives", "/etc/ld.so.cache",
     "/etc/localtime", "/etc/locale.alias", "/etc/nsswitch.conf", "/etc/passwd", "/etc/group", "/proc/cpuinfo",
     "/proc/meminfo", "/proc/filesystems", "/sys/devices/system/cpu", "/dev/urandom", "/dev/random",
 )  # fmt: skip
-"""What programs need to run; nobody's data."""
+"""What programs read in order to run. It contains no user's data."""
 
 
-class _Ruleset(ctypes.Structure):
-    _fields_ = (("files", ctypes.c_uint64), ("network", ctypes.c_uint64))
+class _RulesetAttr(ctypes.Structure):
+    _fields_ = (("handled_access_fs", ctypes.c_uint64), ("handled_access_net", ctypes.c_uint64))
 
 
-class _PathBeneath(ctypes.Structure):
+class _PathBeneathAttr(ctypes.Structure):
     _pack_ = 1
     _layout_ = "ms"
-    _fields_ = (("allowed", ctypes.c_uint64), ("folder", ctypes.c_int32))
+    _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
 
 
 @lru_cache(maxsize=1)
 def abi_version() -> int:
-    """Of the kernel's Landlock; 0: it has none."""
-    return max(0, int(_libc().syscall(CREATE_RULESET, None, 0, VERSION_FLAG)))
+    """Return the version of the kernel's Landlock ABI; 0: the kernel has no Landlock."""
+    return max(0, int(_libc().syscall(SYS_LANDLOCK_CREATE_RULESET, None, 0, LANDLOCK_CREATE_RULESET_VERSION)))
 
 
-def confine(folder: Path, *, makes_sockets: bool = False) -> bool:
-    """From now on this process, and what it starts, reads the system's programs, writes below ``folder`` and connects
-    to nobody. False: the kernel cannot do it, and nothing has changed.
+def restrict_self(folder: Path, *, allow_sockets: bool = False) -> bool:
+    """Restrict this process and its future children; this cannot be undone.
+
+    They can read the system's programs, read and write below ``folder``, and connect to nothing.
 
     Args:
-        makes_sockets: in /tmp, where it may remove files then. LibreOffice does not start without.
+        folder: the only folder with full access.
+        allow_sockets: allow creating sockets and removing files in /tmp. LibreOffice does not start without it.
+
+    Returns:
+        False: the kernel has no Landlock, and nothing has changed.
     """
-    if not abi_version():
+    abi = abi_version()
+    if not abi:
         return False
-    rights = max(value for since, value in RIGHTS_BY_VERSION.items() if since <= abi_version())
-    ruleset = _Ruleset(rights, BIND_AND_CONNECT)
-    size = ctypes.sizeof(ruleset) if abi_version() >= ABI_WITH_NETWORK else ctypes.sizeof(ctypes.c_uint64)
-    handle = _call(CREATE_RULESET, ctypes.byref(ruleset), size, 0)
-    for path in _readable():
-        _allow(handle, path, READ & rights)
-    _allow(handle, Path("/dev/null"), (READ_FILE | WRITE_FILE) & rights)
-    if makes_sockets:
-        _allow(handle, Path("/tmp"), MAKE_SOCKET | REMOVE_FILE)  # noqa: S108
-    _allow(handle, folder, rights)
+    access = max(value for since, value in FS_ACCESS_BY_ABI.items() if since <= abi)
+    attr = _RulesetAttr(access, ACCESS_NET_BIND_AND_CONNECT_TCP)
+    size = ctypes.sizeof(attr) if abi >= ABI_WITH_NETWORK else ctypes.sizeof(ctypes.c_uint64)
+    ruleset = _syscall(SYS_LANDLOCK_CREATE_RULESET, ctypes.byref(attr), size, 0)
+    for path in _readable_paths():
+        _add_rule(ruleset, path, READ_ACCESS & access)
+    _add_rule(ruleset, Path("/dev/null"), (ACCESS_FS_READ_FILE | ACCESS_FS_WRITE_FILE) & access)
+    if allow_sockets:
+        _add_rule(ruleset, Path("/tmp"), ACCESS_FS_MAKE_SOCK | ACCESS_FS_REMOVE_FILE)  # noqa: S108
+    _add_rule(ruleset, folder, access)
     _libc().prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    _call(RESTRICT_SELF, handle, 0)
-    os.close(handle)
+    _syscall(SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)
+    os.close(ruleset)
     return True
 
 
-def _readable() -> list[Path]:
-    found = [path for pattern in SYSTEM for path in Path("/").glob(pattern[1:])]
+def _readable_paths() -> list[Path]:
+    found = [path for pattern in SYSTEM_PATHS for path in Path("/").glob(pattern[1:])]
     return [*found, Path(sys.prefix), Path(sys.base_prefix)]
 
 
-def _allow(handle: int, path: Path, rights: int) -> None:
+def _add_rule(ruleset: int, path: Path, access: int) -> None:
     if not path.exists():
         return
-    folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    rule = _PathBeneath(rights if path.is_dir() else rights & OF_FILES, folder)
-    _call(ADD_RULE, handle, PATH_BENEATH, ctypes.byref(rule), 0)
-    os.close(folder)
+    parent = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    rule = _PathBeneathAttr(access if path.is_dir() else access & FILE_ACCESS, parent)
+    _syscall(SYS_LANDLOCK_ADD_RULE, ruleset, LANDLOCK_RULE_PATH_BENEATH, ctypes.byref(rule), 0)
+    os.close(parent)
 
 
-def _call(number: int, *arguments: Any) -> int:
+def _syscall(number: int, *arguments: Any) -> int:
     result = int(_libc().syscall(number, *arguments))
     if result < 0:
-        raise OSError(ctypes.get_errno(), f"Landlock refused call {number}")
+        raise OSError(ctypes.get_errno(), f"Landlock system call {number} failed")
     return result
 
 
