@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import JobFailed
-from jobs.objects.store import ObjectNotFound, ObjectStore
+from jobs.objects.client import ObjectNotFound
+from jobs.objects.store import ObjectStore
 from runtime.settings import Settings
 from worker.egress.client import EgressClient
 from worker.egress.errors import EgressError
