@@ -92,7 +92,7 @@ def _open_video(path: Path) -> Iterator[tuple[Any, Any]]:
     """Open the container; yields it and its first video stream."""
     try:
         with av.open(str(path), options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}) as container:
-            streams = [stream for stream in container.streams.video if not _is_cover_art(stream)]
+            streams: list[Any] = [stream for stream in container.streams.video if not _is_cover_art(stream)]
             if not streams:
                 raise MediaError("video_unsupported", "the file contains no video stream; send a video.")
             if streams[0].codec_context is None:
