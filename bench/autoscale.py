@@ -87,7 +87,7 @@ class Cluster:
         self.arrived, self.took = EngineLoad(), EngineLoad()
         self.now = 0.0
         self.worker_s = 0.0
-        self.handed_back = 0
+        self.released_jobs = 0
         self.jobs: list[Job] = []
         self.curve: list[tuple[float, int, int]] = []
         self._arrivals = arrivals
@@ -167,7 +167,7 @@ class Cluster:
         self.workers.remove(worker)
         for number, (job, ends) in worker.running.items():
             job.left_s = max(1.0, ends - self.now)
-            self.handed_back += 1
+            self.released_jobs += 1
             heapq.heappush(self._returns, (self.now + after_s, number, job))
         worker.running.clear()
 
@@ -208,38 +208,38 @@ def rules() -> list[Rule]:
 
 
 @dataclass(frozen=True)
-class ResultBuilder:
+class SimulatedDay:
     p50: float
     p95: float
     p99: float
     gpu_hours: float
-    handed_back: float
+    released_jobs: float
     curve: list[tuple[float, int, int]]
 
 
-def outcome(rule: Rule, seed: int, job_s: float) -> ResultBuilder:
+def outcome(rule: Rule, seed: int, job_s: float) -> SimulatedDay:
     cluster = Cluster(rule, day(seed, job_s))
     cluster.run()
     # Whoever never started waited until midnight.
     waits = sorted(job.waited if job.waited >= 0 else DAY_S - job.arrived for job in cluster.jobs)
     p50, p95, p99 = (waits[int(len(waits) * share)] for share in (0.5, 0.95, 0.99))
-    return ResultBuilder(p50, p95, p99, cluster.worker_s / 3600, cluster.handed_back, cluster.curve)
+    return SimulatedDay(p50, p95, p99, cluster.worker_s / 3600, cluster.released_jobs, cluster.curve)
 
 
 def main() -> None:
     curves: dict[str, list[tuple[float, int, int]]] = {}
     for job_s in JOB_S:
         print(f"\n{len(day(0, job_s)):,} jobs of {job_s:.0f} s a day; medians of {len(SEEDS)} days")
-        print(f"{'rule':<18}{'p50 wait':>10}{'p95 wait':>10}{'p99 wait':>10}{'GPU hours':>11}{'handed back':>13}")
+        print(f"{'rule':<18}{'p50 wait':>10}{'p95 wait':>10}{'p99 wait':>10}{'GPU hours':>11}{'released':>13}")
         for rule in rules():
             days = [outcome(rule, seed, job_s) for seed in SEEDS]
             if job_s == JOB_S[1]:
                 curves[rule.name] = days[0].curve
-            p50, p95, p99, hours, back = (
+            p50, p95, p99, hours, released = (
                 statistics.median(getattr(one, name) for one in days)
-                for name in ("p50", "p95", "p99", "gpu_hours", "handed_back")
+                for name in ("p50", "p95", "p99", "gpu_hours", "released_jobs")
             )
-            print(f"{rule.name:<18}{p50:>9.0f}s{p95:>9.0f}s{p99:>9.0f}s{hours:>11.1f}{back:>13.0f}")
+            print(f"{rule.name:<18}{p50:>9.0f}s{p95:>9.0f}s{p99:>9.0f}s{hours:>11.1f}{released:>13.0f}")
     if "--plot" in sys.argv:
         plot(curves, sys.argv[sys.argv.index("--plot") + 1])
 
