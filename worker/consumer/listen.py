@@ -33,7 +33,7 @@ Hook = Callable[[], object]
 
 @dataclass(frozen=True)
 class Hooks:
-    """What a stage does at the points of the worker's life; each is called in the order of the fields."""
+    """What a stage does when its Celery worker starts and stops; the fields are in the order of the calls."""
 
     load_model: Hook | None = None
     """Before the first wake-up is received; an error ends the process. In this process."""
