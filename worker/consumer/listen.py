@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 from celery.signals import (
@@ -52,7 +52,7 @@ def listen(
     settings: Settings,
     claim_available: Callable[[], None],
     *,
-    pool: str,
+    pool: Literal["threads", "prefork"],
     concurrency: int,
     hooks: Hooks,
     time_limit_s: float | None = None,

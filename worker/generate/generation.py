@@ -105,7 +105,7 @@ class Generation:
                 self._write_tail(writer)
                 raise
         self._write_tail(writer)
-        return context.result_builder.build(job, prepared, end, interruption)
+        return context.result_builder.build_and_upload(job, prepared, end, interruption)
 
     def _read_inputs(self) -> tuple[JobRequest, PreparedInputs]:
         job, object_store = self._claimed.job, self._context.object_store

@@ -32,8 +32,10 @@ class ResultBuilder:
         self._object_store = object_store
         self._special_tokens = special_tokens
 
-    def build(self, job: Job, prepared: PreparedInputs, end: Finished, interruption: Interruption | None) -> JobResult:
-        """Return the result of a job, after uploading a copy of each image with its boxes.
+    def build_and_upload(
+        self, job: Job, prepared: PreparedInputs, end: Finished, interruption: Interruption | None
+    ) -> JobResult:
+        """Build the result of a job, and upload a copy of each image that has boxes.
 
         Raises:
             ObjectStoreUnavailable: the images cannot be uploaded now.

@@ -33,7 +33,7 @@ def test_boxes_are_converted_to_pixels_and_drawn_into_their_image(table: Table) 
     table.object_store.put("jobs/job_a/a1-x/0.png", png.getvalue())
     inputs = PreparedInputs([], (PreparedImage("jobs/job_a/a1-x/0.png", 100, 50, 2_000, 1_000),))
 
-    result = ResultBuilder(table.object_store, SPECIAL_TOKENS).build(job, inputs, ended(ANSWER), None)
+    result = ResultBuilder(table.object_store, SPECIAL_TOKENS).build_and_upload(job, inputs, ended(ANSWER), None)
     assert result.output is not None
     assert [(box["label"], box["xyxy"]) for box in result.output["boxes"]] == [
         ("red", (0, 0, 1_000, 500)),
@@ -58,7 +58,7 @@ def test_pages_and_videos_have_names_and_an_interrupted_job_keeps_its_output(tab
     pages = tuple(PreparedImage("k", 9, 9, 9, 9, page=number) for number in (3, 8))
     video = PreparedVideo("v.zip", 9, 9, (0.0, 0.5), 9, 9, sheet_key="sheet.png")
     interruption = Interruption(JobStatus.CANCELLED, "cancelled", "The job was cancelled.")
-    result = ResultBuilder(table.object_store, SPECIAL_TOKENS).build(
+    result = ResultBuilder(table.object_store, SPECIAL_TOKENS).build_and_upload(
         claimed.job, PreparedInputs([], pages, (video,)), ended("x"), interruption
     )
     assert [(medium.kind, medium.name, medium.key) for medium in result.media] == [

@@ -98,11 +98,9 @@ def test_claim_takes_only_a_job_that_fits(table: Table) -> None:
 
 def test_drain_is_over_after_its_shortest_grace() -> None:
     drain = Drain()
-    assert not drain.has_begun
-    assert not drain.is_over
+    assert (drain.has_begun, drain.is_over) == (False, False)
     drain.begin(grace_s=60)
-    assert drain.has_begun
-    assert not drain.is_over
+    assert (drain.has_begun, drain.is_over) == (True, False)
     drain.begin(grace_s=0)
     drain.begin(grace_s=60)
     assert drain.is_over
