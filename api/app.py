@@ -16,7 +16,7 @@ from api.middleware.metrics import MetricsMiddleware
 from api.middleware.request_id import RequestIdMiddleware
 from api.routes import autoscale, deliveries, events, health, jobs, models, uploads, usage, webhooks
 from api.schemas.openapi import install_openapi
-from jobs.wakeup import notify
+from jobs.wakeup.app import configure_app
 from runtime.settings import Settings
 
 THREADS = 64
@@ -25,7 +25,7 @@ THREADS = 64
 
 def create_app(settings: Settings) -> FastAPI:
     """Build the application and its clients, which connect when they are first used."""
-    notify.configure(settings, timeout_s=REDIS_TIMEOUT_S)
+    configure_app(settings, timeout_s=REDIS_TIMEOUT_S)
     services = Services.from_settings(settings)
 
     @asynccontextmanager

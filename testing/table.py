@@ -19,7 +19,7 @@ from jobs.table.maintenance import MaintenanceStore
 from jobs.table.scripts import connect
 from jobs.table.store import JobStore
 from jobs.table.types import ClaimedJob
-from jobs.wakeup import notify
+from jobs.wakeup.app import configure_app
 from runtime.settings import Settings
 
 
@@ -101,7 +101,7 @@ def table(settings: Settings) -> Table:
 
 def new_table(settings: Settings) -> Table:
     initialize(settings)
-    notify.configure(settings)
+    configure_app(settings)
     redis = connect(settings)
     store, object_store = JobStore(redis, lease_s=settings.lease_s), ObjectStore(settings)
     finalizer = JobFinalizer(store, object_store, retention_days=settings.retention_days)

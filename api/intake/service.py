@@ -34,7 +34,7 @@ from jobs.table.listing import JobIndex, labels
 from jobs.table.store import JobStore
 from jobs.table.types import AcceptResult
 from jobs.tenants.api_keys import ApiKey
-from jobs.wakeup import notify
+from jobs.wakeup.notify import send_wakeup
 from runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -213,7 +213,7 @@ class Intake:
         )
         if created.needs_wakeup:
             try:
-                notify.send(Stage.PREPARE)
+                send_wakeup(Stage.PREPARE)
             except StoreUnavailable:
                 log.warning("wakeup.failed", stage=Stage.PREPARE)  # the job is durable; the keeper sends a wake-up
         return created

@@ -19,7 +19,7 @@ from jobs.errors import NotInitialized, Unavailable
 from jobs.model.job import Stage
 from jobs.table.scripts import connect
 from jobs.table.store import JobStore
-from jobs.wakeup import notify
+from jobs.wakeup.app import TASKS, configure_app
 from runtime.settings import Settings
 from worker.consumer.bootsteps import load_model_step
 from worker.consumer.watchdog import ConsumerWatchdog
@@ -68,9 +68,9 @@ def listen(
     Returns:
         The exit status. Celery does not return it when it is called from a program.
     """
-    app = notify.configure(settings)
+    app = configure_app(settings)
 
-    @app.task(name=notify.TASKS[stage], time_limit=time_limit_s)
+    @app.task(name=TASKS[stage], time_limit=time_limit_s)
     def handle_wakeup(_version: int) -> None:
         try:
             claim_available()

@@ -17,7 +17,7 @@ from jobs.table.maintenance import MaintenanceStore
 from jobs.table.scripts import connect
 from jobs.table.stats import StatsReader
 from jobs.table.store import JobStore
-from jobs.wakeup import notify
+from jobs.wakeup.app import configure_app
 from runtime.probes import start_probe_server
 from runtime.settings import Settings
 from worker.egress.client import EgressClient
@@ -48,7 +48,7 @@ async def run_keeper(settings: Settings, stop: asyncio.Event) -> None:
     register_table_collector(StatsReader(redis, lease_s=settings.lease_s), settings)
     start_probe_server(settings, is_live=monitor.is_live, is_ready=monitor.is_ready)
     await asyncio.to_thread(wait_until_ready, store, object_store, stop=stop.is_set)
-    notify.configure(settings)
+    configure_app(settings)
     finalizer = JobFinalizer(store, object_store, retention_days=settings.retention_days)
     reaper = Reaper(store, MaintenanceStore(redis, lease_s=settings.lease_s), object_store, finalizer)
     recovery = Recovery(redis, object_store, settings)

@@ -15,7 +15,7 @@ from jobs.model.result import JobResult
 from jobs.objects.keys import cancel_key, events_key, request_key, result_key
 from jobs.table import keys
 from jobs.table.scripts import connect
-from jobs.wakeup import notify
+from jobs.wakeup.app import TASKS
 from testing.servers import Servers
 from testing.table import Table, completed
 from worker.keeper.reaper import Reaper
@@ -292,7 +292,7 @@ def test_the_keeper_rings_a_missing_bell(table: Table) -> None:
     keeper(table).run_maintenance()
     messages = connect(table.settings).lrange(keys.wakeups(Stage.GENERATE), 0, -1)
     assert len(messages) == 1
-    assert json.loads(messages[0])["headers"]["task"] == notify.TASKS[Stage.GENERATE]
+    assert json.loads(messages[0])["headers"]["task"] == TASKS[Stage.GENERATE]
 
 
 def test_a_stream_that_cannot_be_read_keeps_no_other_out_of_the_archive(table: Table) -> None:
