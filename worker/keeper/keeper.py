@@ -1,4 +1,4 @@
-"""Builds the keeper's parts and runs its loops until the process is told to stop."""
+"""Builds the keeper's parts and runs its loops until ``stop`` is set."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor

@@ -16,7 +16,7 @@ from worker.prepare.deadline import Deadline
 
 MEDIA_NAMES = {"image": "Image", "document": "Document", "video": "Video"}
 """By the type of a message part."""
-RETRY_DELAYS_S = (0.5, 2.0)
+FETCH_RETRY_DELAYS_S = (0.5, 2.0)
 """Between attempts to fetch a URL after an error that may pass; its host may be restarting."""
 MAX_CONCURRENT_FETCHES = 8
 """URLs of one job that are fetched at the same time."""
@@ -91,7 +91,7 @@ class MediaFetcher:
     ) -> None:
         timeout_s = self._settings.fetch_timeout_s * (VIDEO_TIMEOUT_FACTOR if item.kind == "video" else 1)
         async with slots:
-            for delay_s in (*RETRY_DELAYS_S, None):
+            for delay_s in (*FETCH_RETRY_DELAYS_S, None):
                 try:
                     with item.path.open("wb") as file:
                         await egress.download(

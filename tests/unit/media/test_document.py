@@ -101,7 +101,7 @@ OLE2 = bytes.fromhex("d0cf11e0a1b11ae1")
 REFUSED = {
     "empty": (b"", "document_unreadable"),
     "text": (b"Dear Sir,", "document_unsupported"),
-    "picture": (b"\x89PNG\r\n\x1a\n" + bytes(50), "document_unsupported"),
+    "image": (b"\x89PNG\r\n\x1a\n" + bytes(50), "document_unsupported"),
     "encrypted pdf": (pdf(1, encrypt=True), "document_encrypted"),
     "pdf without pages": (pdf(0), "document_empty"),
     "pdf with a wrong page count": (pdf(2).replace(b"/Count 2", b"/Count 999999"), "document_too_long"),

@@ -1,4 +1,4 @@
-"""Videos as the world has them: each gives frames with their times, or a clear refusal."""
+"""Videos of many kinds: each gives frames with their times or is refused with an error code."""
 
 import io
 import zipfile
@@ -17,7 +17,8 @@ from worker.prepare.media.video import ExtractedFrames, extract_frames
 
 BOUNDS = FAMILIES["pocket"].videos
 EVERY_HALF = [0, 0.52, 1, 1.52]
-"""What 2 frames a second are of 2 s at 25: half a second falls between frames, and the next one counts."""
+"""Frame times of a 2 s video with 25 frames per second, at 2 frames per second. No frame is shown at 0.5 s
+exactly, so the next one is used."""
 
 
 def frames_of(path: Path, folder: Path) -> tuple[ExtractedFrames, list[np.ndarray]]:
@@ -27,7 +28,7 @@ def frames_of(path: Path, folder: Path) -> tuple[ExtractedFrames, list[np.ndarra
 
 
 def bar(frame: np.ndarray) -> float:
-    """Where the white bar is, of the width."""
+    """Return the position of the white bar, as a share of the width."""
     return int(np.argmax(frame[2].sum(axis=-1))) / int(frame.shape[1])
 
 
@@ -42,7 +43,7 @@ def bar(frame: np.ndarray) -> float:
         ("a.avi", "mpeg4"),
     ],
 )
-def test_every_container_is_read(tmp_path: Path, name: str, codec: str) -> None:
+def test_every_container_is_decoded(tmp_path: Path, name: str, codec: str) -> None:
     video, frames = frames_of(clip(tmp_path / name, codec=codec), tmp_path)
     assert video.seconds == EVERY_HALF
     assert (video.source_width, video.source_height) == (160, 96)
@@ -52,13 +53,13 @@ def test_every_container_is_read(tmp_path: Path, name: str, codec: str) -> None:
     assert [bar(frame) for frame in frames] == pytest.approx([second / 2 * 0.95 for second in video.seconds], abs=0.07)
 
 
-def test_a_recording_without_a_duration_is_read(tmp_path: Path) -> None:
+def test_a_recording_without_a_duration_is_decoded(tmp_path: Path) -> None:
     video, _ = frames_of(clip(tmp_path / "live.webm", codec="libvpx", is_live=True), tmp_path)
     assert video.seconds == EVERY_HALF
 
 
-def test_a_variable_rate_is_taken_by_its_real_times(tmp_path: Path) -> None:
-    """Twenty frames in the first second, then one a second."""
+def test_a_variable_frame_rate_uses_the_real_times(tmp_path: Path) -> None:
+    """Twenty frames in the first second, then one per second."""
     shown = [50 * index for index in range(20)] + [1_000 + 1_000 * index for index in range(5)]
     path = clip(tmp_path / "a.mp4", 25, shown_ms=shown)
     video, frames = frames_of(path, tmp_path)
@@ -67,7 +68,7 @@ def test_a_variable_rate_is_taken_by_its_real_times(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("degrees", "red_side"), [(90, "bottom"), (180, "right"), (270, "top")])
-def test_a_phones_video_stands_upright(tmp_path: Path, degrees: int, red_side: str) -> None:
+def test_the_rotation_of_a_video_is_applied(tmp_path: Path, degrees: int, red_side: str) -> None:
     video, frames = frames_of(clip(tmp_path / "a.mp4", rotation=degrees), tmp_path)
     size = (160, 96) if degrees == 180 else (96, 160)
     assert (video.source_width, video.source_height) == size
@@ -76,19 +77,19 @@ def test_a_phones_video_stands_upright(tmp_path: Path, degrees: int, red_side: s
     assert np.abs(frames[0][spot].astype(int) - RED).max() < 25
 
 
-def test_a_rate_that_is_no_whole_number(tmp_path: Path) -> None:
+def test_a_fractional_frame_rate_is_accepted(tmp_path: Path) -> None:
     video, _ = frames_of(clip(tmp_path / "a.mkv", 60, rate=Fraction(30_000, 1_001)), tmp_path)
     assert [int(second) for second in video.seconds] == [0, 0, 1, 1]
 
 
-def test_a_single_frame_is_a_video(tmp_path: Path) -> None:
+def test_a_video_may_have_a_single_frame(tmp_path: Path) -> None:
     video, frames = frames_of(clip(tmp_path / "a.mp4", 1), tmp_path)
     assert video.seconds == [0, 0]
     first, second = frames
     assert np.array_equal(first, second)
 
 
-def test_a_long_video_is_spread_evenly(tmp_path: Path) -> None:
+def test_the_frames_of_a_long_video_are_spread_evenly(tmp_path: Path) -> None:
     video, frames = frames_of(clip(tmp_path / "a.mp4", 500), tmp_path)
     assert len(frames) == 32
     assert video.seconds[-1] == pytest.approx(19.96)
@@ -97,7 +98,7 @@ def test_a_long_video_is_spread_evenly(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("asked", "given"), [(2, 2), (7, 6), (8, 8), (100, 32)])
-def test_a_client_may_have_fewer_frames_looked_at(tmp_path: Path, asked: int, given: int) -> None:
+def test_a_client_may_limit_the_number_of_frames(tmp_path: Path, asked: int, given: int) -> None:
     bounds = BOUNDS.narrow(max_frames=asked, max_pixels=None)
     path = clip(tmp_path / "a.mp4", 500)
     video = extract_frames(path, bounds, frames=tmp_path / "frames.zip", sheet=tmp_path / "sheet.png")
@@ -105,7 +106,7 @@ def test_a_client_may_have_fewer_frames_looked_at(tmp_path: Path, asked: int, gi
     assert (video.seconds[0], video.seconds[-1]) == pytest.approx((0, 19.96))
 
 
-def test_a_client_may_have_smaller_frames_looked_at(tmp_path: Path) -> None:
+def test_a_client_may_limit_the_size_of_the_frames(tmp_path: Path) -> None:
     bounds = BOUNDS.narrow(max_frames=None, max_pixels=4 * 60 * 60)
     path = clip(tmp_path / "a.mp4")
     video = extract_frames(path, bounds, frames=tmp_path / "frames.zip", sheet=tmp_path / "sheet.png")
@@ -125,7 +126,7 @@ def written(path: Path, content: bytes) -> Path:
     return path
 
 
-def test_what_is_no_video_is_refused_with_a_code(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_video_is_refused_with_a_code(tmp_path: Path) -> None:
     whole = clip(tmp_path / "whole.mp4").read_bytes()
     cut = clip(tmp_path / "cut.avi", 200, codec="mpeg4").read_bytes()
     cases = {
@@ -135,13 +136,13 @@ def test_what_is_no_video_is_refused_with_a_code(tmp_path: Path) -> None:
         "cut off": (cut[: len(cut) // 3], "video_truncated"),
         "playlist": (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "video_unsupported"),
         "concat": (b"ffconcat version 1.0\nfile /etc/passwd\n", "video_unsupported"),
-        "picture": (b"\x89PNG\r\n\x1a\n" + bytes(100), "video_unsupported"),
+        "image": (b"\x89PNG\r\n\x1a\n" + bytes(100), "video_unsupported"),
     }
     found = {name: refused(written(tmp_path / "x.mp4", content), tmp_path) for name, (content, _) in cases.items()}
     assert found == {name: code for name, (_, code) in cases.items()}
 
 
-def test_sound_alone_is_refused(tmp_path: Path) -> None:
+def test_a_file_with_only_sound_is_refused(tmp_path: Path) -> None:
     import av
 
     path = tmp_path / "a.mp4"
@@ -154,13 +155,13 @@ def test_sound_alone_is_refused(tmp_path: Path) -> None:
     assert refused(path, tmp_path) == "video_unsupported"
 
 
-def test_a_strip_is_refused(tmp_path: Path) -> None:
+def test_a_video_that_is_too_narrow_is_refused(tmp_path: Path) -> None:
     strip = np.zeros((2, 6_000, 3), np.uint8)
     assert refused(write(tmp_path / "a.mov", [strip], codec="png"), tmp_path) == "video_aspect"
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_damaged_videos_never_raise_anything_else(tmp_path: Path, seed: int) -> None:
+def test_a_damaged_video_raises_a_media_error_or_is_decoded(tmp_path: Path, seed: int) -> None:
     random = np.random.default_rng(seed)
     name, codec = [("a.mp4", "libx264"), ("a.webm", "libvpx"), ("a.avi", "mpeg4")][seed % 3]
     data = bytearray(clip(tmp_path / name, codec=codec).read_bytes())

@@ -21,8 +21,8 @@ class _Host:
 class HostLimiter:
     """Gives each host ``MAX_CONCURRENT_PER_HOST`` slots. Use it from one event loop.
 
-    A caller that gets no slot is told when to retry. Each such caller gets a later time than the one before it, so the
-    backlog of a busy host is sent as fast as the host responds, and a stalled host costs few retries.
+    A caller that gets no slot gets the time for its retry. Each such caller gets a later time than the one before it,
+    so the backlog of a busy host is sent as fast as the host responds, and a stalled host costs few retries.
     """
 
     def __init__(self) -> None:
