@@ -14,7 +14,7 @@ from api.middleware.auth import AuthMiddleware
 from api.middleware.body_limit import BodyLimitMiddleware
 from api.middleware.metrics import MetricsMiddleware
 from api.middleware.request_id import RequestIdMiddleware
-from api.routes import autoscale, deliveries, events, health, jobs, models, uploads, usage, webhooks
+from api.routes import autoscale, deliveries, docs, events, health, jobs, models, uploads, usage, webhooks
 from api.schemas.openapi import install_openapi
 from jobs.wakeup.app import configure_app
 from runtime.settings import Settings
@@ -45,6 +45,8 @@ def create_app(settings: Settings) -> FastAPI:
         version=version("thinkqueue"),
         description="Asynchronous jobs for vision-language models that think before they answer.",
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.services = services
 
@@ -56,5 +58,6 @@ def create_app(settings: Settings) -> FastAPI:
     install_error_handlers(app)
     for routes in (jobs, events, deliveries, uploads, webhooks, models, usage, autoscale, health):
         app.include_router(routes.router)
+    app.mount("/docs", docs.DocsPage())
     install_openapi(app, needs_key=settings.auth == "keys")
     return app

@@ -1,4 +1,4 @@
-"""``/v1/autoscale``: how many workers each stage wants, for KEDA and whoever else starts machines."""
+"""``/v1/autoscale``: how many workers each stage should have, for KEDA and other autoscalers."""
 
 from collections import Counter
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1/autoscale", tags=["operation"], dependencies=[bea
 def get_autoscale(
     _key: Annotated[ApiKey, Depends(caller)], service: Annotated[Services, Depends(services)]
 ) -> dict[str, Any]:
-    """Workers wanted by stage, and why. Counts are of the whole service; no tenant is named."""
+    """Return the wanted number of workers by stage and its reason. Counts cover all tenants."""
     stats = service.stats.read()
     reply = {}
     for stage in Stage:

@@ -1,4 +1,4 @@
-"""``/v1/jobs/{id}/deliveries``, ``/v1/webhook_deliveries``: where webhooks and copies of results went; once more."""
+"""``/v1/jobs/{id}/deliveries`` and ``/v1/webhook_deliveries``: read and repeat deliveries."""
 
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -20,8 +20,15 @@ from jobs.tenants.api_keys import ApiKey
 
 Caller = Annotated[ApiKey, Depends(caller)]
 Service = Annotated[Services, Depends(services)]
-JobId = Annotated[str, Path(max_length=64, examples=["job_01K9ZXV4T8Q2M6R0C5B7N3D1FG"])]
-DeliveryId = Annotated[str, Path(max_length=128, examples=["evt_job_01K9ZXV4T8Q2M6R0C5B7N3D1FG_completed"])]
+JobId = Annotated[str, Path(max_length=64, description="Id of the job.", examples=["job_01K9ZXV4T8Q2M6R0C5B7N3D1FG"])]
+DeliveryId = Annotated[
+    str,
+    Path(
+        max_length=128,
+        description="Id of the event or of the result copy.",
+        examples=["evt_job_01K9ZXV4T8Q2M6R0C5B7N3D1FG_completed"],
+    ),
+]
 
 router = APIRouter(
     prefix="/v1", tags=["webhooks"], dependencies=[bearer_auth], responses=ERROR_RESPONSES, route_class=JsonRoute
@@ -30,33 +37,33 @@ router = APIRouter(
 
 @router.get("/jobs/{job_id}/deliveries", response_model=DeliveryList)
 def list_deliveries(job_id: JobId, key: Caller, service: Service) -> dict[str, Any]:
-    """A job's webhook and copies of its result, each with every attempt; none before the job has ended."""
+    """List a job's webhook and result copies with all attempts. The list is empty until the job has ended."""
     job = find_job(service.store, job_id, tenant=key.tenant)
-    return {"data": [_shown(delivery) for delivery in service.deliveries.list_for_job(job.id)]}
+    return {"data": [_reply(delivery) for delivery in service.deliveries.list_for_job(job.id)]}
 
 
 @router.post(
     "/jobs/{job_id}/deliveries/{delivery_id}/redeliver", status_code=HTTPStatus.ACCEPTED, response_model=DeliveryReply
 )
 def redeliver(job_id: JobId, delivery_id: DeliveryId, key: Caller, service: Service) -> dict[str, Any]:
-    """Send it once more: now, under the same id, and on the whole schedule if it fails."""
+    """Repeat a delivery now, under the same id; if it fails, the full retry schedule follows."""
     find_job(service.store, job_id, tenant=key.tenant)
     delivery = service.deliveries.get(delivery_id)
     if delivery is None or delivery.job_id != job_id or not service.deliveries.redeliver(delivery_id):
         raise DeliveryNotFound
-    return _shown(service.deliveries.get(delivery_id) or delivery)
+    return _reply(service.deliveries.get(delivery_id) or delivery)
 
 
 @router.get("/webhook_deliveries/{delivery_id}", response_model=DeliveryReply)
 def get_delivery(delivery_id: DeliveryId, key: Caller, service: Service) -> dict[str, Any]:
-    """A delivery by its event's id, that of a test event too."""
+    """Return a delivery by the id of its event, which may be a test event."""
     delivery = service.deliveries.get(delivery_id)
     if delivery is None or _owner(service, delivery) != key.tenant:
         raise DeliveryNotFound
-    return _shown(delivery)
+    return _reply(delivery)
 
 
-def _shown(delivery: Delivery) -> dict[str, Any]:
+def _reply(delivery: Delivery) -> dict[str, Any]:
     return {
         "id": delivery.id,
         "event_type": delivery.event,

@@ -1,4 +1,4 @@
-"""``/livez``: the process runs. ``/readyz``: it can take jobs."""
+"""``/livez``: the process runs. ``/readyz``: the service can accept jobs."""
 
 from collections import Counter
 from http import HTTPStatus
@@ -16,13 +16,13 @@ router = APIRouter(tags=["health"])
 
 @router.get("/livez", response_model=LiveReply)
 async def live() -> dict[str, str]:
-    """The process runs."""
+    """Return 200 while the process runs."""
     return {"status": "live"}
 
 
 @router.get("/readyz", response_model=ReadyReply, responses={503: {"model": ReadyReply}})
 def ready(service: Annotated[Services, Depends(services)]) -> JSONResponse:
-    """200 when Redis, the epoch and the object store are there. Workers are told of, but not needed for intake."""
+    """Return 200 when Redis, its epoch and the object store are available, 503 otherwise. Workers are not required."""
     store, object_store = service.store, service.object_store
     checks: dict[str, str] = {}
     workers: dict[str, int] = {}

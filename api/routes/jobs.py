@@ -1,4 +1,4 @@
-"""``/v1/jobs``: parse, call, reply."""
+"""``/v1/jobs``: submit, read, list, cancel, retry and delete jobs."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -28,13 +28,18 @@ from jobs.tenants.api_keys import ApiKey
 
 MAX_WAIT_S = 60
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-METADATA = re.compile(r"metadata\[(.{1,64})\]", re.DOTALL)
+METADATA_PARAMETER = re.compile(r"metadata\[(.{1,64})\]", re.DOTALL)
 
-JobId = Annotated[str, Path(max_length=64, examples=["job_01K9ZXV4T8Q2M6R0C5B7N3D1FG"])]
+JobId = Annotated[str, Path(max_length=64, description="Id of the job.", examples=["job_01K9ZXV4T8Q2M6R0C5B7N3D1FG"])]
 Caller = Annotated[ApiKey, Depends(caller)]
 Service = Annotated[Services, Depends(services)]
-Moment = Annotated[datetime, WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]})]
-IdempotencyKey = Annotated[str | None, Header(description="The same key makes the same job, however often it is sent.")]
+Timestamp = Annotated[
+    datetime, WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]})
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(description="Requests with the same key and body return the same job, however often they are sent."),
+]
 
 router = APIRouter(
     prefix="/v1/jobs", tags=["jobs"], dependencies=[bearer_auth], responses=ERROR_RESPONSES, route_class=JsonRoute
@@ -47,16 +52,18 @@ async def create_job(
     key: Caller,
     service: Service,
     idempotency_key: IdempotencyKey = None,
-    prefer: Annotated[str | None, Header(description="`wait=N`: up to N seconds (60 at most) for the end.")] = None,
+    prefer: Annotated[
+        str | None, Header(description=f"`wait=N` waits up to N seconds, at most {MAX_WAIT_S}, for the job to end.")
+    ] = None,
     x_stainless_retry_count: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> JSONResponse:
-    """Hand in a job. 202: it is durable, and will end. 200: it has ended within `Prefer: wait=N`."""
+    """Submit a job. 202: the job is durable. 200: it has ended within the time of `Prefer: wait=N`."""
     accept = partial(
         service.intake.accept,
         body,
         caller=key,
-        idempotency_key=_unquoted(idempotency_key),
-        retry_count=_number(x_stainless_retry_count),
+        idempotency_key=_parse_idempotency_key(idempotency_key),
+        retry_count=_parse_retry_count(x_stainless_retry_count),
     )
     return await _reply(accept, prefer, service)
 
@@ -66,19 +73,23 @@ def list_jobs(
     key: Caller,
     service: Service,
     request: Request,
-    status: Annotated[list[Status] | None, Query(description="Repeat it for several.")] = None,
-    created_from: Annotated[Moment | None, Query(description="ISO 8601 or seconds since 1970; inclusive.")] = None,
-    created_before: Annotated[Moment | None, Query(description="Exclusive.")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    after: Annotated[str, Query(max_length=64, description="`last_id` of the page before.")] = "",
+    status: Annotated[
+        list[Status] | None, Query(description="Only jobs with this status. Repeat the parameter for several.")
+    ] = None,
+    created_from: Annotated[
+        Timestamp | None, Query(description="Earliest creation time, inclusive: ISO 8601 or seconds since 1970.")
+    ] = None,
+    created_before: Annotated[Timestamp | None, Query(description="Latest creation time, exclusive.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="Jobs per page.")] = 20,
+    after: Annotated[str, Query(max_length=64, description="`last_id` of the previous page.")] = "",
 ) -> dict[str, Any]:
-    """The caller's jobs, newest first. `metadata[name]=value` asks for those that carry the pair."""
+    """List the tenant's jobs, newest first. Filter by metadata with `metadata[name]=value`; several must all match."""
     page = service.index.page(
         key.tenant,
         statuses=[JobStatus(one) for one in status or ()],
-        metadata=_metadata(request.query_params),
-        from_ms=_milliseconds(created_from) or 0,
-        before_ms=_milliseconds(created_before),
+        metadata=_metadata_filter(request.query_params),
+        from_ms=_to_ms(created_from) or 0,
+        before_ms=_to_ms(created_before),
         after=after,
         limit=limit,
     )
@@ -92,52 +103,55 @@ def list_jobs(
 
 @router.get("/{job_id}", response_model=JobReply)
 def get_job(job_id: JobId, key: Caller, service: Service) -> PublicJob:
-    """A job as it is now; its output once it has ended."""
-    return _job(job_id, key.tenant, service)
+    """Return a job in its current state, with its output when it has ended."""
+    return _read_job(job_id, key.tenant, service)
 
 
 @router.post("/{job_id}/cancel", response_model=JobReply)
 def cancel_job(job_id: JobId, key: Caller, service: Service) -> PublicJob:
-    """Ask for no answer any more. A waiting job ends at once, a running one at its next token; an ended one stays."""
+    """Cancel a job. A waiting job ends at once, a running one at its next token; an ended one does not change."""
     service.finalizer.cancel(find_job(service.store, job_id, tenant=key.tenant))
-    return _job(job_id, key.tenant, service)
+    return _read_job(job_id, key.tenant, service)
 
 
 @router.post("/{job_id}/retry", status_code=HTTPStatus.ACCEPTED, response_model=JobReply)
 async def retry_job(
     job_id: JobId, key: Caller, service: Service, idempotency_key: IdempotencyKey = None
 ) -> JSONResponse:
-    """Make a new job of an ended one's request."""
+    """Create a new job from an ended job's request, with copies of its media."""
     job = await run_in_threadpool(find_job, service.store, job_id, tenant=key.tenant)
-    retry = partial(service.intake.retry, job, caller=key, idempotency_key=_unquoted(idempotency_key))
+    retry = partial(service.intake.retry, job, caller=key, idempotency_key=_parse_idempotency_key(idempotency_key))
     return await _reply(retry, None, service)
 
 
 @router.delete("/{job_id}", status_code=HTTPStatus.NO_CONTENT, response_class=Response)
 def delete_job(job_id: JobId, key: Caller, service: Service) -> None:
-    """Remove an ended job: its record, its media, its result, its events."""
+    """Delete an ended job with its media, result, events and deliveries."""
     job = find_job(service.store, job_id, tenant=key.tenant)
     deletion.delete_job(service.store, service.object_store, job_id)
     service.documents.forget(job)
 
 
 async def _reply(accept: Callable[[], AcceptedJob], prefer: str | None, service: Services) -> JSONResponse:
-    """Its body is not held against the model once more, which would cost as much as Redis and the object store do."""
-    accepted, body = await run_in_threadpool(_accepted, accept, service)
+    """Accept the job and reply, after waiting for its end if the client prefers that.
+
+    The reply is a JSONResponse: validating it against its model again would cost as much as Redis and the object store.
+    """
+    accepted, body = await run_in_threadpool(_accept_and_render, accept, service)
     status, headers = HTTPStatus.ACCEPTED, {"Location": f"/v1/jobs/{accepted.job.id}"}
     if accepted.is_replay:
         headers["Idempotent-Replayed"] = "true"
-    if wait_s := _wait(prefer):
+    if wait_s := _parse_wait_s(prefer):
         headers["Preference-Applied"] = f"wait={wait_s}"
         if await service.event_hub.wait_until_ended(accepted.job.id, limit_s=wait_s):
             status = HTTPStatus.OK
-        body = await run_in_threadpool(_job, accepted.job.id, accepted.job.tenant, service)
+        body = await run_in_threadpool(_read_job, accepted.job.id, accepted.job.tenant, service)
     elif prefer and "respond-async" in prefer:
         headers["Preference-Applied"] = "respond-async"
     return JSONResponse(body.model_dump(mode="json"), status, headers)
 
 
-def _accepted(accept: Callable[[], AcceptedJob], service: Services) -> tuple[AcceptedJob, PublicJob]:
+def _accept_and_render(accept: Callable[[], AcceptedJob], service: Services) -> tuple[AcceptedJob, PublicJob]:
     accepted = accept()
     body = public_job(
         accepted.job,
@@ -149,36 +163,36 @@ def _accepted(accept: Callable[[], AcceptedJob], service: Services) -> tuple[Acc
     return accepted, body
 
 
-def _job(job_id: str, tenant: str, service: Services) -> PublicJob:
+def _read_job(job_id: str, tenant: str, service: Services) -> PublicJob:
     job = find_job(service.store, job_id, tenant=tenant)
     request, result = service.documents.request(job), service.documents.result(job)
     position = None if job.status.is_terminal or job.claim else service.index.position(job)
     return public_job(job, request, result, presign=service.object_store.presigned_url, position=position)
 
 
-def _wait(prefer: str | None) -> int:
-    """Seconds of ``wait=N`` (RFC 7240); 0 without one."""
+def _parse_wait_s(prefer: str | None) -> int:
+    """Return the seconds of ``wait=N`` in a ``Prefer`` header (RFC 7240); 0 without it."""
     found = re.search(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])", prefer or "")
     return min(int(found[1]), MAX_WAIT_S) if found else 0
 
 
-def _number(text: str | None) -> int | None:
+def _parse_retry_count(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 10 else None
 
 
-def _metadata(query: Mapping[str, str]) -> dict[str, str]:
-    return {found[1]: value for name, value in query.items() if (found := METADATA.fullmatch(name))}
+def _metadata_filter(query: Mapping[str, str]) -> dict[str, str]:
+    return {found[1]: value for name, value in query.items() if (found := METADATA_PARAMETER.fullmatch(name))}
 
 
-def _milliseconds(moment: datetime | None) -> int | None:
-    """A time without a zone is in UTC."""
+def _to_ms(moment: datetime | None) -> int | None:
+    """Convert to milliseconds since 1970. A time without a zone is in UTC."""
     if moment is None:
         return None
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH) // timedelta(milliseconds=1)
 
 
-def _unquoted(key: str | None) -> str | None:
-    """The IETF draft wants a quoted string; most clients send it bare."""
+def _parse_idempotency_key(key: str | None) -> str | None:
+    """Return the key without quotes: the IETF draft requires a quoted string, but most clients send it bare."""
     if key is None:
         return None
     if len(key) >= 2 and key[0] == key[-1] == '"':

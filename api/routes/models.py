@@ -1,4 +1,4 @@
-"""``/v1/models``: what this service runs, what it takes, and what a job gets that does not ask."""
+"""``/v1/models``: the model, its defaults and the limits of this installation."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -19,15 +19,17 @@ router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[bearer_au
 
 @router.get("", response_model=ModelList)
 def list_models(service: Service) -> dict[str, Any]:
-    """The one model of this service, in OpenAI's list."""
+    """List the one model of this service, in OpenAI's form."""
     return {"data": [_model(service.settings)]}
 
 
 @router.get("/{model_id:path}", response_model=ModelReply)
-def get_model(model_id: Annotated[str, Path(max_length=256)], service: Service) -> dict[str, Any]:
-    """The model by its id."""
+def get_model(
+    model_id: Annotated[str, Path(max_length=256, description="Id of the model.")], service: Service
+) -> dict[str, Any]:
+    """Return the model by its id."""
     if model_id != service.settings.model:
-        raise ModelNotFound(f"This service runs {service.settings.model}, nothing else.")
+        raise ModelNotFound(f"The only model of this service is {service.settings.model}.")
     return _model(service.settings)
 
 
@@ -42,7 +44,7 @@ def _model(settings: Settings) -> dict[str, Any]:
         "defaults": {
             "thinking": {"budget_tokens": family.thinking_budget},
             "max_answer_tokens": family.max_answer_tokens,
-            # A model's own generation config goes before these.
+            # The model's own generation config overrides these.
             "sampling": asdict(family.sampling),
             "expires_in": settings.job_expires_s,
             "retention_seconds": settings.retention_days * 24 * 3600,

@@ -1,4 +1,4 @@
-"""``/v1/uploads``: files go straight into the object store, not through the api."""
+"""``/v1/uploads``: clients send large files to the object store, not through the api."""
 
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -25,7 +25,7 @@ router = APIRouter(
 
 @router.post("", status_code=HTTPStatus.CREATED, response_model=UploadReply)
 def create_upload(body: UploadBody, key: Caller, service: Service) -> dict[str, Any]:
-    """Announce a file. PUT it where the reply says, then use `upload:<id>` wherever a job takes a URL."""
+    """Announce a file. PUT it to the URLs in the reply, then use `upload:<id>` wherever a job takes a URL."""
     limit = service.settings.max_upload_bytes
     if body.bytes > limit:
         raise Invalid([Problem("/bytes", f"is {body.bytes}; the limit is {limit}")])
@@ -35,9 +35,12 @@ def create_upload(body: UploadBody, key: Caller, service: Service) -> dict[str, 
 
 @router.post("/{upload_id}/complete", response_model=UploadReply)
 def complete_upload(
-    upload_id: Annotated[str, Path(max_length=64)], body: UploadParts, key: Caller, service: Service
+    upload_id: Annotated[str, Path(max_length=64, description="Id of the upload.")],
+    body: UploadParts,
+    key: Caller,
+    service: Service,
 ) -> dict[str, Any]:
-    """Join the parts of a large upload."""
+    """Complete a multipart upload."""
     return _reply(service.uploads.complete(key.tenant, upload_id, body.etags), [])
 
 

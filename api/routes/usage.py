@@ -1,4 +1,4 @@
-"""``/v1/usage``: what a tenant used, by day."""
+"""``/v1/usage``: a tenant's usage by day."""
 
 import re
 from datetime import date, timedelta
@@ -16,17 +16,17 @@ from jobs.model.usage import DayUsage, today
 from jobs.tenants.api_keys import ApiKey
 
 MAX_DAYS = 92
-ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+ISO_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
-def _check_form(text: str) -> str:
-    if not ISO.fullmatch(text):
+def _check_iso_day(text: str) -> str:
+    if not ISO_DAY.fullmatch(text):
         raise ValueError("must be a day such as 2026-01-31")
     return text
 
 
-Day = Annotated[date, BeforeValidator(_check_form)]
-"""Not the number of seconds that pydantic would take, too."""
+Day = Annotated[date, BeforeValidator(_check_iso_day)]
+"""Refuses a number of seconds, which pydantic would accept."""
 
 router = APIRouter(prefix="/v1/usage", tags=["usage"], dependencies=[bearer_auth], responses=ERROR_RESPONSES)
 
@@ -35,17 +35,17 @@ router = APIRouter(prefix="/v1/usage", tags=["usage"], dependencies=[bearer_auth
 def get_usage(
     key: Annotated[ApiKey, Depends(caller)],
     service: Annotated[Services, Depends(services)],
-    first: Annotated[Day | None, Query(description="UTC; default: 29 days before the last.")] = None,
-    last: Annotated[Day | None, Query(description="UTC, inclusive; default: today.")] = None,
+    first: Annotated[Day | None, Query(description="First day, UTC. Default: 29 days before the last.")] = None,
+    last: Annotated[Day | None, Query(description="Last day, UTC, inclusive. Default: today.")] = None,
 ) -> dict[str, Any]:
-    """Jobs by status, tokens by kind and GPU time of each day on which something ended."""
+    """Return jobs by status, tokens by kind and GPU time of each day on which a job ended."""
     end = last or today()
     try:
         begin = first or end - timedelta(days=29)
     except OverflowError:
         begin = end
     if not 0 <= (end - begin).days < MAX_DAYS:
-        raise Invalid([Problem("query:first", f"must lie 0 to {MAX_DAYS - 1} days before the last day")])
+        raise Invalid([Problem("query:first", f"must be 0 to {MAX_DAYS - 1} days before the last day")])
     return {"data": [_day(day) for day in service.usage.days(key.tenant, first=begin, last=end)]}
 
 

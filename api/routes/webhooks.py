@@ -1,4 +1,4 @@
-"""``/v1/webhook_secret``: how a tenant's webhooks are signed."""
+"""``/v1/webhook_secret``: read, rotate and test the secret that signs a tenant's webhooks."""
 
 import time
 from http import HTTPStatus
@@ -28,32 +28,32 @@ router = APIRouter(
 
 @router.get("/webhook_secret", response_model=SecretReply)
 def get_secret(key: Caller, service: Service) -> dict[str, Any]:
-    """Which secret signs now; the secret itself is shown once, when it is made."""
+    """Describe the current secret. Only the reply to a rotation contains the secret itself."""
     return _secret(service, key.tenant, None)
 
 
 @router.post("/webhook_secret/rotate", response_model=SecretReply)
 def rotate_secret(key: Caller, service: Service, body: RotateBody | None = None) -> dict[str, Any]:
-    """Make a new secret and show it. For a day the old one signs, too, unless it is to stop at once."""
+    """Create and return a new secret. For 24 hours the old one signs too, unless the body says otherwise."""
     keep_old = (body or RotateBody()).keep_old_secret_active_for_24_hours
     return _secret(service, key.tenant, service.secrets.rotate(key.tenant, keep_old=keep_old))
 
 
 @router.post("/webhook_secret/test", status_code=HTTPStatus.ACCEPTED, response_model=DeliveryReply)
-def test_secret(body: TestEventBody, key: Caller, service: Service) -> dict[str, Any]:
-    """Send a signed event of a job that never was to a receiver of yours; ask for its delivery to see how it went."""
+def send_test_event(body: TestEventBody, key: Caller, service: Service) -> dict[str, Any]:
+    """Send a signed test event. Read its delivery at `GET /v1/webhook_deliveries/{id}`."""
     delivery = f"evt_test_{ULID()}"
-    trial = {"url": body.url, "tenant": key.tenant, "created_at": int(time.time())}
-    save_json(service.object_store, test_event_key(delivery), trial)
+    event = {"url": body.url, "tenant": key.tenant, "created_at": int(time.time())}
+    save_json(service.object_store, test_event_key(delivery), event)
     service.deliveries.create_test(delivery, event=body.event_type, retention_ms=DAY_MS)
     return {"id": delivery, "event_type": body.event_type, "state": "pending", "attempts": []}
 
 
-def _secret(service: Services, tenant: str, shown: str | None) -> dict[str, Any]:
+def _secret(service: Services, tenant: str, secret: str | None) -> dict[str, Any]:
     version = service.secrets.version(tenant)
     return {
         "version": version.version,
         "rotated_at": version.rotated_ms // 1000 or None,
         "old_secret_expires_at": version.old_until_ms // 1000 or None,
-        "secret": shown,
+        "secret": secret,
     }

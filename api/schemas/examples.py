@@ -1,4 +1,4 @@
-"""What bodies and answers look like: examples for the API's document."""
+"""Examples of bodies, for the OpenAPI document."""
 
 from typing import Any
 
@@ -138,3 +138,76 @@ AUTOSCALE: dict[str, Any] = {
     }
     for stage, wanted, pace, waiting in (("prepare", 2, 3.1, 40), ("generate", 4, 0.42, 262))
 }
+
+
+EVENT: dict[str, Any] = {
+    "id": f"evt_{ID}_completed",
+    "object": "event",
+    "type": "job.completed",
+    "created_at": 1795464009,
+    "timestamp": "2026-11-23T20:00:09+00:00",
+    "data": {**JOB, "omitted": []},
+}
+FAILED: dict[str, Any] = {
+    "output": None,
+    "finish_reason": None,
+    "thinking_truncated": None,
+    "usage": {"input_tokens": 0, "thinking_tokens": 0, "answer_tokens": 0, "gpu_seconds": 0.0},
+    "tokens": 0,
+    "media": [],
+}
+ENDINGS: dict[str, dict[str, Any]] = {
+    "completed": {},
+    "failed": {
+        **FAILED,
+        "error": {"code": "url_timeout", "message": "https://example.com/chart.png did not answer within 30 s"},
+        "timings": {"prepared_ms": 91250},
+    },
+    "cancelled": {
+        "error": {"code": "cancelled", "message": "The job was cancelled."},
+        "output": {"thinking": "The bars of …", "answer": "", "boxes": [], "raw": "<think>The bars of …"},
+        "finish_reason": None,
+        "tokens": 118,
+        "usage": {"input_tokens": 1302, "thinking_tokens": 118, "answer_tokens": 0, "gpu_seconds": 2.6},
+        "stopped_after_ms": 84,
+    },
+    "expired": {
+        **FAILED,
+        "error": {"code": "expired", "message": "No worker started the job before its deadline."},
+        "started_at": None,
+        "attempt": 0,
+        "timings": None,
+    },
+}
+"""The fields of a job that differ by its terminal status."""
+
+
+def event(status: str) -> dict[str, Any]:
+    """Return a complete webhook body for a job that ended with ``status``."""
+    data = {**EVENT["data"], "status": status, **ENDINGS[status]}
+    return {**EVENT, "id": f"evt_{ID}_{status}", "type": f"job.{status}", "data": data}
+
+
+def sample_event(status: str) -> dict[str, Any]:
+    """Return the body of a test event."""
+    data = {"id": "job_test", "object": "job", "status": status, "test": True}
+    return {**EVENT, "id": "evt_test_01K9ZXV4T8Q2M6R0C5B7N3D1FG", "type": f"job.{status}", "data": data}
+
+
+RESULT_COPY: dict[str, Any] = {
+    name: JOB[name]
+    for name in (
+        "id",
+        "object",
+        "status",
+        "metadata",
+        "error",
+        "output",
+        "finish_reason",
+        "thinking_truncated",
+        "truncation_reason",
+        "usage",
+        "timings",
+        "stopped_after_ms",
+    )
+} | {"media": [{"kind": "input", "name": "0.png"}]}

@@ -27,12 +27,14 @@ class JobError(PublicModel):
     code: str
     """One of the codes in docs/errors.md."""
     message: str
+    """What happened, for people."""
 
 
 class Box(PublicModel):
     """A region of an image that the answer names."""
 
     label: str | None
+    """What the model calls the region; null without a name."""
     image: int | None
     """Index of the image or page in the conversation, from 0; null if it is ambiguous."""
     xyxy: list[int] | None
@@ -45,20 +47,28 @@ class Output(PublicModel):
     """What the model generated."""
 
     thinking: str
+    """The text of the thinking."""
     answer: str
+    """The text of the answer."""
     boxes: list[Box] = []
+    """The regions that the answer names."""
     raw: str = ""
     """The complete output, with special tokens."""
 
 
 class MediaItem(PublicModel):
+    """A file that the service stored for the job."""
+
     kind: str
     """`input`: an image as the model saw it. `page`: a page of a document. `contact_sheet`: the frames of a video and
     their times. `annotated`: an image with its boxes drawn in."""
     name: str
+    """File name, unique within the job."""
 
 
 class MediaLink(MediaItem):
+    """A stored file with its URL."""
+
     url: str
     """A presigned GET URL, valid for 24 hours."""
 
@@ -67,9 +77,12 @@ class JobSummary(PublicModel):
     """A job without its output, as lists contain it. Fields that are not known yet are null."""
 
     id: str
+    """Id of the job."""
     object: Literal["job"] = "job"
     status: JobStatus
+    """`preparing`, `queued` or `running`; at the end `completed`, `failed`, `cancelled` or `expired`."""
     priority: Priority
+    """Jobs of a higher priority get a larger share of the workers."""
     attempt: int
     """How many times a worker has claimed the job in its current stage."""
     created_at: int
@@ -77,6 +90,7 @@ class JobSummary(PublicModel):
     started_at: int | None
     """When a generate worker first claimed it."""
     ended_at: int | None
+    """When it reached a terminal status."""
     expires_at: int
     """The deadline for a worker to start the job."""
     tokens: int
@@ -93,6 +107,7 @@ class Outcome(PublicModel):
     error: JobError | None
     """Null for a completed job."""
     output: Output | None
+    """What the model generated; null when it generated nothing."""
     finish_reason: str | None
     """Why generation stopped."""
     thinking_truncated: bool | None
@@ -116,6 +131,7 @@ class PublicJob(Outcome, JobSummary):
     result_sha256: str | None
     """SHA-256, in hex, of the document that is uploaded to `result_urls`; null without them."""
     media: list[MediaLink]
+    """What the model was shown, and images with boxes drawn in; empty until the job has ended."""
 
 
 class WebhookJob(PublicJob):
@@ -138,16 +154,21 @@ class WebhookEvent(PublicModel):
     timestamp: str
     """The same in ISO 8601."""
     data: WebhookJob
+    """The job, as a poll returns it."""
 
 
 class ResultCopy(Outcome):
     """The document that is uploaded to a job's ``result_urls``. It has no URLs, so its bytes never change."""
 
     id: str
+    """Id of the job."""
     object: Literal["job"] = "job"
     status: JobStatus
+    """The terminal status."""
     metadata: dict[str, str]
+    """As the client sent it."""
     media: list[MediaItem]
+    """The stored files, without URLs."""
 
 
 def job_summary(job: Job, request: JobRequest) -> JobSummary:
