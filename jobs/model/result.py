@@ -1,4 +1,4 @@
-"""How a job ended, as it lies in ``results/<id>.json``: written once, true for ever."""
+"""How a job ended, as stored in ``results/<id>.json``. The object is written once and never changes."""
 
 import json
 from collections.abc import Iterable
@@ -11,9 +11,13 @@ from jobs.model.job import Job, JobStatus
 
 @dataclass(frozen=True, slots=True)
 class StoredMedia:
+    """An image that shows what the model saw, or its boxes."""
+
     kind: str
+    """See ``public_job.MediaItem``."""
     name: str
     key: str
+    """In the object store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,7 @@ class JobResult:
     status: JobStatus
     attempt: int
     claim: str
-    """Of whoever wrote it."""
+    """The claim id of the process that wrote the result."""
     error: dict[str, str] | None = None
     """``code`` and ``message``; null for a completed job."""
     output: dict[str, Any] | None = None
@@ -33,7 +37,7 @@ class JobResult:
     usage: dict[str, float] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     stopped_after_ms: int | None = None
-    """Of a cancelled job: from the client's wish to where its engine had stopped; 0: nothing ran."""
+    """Of a cancelled job: from the cancel call until its engine stopped; 0: nothing was running."""
     media: tuple[StoredMedia, ...] = ()
 
     @property
@@ -42,11 +46,11 @@ class JobResult:
 
     @classmethod
     def without_output(cls, job: Job, status: JobStatus, code: str, message: str, *, claim: str) -> "JobResult":
-        """The end of a job that made nothing."""
+        """The result of a job that generated nothing."""
         return cls(job.id, status, job.attempt, claim, error={"code": code, "message": message})
 
     def with_journal(self, events: Iterable[Event]) -> "JobResult":
-        """With what an earlier run made, out of the job's stream; nobody is left who could say more."""
+        """Add the output and usage of earlier runs, read from the job's event stream."""
         texts, used = {"thinking": "", "answer": ""}, {"thinking_tokens": 0, "answer_tokens": 0}
         for event in events:
             if event.type == "started" and event.data.get("restarted"):
@@ -69,5 +73,5 @@ class JobResult:
         fields = json.loads(data)
         del fields["v"]
         fields["status"] = JobStatus(fields["status"])
-        fields["media"] = tuple(StoredMedia(**medium) for medium in fields["media"])
+        fields["media"] = tuple(StoredMedia(**item) for item in fields["media"])
         return cls(**fields)
