@@ -1,4 +1,4 @@
-"""A Redis that lost all that it had, or its last second: the objects tell what the table has to say."""
+"""The job table is rebuilt from the object store after Redis lost all data, or its last second."""
 
 import asyncio
 import os
@@ -62,7 +62,7 @@ def wipe(table: Table) -> None:
     connect(table.settings).flushdb()
 
 
-def test_after_a_wipe_every_job_is_where_its_objects_say(
+def test_after_a_wipe_every_job_has_the_status_that_its_objects_say(
     client: TestClient, table: Table, http_server: HttpServer
 ) -> None:
     hook = {"url": http_server.answer("/hook", body=b"thanks"), "events": ["job.completed", "job.cancelled"]}
@@ -71,8 +71,8 @@ def test_after_a_wipe_every_job_is_where_its_objects_say(
     table.finalizer.finalize(completed(job), expect="owner")
     EventArchive(table.store, table.object_store).archive(ended)
     deliver(table)
-    untold = post(client, callback=hook)
-    table.finalizer.finalize(completed(run(table, untold)), expect="owner")
+    undelivered = post(client, callback=hook)
+    table.finalizer.finalize(completed(run(table, undelivered)), expect="owner")
     cancelled = post(client, callback=hook)
     run(table, cancelled)
     client.post(f"/v1/jobs/{cancelled}/cancel")
@@ -86,7 +86,7 @@ def test_after_a_wipe_every_job_is_where_its_objects_say(
     assert client.post("/v1/jobs", json=HELLO).json()["code"] == "recovery_needed"
     report = recover(table.settings)
     assert report == RecoveryReport(requests=5, waiting=2, ended=2, cancelled=1)
-    assert recover(table.settings) == RecoveryReport(requests=5), "a second time there is nothing to do"
+    assert recover(table.settings) == RecoveryReport(requests=5), "a second run changes nothing"
 
     again = client.get(f"/v1/jobs/{ended}").json()
     for field in ("status", "output", "created_at", "metadata", "usage", "attempt", "expires_at"):
@@ -101,15 +101,15 @@ def test_after_a_wipe_every_job_is_where_its_objects_say(
 
     http_server.received.clear()
     deliver(table)
-    told = sorted(received.headers["webhook-id"] for received in http_server.received)
-    assert told == sorted([f"evt_{untold}_completed", f"evt_{cancelled}_cancelled"])
+    delivered = sorted(received.headers["webhook-id"] for received in http_server.received)
+    assert delivered == sorted([f"evt_{undelivered}_completed", f"evt_{cancelled}_cancelled"])
     (delivery,) = client.get(f"/v1/jobs/{ended}/deliveries").json()["data"]
     assert (delivery["state"], [attempt["reply"] for attempt in delivery["attempts"]]) == ("delivered", ["thanks"])
 
     prepared = table.claim(Stage.GENERATE)
     assert prepared is not None
     assert (prepared.job.id, prepared.job.required_tokens) == (running, 77)
-    assert prepared.last_seq > 0, "who followed it hears that it starts anew"
+    assert prepared.last_seq > 0, "its stream says that it starts again"
     follow = client.get(f"/v1/jobs/{ended}/events", params={"after": 0}).text
     assert "job.completed" in follow
     first = table.claim(Stage.PREPARE)
@@ -117,7 +117,7 @@ def test_after_a_wipe_every_job_is_where_its_objects_say(
     assert first.job.id == waiting
 
 
-def test_a_worker_that_outlived_the_wipe_cannot_write_into_the_new_table(client: TestClient, table: Table) -> None:
+def test_a_worker_from_before_the_wipe_cannot_write_to_the_new_table(client: TestClient, table: Table) -> None:
     job = run(table, post(client))
     wipe(table)
     with pytest.raises(RecoveryNeeded):
@@ -126,7 +126,7 @@ def test_a_worker_that_outlived_the_wipe_cannot_write_into_the_new_table(client:
     assert table.store.append(job.id, job.claim, [], tokens=0) == "lost"
 
 
-def test_a_result_that_was_left_behind_during_the_wipe_counts(client: TestClient, table: Table) -> None:
+def test_a_result_that_was_stored_while_the_table_was_lost_is_used(client: TestClient, table: Table) -> None:
     job = run(table, post(client))
     wipe(table)
     table.finalizer.finalize(completed(job, "kept"), expect="owner")
@@ -134,7 +134,7 @@ def test_a_result_that_was_left_behind_during_the_wipe_counts(client: TestClient
     assert client.get(f"/v1/jobs/{job.id}").json()["output"]["answer"] == "kept"
 
 
-def test_the_same_key_meets_its_job_after_a_wipe(client: TestClient, table: Table) -> None:
+def test_an_idempotency_key_finds_its_job_after_a_wipe(client: TestClient, table: Table) -> None:
     headers = {"Idempotency-Key": "k"}
     first = client.post("/v1/jobs", json=HELLO, headers=headers).json()["id"]
     wipe(table)
@@ -143,8 +143,8 @@ def test_the_same_key_meets_its_job_after_a_wipe(client: TestClient, table: Tabl
     assert (again.json()["id"], again.headers["idempotent-replayed"]) == (first, "true")
 
 
-def test_a_lost_last_second_is_mended(client: TestClient, table: Table) -> None:
-    """Redis came back as it was a second ago: an acceptance, a finish and a cancel are missing."""
+def test_a_lost_last_second_is_repaired(client: TestClient, table: Table) -> None:
+    """Redis restarted with its state of a second ago: an accepted job, an end and a cancel are missing."""
     finished, cancelled = run(table, post(client)), run(table, post(client))
     redis = connect(table.settings)
     rows: dict[str, Any] = {job.id: redis.hgetall(keys.job(job.id)) for job in (finished, cancelled)}
@@ -161,9 +161,9 @@ def test_a_lost_last_second_is_mended(client: TestClient, table: Table) -> None:
 
     recovery = Recovery(redis, table.object_store, table.settings)
     assert not recovery.is_needed
-    redis.set("reconciled", "the run before")  # as a keeper finds it behind a restart
+    redis.set("reconciled", "an earlier run")  # as after a restart
     assert recovery.is_needed
-    assert client.get("/v1/jobs/job_none").status_code == 503, "nobody can say yet that there is no such job"
+    assert client.get("/v1/jobs/job_none").status_code == 503, "the job may exist: the table is not reconciled yet"
     assert recovery.run() == RecoveryReport(requests=3, waiting=1, cancelled=1, finalized=1)
     assert not recovery.is_needed
     assert table.status(finished.id) == JobStatus.COMPLETED
@@ -171,19 +171,19 @@ def test_a_lost_last_second_is_mended(client: TestClient, table: Table) -> None:
     assert table.status(accepted) == JobStatus.PREPARING
 
 
-def test_what_has_outlived_its_retention_or_was_removed_does_not_come_back(client: TestClient, table: Table) -> None:
+def test_deleted_jobs_and_jobs_past_their_retention_are_not_restored(client: TestClient, table: Table) -> None:
     removed, old = run(table, post(client)), run(table, post(client))
     for job in (removed, old):
         table.finalizer.finalize(completed(job), expect="owner")
     client.delete(f"/v1/jobs/{removed.id}")
     wipe(table)
-    # Objects cannot be made older here; a service that keeps jobs for less than no time sees them so.
+    # The times of objects cannot be changed; a negative retention has the same effect.
     shorter = table.settings.model_copy(update={"retention_days": -1})
     assert recover(shorter) == RecoveryReport(requests=1, past_retention=1)
     assert table.store.get(removed.id) is table.store.get(old.id) is None
 
 
-def test_recover_on_the_command_line(client: TestClient, table: Table, servers: Servers) -> None:
+def test_the_recover_command_rebuilds_the_table(client: TestClient, table: Table, servers: Servers) -> None:
     job_id = post(client)
     wipe(table)
     secret = table.settings.webhook_secret.get_secret_value()
@@ -197,5 +197,5 @@ def test_recover_on_the_command_line(client: TestClient, table: Table, servers: 
     )
     assert ended.returncode == 0, ended.stderr
     assert "1 requests checked: 1 jobs wait again" in ended.stdout
-    assert job_id not in ended.stdout + ended.stderr, "the sum, not a line a job"
+    assert job_id not in ended.stdout + ended.stderr, "the output has totals, not a line for each job"
     assert table.status(job_id) == JobStatus.PREPARING

@@ -1,4 +1,4 @@
-"""What is written to the object store by one process is read by another."""
+"""Documents are read as they were written."""
 
 from jobs.model.job import JobStatus
 from jobs.model.prepared import PreparedImage, PreparedInputs
@@ -7,7 +7,7 @@ from jobs.model.result import JobResult, StoredMedia
 from jobs.model.usage import Usage
 
 
-def test_a_request_is_read_as_it_was_written() -> None:
+def test_a_request_survives_a_round_trip() -> None:
     request = JobRequest(
         id="job_a",
         tenant="t",
@@ -26,12 +26,12 @@ def test_a_request_is_read_as_it_was_written() -> None:
     assert JobRequest.from_json(request.to_json()) == request
 
 
-def test_prepared_inputs_are_read_as_they_were_written() -> None:
+def test_prepared_inputs_survive_a_round_trip() -> None:
     inputs = PreparedInputs([{"role": "user", "content": [{"type": "image"}]}], (PreparedImage("k", 1, 2, 3, 4),))
     assert PreparedInputs.from_json(inputs.to_json()) == inputs
 
 
-def test_a_result_is_read_as_it_was_written() -> None:
+def test_a_result_survives_a_round_trip() -> None:
     result = JobResult(
         "job_a",
         JobStatus.COMPLETED,
