@@ -1,6 +1,4 @@
-"""A container's health check: is the process beside it ready? ``python -m cli.local.probe``; quick to start, so no
-typer.
-"""
+"""A container's health check: ``python -m cli.local.probe``. Imports the standard library only, to start quickly."""
 
 import os
 import sys
@@ -11,7 +9,7 @@ TIMEOUT_S = 4
 
 
 def main() -> int:
-    """0: ready."""
+    """Return 0 if the process on this machine's monitor port is ready."""
     url = f"http://127.0.0.1:{os.environ.get('MONITOR_PORT', '9100')}/readyz"
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as reply:

@@ -1,4 +1,4 @@
-"""A webhook receiver, as a client would have one."""
+"""A small webhook receiver, for `thinkqueue demo`."""
 
 import queue
 import threading
@@ -14,11 +14,11 @@ MAX_BODY_BYTES = 2**20
 class Delivery:
     headers: dict[str, str]
     body: bytes
-    """As it came: a signature is over bytes, not over what they mean."""
+    """The bytes as received: the signature covers bytes, not parsed JSON."""
 
 
 class Receiver:
-    """Use as a context manager; listens on a free loopback port inside the block, and answers each POST with 204."""
+    """Context manager that listens on a free loopback port inside the block, and answers each POST with 204."""
 
     def __init__(self) -> None:
         self.deliveries: queue.Queue[Delivery] = queue.Queue()
@@ -34,7 +34,7 @@ class Receiver:
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Nothing: the console belongs to the story."""
+                """Log nothing: the console shows the demo."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True)

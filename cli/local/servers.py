@@ -1,4 +1,4 @@
-"""The embedded servers: Valkey and SeaweedFS as one machine runs them, on loopback, with their own credentials."""
+"""The embedded servers: Valkey and SeaweedFS, on loopback addresses, with generated credentials."""
 
 import re
 import subprocess
@@ -20,17 +20,17 @@ from urllib3.exceptions import HTTPError
 from cli.errors import CommandError
 
 GRPC_OFFSET = 10_000
-"""SeaweedFS opens a second port so far above each of its ports."""
+"""SeaweedFS opens a second port, this far above each of its ports."""
 HIGHEST_S3_PORT = 65_535 - GRPC_OFFSET - 4
-"""It takes five ports in a row."""
+"""SeaweedFS uses five consecutive ports."""
 PROBED_OBJECTS = 10
 """Stored objects that a readiness check tries to read at most, in each bucket."""
 MEMORY = "1gb"
-"""Of Valkey: about 300,000 jobs. Full, it refuses intake at four fifths, and never evicts."""
+"""Memory of Valkey, for about 300,000 jobs. New jobs are refused when four fifths are used; nothing is evicted."""
 
 
 class Server(Protocol):
-    """What starts, stops and asks after a server needs to know of it."""
+    """An embedded server, as `thinkqueue up` and the tests start and check it."""
 
     @property
     def name(self) -> str: ...
@@ -38,7 +38,7 @@ class Server(Protocol):
     def command(self) -> list[str]: ...
     def environment(self) -> dict[str, str]: ...
     def is_ready(self) -> bool:
-        """Does *our* server answer? Another one on the same port does not know our credentials."""
+        """Return whether this server answers. Another one on the same port does not accept the credentials."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,9 @@ class Valkey:
         return {"EMBEDDED_REDIS_PORT": self.port}
 
     def command(self) -> list[str]:
-        """Writes the configuration, which holds the password: a command line can be read by every user."""
+        """Write the configuration file and return the command. Every user can read a command line, so the file has the
+        password.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "valkey.conf"
         config.touch(mode=0o600)
@@ -85,22 +87,22 @@ class SeaweedFS:
     access_key: str
     secret_key: str
     jwt_keys: tuple[str, str, str, str]
-    """Without them the filer's port serves every object to whoever asks."""
+    """Without them the port of the filer serves every object without authentication."""
     name: str = "seaweedfs"
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def _roles(self) -> dict[str, int]:
+    def _role_ports(self) -> dict[str, int]:
         return {role: self.port + step for step, role in enumerate(("s3", "master", "volume", "filer", "admin"))}
 
     def ports(self) -> dict[str, int]:
-        found = {}
-        for role, port in self._roles().items():
-            found[f"EMBEDDED_S3_PORT ({role})"] = port
-            found[f"EMBEDDED_S3_PORT ({role} gRPC)"] = port + GRPC_OFFSET
-        return found
+        ports = {}
+        for role, port in self._role_ports().items():
+            ports[f"EMBEDDED_S3_PORT ({role})"] = port
+            ports[f"EMBEDDED_S3_PORT ({role} gRPC)"] = port + GRPC_OFFSET
+        return ports
 
     def command(self) -> list[str]:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +113,7 @@ class SeaweedFS:
             f"-dir={self.folder}",
             "-ip=127.0.0.1",
             "-ip.bind=127.0.0.1",  # the default is every interface
-            *(f"-{role}.port={port}" for role, port in self._roles().items()),
+            *(f"-{role}.port={port}" for role, port in self._role_ports().items()),
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             "-webdav=false",
@@ -121,7 +123,7 @@ class SeaweedFS:
 
     def environment(self) -> dict[str, str]:
         if not (self.access_key and self.secret_key and all(self.jwt_keys)):
-            # It would accept any credentials, on existing data too.
+            # It would accept any credentials, for existing data too.
             raise ValueError("SeaweedFS must not start without keys")
         names = ("SIGNING_KEY", "SIGNING_READ_KEY", "FILER_SIGNING_KEY", "FILER_SIGNING_READ_KEY")
         return {
@@ -148,16 +150,16 @@ class SeaweedFS:
 
     def _has_volume_server(self, http: PoolManager) -> bool:
         """Return whether a volume server is registered with the master; without one, no object can be written."""
-        reply = http.request("GET", f"http://127.0.0.1:{self._roles()['master']}/dir/status")
+        reply = http.request("GET", f"http://127.0.0.1:{self._role_ports()['master']}/dir/status")
         return bool(reply.json()["Topology"]["DataCenters"])
 
     def configure_fsync(self, bucket: str) -> None:
-        """Let requests and results be on the disk before they are acknowledged; by default nothing is.
+        """Make SeaweedFS write requests and results to disk before it acknowledges them; by default it does not.
 
         Raises:
-            CommandError: it did not take.
+            CommandError: SeaweedFS did not apply the setting.
         """
-        roles = self._roles()
+        roles = self._role_ports()
         lines = [
             f"fs.configure -locationPrefix=/buckets/{bucket}/{folder}/ -fsync -apply"
             for folder in ("requests", "results")
@@ -168,16 +170,16 @@ class SeaweedFS:
         try:
             done = subprocess.run(shell, input=script, capture_output=True, text=True, timeout=30, check=False)
         except subprocess.TimeoutExpired as error:
-            raise CommandError("SeaweedFS does not answer its shell.") from error
+            raise CommandError("SeaweedFS does not answer in its shell within 30 s.") from error
         if len(re.findall(r'"fsync":\s*true', done.stdout)) < len(lines):
-            raise CommandError(f"SeaweedFS did not take the fsync setting: {done.stderr[-500:]}")
+            raise CommandError(f"SeaweedFS did not apply the fsync setting: {done.stderr[-500:]}")
 
     def remove_sockets(self) -> None:
-        """What it leaves in the temp folder when it ends."""
-        for role, port in self._roles().items():
+        """Remove the sockets that SeaweedFS leaves in /tmp when it exits."""
+        for role, port in self._role_ports().items():
             for name in (f"{role}-{port}", f"{role}-grpc-{port + GRPC_OFFSET}"):
                 with suppress(OSError):
-                    Path(f"/tmp/seaweedfs-{name}.sock").unlink()  # noqa: S108 - its choice, not ours
+                    Path(f"/tmp/seaweedfs-{name}.sock").unlink()  # noqa: S108 - the path is fixed in SeaweedFS
 
 
 def _is_readable(client: Minio, bucket: str) -> bool:
@@ -212,7 +214,7 @@ def weed_binary() -> Path:
 def _existing(path: Path | None, package: str, setting: str) -> Path:
     if path is None:
         raise CommandError(
-            f"The package {package} has no server for this machine ({sys.platform}); "
-            f"install it, or point {setting} at a server of your own."
+            f"The package {package} is not installed, or has no server for this machine ({sys.platform}). Install it "
+            f"with thinkqueue[embedded], or set {setting} to an external server."
         )
     return path

@@ -1,4 +1,4 @@
-"""supervisord, as ``thinkqueue up`` uses it: keeps programs running, and leaves none behind, whatever kills it."""
+"""Runs programs under supervisord, which restarts them. No program survives it or this process, even after kill -9."""
 
 import shutil
 import subprocess
@@ -17,9 +17,9 @@ from supervisor.xmlrpc import SupervisorTransport
 from cli.errors import CommandError, ProcessExited
 
 MAX_SOCKET_PATH = 100
-"""The kernel takes 107 bytes."""
-STOP_LIMIT_S = 60.0
-BROKEN_STATES = ("BACKOFF", "EXITED", "FATAL")
+"""Bytes; the kernel accepts 107."""
+STOP_TIMEOUT_S = 60.0
+FAILED_STATES = ("BACKOFF", "EXITED", "FATAL")
 
 HEAD = """\
 [supervisord]
@@ -59,14 +59,14 @@ class Program:
     name: str
     command: Sequence[str]
     order: int
-    """Started in this order, stopped in the opposite one."""
+    """Programs start in this order and stop in the opposite one."""
     stop_s: int
-    """What it has to end in order."""
+    """Seconds that it may take to stop, before it is killed."""
     monitor_port: int = 0
 
 
 class Supervisor:
-    """Use as a context manager: it runs inside the block."""
+    """Context manager: supervisord runs inside the block."""
 
     def __init__(self, folder: Path, programs: Sequence[Program], environment: Mapping[str, str]) -> None:
         self._folder = folder.resolve()
@@ -83,8 +83,8 @@ class Supervisor:
         config = self._folder / "supervisord.conf"
         config.write_text(self._configuration(socket), "utf-8")
         self._socket = socket
-        # Its death takes the programs along, and ours takes it along: kill -9 of either leaves nothing.
-        # In a session of its own, so that Ctrl-C reaches us alone and the end goes in order.
+        # The kernel kills the programs when supervisord dies, and supervisord when this process dies, even by kill -9.
+        # supervisord has its own session: Ctrl-C reaches only this process, which then stops everything in order.
         self._process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "supervisor.supervisord", "-c", str(config)],
             env=self._environment,
@@ -100,7 +100,7 @@ class Supervisor:
         assert self._process is not None
         self._process.terminate()
         try:
-            self._process.wait(STOP_LIMIT_S)
+            self._process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait(10)
@@ -112,34 +112,36 @@ class Supervisor:
         return self._process is not None and self._process.poll() is None
 
     def check(self) -> None:
-        """Raises ProcessExited when a program has ended although it should run."""
+        """Raise ProcessExited if a program that should run has exited."""
         if not self.is_running:
-            raise ProcessExited(f"supervisord has ended.\n{self.log_tail('supervisord')}")
+            raise ProcessExited(f"supervisord has exited.\n{self.log_tail('supervisord')}")
         for info in self._infos():
-            if info["statename"] in BROKEN_STATES or info["exitstatus"]:
-                raise ProcessExited(f"{info['name']} has ended ({info['description']}).\n{self.log_tail(info['name'])}")
+            if info["statename"] in FAILED_STATES or info["exitstatus"]:
+                raise ProcessExited(
+                    f"{info['name']} has exited ({info['description']}).\n{self.log_tail(info['name'])}"
+                )
 
     def log_tail(self, name: str, lines: int = 15) -> str:
         path = self._folder / "logs" / f"{name}.log"
         if not path.exists():
-            return f"{path} was not written."
+            return f"{path} does not exist."
         text = path.read_text("utf-8", "replace").splitlines()[-lines:]
         return "\n".join([f"The end of {path}:", *text])
 
     def _infos(self) -> list[dict[str, Any]]:
-        # A transport of its own each time: one whose first connection failed never recovers.
+        # A new transport for each call: one whose first connection failed never recovers.
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")
         try:
             infos: Any = xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor.getAllProcessInfo()
         except (OSError, HTTPException, xmlrpc.client.Error):
-            return []  # it is still starting
+            return []  # supervisord is still starting
         finally:
             transport.close()
         return list(infos)
 
     def _configuration(self, socket: Path) -> str:
-        parts = [HEAD.format(folder=_escaped(self._folder), socket=_escaped(socket))]
-        parts += [
+        sections = [HEAD.format(folder=_escaped(self._folder), socket=_escaped(socket))]
+        sections += [
             PROGRAM.format(
                 name=program.name,
                 command=" ".join(f'"{_escaped(word)}"' for word in program.command),
@@ -150,14 +152,14 @@ class Supervisor:
             )
             for program in self._programs
         ]
-        return "".join(parts)
+        return "".join(sections)
 
 
 def require_setpriv() -> None:
     if shutil.which("setpriv") is None:
-        raise CommandError("setpriv is missing; it is part of util-linux: apt install util-linux")
+        raise CommandError("setpriv is missing. Install util-linux: apt install util-linux")
 
 
 def _escaped(value: object) -> str:
-    """Supervisord expands %(…)s in every value."""
+    """Escape %: supervisord expands %(…)s in every value."""
     return str(value).replace("%", "%%")
