@@ -1,33 +1,33 @@
-"""The one tree of errors that api, workers and keeper share.
+"""The tree of errors that api, workers and keeper share.
 
 ThinkqueueError
-├── Invalid               the request is wrong: says which field, what is wrong, what to do
+├── Invalid               the request is invalid: names each field, what is wrong, what to do
 ├── IdempotencyConflict   the key was used for another request
-├── Unauthorized          no API key, or one that is not known
-├── Forbidden             the key may not do that
-├── NotFound              no such job (any more)
+├── Unauthorized          no API key, or an unknown one
+├── Forbidden             the API key lacks a permission
+├── NotFound              the job does not exist, or was deleted
 │   ├── UploadNotFound
 │   ├── DeliveryNotFound
 │   └── ModelNotFound
-├── NotEnded              only an ended job can be removed or run again
+├── NotEnded              only an ended job can be deleted or retried
 ├── Overloaded            try again after ``retry_after_s``
-│   ├── TenantFull        the tenant has enough jobs on their way
+│   ├── TenantFull        the tenant has too many jobs that have not ended
 │   ├── TooManyStreams    on one api process
-│   └── RateLimited       the key has made enough requests
-├── Unavailable           a server that we need does not answer
+│   └── RateLimited       the API key has made too many requests
+├── Unavailable           a required server does not answer
 │   ├── StoreUnavailable
-│   │   └── JournalGap    it came back without a job's newest events: send them again
+│   │   └── JournalGap    Redis was restored without a job's newest events: send them again
 │   ├── ObjectStoreUnavailable
-│   │   └── PresignedUrlExpired   a conditional PUT came too late, or the clocks differ
+│   │   └── PresignedUrlExpired  a conditional PUT came too late, or the clocks differ
 │   └── IntakeClosed      by an operator
-├── NotInitialized        no epoch yet: run ``thinkqueue init``
+├── NotInitialized        there is no epoch: run ``thinkqueue init``
 │   └── RecoveryNeeded    jobs exist, but the job table is empty
-├── ClaimLost             another owner has the job, or it has ended: drop it, write nothing
-│   └── RecordMissing     the job table does not know it
-├── Cancelled             its client wants no answer any more: end it, do not hand it on
-└── JobFailed             the job itself cannot be done: ends it as ``failed`` with this code
+├── ClaimLost             another claim has the job, or it has ended: drop it, write nothing
+│   └── RecordMissing     the job table does not know the job
+├── Cancelled             the client cancelled the job: end it, do not release it
+└── JobFailed             the job cannot succeed: ends it as ``failed`` with this code
 
-The docstring of a class is its default message. HTTP status codes stand only in ``api/errors/handlers.py``.
+The docstring of a class is its default message. Only ``api/errors/handlers.py`` knows HTTP status codes.
 """
 
 from typing import ClassVar
@@ -54,65 +54,65 @@ class Invalid(ThinkqueueError):
 
 
 class Problem:
-    """One fault of one field."""
+    """One invalid field."""
 
     def __init__(self, pointer: str, message: str, code: str = "invalid_value") -> None:
         self.pointer = pointer
-        """Where, as a JSON pointer (RFC 6901); empty for the whole body."""
+        """JSON pointer (RFC 6901) to the field; empty for the whole body."""
         self.message = message
         self.code = code
 
 
 class IdempotencyConflict(ThinkqueueError):
-    """The Idempotency-Key was used for another request; send a new key, or the same request again."""
+    """The Idempotency-Key was used for another request; send a new key, or repeat the same request."""
 
     code = "idempotency_conflict"
 
 
 class Unauthorized(ThinkqueueError):
-    """Send an API key that is valid here: `Authorization: Bearer tq_…`."""
+    """The API key is missing or not valid; send `Authorization: Bearer tq_…`."""
 
     code = "invalid_api_key"
 
 
 class Forbidden(ThinkqueueError):
-    """The API key may not do that."""
+    """The API key lacks the permission for this request."""
 
     code = "forbidden"
 
 
 class NotFound(ThinkqueueError):
-    """There is no such job; it may have outlived its retention."""
+    """The job does not exist, or its retention has ended."""
 
     code = "job_not_found"
 
 
 class UploadNotFound(NotFound):
-    """There is no such upload; an unused upload is deleted at its `expires_at`."""
+    """The upload does not exist; an unused upload is deleted at its `expires_at`."""
 
     code = "upload_not_found"
 
 
 class DeliveryNotFound(NotFound):
-    """There is no such delivery; it may have outlived its retention."""
+    """The delivery does not exist, or its retention has ended."""
 
     code = "delivery_not_found"
 
 
 class ModelNotFound(NotFound):
-    """There is no such model here."""
+    """The model does not exist here."""
 
     code = "model_not_found"
 
 
 class NotEnded(ThinkqueueError):
-    """The job has not ended yet; cancel it first, or wait."""
+    """The job has not ended yet; cancel it, or wait."""
 
     code = "job_not_ended"
 
 
 class Overloaded(ThinkqueueError):
-    """Too many jobs wait; try again later."""
+    """Too many jobs are waiting; try again later."""
 
     code = "queue_full"
 
@@ -128,13 +128,13 @@ class TenantFull(Overloaded):
 
 
 class TooManyStreams(Overloaded):
-    """Too many event streams are open here; poll, or try again later."""
+    """Too many event streams are open; poll the job, or try again later."""
 
     code = "too_many_streams"
 
 
 class RateLimited(Overloaded):
-    """Too many requests with this API key; wait as long as Retry-After says."""
+    """Too many requests with this API key; wait for the time in Retry-After."""
 
     code = "rate_limited"
 
@@ -143,11 +143,11 @@ class RateLimited(Overloaded):
     ) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
         self.headers = headers or {}
-        """What the reply is to say of the limit."""
+        """Headers of the reply that describe the limit."""
 
 
 class Unavailable(ThinkqueueError):
-    """A server that the service needs does not answer."""
+    """A required server does not answer."""
 
 
 class StoreUnavailable(Unavailable):
@@ -157,12 +157,12 @@ class StoreUnavailable(Unavailable):
 
 
 class JournalGap(StoreUnavailable):
-    """Redis came back without a job's newest events; send them again."""
+    """Redis was restored without a job's newest events; send them again."""
 
     def __init__(self, last_seq: int) -> None:
         super().__init__()
         self.last_seq = last_seq
-        """Of the newest event that it has."""
+        """Sequence number of the newest event that Redis has."""
 
 
 class ObjectStoreUnavailable(Unavailable):
@@ -176,31 +176,31 @@ class PresignedUrlExpired(ObjectStoreUnavailable):
 
 
 class IntakeClosed(Unavailable):
-    """No new jobs are taken while the service is being drained; try again later."""
+    """The service accepts no new jobs while it is being drained; try again later."""
 
     code = "intake_closed"
 
 
 class NotInitialized(ThinkqueueError):
-    """The service was never initialized here: run `thinkqueue init` once."""
+    """The service is not initialized; run `thinkqueue init` once."""
 
     code = "not_initialized"
 
 
 class RecoveryNeeded(NotInitialized):
-    """The job table is empty although jobs exist in the object store: run `thinkqueue recover`."""
+    """The job table is empty although jobs exist in the object store; run `thinkqueue recover`."""
 
     code = "recovery_needed"
 
 
 class ClaimLost(ThinkqueueError):
-    """The job belongs to another claim now, or has ended."""
+    """Another claim has the job, or it has ended."""
 
     code = "claim_lost"
 
 
 class RecordMissing(ClaimLost):
-    """The job table does not know the job: it was removed, or the table was lost."""
+    """The job table does not know the job: it was deleted, or the table was lost."""
 
 
 class Cancelled(ThinkqueueError):
@@ -210,7 +210,7 @@ class Cancelled(ThinkqueueError):
 
 
 class JobFailed(ThinkqueueError):
-    """The job cannot be done."""
+    """The job cannot succeed."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

@@ -1,13 +1,14 @@
-"""How many workers a stage wants: a decision in plain arithmetic, for ``GET /v1/autoscale``, KEDA and a bench to share.
+"""Decides how many workers a stage needs, for ``GET /v1/autoscale``, KEDA, the status command and a benchmark.
 
-A worker finishes ``slots / job_s`` jobs a second. The decision asks, in this order:
+A worker finishes ``slots / job_s`` jobs per second. The decision is the largest of these:
 
-1. What would still wait when a worker that is asked for now could begin (``startup_s`` from now)? Only that is worth
-   more workers, and as many as do it within ``wait_s``. Workers that start already count as if they were ready.
-2. If nothing would: how many keep up with what arrives, or do what waits within ``wait_s``? The others may go.
-3. Deadlines: jobs that must start within 1, 5, 15 and 60 minutes need at least so many workers.
-4. With nothing to do, one stays as long as the next job is expected within ``idle_s``.
-5. Never fewer than have jobs.
+1. Backlog: jobs that would still wait when a worker requested now is ready (``startup_s`` from now) justify more
+   workers, as many as finish them within ``wait_s``. Starting workers count as ready. Without such jobs, only as many
+   workers are kept as finish the waiting jobs within ``wait_s``.
+2. Arrivals: as many as keep up with the arrival rate.
+3. Deadlines: as many as start the jobs that must start within 1, 5, 15 and 60 minutes.
+4. With nothing to do, one worker is kept while the next job is expected within ``idle_s``.
+5. Never fewer than the workers that have jobs.
 """
 
 from dataclasses import dataclass
@@ -18,24 +19,24 @@ from jobs.table.stats import ServiceStats, StageStats
 from runtime.settings import Settings
 
 UNMEASURED_JOB_S = {Stage.PREPARE: 1.0, Stage.GENERATE: 20.0}
-"""Until the first job is done: a picture, and 2,000 tokens at 100 a second."""
+"""Job duration until the first job has ended: one image, and 2,000 tokens at 100 per second."""
 UNMEASURED_SLOTS = 1
-LOAD = 0.85
-"""Of workers that keep up: at full load lines grow without bound."""
+MAX_UTILIZATION = 0.85
+"""Of workers that keep up with arrivals: at full utilization a queue grows without bound."""
 STARTUP_S = {Stage.PREPARE: 10.0}
-"""The generate stage's is a setting: it depends on the model and its volume."""
+"""Of the generate stage it is a setting: it depends on the model and its volume."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScalingTargets:
-    """What an operator wants of one stage."""
+    """What an operator wants for one stage."""
 
     wait_s: float
-    """Jobs should wait no longer."""
+    """The longest that jobs should wait."""
     startup_s: float
-    """From the wish to a ready worker."""
+    """From the request for a worker until it is ready."""
     idle_s: float
-    """A worker with nothing to do is kept while the next job is expected within this time."""
+    """An idle worker is kept while the next job is expected within this time."""
 
     @classmethod
     def for_stage(cls, stage: Stage, settings: Settings) -> "ScalingTargets":
@@ -46,55 +47,56 @@ class ScalingTargets:
 @dataclass(frozen=True, slots=True)
 class ScalingDecision:
     wanted: int
+    """Number of workers."""
     reason: str
-    """``busy``, ``backlog``, ``arrivals``, ``deadlines``, ``warm`` or ``idle``: what asks for the most."""
+    """The largest demand: ``busy``, ``backlog``, ``arrivals``, ``deadlines``, ``warm`` or ``idle``."""
     backlog_s: float
-    """Until the workers of now, starting ones included, have done what waits; -1: there is none of them."""
+    """Time in which the present workers, including starting ones, finish the waiting jobs; -1: there are no workers."""
     jobs_per_s: float
-    """That one worker is taken to do."""
+    """Estimated rate of one worker."""
 
 
-def decide_scaling(stage: Stage, stats: ServiceStats, plan: ScalingTargets) -> ScalingDecision:
-    """The workers that a stage wants."""
+def decide_scaling(stage: Stage, stats: ServiceStats, targets: ScalingTargets) -> ScalingDecision:
+    """Return the number of workers that a stage needs."""
     found = stats.stages[stage]
-    pace = _pace(stage, found)
-    waiting = found.waiting + _on_their_way(stage, stats)
+    rate = _jobs_per_s(stage, found)
+    waiting = found.waiting + _in_prepare(stage, stats)
     present = len(found.in_state("starting", "ready"))
     arrivals = found.arrivals_per_s
-    doing = waiting > 0 or found.in_progress > 0
-    wishes = {
+    has_work = waiting > 0 or found.in_progress > 0
+    demands = {
         "busy": sum(worker.is_busy for worker in found.in_state("starting", "ready")),
-        "backlog": _for_backlog(waiting, arrivals, pace, present, plan),
-        "arrivals": ceil(arrivals / (pace * LOAD)) if doing else 0,
-        "deadlines": _for_deadlines(stats, pace, plan) if stage == Stage.GENERATE else 0,
-        "warm": int(arrivals * plan.idle_s >= 1),
+        "backlog": _for_backlog(waiting, arrivals, rate, present, targets),
+        "arrivals": ceil(arrivals / (rate * MAX_UTILIZATION)) if has_work else 0,
+        "deadlines": _for_deadlines(stats, rate, targets) if stage == Stage.GENERATE else 0,
+        "warm": int(arrivals * targets.idle_s >= 1),
     }
-    reason, wanted = max(wishes.items(), key=lambda wish: wish[1])
-    backlog_s = waiting / (present * pace) if present else -1.0 if waiting else 0.0
-    return ScalingDecision(wanted, reason if wanted else "idle", backlog_s, pace)
+    reason, wanted = max(demands.items(), key=lambda demand: demand[1])
+    backlog_s = waiting / (present * rate) if present else -1.0 if waiting else 0.0
+    return ScalingDecision(wanted, reason if wanted else "idle", backlog_s, rate)
 
 
-def _pace(stage: Stage, found: StageStats) -> float:
+def _jobs_per_s(stage: Stage, found: StageStats) -> float:
     slots = [worker.slots for worker in found.in_state("ready")] or [found.slots or UNMEASURED_SLOTS]
     return max(sum(slots) / len(slots), 1) / max(found.job_s or UNMEASURED_JOB_S[stage], 0.01)
 
 
-def _on_their_way(stage: Stage, stats: ServiceStats) -> int:
-    """Jobs that will be in this line in a moment: a GPU worker takes longer to start than they to be prepared."""
-    before = stats.stages[Stage.PREPARE]
-    return before.waiting + before.in_progress if stage == Stage.GENERATE else 0
+def _in_prepare(stage: Stage, stats: ServiceStats) -> int:
+    """Jobs that will soon wait for a generate worker: it takes longer to start than they take to be prepared."""
+    prepare = stats.stages[Stage.PREPARE]
+    return prepare.waiting + prepare.in_progress if stage == Stage.GENERATE else 0
 
 
-def _for_backlog(waiting: int, arrivals: float, pace: float, present: int, plan: ScalingTargets) -> int:
-    left = waiting + (arrivals - present * pace) * plan.startup_s
-    if waiting and left > 0:
-        return present + max(1, ceil(left / (pace * plan.wait_s)))
-    return min(present, ceil(waiting / (pace * plan.wait_s)))
+def _for_backlog(waiting: int, arrivals: float, rate: float, present: int, targets: ScalingTargets) -> int:
+    remaining = waiting + (arrivals - present * rate) * targets.startup_s
+    if waiting and remaining > 0:
+        return present + max(1, ceil(remaining / (rate * targets.wait_s)))
+    return min(present, ceil(waiting / (rate * targets.wait_s)))
 
 
-def _for_deadlines(stats: ServiceStats, pace: float, plan: ScalingTargets) -> int:
-    """A worker that is asked for now has the time behind its start, a tenth of it in any case."""
+def _for_deadlines(stats: ServiceStats, rate: float, targets: ScalingTargets) -> int:
+    """A worker requested now has the time after its start, at least a tenth of the horizon."""
     return max(
-        ceil(count / (pace * max(seconds - plan.startup_s, seconds / 10)))
+        ceil(count / (rate * max(seconds - targets.startup_s, seconds / 10)))
         for seconds, count in stats.must_start.items()
     )

@@ -1,6 +1,6 @@
 """Prometheus metrics of the whole service, read from the job table at scrape time.
 
-Queue lengths, workers, ended jobs and deliveries live in Redis, so every keeper reports the same values: queries take
+Queue lengths, workers, ended jobs and deliveries are in Redis, so every keeper reports the same values: queries take
 their maximum. Metrics of one process are in ``runtime/metrics.py``.
 """
 
@@ -18,66 +18,81 @@ from runtime.settings import Settings
 
 
 class TableCollector(Collector):
-    """The job table at the time of the question; a store that does not answer is told as ``thinkqueue_table_up 0``."""
+    """Reports the job table. While Redis does not answer, it reports only ``thinkqueue_table_up 0``."""
 
     def __init__(self, reader: StatsReader, settings: Settings) -> None:
         self._reader = reader
-        self._plans = {stage: ScalingTargets.for_stage(stage, settings) for stage in Stage}
+        self._targets = {stage: ScalingTargets.for_stage(stage, settings) for stage in Stage}
 
     def describe(self) -> list[Metric]:
-        """Asked at registration, when nothing is to be read yet."""
+        """Registration calls this; an empty list avoids a read from Redis."""
         return []
 
     def collect(self) -> Iterator[Metric]:
         try:
             stats = self._reader.read()
         except ThinkqueueError:
-            yield GaugeMetricFamily("thinkqueue_table_up", "1: the job table answers.", value=0)
+            yield _table_up(0)
             return
-        yield GaugeMetricFamily("thinkqueue_table_up", "1: the job table answers.", value=1)
-        yield from _lines(stats)
-        yield from _workers(stats)
-        yield from self._decisions(stats)
-        yield from _rest(stats)
-        yield from _totals(stats)
+        yield _table_up(1)
+        yield from _queue_metrics(stats)
+        yield from _worker_metrics(stats)
+        yield from self._scaling_metrics(stats)
+        yield from _single_values(stats)
+        yield from _counters(stats)
 
-    def _decisions(self, stats: ServiceStats) -> Iterator[Metric]:
-        wanted = GaugeMetricFamily("thinkqueue_workers_wanted", "What GET /v1/autoscale says.", labels=["stage"])
+    def _scaling_metrics(self, stats: ServiceStats) -> Iterator[Metric]:
+        wanted = GaugeMetricFamily(
+            "thinkqueue_workers_wanted", "Workers that the autoscaling decision asks for.", labels=["stage"]
+        )
         backlog = GaugeMetricFamily(
-            "thinkqueue_backlog_seconds", "Until present workers have done what waits; -1: none.", labels=["stage"]
+            "thinkqueue_backlog_seconds",
+            "Time in which the present workers finish the waiting jobs; -1 if there are no workers.",
+            labels=["stage"],
         )
         for stage in Stage:
-            decision = decide_scaling(stage, stats, self._plans[stage])
+            decision = decide_scaling(stage, stats, self._targets[stage])
             wanted.add_metric([stage], decision.wanted)
             backlog.add_metric([stage], decision.backlog_s)
         yield from (wanted, backlog)
 
 
 def register_table_collector(reader: StatsReader, settings: Settings) -> None:
+    """Add the metrics of the whole service to this process."""
     REGISTRY.register(TableCollector(reader, settings))
 
 
-def _lines(stats: ServiceStats) -> Iterator[Metric]:
-    waiting = GaugeMetricFamily("thinkqueue_jobs_waiting", "Jobs in line.", labels=["stage", "priority"])
-    held = GaugeMetricFamily("thinkqueue_jobs_in_progress", "Jobs that a worker has.", labels=["stage"])
-    head = GaugeMetricFamily(
-        "thinkqueue_oldest_wait_seconds", "How long the next job of a line has waited.", labels=["stage", "priority"]
+def _table_up(value: int) -> Metric:
+    return GaugeMetricFamily("thinkqueue_table_up", "1 if the job table in Redis answers, otherwise 0.", value=value)
+
+
+def _queue_metrics(stats: ServiceStats) -> Iterator[Metric]:
+    by_queue = ["stage", "priority"]
+    waiting = GaugeMetricFamily("thinkqueue_jobs_waiting", "Jobs waiting in the queue.", labels=by_queue)
+    oldest = GaugeMetricFamily(
+        "thinkqueue_oldest_wait_seconds", "How long the first job of the queue has waited.", labels=by_queue
     )
-    arrivals = GaugeMetricFamily("thinkqueue_arrivals_per_second", "Into a line, of late.", labels=["stage"])
-    job = GaugeMetricFamily("thinkqueue_job_seconds", "That a worker has a job, on the mean of late.", labels=["stage"])
+    in_progress = GaugeMetricFamily("thinkqueue_jobs_in_progress", "Jobs claimed by a worker.", labels=["stage"])
+    arrivals = GaugeMetricFamily(
+        "thinkqueue_arrivals_per_second", "Jobs entering the stage per second, 5-minute decay.", labels=["stage"]
+    )
+    duration = GaugeMetricFamily(
+        "thinkqueue_job_seconds", "Mean job duration on a worker, 5-minute decay.", labels=["stage"]
+    )
     for stage, found in stats.stages.items():
-        for priority, line in found.priorities.items():
-            waiting.add_metric([stage, priority], line.waiting)
-            head.add_metric([stage, priority], line.oldest_wait_s)
-        held.add_metric([stage], found.in_progress)
+        for priority, queue in found.priorities.items():
+            waiting.add_metric([stage, priority], queue.waiting)
+            oldest.add_metric([stage, priority], queue.oldest_wait_s)
+        in_progress.add_metric([stage], found.in_progress)
         arrivals.add_metric([stage], found.arrivals_per_s)
-        job.add_metric([stage], found.job_s)
-    yield from (waiting, head, held, arrivals, job)
+        duration.add_metric([stage], found.job_s)
+    yield from (waiting, oldest, in_progress, arrivals, duration)
 
 
-def _workers(stats: ServiceStats) -> Iterator[Metric]:
-    workers = GaugeMetricFamily("thinkqueue_workers", "Workers that beat within a lease.", labels=["stage", "state"])
-    slots = GaugeMetricFamily("thinkqueue_slots", "Of ready workers.", labels=["stage", "state"])
+def _worker_metrics(stats: ServiceStats) -> Iterator[Metric]:
+    by_state = ["stage", "state"]
+    workers = GaugeMetricFamily("thinkqueue_workers", "Workers with a heartbeat within one lease.", labels=by_state)
+    slots = GaugeMetricFamily("thinkqueue_slots", "Job slots of ready workers.", labels=by_state)
     for stage, found in stats.stages.items():
         for state in ("starting", "ready", "draining"):
             workers.add_metric([stage, state], len(found.in_state(state)))
@@ -93,22 +108,22 @@ def _slots(found: StageStats) -> dict[str, int]:
     return {"free": free, "busy": sum(worker.slots for worker in ready) - free}
 
 
-def _rest(stats: ServiceStats) -> Iterator[Metric]:
+def _single_values(stats: ServiceStats) -> Iterator[Metric]:
     for name, text, value in (
-        ("thinkqueue_deliveries_due", "Deliveries whose time has come.", stats.deliveries_due),
+        ("thinkqueue_deliveries_due", "Deliveries whose next attempt is due.", stats.deliveries_due),
         ("thinkqueue_deliveries_open", "Deliveries that are not settled.", stats.deliveries_open),
-        ("thinkqueue_oldest_delivery_seconds", "Age of the oldest of them.", stats.oldest_delivery_s),
+        ("thinkqueue_oldest_delivery_seconds", "Age of the oldest unsettled delivery.", stats.oldest_delivery_s),
         ("thinkqueue_streams_unarchived", "Ended jobs whose events are in Redis only.", stats.unarchived),
-        ("thinkqueue_redis_used_bytes", "Memory of Redis.", stats.memory_used),
-        ("thinkqueue_redis_limit_bytes", "Its maxmemory; 0: none.", stats.memory_limit),
+        ("thinkqueue_redis_used_bytes", "Memory used by Redis.", stats.memory_used),
+        ("thinkqueue_redis_limit_bytes", "The maxmemory of Redis; 0 if it has no limit.", stats.memory_limit),
     ):
         yield GaugeMetricFamily(name, text, value=value)
 
 
-def _totals(stats: ServiceStats) -> Iterator[Metric]:
-    """Counters that live in Redis: each job once, whichever process ended it."""
-    ended = CounterMetricFamily("thinkqueue_jobs_ended", "Jobs by how they ended.", labels=["status", "code"])
-    lost = CounterMetricFamily("thinkqueue_leases_lost", "Jobs taken from a worker that was lost.", labels=["stage"])
+def _counters(stats: ServiceStats) -> Iterator[Metric]:
+    """Counters in Redis, which count each job once, whichever process ended it."""
+    ended = CounterMetricFamily("thinkqueue_jobs_ended", "Ended jobs by status and code.", labels=["status", "code"])
+    lost = CounterMetricFamily("thinkqueue_leases_lost", "Jobs requeued because a lease expired.", labels=["stage"])
     tokens = CounterMetricFamily("thinkqueue_tokens", "Tokens of ended jobs.", labels=["kind"])
     for stage in Stage:
         lost.add_metric([stage], stats.totals.get(f"lost:{stage}", 0))

@@ -1,9 +1,9 @@
-"""A job's event stream: what it was told to the world, and the journal that a generation goes on from.
+"""A job's event stream: what clients receive, and the journal from which another worker resumes a generation.
 
-One Redis stream a job, ids ``<seq>-0`` counting from 1. Three kinds of event:
+Each job has one Redis stream with ids ``<seq>-0``, where ``seq`` counts from 1. There are three event types:
 
-``started``  a worker began or went on: attempt, revision of the model
-``tokens``   tokens were made: their ids, whether sampled or forced, the stage, the text that they add
+``started``  a worker started or resumed the job: attempt, model revision, whether the stream restarts
+``tokens``   tokens were generated: their ids, which of them are forced, the phase, the text that they add
 ``ended``    the terminal status
 """
 
@@ -15,7 +15,7 @@ from typing import Any, Literal
 EventType = Literal["started", "tokens", "ended"]
 
 STREAM_RETENTION_MS = 10 * 60 * 1000
-"""An ended job's stream stays in Redis this long, so that a client that was cut off can read on."""
+"""How long an ended job's stream stays in Redis, so that a disconnected client can resume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Event:
     data: dict[str, Any]
 
     def to_fields(self) -> tuple[int, str, str]:
+        """Return sequence number, type, and the data as JSON."""
         return self.seq, self.type, json.dumps(self.data, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
@@ -36,12 +37,12 @@ class Event:
 class JournalToken:
     id: int
     forced: bool
-    """Fed by the service (closing text), not sampled from the model."""
+    """Fed by the service (the closing text), not sampled from the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """The tokens that a job has, in order, and the model that made them."""
+    """A job's tokens in order, and the revision of the model that generated them."""
 
     tokens: tuple[JournalToken, ...]
     revision: str | None
@@ -64,13 +65,19 @@ class Journal:
 
 
 def forced_flags(data: dict[str, Any]) -> list[bool]:
-    """Which of a ``tokens`` event's ids were forced; they are listed by index, for they are few."""
+    """Return for each id of a ``tokens`` event whether it was forced. The event lists the few indexes that were."""
     forced = set(data.get("forced", ()))
     return [index in forced for index in range(len(data["ids"]))]
 
 
 def tokens_data(tokens: Sequence[JournalToken], phase: str, text: str, thinking_tokens: int = 0) -> dict[str, Any]:
-    """The data of a ``tokens`` event; ``thinking_tokens``: used of the budget by then."""
+    """Return the data of a ``tokens`` event.
+
+    Args:
+        phase: ``thinking`` or ``answer``.
+        text: that the tokens add.
+        thinking_tokens: used of the thinking budget so far.
+    """
     return {
         "ids": [token.id for token in tokens],
         "forced": [index for index, token in enumerate(tokens) if token.forced],

@@ -1,4 +1,4 @@
-"""A job's record: its states, the moves between them, and the fields of its hash in Redis."""
+"""A job's record: its statuses, the transitions between them, and the fields of its hash in Redis."""
 
 import secrets
 from collections.abc import Mapping
@@ -6,24 +6,24 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 RECORD_VERSION = 2
-"""Rises when a record's meaning changes; a worker never claims a record newer than it knows."""
+"""Increases when the meaning of a record changes. A worker does not claim a record that is newer than it knows."""
 
 MAX_LOST_LEASES = 4
-"""A job whose lease ran out this often ends as ``failed``, code ``worker_lost``."""
+"""A job that has lost this many leases ends as ``failed`` with code ``worker_lost``."""
 
 
 class JobStatus(StrEnum):
     PREPARING = "preparing"
-    """Accepted; its media is fetched, checked and converted, or waits for that."""
+    """Accepted; its media are being fetched, checked and converted, or wait for that."""
     QUEUED = "queued"
-    """Waits for a GPU worker."""
+    """Waits for a generate worker."""
     RUNNING = "running"
-    """A GPU worker has it."""
+    """A generate worker has claimed it."""
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
-    """No worker started it before its deadline."""
+    """No generate worker started it before its deadline."""
 
     @property
     def is_terminal(self) -> bool:
@@ -33,37 +33,37 @@ class JobStatus(StrEnum):
 TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.PREPARING: frozenset({JobStatus.QUEUED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED}),
     JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED}),
-    # Back to queued when its worker hands it back or is lost.
+    # Queued again when its worker releases it or is lost.
     JobStatus.RUNNING: frozenset({JobStatus.QUEUED, JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED}),
     JobStatus.COMPLETED: frozenset(),
     JobStatus.FAILED: frozenset(),
     JobStatus.CANCELLED: frozenset(),
     JobStatus.EXPIRED: frozenset(),
 }
-"""What jobs/table/lua/*.lua allows; a test drives every script against this table."""
+"""The transitions that the scripts in jobs/table/lua make."""
 
 TERMINAL = frozenset(status for status in JobStatus if status.is_terminal)
 
 
 class Stage(StrEnum):
-    """The kinds of work that a worker claims."""
+    """The kinds of work for which a worker claims a job."""
 
     PREPARE = "prepare"
     GENERATE = "generate"
 
 
 PRIORITIES = ("high", "default", "low")
-"""They share the workers 8:4:1 (see lua/claim.lua)."""
+"""From the highest; they share the workers 8:4:1 (lua/execution/claim.lua)."""
 
 
 def new_claim() -> str:
-    """A claim id: random, because a counter could be issued twice by a store that lost its last second."""
+    """Return a new claim id. It is random: after Redis lost its last second, a counter could issue an id twice."""
     return secrets.token_hex(12)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One row of the job table. Times are Redis' clock, milliseconds since 1970; 0: not yet."""
+    """One record of the job table. Times are in milliseconds since 1970 by Redis' clock; 0: not yet."""
 
     id: str
     tenant: str
@@ -71,31 +71,31 @@ class Job:
     stage: Stage
     priority: str
     attempt: int
-    """How often its present stage was claimed."""
+    """Number of claims in the current stage."""
     claim: str
-    """The present owner's fence; empty: nobody has it."""
+    """The fence: id of the current claim or seal; empty: no worker has the job."""
     lost_leases: int
-    """Leases that ran out."""
+    """Number of leases that expired."""
     cancel_requested: bool
     required_tokens: int
-    """KV room that it asks for: prompt, thinking, answer. Known once it is prepared."""
+    """KV cache that it may need for prompt, thinking and answer; 0 until it is prepared."""
     prepared_folder: str
-    """Folder under ``jobs/<id>/`` with ``prepared.json``; empty before."""
+    """Folder under ``jobs/<id>/`` that contains ``prepared.json``; empty until it is prepared."""
     sealed: str
-    """The terminal status that its end is being written with."""
+    """The terminal status with which it is ending; empty unless it is sealed."""
     error_code: str
-    """Short code; the text is in the result object."""
+    """The message is in the result object."""
     tokens: int
-    """Generated so far."""
+    """Number of tokens generated so far."""
     created_ms: int
     deadline_ms: int
     prepared_ms: int
     started_ms: int
     ended_ms: int
     progress: str
-    """Of its inputs, while they are made ready: ``done/all``."""
+    """Of its media during the prepare stage: ``done/total``."""
     retention_ms: int
-    """Behind its end; 0: as long as the service keeps jobs."""
+    """How long the job is kept after it ends; 0: as long as the service keeps jobs."""
 
     @classmethod
     def from_hash(cls, job_id: str, fields: Mapping[str, str]) -> "Job":

@@ -1,4 +1,4 @@
-"""Which pages of a document a client wants: ``1-5,9``, counted from 1."""
+"""Parses the pages of a document that a client selects, such as ``1-5,9``, counted from 1."""
 
 import re
 from dataclasses import dataclass
@@ -9,26 +9,26 @@ PAGES = r"^\s*[1-9][0-9]{0,6}(\s*-\s*([1-9][0-9]{0,6})?)?(\s*,\s*[1-9][0-9]{0,6}
 @dataclass(frozen=True)
 class PageSelection:
     ranges: tuple[tuple[int, int | None], ...]
-    """First and last page, both included; None: to the end."""
+    """First and last page, inclusive; None: to the end."""
 
     @classmethod
     def parse(cls, text: str) -> "PageSelection":
         """Raises ValueError."""
         if not re.match(PAGES, text):
-            raise ValueError("must be pages and ranges of pages, counted from 1, such as '1-5,9' or '3-'")
+            raise ValueError("must be page numbers and ranges, counted from 1, such as '1-5,9' or '3-'")
         return cls(tuple(_range(part) for part in text.split(",")))
 
-    def of(self, total: int) -> list[int]:
-        """The numbers, in this order, each once, for a document of so many pages.
+    def page_numbers(self, total: int) -> list[int]:
+        """Return the selected page numbers in this order, each once, for a document of ``total`` pages.
 
         Raises:
-            ValueError: there is no such page.
+            ValueError: a selected page does not exist.
         """
         numbers: dict[int, None] = {}
         for first, last in self.ranges:
-            beyond = max(first, last or first)
-            if beyond > total:
-                raise ValueError(f"it has {total} pages; there is no page {beyond}.")
+            highest = max(first, last or first)
+            if highest > total:
+                raise ValueError(f"it has {total} pages; page {highest} does not exist.")
             numbers.update(dict.fromkeys(range(first, (last or total) + 1)))
         return list(numbers)
 
@@ -38,5 +38,5 @@ def _range(part: str) -> tuple[int, int | None]:
     if not dash:
         return int(first), int(first)
     if last and int(last) < int(first):
-        raise ValueError(f"has the range {first}-{last}, which runs backwards")
+        raise ValueError(f"has the range {first}-{last}, whose end is before its start")
     return int(first), int(last) if last else None

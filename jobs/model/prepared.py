@@ -1,4 +1,4 @@
-"""What the prepare worker hands to the generate worker: ``prepared.json`` beside the normalised media."""
+"""The output of the prepare stage: ``prepared.json`` next to the normalized media."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -8,39 +8,39 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
     key: str
-    """Of a PNG: RGB, upright, within the family's pixel bounds."""
+    """Object key of a PNG: RGB, upright, within the pixel limits of the model family."""
     width: int
     height: int
     source_width: int
-    """Of the client's picture, upright: the space in which boxes are reported. Of a page: as it was drawn."""
+    """Size of the client's image, upright, in whose coordinates boxes are reported; of a page, as rendered."""
     source_height: int
     page: int | None = None
-    """Of a document, counted from 1; None: a picture of its own."""
+    """Page number in a document, from 1; None: the image is not a page."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedVideo:
     key: str
-    """Of a ZIP, not compressed, of the frames to look at: PNGs at the size that the model sees, in order."""
+    """Object key of an uncompressed ZIP of the sampled frames: PNGs in the size that the model receives, in order."""
     width: int
     height: int
     seconds: tuple[float, ...]
-    """When each frame is shown."""
+    """Time of each frame."""
     source_width: int
-    """Of the client's video, upright."""
+    """Size of the client's video, upright."""
     source_height: int
     sheet_key: str
-    """Of a PNG with all frames and their times, for people."""
+    """Object key of a PNG with all frames and their times, for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedInputs:
     messages: list[dict[str, Any]]
-    """Role and content parts: ``{"type": "text", "text"}``, ``{"type": "image"}``, ``{"type": "video"}``, in order."""
+    """Roles and content parts in order: ``{"type": "text", "text"}``, ``{"type": "image"}``, ``{"type": "video"}``."""
     images: tuple[PreparedImage, ...]
     videos: tuple[PreparedVideo, ...] = ()
     required_tokens: int = 0
-    """KV room that the job may take; 0: it was not written down."""
+    """KV cache that the job may need; 0: not recorded."""
 
     def to_json(self) -> bytes:
         return json.dumps({"v": 1, **asdict(self)}, ensure_ascii=False).encode()

@@ -1,4 +1,4 @@
-"""What a client asked for, as it lies in ``requests/<id>.json``: all that is needed to rebuild the job."""
+"""A job's request, as stored in ``requests/<id>.json``: everything that is needed to rebuild the job."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -9,7 +9,7 @@ from typing import Any
 class Callback:
     url: str
     events: tuple[str, ...]
-    """Terminal statuses to be told about."""
+    """Terminal statuses for which a webhook is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,31 +19,31 @@ class JobRequest:
     priority: str
     created_ms: int
     expires_ms: int
-    """Milliseconds after its creation."""
+    """From its creation to its deadline."""
     fingerprint: str
-    """SHA-256 of the body, so that a repeated Idempotency-Key can be held against it."""
+    """SHA-256 of the body; a repeated Idempotency-Key must come with the same body."""
     messages: list[dict[str, Any]]
-    """Role and content parts: ``{"type": "text", "text"}``, or ``image``, ``video``, ``document`` with a ``url`` or a
-    ``key``; images may have ``max_pixels``, documents ``pages``."""
+    """Roles and content parts: ``{"type": "text", "text"}``, or ``image``, ``video``, ``document`` with a ``url`` or a
+    ``key``. Images may have ``max_pixels``, documents ``pages``."""
     thinking_budget: int
-    """Tokens; -1: no budget, 0: answer at once."""
+    """Tokens; -1: no limit, 0: no thinking."""
     max_answer_tokens: int
     sampling: dict[str, float]
-    """Only what the client set; the model's own defaults fill the rest."""
+    """What the client set; the model's defaults apply to the rest."""
     seed: int
-    """Always set, so that a job that changes its worker goes on as it would have."""
+    """Always set, so that a job continues with the same tokens on another worker."""
     callback: Callback | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     max_run_s: int | None = None
-    """Seconds on a GPU worker, waiting in between included."""
+    """Seconds since its first start on a generate worker, including waits in between."""
     retention_ms: int | None = None
-    """How long it is kept behind its end; None: as long as the service keeps jobs."""
+    """How long the job is kept after it ends; None: as long as the service keeps jobs."""
     box_tokens: str = "strip"
-    """``keep``: leave them in the answer."""
+    """``strip`` removes box tokens from the answer, ``keep`` leaves them."""
     result_urls: tuple[str, ...] = ()
-    """Where the result is PUT, too: presigned links, which are secrets."""
+    """Presigned URLs to which the result is also uploaded. They are secrets."""
     retried_from: str | None = None
-    """The job whose request it repeats."""
+    """The job whose request this one repeats."""
 
     def to_json(self) -> bytes:
         return json.dumps({"v": 1, **asdict(self)}, ensure_ascii=False).encode()

@@ -1,4 +1,4 @@
-"""How the service is doing, from one short call: what metrics, autoscaling, ``status`` and ``doctor`` read."""
+"""The state of the service, read in one short call: for metrics, autoscaling, ``status`` and ``doctor``."""
 
 import json
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from jobs.model.job import Stage
 from jobs.table.scripts import LuaScripts
 
 HORIZONS_S = (60, 300, 900, 3600)
-"""Deadlines are counted up to these distances."""
+"""Jobs whose deadline is within each of these times are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueStats:
     waiting: int
     oldest_wait_s: float
-    """How long its next job has waited."""
+    """How long its first job has waited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class WorkerStats:
     slots: int
     free: int
     details: Mapping[str, str]
-    """Whatever else its heartbeat tells."""
+    """The other fields of its heartbeat."""
 
     @property
     def is_busy(self) -> bool:
@@ -43,16 +43,16 @@ class StageStats:
     in_progress: int
     """Jobs that a worker has."""
     arrivals_per_s: float
-    """Into its line, over the last five minutes or so."""
+    """Jobs entering the stage, 5-minute decay."""
     job_s: float
-    """That a worker has a job, on the mean of late; 0: none has been done yet."""
+    """Mean job duration on a worker, 5-minute decay; 0: no job has ended yet."""
     slots: int
-    """Of one worker, as the last one told; 0: there was none yet."""
+    """Of the last ready worker; 0: there was none yet."""
     workers: tuple[WorkerStats, ...]
 
     @property
     def waiting(self) -> int:
-        return sum(priority.waiting for priority in self.priorities.values())
+        return sum(queue.waiting for queue in self.priorities.values())
 
     def in_state(self, *states: str) -> list[WorkerStats]:
         return [worker for worker in self.workers if worker.state in states]
@@ -63,17 +63,17 @@ class ServiceStats:
     stages: Mapping[Stage, StageStats]
     keepers: int
     must_start: Mapping[int, int]
-    """Jobs, by the seconds within which a GPU worker must have started them."""
+    """Number of jobs that a generate worker must start within so many seconds, for each horizon."""
     deliveries_due: int
     deliveries_open: int
-    """Not settled yet, whenever they are tried next."""
+    """Not settled, whenever their next attempt is."""
     oldest_delivery_s: float
     unarchived: int
     memory_used: int
     memory_limit: int
     """Bytes of Redis; 0: it has no limit."""
     totals: Mapping[str, int]
-    """Counters since the epoch, see lua/prelude.lua."""
+    """Counters since the epoch; see lua/prelude.lua."""
 
     @classmethod
     def from_json(cls, text: str) -> "ServiceStats":
@@ -114,8 +114,8 @@ def _worker(row: dict[str, str]) -> WorkerStats:
 def _stage(stage: Stage, row: dict[str, Any], workers: tuple[WorkerStats, ...]) -> StageStats:
     return StageStats(
         priorities={
-            priority: QueueStats(line["waiting"], line["oldest_wait_ms"] / 1000)
-            for priority, line in row["priorities"].items()
+            priority: QueueStats(queue["waiting"], queue["oldest_wait_ms"] / 1000)
+            for priority, queue in row["priorities"].items()
         },
         in_progress=row["in_progress"],
         arrivals_per_s=row["arrivals_per_s"],

@@ -150,7 +150,9 @@ class MediaConverter:
         pdf, num_pages = self._run(item, work, OFFICE_TIMEOUT_S, starts_programs=True)
         selection = item.part.get("pages")
         try:
-            pages = PageSelection.parse(selection).of(num_pages) if selection else list(range(1, num_pages + 1))
+            pages = (
+                PageSelection.parse(selection).page_numbers(num_pages) if selection else list(range(1, num_pages + 1))
+            )
         except ValueError as error:
             raise JobFailed("document_pages", f"{item.name}: {error}") from error
         return _Document(index, Path(pdf), pages)

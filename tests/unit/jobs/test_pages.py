@@ -16,16 +16,16 @@ from jobs.model.page_ranges import PageSelection
     ],
 )
 def test_pages_are_chosen_in_the_order_that_was_asked_for(text: str, total: int, pages: list[int]) -> None:
-    assert PageSelection.parse(text).of(total) == pages
+    assert PageSelection.parse(text).page_numbers(total) == pages
 
 
 @pytest.mark.parametrize("text", ["", "0", "a", "1,", "1--2", "-3", "1;2", "5-2", "1.5"])
 def test_what_names_no_pages_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"must be pages|backwards"):
+    with pytest.raises(ValueError, match=r"must be page numbers|before its start"):
         PageSelection.parse(text)
 
 
 @pytest.mark.parametrize("text", ["4", "1-4", "4-", "9999999"])
 def test_pages_that_are_not_there_are_refused_without_counting_them(text: str) -> None:
-    with pytest.raises(ValueError, match="it has 3 pages; there is no page"):
-        PageSelection.parse(text).of(3)
+    with pytest.raises(ValueError, match="it has 3 pages; page"):
+        PageSelection.parse(text).page_numbers(3)
