@@ -36,9 +36,13 @@ RESUMES = Counter("thinkqueue_resumes_total", "Jobs that went on from another wo
 JOBS_RELEASED = Counter("thinkqueue_jobs_released_total", "Jobs that a worker released to the queue unfinished.")
 
 # ── keeper ──
-DELIVERIES = Counter("thinkqueue_deliveries_total", "Tries to deliver, by what followed.", ["kind", "outcome"])
-DELIVERY_SECONDS = Histogram("thinkqueue_delivery_seconds", "One try, until its answer.", buckets=SECONDS[:10])
-ROUNDS = Counter("thinkqueue_maintenance_runs_total", "Looks of the keeper at what is overdue.")
+DELIVERIES = Counter(
+    "thinkqueue_deliveries_total", "Delivery attempts, by the state of the delivery after them.", ["kind", "outcome"]
+)
+DELIVERY_SECONDS = Histogram(
+    "thinkqueue_delivery_seconds", "Duration of one delivery attempt, until the response.", buckets=SECONDS[:10]
+)
+MAINTENANCE_RUNS = Counter("thinkqueue_maintenance_runs_total", "Maintenance loop iterations of the keeper.")
 
 
 # Told as 0 before the first one comes: a rate over a counter's birth would miss it.

@@ -37,7 +37,7 @@ class LoopMonitor:
             finally:
                 self._runs += 1
                 self._last_run = time.monotonic()
-                metrics.ROUNDS.inc()
+                metrics.MAINTENANCE_RUNS.inc()
 
         return counted
 
