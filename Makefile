@@ -59,6 +59,7 @@ format: .venv/dev.done
 docs: .venv/dev.done
 	$(BIN)/python -m api.errors.catalog > docs/errors.md
 	$(BIN)/python -m api.print_openapi > docs/openapi.json
+	$(BIN)/python -m api.schemas.webhooks > docs/webhooks.md
 	$(BIN)/python -m runtime.settings_doc > docs/configuration.md
 	$(BIN)/python observe/dashboard.py > observe/grafana/dashboards/thinkqueue.json
 

@@ -109,11 +109,11 @@ class Outcome(PublicModel):
     output: Output | None
     """What the model generated; null when it generated nothing."""
     finish_reason: str | None
-    """Why generation stopped."""
+    """Why generation stopped: `stop`, `length` (the answer limit), `repetition` or `aborted`."""
     thinking_truncated: bool | None
     """Whether the service closed the thinking, because the model did not."""
     truncation_reason: str | None
-    """Why the thinking was closed."""
+    """Why the thinking was closed: `budget`, `eos`, `repetition` or `context`."""
     usage: dict[str, int | float] | None
     """`input_tokens`, `thinking_tokens`, `answer_tokens` and `gpu_seconds`."""
     timings: dict[str, int | float] | None

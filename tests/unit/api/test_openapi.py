@@ -10,7 +10,7 @@ import pytest
 
 from api.print_openapi import render_document
 from api.routes.docs import PAGE
-from api.schemas.webhooks import duration
+from api.schemas.webhooks import duration, render_page
 from jobs.model.job import JobStatus
 from jobs.model.public_job import PublicJob, ResultCopy, WebhookEvent
 from jobs.model.retry_schedule import RETRY_DELAYS_S
@@ -25,6 +25,10 @@ def document() -> dict[str, Any]:
 
 def test_the_committed_document_is_up_to_date() -> None:
     assert (ROOT / "docs" / "openapi.json").read_text("utf-8") == render_document(), "run `make docs`"
+
+
+def test_the_committed_webhook_page_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "webhooks.md").read_text("utf-8") == render_page(), "run `make docs`"
 
 
 def test_every_model_and_every_field_has_a_description(document: dict[str, Any]) -> None:
