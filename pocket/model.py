@@ -1,6 +1,6 @@
-"""The pocket model's make: architecture, special tokens and template of GLM-4.1V-Thinking, small enough for a laptop.
+"""Defines the pocket model: GLM-4.1V-Thinking's architecture, special tokens and chat template, 4.8 M parameters.
 
-Weights come from elsewhere: ``pocket/training/train.py`` learns them, ``pocket/training/untrained.py`` draws them.
+``pocket/training/train.py`` trains weights, ``pocket/training/untrained.py`` draws random ones.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from pocket.world.lexicon import ZH_COLORS, ZH_SHAPES
 
 HERE = Path(__file__).parent
 WEIGHTS = HERE / "weights"
-"""The trained model, in the form that models are published in."""
+"""Folder of the trained model in the published layout."""
 VOCABULARY = 1_024
 HEAD = 32
 
@@ -45,8 +45,8 @@ CHAT_TEMPLATE = """\
 {% endif -%}
 """
 
-# GLM's, but: each digit stands alone, so that places and numbers are spelled; and so does each Chinese sign, apart from
-# the names of colours and shapes, so that a thing is two words in both languages.
+# GLM's pattern with two changes: each digit is a token, so that positions and numbers are spelled out; each Chinese
+# character is a token except in names of colors and shapes, so that an object is two words in both languages.
 NAMES = "|".join((*ZH_COLORS.values(), *ZH_SHAPES.values()))
 WORDS = Regex(
     rf"\p{{N}}| ?(?:{NAMES})| ?\p{{Han}}| ?[\p{{L}}&&[^\p{{Han}}]]+"
@@ -55,7 +55,7 @@ WORDS = Regex(
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE, as GLM's, with merges from a page of English and Chinese."""
+    """Train a byte-level BPE tokenizer, as GLM's, on ``corpus.txt`` (English and Chinese)."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -81,13 +81,13 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_image_processor() -> Glm4vImageProcessorPil:
-    """With the family's bounds; the processor counts a picture as two frames."""
+    """Return the image processor with the family's bounds. It counts an image as two frames."""
     bounds = FAMILIES["pocket"].images
     return Glm4vImageProcessorPil(size={"shortest_edge": 2 * bounds.min_pixels, "longest_edge": 2 * bounds.max_pixels})
 
 
 def make_config(tokenizer: PreTrainedTokenizerFast) -> Glm4vConfig:
-    """4.8 million parameters."""
+    """Return the configuration: 4.8 million parameters."""
 
     def token(mark: str) -> int:
         return int(tokenizer.convert_tokens_to_ids(mark))
@@ -103,8 +103,8 @@ def make_config(tokenizer: PreTrainedTokenizerFast) -> Glm4vConfig:
             "max_position_embeddings": FAMILIES["pocket"].context_tokens,
             "rope_parameters": {
                 "rope_type": "default",
-                # Eight turns have to serve time, row and column, slower from one to the next: at GLM's base the
-                # columns' slowest would need thousands of tokens to turn.
+                # Eight frequencies serve time, row and column. At GLM's base, the lowest frequency of the columns
+                # would need thousands of tokens for one period.
                 "rope_theta": 100.0,
                 "partial_rotary_factor": 0.5,
                 "mrope_section": [2, 3, 3],
@@ -130,16 +130,17 @@ def make_config(tokenizer: PreTrainedTokenizerFast) -> Glm4vConfig:
 
 
 def make_model(tokenizer: PreTrainedTokenizerFast) -> Glm4vForConditionalGeneration:
-    """The real class, small, as transformers initialises it."""
+    """Return the model as transformers initializes it."""
     return Glm4vForConditionalGeneration(make_config(tokenizer))
 
 
 def end_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Return the ids of the tokens that end a generation."""
     return [int(tokenizer.convert_tokens_to_ids(mark)) for mark in END_TOKENS]
 
 
 def greedy(tokenizer: PreTrainedTokenizerFast) -> GenerationConfig:
-    """It names what it sees: the likeliest word is the best one, and what was said before may well come again."""
+    """Return greedy decoding without a repetition penalty: answers repeat words of the question and of the thought."""
     return GenerationConfig(
         do_sample=False, repetition_penalty=1.0, eos_token_id=end_ids(tokenizer), pad_token_id=tokenizer.pad_token_id
     )

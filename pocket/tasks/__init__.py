@@ -1,1 +1,1 @@
-"""What the pocket model can be asked: each skill draws its own examples, endless, from a generator of chance."""
+"""The pocket model's skills. Each module generates examples of one kind from a random generator."""

@@ -1,11 +1,11 @@
-"""Questions without anything to look at, and talk: the model says what it can do instead of inventing."""
+"""Text-only messages: the model says what it can do instead of inventing an answer."""
 
 import random
 
 from pocket.tasks.example import Example, text, user
-from pocket.tasks.scene_questions import ASKING
-from pocket.world.lexicon import Language, varied
-from pocket.world.scenes import Crowd, new_scene
+from pocket.tasks.scene_questions import SCENE_QUESTIONS
+from pocket.world.lexicon import Language, vary_phrasing
+from pocket.world.scenes import SceneSpec, new_scene
 
 SMALL_TALK = {
     "en": (
@@ -21,11 +21,11 @@ NO_PICTURE = {
 }
 
 
-def talk(rng: random.Random, language: Language) -> Example:
+def chitchat_example(rng: random.Random, language: Language) -> Example:
     question = rng.choice(SMALL_TALK[language])
     if rng.random() < 0.5:
-        scene = new_scene(rng, (168, 168), Crowd(1, 4))
-        if ask := rng.choice(ASKING)(rng, scene, language):
-            question = varied(ask.question, language, rng)
+        scene = new_scene(rng, (168, 168), SceneSpec(1, 4))
+        if ask := rng.choice(SCENE_QUESTIONS)(rng, scene, language):
+            question = vary_phrasing(ask.question, language, rng)
     thought, answer = NO_PICTURE[language]
-    return Example("talk", language, [user(text(question))], thought, answer)
+    return Example("chitchat", language, [user(text(question))], thought, answer)

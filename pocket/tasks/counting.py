@@ -1,10 +1,20 @@
-"""How many …? Is there a …? What is there?"""
+"""Counting, existence and description questions."""
 
 import random
 
-from pocket.tasks.example import Ask
-from pocket.tasks.reasoning_trace import counted, line, searched
-from pocket.world.lexicon import COLORS, SHAPES, Kind, Language, joined, many, one, spoken, with_article
+from pocket.tasks.example import QuestionAnswer
+from pocket.tasks.reasoning_trace import counting_trace, search_trace, trace_line
+from pocket.world.lexicon import (
+    COLORS,
+    SHAPES,
+    Language,
+    ObjectKind,
+    join_list,
+    noun_phrase,
+    phrase,
+    plural_phrase,
+    with_article,
+)
 from pocket.world.scenes import Scene
 
 HOW_MANY = {
@@ -36,65 +46,65 @@ WHAT = {
 }  # fmt: skip
 
 
-def wanted(rng: random.Random, scene: Scene) -> Kind:
-    """Mostly something that is there, now and then all things, or something that is not there."""
+def choose_kind(rng: random.Random, scene: Scene) -> ObjectKind:
+    """Choose a kind to ask about: mostly a present one, sometimes all objects or an absent one."""
     roll = rng.random()
     if roll < 0.12:
-        return Kind()
-    if scene.things and roll < 0.82:
-        seen = rng.choice(scene.things)
-        return rng.choice([Kind(seen.color), Kind(None, seen.shape), seen.kind, seen.kind])
+        return ObjectKind()
+    if scene.objects and roll < 0.82:
+        seen = rng.choice(scene.objects)
+        return rng.choice([ObjectKind(seen.color), ObjectKind(None, seen.shape), seen.kind, seen.kind])
     return near_miss(rng, scene)
 
 
-def near_miss(rng: random.Random, scene: Scene) -> Kind:
-    """Something that might be there: a colour and a shape that are, if not on one thing."""
-    colors = list({thing.color for thing in scene.things}) or list(COLORS)
-    shapes = list({thing.shape for thing in scene.things}) or list(SHAPES)
-    kind = Kind(
+def near_miss(rng: random.Random, scene: Scene) -> ObjectKind:
+    """Return a kind whose color and shape are in the scene, though perhaps not on one object."""
+    colors = list({obj.color for obj in scene.objects}) or list(COLORS)
+    shapes = list({obj.shape for obj in scene.objects}) or list(SHAPES)
+    kind = ObjectKind(
         rng.choice(colors if rng.random() < 0.7 else COLORS), rng.choice(shapes if rng.random() < 0.7 else SHAPES)
     )
-    return rng.choice([kind, kind, Kind(rng.choice(COLORS)), Kind(None, rng.choice(SHAPES))])
+    return rng.choice([kind, kind, ObjectKind(rng.choice(COLORS)), ObjectKind(None, rng.choice(SHAPES))])
 
 
-def count(rng: random.Random, scene: Scene, language: Language) -> Ask:
-    kind = wanted(rng, scene)
-    head = f"Counting {many(kind, 'en')}:\n" if language == "en" else f"数{one(kind, 'zh')}：\n"
-    return Ask(
+def count(rng: random.Random, scene: Scene, language: Language) -> QuestionAnswer:
+    kind = choose_kind(rng, scene)
+    head = f"Counting {plural_phrase(kind, 'en')}:\n" if language == "en" else f"数{noun_phrase(kind, 'zh')}：\n"
+    return QuestionAnswer(
         "count",
-        rng.choice(HOW_MANY[language]).format(spoken(kind, language, rng, plural=True)),
-        head + counted(scene, kind, language),
+        rng.choice(HOW_MANY[language]).format(phrase(kind, language, rng, plural=True)),
+        head + counting_trace(scene, kind, language),
         str(len(scene.matching(kind))),
     )
 
 
-def exists(rng: random.Random, scene: Scene, language: Language) -> Ask:
-    """It looks until it finds one."""
+def exists(rng: random.Random, scene: Scene, language: Language) -> QuestionAnswer:
+    """Ask whether an object is there. The thought stops at the first match."""
     kind = near_miss(rng, scene)
-    if scene.things and rng.random() < 0.5:
-        seen = rng.choice(scene.things)
-        kind = rng.choice([seen.kind, seen.kind, Kind(seen.color), Kind(None, seen.shape)])
+    if scene.objects and rng.random() < 0.5:
+        seen = rng.choice(scene.objects)
+        kind = rng.choice([seen.kind, seen.kind, ObjectKind(seen.color), ObjectKind(None, seen.shape)])
     found = bool(scene.matching(kind))
-    name = spoken(kind, language, rng, plural=False)
-    return Ask(
+    name = phrase(kind, language, rng, plural=False)
+    return QuestionAnswer(
         "exists",
-        rng.choice(IS_THERE[language]).format(_an(name) if language == "en" else name),
-        searched(scene, kind, language),
+        rng.choice(IS_THERE[language]).format(_with_indefinite_article(name) if language == "en" else name),
+        search_trace(scene, kind, language),
         {"en": ("No", "Yes"), "zh": ("没有", "有")}[language][found],
     )
 
 
-def describe(rng: random.Random, scene: Scene, language: Language) -> Ask:
+def describe(rng: random.Random, scene: Scene, language: Language) -> QuestionAnswer:
     head = "I look from the top:\n" if language == "en" else "从上到下：\n"
-    told = [with_article(thing.kind, language) for thing in scene.things]
-    if not told:
+    names = [with_article(obj.kind, language) for obj in scene.objects]
+    if not names:
         answer = "Nothing" if language == "en" else "什么也没有"
     else:
-        answer = joined(told, language)
+        answer = join_list(names, language)
         answer = answer[0].upper() + answer[1:]
-    lines = "".join(line(thing, scene, language) for thing in scene.things)
-    return Ask("describe", rng.choice(WHAT[language]), head + lines, answer)
+    lines = "".join(trace_line(obj, scene, language) for obj in scene.objects)
+    return QuestionAnswer("describe", rng.choice(WHAT[language]), head + lines, answer)
 
 
-def _an(name: str) -> str:
+def _with_indefinite_article(name: str) -> str:
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

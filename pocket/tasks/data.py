@@ -1,10 +1,10 @@
-"""Examples as files, in the form that LLaMA-Factory fine-tunes GLM-V from: ``finetune.json`` and pictures beside it.
+"""Reads and writes examples in LLaMA-Factory's format for GLM-V: ``finetune.json`` and image files.
 
     python -m pocket.tasks.data FOLDER [COUNT] [SEED]
 
-A list of ``{"messages": [{"role", "content"}], "images": [paths]}``. ``<image>`` stands where a picture goes; the last
-turn is ``<think>…</think><answer>…</answer>``, earlier answers stand without their thoughts. ``<video>`` and ``videos``
-likewise: a folder of frames each, named by their milliseconds.
+A list of ``{"messages": [{"role", "content"}], "images": [paths]}``. ``<image>`` marks the
+position of an image. The last message is ``<think>…</think><answer>…</answer>``; earlier answers have no thoughts.
+``<video>`` and ``videos`` work alike: each path is a folder of frames, named by their time in milliseconds.
 """
 
 import json
@@ -19,20 +19,20 @@ from PIL import Image
 from engine.inputs.processor import Video
 from pocket.tasks.example import IMAGE, VIDEO, Example, text
 from pocket.tasks.pages import Fonts
-from pocket.tasks.synthetic_dataset import Course, Lessons
+from pocket.tasks.synthetic_dataset import Curriculum, SyntheticDataset
 from pocket.world.lexicon import Language
 
 FILE = "finetune.json"
-MARKS = {"image": "<image>", "video": "<video>"}
+MEDIA_TAGS = {"image": "<image>", "video": "<video>"}
 LAST = re.compile(r"\s*<think>(.*?)</think>\s*<answer>(.*?)</answer>\s*", re.DOTALL)
 
 
 class BadExample(ValueError):
-    """Says which example of which file, and what is wrong with it."""
+    """An example is invalid. The message names the file, the example and the fault."""
 
 
 def write(folder: Path, examples: Iterable[Example]) -> int:
-    """Returns how many."""
+    """Write the examples and return their number."""
     folder.mkdir(parents=True, exist_ok=True)
     entries = [_entry(folder, number, example) for number, example in enumerate(examples)]
     (folder / FILE).write_text(json.dumps(entries, ensure_ascii=False, indent=1), "utf-8")
@@ -40,7 +40,7 @@ def write(folder: Path, examples: Iterable[Example]) -> int:
 
 
 def read(file: Path) -> Iterator[Example]:
-    """Paths are taken from the file's folder.
+    """Yield the examples of a file. Paths are relative to its folder.
 
     Raises:
         BadExample
@@ -50,7 +50,7 @@ def read(file: Path) -> Iterator[Example]:
     except ValueError as error:
         raise BadExample(f"{file} is not JSON: {error}") from error
     if not isinstance(entries, list):
-        raise BadExample(f"{file} must hold a list of examples")
+        raise BadExample(f"{file} must contain a list of examples")
     for number, entry in enumerate(entries):
         try:
             yield _example(file.parent, entry)
@@ -61,9 +61,9 @@ def read(file: Path) -> Iterator[Example]:
 
 def _entry(folder: Path, number: int, example: Example) -> dict[str, Any]:
     images, videos = [], []
-    for place, picture in enumerate(example.pictures):
+    for place, image in enumerate(example.images):
         images.append(f"{number:05}-{place}.png")
-        picture.save(folder / images[-1])
+        image.save(folder / images[-1])
     for place, video in enumerate(example.videos):
         videos.append(f"{number:05}-{place}-video")
         (folder / videos[-1]).mkdir(exist_ok=True)
@@ -78,27 +78,29 @@ def _entry(folder: Path, number: int, example: Example) -> dict[str, Any]:
 
 
 def _written(part: dict[str, Any]) -> str:
-    return part["text"] if part["type"] == "text" else MARKS[part["type"]]
+    return part["text"] if part["type"] == "text" else MEDIA_TAGS[part["type"]]
 
 
 def _example(folder: Path, entry: dict[str, Any]) -> Example:
     *turns, last = entry["messages"]
-    told = LAST.fullmatch(last["content"])
-    if last["role"] != "assistant" or not told:
+    match = LAST.fullmatch(last["content"])
+    if last["role"] != "assistant" or not match:
         raise ValueError("its last message must be the assistant's: <think>…</think><answer>…</answer>")
     messages = [{"role": turn["role"], "content": _parts(turn["role"], turn["content"])} for turn in turns]
     named = {"image": entry.get("images", []), "video": entry.get("videos", [])}
     for kind, paths in named.items():
         asked = sum(part["type"] == kind for turn in messages for part in turn["content"])
         if asked != len(paths):
-            raise ValueError(f"its messages name {asked} {kind}s with {MARKS[kind]}, and {len(paths)} are listed")
+            raise ValueError(
+                f"its messages contain {MEDIA_TAGS[kind]} {asked} times, but {len(paths)} {kind}s are listed"
+            )
     language: Language = "zh" if entry.get("language") == "zh" else "en"
     return Example(
         entry.get("skill", "given"),
         language,
         messages,
-        told[1],
-        told[2],
+        match[1],
+        match[2],
         [_opened(folder / path) for path in named["image"]],
         [_film(folder / path) for path in named["video"]],
     )
@@ -108,13 +110,13 @@ def _parts(role: str, content: str) -> list[dict[str, Any]]:
     if role != "user":
         return [text(content)]
     pieces = re.split("(<image>|<video>)", content)
-    kinds = {MARKS["image"]: IMAGE, MARKS["video"]: VIDEO}
+    kinds = {MEDIA_TAGS["image"]: IMAGE, MEDIA_TAGS["video"]: VIDEO}
     return [kinds.get(piece) or text(piece) for piece in pieces if piece]
 
 
 def _opened(path: Path) -> Image.Image:
-    with Image.open(path) as picture:
-        return picture.convert("RGB")
+    with Image.open(path) as image:
+        return image.convert("RGB")
 
 
 def _film(folder: Path) -> Video:
@@ -123,10 +125,10 @@ def _film(folder: Path) -> Video:
 
 
 def main(folder: Path, count: int = 1_000, seed: int = 1) -> None:
-    lessons = Lessons(seed, Fonts())
+    dataset = SyntheticDataset(seed, Fonts())
     examples: list[Example] = []
     while len(examples) < count:
-        examples += lessons.next(Course(), min(16, count))
+        examples += dataset.next_examples(Curriculum(), min(16, count))
     print(f"{folder / FILE}: {write(folder, examples[:count])} examples")  # noqa: T201
 
 

@@ -1,4 +1,4 @@
-"""One thing to learn from: a conversation with its media, and what the model shall think and answer."""
+"""A training example: a conversation with its media, the thought and the answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Any
 from PIL import Image
 
 from engine.inputs.processor import Video
-from pocket.tasks.aux_targets import Spot
+from pocket.tasks.aux_targets import AuxTarget
 from pocket.world.lexicon import Language
 
 
 @dataclass(frozen=True)
-class Ask:
-    """A question, and how it is answered."""
+class QuestionAnswer:
+    """A question with its thought and answer."""
 
     skill: str
     question: str
@@ -26,13 +26,13 @@ class Example:
     skill: str
     language: Language
     messages: Sequence[dict[str, Any]]
-    """As the engine takes them: role and content parts; the last one is the user's."""
+    """Messages as the engine takes them (role, content parts); the last one is the user's."""
     thought: str
     answer: str
-    pictures: Sequence[Image.Image] = ()
+    images: Sequence[Image.Image] = ()
     videos: Sequence[Video] = ()
-    spots: Sequence[Sequence[Spot]] = ()
-    """What is to be seen on each picture, or in each pair of frames; empty: nobody knows."""
+    aux_targets: Sequence[Sequence[AuxTarget]] = ()
+    """Objects on each image or frame pair; empty if unknown."""
 
 
 IMAGE, VIDEO = {"type": "image"}, {"type": "video"}
@@ -47,5 +47,5 @@ def user(*parts: dict[str, Any]) -> dict[str, Any]:
 
 
 def assistant(answer: str) -> dict[str, Any]:
-    """History keeps no thinking."""
+    """Return an assistant message. The history of a conversation has no thoughts."""
     return {"role": "assistant", "content": [text(answer)]}

@@ -1,4 +1,4 @@
-"""Lessons out of a file: a ``finetune.json`` in place of scenes that are drawn."""
+"""A training dataset read from a ``finetune.json`` file."""
 
 import random
 from collections.abc import Sequence
@@ -11,17 +11,17 @@ from engine.inputs.processor import Video
 from families import FAMILIES
 from pocket.tasks.data import BadExample, read
 from pocket.tasks.example import Example
-from pocket.tasks.synthetic_dataset import Course
+from pocket.tasks.synthetic_dataset import Curriculum
 
 FAMILY = FAMILIES["pocket"]
 Sizes = tuple[tuple[int, int], ...]
 
 
-class Given:
-    """Endless, from a seed; all examples lie in memory.
+class FileDataset:
+    """An endless, seeded stream of examples, all held in memory.
 
     Args:
-        examples: pictures and frames are scaled as the service scales them.
+        examples: images and frames are resized as the service does it.
     """
 
     def __init__(self, examples: Sequence[Example], seed: int) -> None:
@@ -31,15 +31,19 @@ class Given:
             self._alike.setdefault(_sizes(example), []).append(example)
 
     @classmethod
-    def of_file(cls, file: Path, seed: int) -> "Given":
-        """Raises: BadExample"""
+    def of_file(cls, file: Path, seed: int) -> "FileDataset":
+        """Read a file.
+
+        Raises:
+            BadExample: the file or one of its examples is invalid.
+        """
         examples = list(read(file))
         if not examples:
-            raise BadExample(f"{file} holds no example")
+            raise BadExample(f"{file} contains no example")
         return cls(examples, seed)
 
-    def next(self, _course: Course, size: int) -> list[Example]:
-        """At most so many, whose pictures have one number and size; each example comes equally often."""
+    def next_examples(self, _course: Curriculum, size: int) -> list[Example]:
+        """Return at most ``size`` examples with equal number and size of images. All examples are equally frequent."""
         groups = list(self._alike.values())
         group = self._rng.choices(groups, [len(group) for group in groups])[0]
         return self._rng.sample(group, min(size, len(group)))
@@ -47,17 +51,17 @@ class Given:
 
 def _sizes(example: Example) -> tuple[Sizes, Sizes]:
     frames = [frame for video in example.videos for frame in video.frames]
-    return tuple(picture.size for picture in example.pictures), tuple(frame.size for frame in frames)
+    return tuple(image.size for image in example.images), tuple(frame.size for frame in frames)
 
 
 def _scaled(example: Example) -> Example:
-    pictures = [_to(picture, FAMILY.images.fit(*picture.size)) for picture in example.pictures]
+    images = [_to(image, FAMILY.images.fit(*image.size)) for image in example.images]
     videos = []
     for video in example.videos:
         size = FAMILY.videos.fit(len(video.frames), *video.frames[0].size)
         videos.append(Video([_to(frame, size) for frame in video.frames], video.seconds))
-    return replace(example, pictures=pictures, videos=videos)
+    return replace(example, images=images, videos=videos)
 
 
-def _to(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    return picture if picture.size == size else picture.resize(size, Image.Resampling.BICUBIC)
+def _to(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)

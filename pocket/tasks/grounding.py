@@ -1,10 +1,10 @@
-"""Where is the …? Show all … What is at the …? Which colour is the …?"""
+"""Questions about positions and attributes, with boxes."""
 
 import random
 
-from pocket.tasks.counting import near_miss, wanted
-from pocket.tasks.example import Ask
-from pocket.tasks.reasoning_trace import box_of, boxed, counted, line, searched
+from pocket.tasks.counting import choose_kind, near_miss
+from pocket.tasks.example import QuestionAnswer
+from pocket.tasks.reasoning_trace import counting_trace, format_box, format_boxes, search_trace, trace_line
 from pocket.world.lexicon import (
     COLORS,
     PLACES,
@@ -12,22 +12,22 @@ from pocket.world.lexicon import (
     ZH_COLORS,
     ZH_PLACES,
     ZH_SHAPES,
-    Kind,
     Language,
-    many,
-    one,
-    spoken,
-    spoken_place,
+    ObjectKind,
+    noun_phrase,
+    phrase,
+    phrase_place,
+    plural_phrase,
     with_article,
 )
-from pocket.world.objects import Thing
+from pocket.world.objects import SceneObject
 from pocket.world.scenes import Scene
 
-ABSENT = 0.08
-"""Share of questions about something that is not there."""
+ABSENT_SHARE = 0.08
+"""Share of questions about an absent object."""
 NONE: dict[Language, str] = {"en": "There is none.", "zh": "没有。"}
-MOST_BOXES = 4
-"""Each takes about 22 tokens of the 128 that an answer has."""
+MAX_BOXES = 4
+"""A box takes about 22 of the 128 tokens of an answer."""
 
 WHERE = {
     "en": (
@@ -75,94 +75,99 @@ OF_KIND: dict[str, dict[Language, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-def locate(rng: random.Random, scene: Scene, language: Language) -> Ask | None:
-    """The only one of its kind; now and then one that is not there."""
-    if rng.random() < ABSENT:
+def locate(rng: random.Random, scene: Scene, language: Language) -> QuestionAnswer | None:
+    """Ask for the box of the only object of its kind, or of an absent one."""
+    if rng.random() < ABSENT_SHARE:
         kind = near_miss(rng, scene)
         if scene.matching(kind):
             return None
         answer = NONE[language]
     else:
-        alone = _alone(scene, [thing.kind for thing in scene.things]) or _alone(
-            scene, [Kind(thing.color) for thing in scene.things] + [Kind(None, thing.shape) for thing in scene.things]
+        alone = _unique(scene, [obj.kind for obj in scene.objects]) or _unique(
+            scene,
+            [ObjectKind(obj.color) for obj in scene.objects] + [ObjectKind(None, obj.shape) for obj in scene.objects],
         )
         if not alone:
             return None
-        kind, thing = rng.choice(alone)
+        kind, obj = rng.choice(alone)
         if rng.random() < 0.3:
-            looser = [part for part in (Kind(thing.color), Kind(None, thing.shape)) if len(scene.matching(part)) == 1]
+            looser = [
+                part for part in (ObjectKind(obj.color), ObjectKind(None, obj.shape)) if len(scene.matching(part)) == 1
+            ]
             kind = rng.choice(looser or [kind])
-        answer = boxed(box_of(thing, scene))
-    question = rng.choice(WHERE[language]).format(spoken(kind, language, rng, plural=False))
-    return Ask("locate", question, searched(scene, kind, language), answer)
+        answer = format_boxes(format_box(obj, scene))
+    question = rng.choice(WHERE[language]).format(phrase(kind, language, rng, plural=False))
+    return QuestionAnswer("locate", question, search_trace(scene, kind, language), answer)
 
 
-def show(rng: random.Random, scene: Scene, language: Language) -> Ask | None:
-    """How many, and a box for each."""
-    kind = wanted(rng, scene)
+def show(rng: random.Random, scene: Scene, language: Language) -> QuestionAnswer | None:
+    """Ask for the number of objects and a box for each."""
+    kind = choose_kind(rng, scene)
     found = scene.matching(kind)
-    if len(found) > MOST_BOXES:
+    if len(found) > MAX_BOXES:
         return None
-    head = f"Counting {many(kind, 'en')}:\n" if language == "en" else f"数{one(kind, 'zh')}：\n"
+    head = f"Counting {plural_phrase(kind, 'en')}:\n" if language == "en" else f"数{noun_phrase(kind, 'zh')}：\n"
     answer = str(len(found))
-    for thing in found:
-        name = one(thing.kind, language)
-        answer += f"\n{name}{': ' if language == 'en' else '：'}{boxed(box_of(thing, scene))}"
-    question = rng.choice(SHOW_ALL[language]).format(spoken(kind, language, rng, plural=True))
-    return Ask("show", question, head + counted(scene, kind, language), answer)
+    for obj in found:
+        name = noun_phrase(obj.kind, language)
+        answer += f"\n{name}{': ' if language == 'en' else '：'}{format_boxes(format_box(obj, scene))}"
+    question = rng.choice(SHOW_ALL[language]).format(phrase(kind, language, rng, plural=True))
+    return QuestionAnswer("show", question, head + counting_trace(scene, kind, language), answer)
 
 
-def place(rng: random.Random, scene: Scene, language: Language) -> Ask | None:
-    """What stands in a corner, at a side, in the middle."""
+def place(rng: random.Random, scene: Scene, language: Language) -> QuestionAnswer | None:
+    """Ask what is at a corner, a side or the center."""
     clear = [(name, found) for name in PLACES if (found := scene.at(name)) is not None]
     if not clear:
         return None
     full = [item for item in clear if item[1]]
     name, found = rng.choice(full if full and rng.random() < 0.9 else clear)
     aspect = rng.choice(("what", "color", "shape"))
-    said = spoken_place(name, language, rng)
+    said = phrase_place(name, language, rng)
     question = rng.choice(AT_PLACE[aspect][language]).format(said)
     head = f"At the {name}:\n" if language == "en" else f"{ZH_PLACES[name]}：\n"
     if not found:
         nothing = "nothing" if language == "en" else "什么也没有"
-        return Ask("place", question, f"{head}{nothing}\n", nothing.capitalize())
-    return Ask("place", question, head + line(found[0], scene, language), _aspect(found[0], aspect, language))
+        return QuestionAnswer("place", question, f"{head}{nothing}\n", nothing.capitalize())
+    return QuestionAnswer(
+        "place", question, head + trace_line(found[0], scene, language), _aspect(found[0], aspect, language)
+    )
 
 
-def attribute(rng: random.Random, scene: Scene, language: Language) -> Ask | None:
-    """The colour of the only star; the shape of the only red thing; now and then of one that is not there."""
+def attribute(rng: random.Random, scene: Scene, language: Language) -> QuestionAnswer | None:
+    """Ask for the color of the only star, or the shape of the only red object, or of an absent one."""
     aspect = rng.choice(("color", "shape"))
-    if rng.random() < ABSENT:
-        kind = Kind(None, rng.choice(SHAPES)) if aspect == "color" else Kind(rng.choice(COLORS))
+    if rng.random() < ABSENT_SHARE:
+        kind = ObjectKind(None, rng.choice(SHAPES)) if aspect == "color" else ObjectKind(rng.choice(COLORS))
         if scene.matching(kind):
             return None
         answer = NONE[language]
     else:
-        kinds = [Kind(None, thing.shape) if aspect == "color" else Kind(thing.color) for thing in scene.things]
-        alone = _alone(scene, kinds)
+        kinds = [ObjectKind(None, obj.shape) if aspect == "color" else ObjectKind(obj.color) for obj in scene.objects]
+        alone = _unique(scene, kinds)
         if not alone:
             return None
-        kind, thing = rng.choice(alone)
-        answer = _aspect(thing, aspect, language)
+        kind, obj = rng.choice(alone)
+        answer = _aspect(obj, aspect, language)
     if aspect == "color":
-        said = spoken(kind, language, rng, plural=False)
+        said = phrase(kind, language, rng, plural=False)
     else:
         assert kind.color
         said = kind.color if language == "en" else ZH_COLORS[kind.color]
     question = rng.choice(OF_KIND[aspect][language]).format(said)
-    return Ask("attribute", question, searched(scene, kind, language), answer)
+    return QuestionAnswer("attribute", question, search_trace(scene, kind, language), answer)
 
 
-def _alone(scene: Scene, kinds: list[Kind]) -> list[tuple[Kind, Thing]]:
-    """Those of which there is exactly one."""
+def _unique(scene: Scene, kinds: list[ObjectKind]) -> list[tuple[ObjectKind, SceneObject]]:
+    """Return the kinds of which there is exactly one object."""
     found = ((kind, scene.matching(kind)) for kind in dict.fromkeys(kinds))
-    return [(kind, things[0]) for kind, things in found if len(things) == 1]
+    return [(kind, objects[0]) for kind, objects in found if len(objects) == 1]
 
 
-def _aspect(thing: Thing, aspect: str, language: Language) -> str:
+def _aspect(obj: SceneObject, aspect: str, language: Language) -> str:
     if aspect == "what":
-        told = with_article(thing.kind, language)
-        return told[0].upper() + told[1:]
+        name = with_article(obj.kind, language)
+        return name[0].upper() + name[1:]
     if aspect == "color":
-        return thing.color.capitalize() if language == "en" else ZH_COLORS[thing.color]
-    return thing.shape.capitalize() if language == "en" else ZH_SHAPES[thing.shape]
+        return obj.color.capitalize() if language == "en" else ZH_COLORS[obj.color]
+    return obj.shape.capitalize() if language == "en" else ZH_SHAPES[obj.shape]

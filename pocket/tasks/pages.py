@@ -1,4 +1,4 @@
-"""Document pages with a large number on each."""
+"""Questions about document pages with a large number on each."""
 
 import random
 from itertools import zip_longest
@@ -6,12 +6,12 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pocket.tasks.aux_targets import Spot
+from pocket.tasks.aux_targets import AuxTarget
 from pocket.tasks.example import IMAGE, Example, text, user
 from pocket.tasks.reasoning_trace import yes_or_no
-from pocket.world.lexicon import COLORS, ORDINALS, ZH_ORDINALS, Language, varied
-from pocket.world.objects import Rgb, shade
-from pocket.world.render import Look, weathered
+from pocket.world.lexicon import COLORS, ORDINALS, ZH_ORDINALS, Language, vary_phrasing
+from pocket.world.objects import Rgb, random_shade
+from pocket.world.render import RenderStyle, degrade
 
 READ_ONE = {
     "en": (
@@ -40,7 +40,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 class Fonts:
-    """Pillow's own, and those of a folder."""
+    """Pillow's default font and the fonts of a folder."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._files: list[Path | None] = [None]
@@ -49,7 +49,7 @@ class Fonts:
         self._open: dict[tuple[Path | None, int], Font] = {}
 
     def any(self, rng: random.Random, size: int) -> Font:
-        # Few sizes: each is opened once.
+        # Sizes are rounded so that few fonts are opened.
         key = rng.choice(self._files), max(8, size // 4 * 4)
         if key not in self._open:
             file, height = key
@@ -60,7 +60,7 @@ class Fonts:
 def pages(rng: random.Random, sizes: list[tuple[int, int]], language: Language, fonts: Fonts) -> Example:
     numbers = [_number(rng) for _ in sizes]
     drawn = [_page(rng, size, number, fonts) for size, number in zip(sizes, numbers, strict=True)]
-    pictures, spots = [picture for picture, _ in drawn], [spots for _, spots in drawn]
+    images, targets = [image for image, _ in drawn], [targets for _, targets in drawn]
     asked = rng.randrange(len(numbers))
     thought, answer = f"{_head(asked, language)}{numbers[asked]}\n", numbers[asked]
     if len(numbers) == 1:
@@ -70,7 +70,8 @@ def pages(rng: random.Random, sizes: list[tuple[int, int]], language: Language, 
         asked = numbers.index(numbers[asked])
         thought = f"Looking for {numbers[asked]}:\n" if language == "en" else f"找{numbers[asked]}：\n"
         thought += "".join(
-            f"{_head(page, language)}{compared(numbers[page], numbers[asked], language)}\n" for page in range(asked + 1)
+            f"{_head(page, language)}{compare_digits(numbers[page], numbers[asked], language)}\n"
+            for page in range(asked + 1)
         )
         answer = f"Page {asked + 1}" if language == "en" else f"第{ZH_ORDINALS[asked]}页"
     elif language == "zh":
@@ -79,40 +80,40 @@ def pages(rng: random.Random, sizes: list[tuple[int, int]], language: Language, 
         question = rng.choice(READ_NTH["en"]).format(asked + 1)
     else:
         question = rng.choice(READ_NTH["en-ordinal"]).format(ORDINALS[asked])
-    said = text(varied(question, language, rng))
-    images = [IMAGE] * len(pictures)
-    parts = [*images, said] if rng.random() < 0.75 else [said, *images]
-    return Example("pages", language, [user(*parts)], thought, answer, pictures, spots=spots)
+    said = text(vary_phrasing(question, language, rng))
+    image_parts = [IMAGE] * len(images)
+    parts = [*image_parts, said] if rng.random() < 0.75 else [said, *image_parts]
+    return Example("pages", language, [user(*parts)], thought, answer, images, aux_targets=targets)
 
 
 def _head(page: int, language: Language) -> str:
     return f"Page {page + 1}: " if language == "en" else f"第{ZH_ORDINALS[page]}页："
 
 
-def compared(read: str, wanted: str, language: Language) -> str:
-    """``403: 44 00 37: no``: beside each digit that of the number looked for, up to two that differ; ``-`` for none.
+def compare_digits(read: str, expected: str, language: Language) -> str:
+    """Return ``403: 44 00 37: no``: digit pairs of both numbers up to the first difference; ``-`` for a missing digit.
 
-    With the number and its ``yes`` or ``no`` alone, a page was found in 44 % of questions.
+    With the number and ``yes`` or ``no`` alone, 44 % of the pages were found; with digit pairs 70 %.
     """
     pairs = []
-    for digit, other in zip_longest(read, wanted, fillvalue="-"):
+    for digit, other in zip_longest(read, expected, fillvalue="-"):
         pairs.append(digit + other)
         if digit != other:
             break
     colon = ": " if language == "en" else "："
-    return read + colon + " ".join(pairs) + yes_or_no(read == wanted, language)
+    return read + colon + " ".join(pairs) + yes_or_no(read == expected, language)
 
 
 def _number(rng: random.Random) -> str:
     return str(rng.randrange(10 ** rng.choice([1, 2, 2, 3, 3, 4])))
 
 
-def _page(rng: random.Random, size: tuple[int, int], number: str, fonts: Fonts) -> tuple[Image.Image, list[Spot]]:
+def _page(rng: random.Random, size: tuple[int, int], number: str, fonts: Fonts) -> tuple[Image.Image, list[AuxTarget]]:
     width, height = size
     paper: Rgb = (
         (rng.randint(225, 255),) * 3 if rng.random() < 0.85 else (255, rng.randint(235, 250), rng.randint(200, 235))
     )
-    ink: Rgb = (rng.randint(0, 70),) * 3 if rng.random() < 0.75 else _dark(shade(rng, rng.choice(COLORS)))
+    ink: Rgb = (rng.randint(0, 70),) * 3 if rng.random() < 0.75 else _dark(random_shade(rng, rng.choice(COLORS)))
     canvas = Image.new("RGB", size, paper)
     pen = ImageDraw.Draw(canvas)
     tall = rng.uniform(0.14, 0.45) * height
@@ -126,22 +127,22 @@ def _page(rng: random.Random, size: tuple[int, int], number: str, fonts: Fonts) 
     x = rng.choice([(width - wide) / 2, rng.uniform(0.04 * width, max(0.05 * width, 0.96 * width - wide))])
     y = rng.uniform(0.05 * height, max(0.06 * height, 0.95 * height - high))
     pen.text((x - left, y - top), number, ink, font=font)
-    spots = _digits(pen, number, (x - left, y - top), font)
+    targets = _digits(pen, number, (x - left, y - top), font)
     if rng.random() < 0.5:
         _small_print(rng, pen, size, (y - 6, y + high + 6), ink, fonts)
     noise = rng.uniform(2, 8) if rng.random() < 0.15 else 0.0
     jpeg = rng.randint(50, 95) if rng.random() < 0.15 else None
-    look = Look("plain", paper, paper, noise=noise, jpeg=jpeg, seed=rng.getrandbits(20))
-    return weathered(canvas, look), spots
+    look = RenderStyle("plain", paper, paper, noise=noise, jpeg=jpeg, seed=rng.getrandbits(20))
+    return degrade(canvas, look), targets
 
 
-def _digits(pen: ImageDraw.ImageDraw, number: str, start: tuple[float, float], font: Font) -> list[Spot]:
-    spots = []
+def _digits(pen: ImageDraw.ImageDraw, number: str, start: tuple[float, float], font: Font) -> list[AuxTarget]:
+    targets = []
     for place, digit in enumerate(number):
         x = start[0] + pen.textlength(number[:place], font=font)
         left, top, right, bottom = pen.textbbox((x, start[1]), digit, font=font)
-        spots.append(Spot(digit, "", (left, top, right, bottom)))
-    return spots
+        targets.append(AuxTarget(digit, "", (left, top, right, bottom)))
+    return targets
 
 
 def _small_print(
@@ -152,7 +153,7 @@ def _small_print(
     ink: Rgb,
     fonts: Fonts,
 ) -> None:
-    """A heading, lines of text or bars in its stead: nothing with digits."""
+    """Draw a heading and bars instead of text: nothing with digits."""
     width, height = size
     font = fonts.any(rng, rng.choice([12, 16]))
     y = rng.uniform(4, 24)

@@ -1,11 +1,11 @@
-"""A short video: one thing after another, each for a while."""
+"""Questions about short videos that show one object after another."""
 
 import random
 
 from PIL import Image
 
 from engine.inputs.processor import Video
-from pocket.tasks.aux_targets import Spot, spots_of
+from pocket.tasks.aux_targets import AuxTarget, aux_targets_of
 from pocket.tasks.example import VIDEO, Example, text, user
 from pocket.world.lexicon import (
     COLORS,
@@ -14,14 +14,14 @@ from pocket.world.lexicon import (
     ZH_COLORS,
     ZH_ORDINALS,
     ZH_SHAPES,
-    Kind,
     Language,
-    one,
-    varied,
+    ObjectKind,
+    noun_phrase,
+    vary_phrasing,
     with_article,
 )
-from pocket.world.objects import new_thing
-from pocket.world.render import draw, new_look, stands_out
+from pocket.world.objects import new_object
+from pocket.world.render import draw, is_visible_on, random_style
 
 FPS = 2
 ASK = {
@@ -43,10 +43,10 @@ ASK = {
 }  # fmt: skip
 
 
-def film(rng: random.Random, size: tuple[int, int], seconds: int, language: Language) -> Example:
-    """Each thing is shown for whole seconds: two frames are one look of the model."""
+def video_example(rng: random.Random, size: tuple[int, int], seconds: int, language: Language) -> Example:
+    """Return a question about a video. Each object is shown for whole seconds: two frames form one input of the encoder."""
     shown = _shown(rng, seconds)
-    frames, spots = _frames(rng, size, shown)
+    frames, targets = _frames(rng, size, shown)
     kinds = [kind for number, kind in enumerate(shown) if number == 0 or kind != shown[number - 1]]
     number = rng.randrange(len(kinds))
     aspect = rng.choices(("color", "shape", "all"), (45, 35, 20))[0]
@@ -62,38 +62,38 @@ def film(rng: random.Random, size: tuple[int, int], seconds: int, language: Lang
         question = rng.choice(ASK[aspect][language]).format(nth)
         if language == "zh" and last:
             question = question.replace(f"第{nth}", "最后一")
-        wanted = None if last else number + 1
-        thought = _looking_for(wanted, language) + _watched(shown, language, wanted)
+        number_asked = None if last else number + 1
+        thought = _search_header(number_asked, language) + _watched(shown, language, number_asked)
         answer = _aspect(kinds[number], aspect, language)
     video = Video(frames, tuple(index / FPS for index in range(len(frames))))
-    said = text(varied(question, language, rng))
+    said = text(vary_phrasing(question, language, rng))
     parts = [VIDEO, said] if rng.random() < 0.75 else [said, VIDEO]
-    return Example("film", language, [user(*parts)], thought, answer, videos=[video], spots=spots)
+    return Example("video", language, [user(*parts)], thought, answer, videos=[video], aux_targets=targets)
 
 
-def _looking_for(number: int | None, language: Language) -> str:
-    """``Looking for number 3:``; None: the last one."""
+def _search_header(number: int | None, language: Language) -> str:
+    """Return ``Looking for number 3:``. None asks for the last one."""
     if language == "en":
         return f"Looking for {f'number {number}' if number else 'the last one'}:\n"
     return f"找{f'第{ZH_ORDINALS[number - 1]}' if number else '最后一'}个：\n"
 
 
-def _watched(shown: list[Kind], language: Language, until: int | None = None) -> str:
-    """Second by second; what comes anew is numbered. Up to this number, or to the end."""
+def _watched(shown: list[ObjectKind], language: Language, until: int | None = None) -> str:
+    """List the objects second by second and number each new one, up to ``until`` or the end."""
     lines, number = [], 0
     for second, kind in enumerate(shown):
         is_new = second == 0 or kind != shown[second - 1]
         number += is_new
-        begin, colon = (" s: ", ": ") if language == "en" else ("秒：", "：")
-        lines.append(f"{second}{begin}{one(kind, language)}{f'{colon}{number}' if is_new else ''}\n")
+        init_weights, colon = (" s: ", ": ") if language == "en" else ("秒：", "：")
+        lines.append(f"{second}{init_weights}{noun_phrase(kind, language)}{f'{colon}{number}' if is_new else ''}\n")
         if number == until:
             break
     return "".join(lines)
 
 
-def _shown(rng: random.Random, seconds: int) -> list[Kind]:
-    """What is to be seen in each second; neighbours in time differ in colour and shape, or are the same."""
-    shown: list[Kind] = []
+def _shown(rng: random.Random, seconds: int) -> list[ObjectKind]:
+    """Return the kind shown in each second. Successive kinds are equal or differ in color and shape."""
+    shown: list[ObjectKind] = []
     stay = rng.choice([0.0, 0.2, 0.5])
     for _ in range(seconds):
         if shown and rng.random() < stay:
@@ -101,39 +101,41 @@ def _shown(rng: random.Random, seconds: int) -> list[Kind]:
             continue
         colors = [color for color in COLORS if not shown or color != shown[-1].color]
         shapes = [shape for shape in SHAPES if not shown or shape != shown[-1].shape]
-        shown.append(Kind(rng.choice(colors), rng.choice(shapes)))
+        shown.append(ObjectKind(rng.choice(colors), rng.choice(shapes)))
     return shown
 
 
-def _frames(rng: random.Random, size: tuple[int, int], shown: list[Kind]) -> tuple[list[Image.Image], list[list[Spot]]]:
-    """Two a second, and what is to be seen in each. In some films the next thing comes half a second early: the model sees both in one look."""
-    look = new_look(rng, wild=True)
-    pictures: list[Image.Image] = []
-    spots: list[list[Spot]] = []
+def _frames(
+    rng: random.Random, size: tuple[int, int], shown: list[ObjectKind]
+) -> tuple[list[Image.Image], list[list[AuxTarget]]]:
+    """Return two frames per second and their targets. In some videos the next object appears half a second early."""
+    look = random_style(rng, varied=True)
+    images: list[Image.Image] = []
+    targets: list[list[AuxTarget]] = []
     moves, hastes = rng.random() < 0.5, rng.random() < 0.25
     for number, kind in enumerate(shown):
         if number and kind == shown[number - 1] and not moves:
-            pictures.append(pictures[-1])
-            spots.append(spots[-1])
+            images.append(images[-1])
+            targets.append(targets[-1])
             continue
         radius = rng.uniform(0.2, 0.42) * min(size)
         x, y = (rng.uniform(1.05 * radius, side - 1.05 * radius) for side in size)
         for _ in range(12):
-            thing = new_thing(rng, kind, x, y, radius, wild=True)
-            if stands_out(thing.rgb, look) and (thing.paint == "hollow" or stands_out(thing.second, look)):
+            obj = new_object(rng, kind, x, y, radius, varied=True)
+            if is_visible_on(obj.rgb, look) and (obj.paint == "hollow" or is_visible_on(obj.second, look)):
                 break
         else:
-            look = new_look(rng, wild=False)
-        pictures.append(draw(size, [thing], look))
-        spots.append(spots_of([thing]))
+            look = random_style(rng, varied=False)
+        images.append(draw(size, [obj], look))
+        targets.append(aux_targets_of([obj]))
     frames = []
-    for number, picture in enumerate(pictures):
-        is_early = hastes and number + 1 < len(pictures) and rng.random() < 0.4
-        frames += [picture, pictures[number + 1] if is_early else picture]
-    return frames, spots
+    for number, image in enumerate(images):
+        is_early = hastes and number + 1 < len(images) and rng.random() < 0.4
+        frames += [image, images[number + 1] if is_early else image]
+    return frames, targets
 
 
-def _aspect(kind: Kind, aspect: str, language: Language) -> str:
+def _aspect(kind: ObjectKind, aspect: str, language: Language) -> str:
     name = kind.color if aspect == "color" else kind.shape
     assert name
     if language == "zh":

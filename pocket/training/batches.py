@@ -1,4 +1,4 @@
-"""Batches: lessons as tensors, drawn and encoded by processes of their own."""
+"""Batches of examples as tensors, drawn and encoded by worker processes."""
 
 import queue
 import random
@@ -14,42 +14,43 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from pocket.model import make_config
-from pocket.tasks.aux_targets import SIDE, cells
+from pocket.tasks.aux_targets import SIDE, encode_cells
 from pocket.tasks.example import Example
-from pocket.tasks.file_dataset import Given
-from pocket.tasks.synthetic_dataset import Course, Lessons
-from pocket.training.encoding import Encoder, pairs_of
+from pocket.tasks.file_dataset import FileDataset
+from pocket.tasks.synthetic_dataset import Curriculum, SyntheticDataset
+from pocket.training.encoding import Encoder, frame_pairs
 
-LENGTHS, TARGETS = 128, 128
-"""Steps of length, and of targets an example, while training: few shapes, since each is recorded."""
-NOTHING = -100
-"""A target that is none."""
+LENGTH_STEP, TARGET_STEP = 128, 128
+"""Sequence lengths, and numbers of targets per example, are rounded up to multiples of these, because each shape is
+captured as a CUDA graph."""
+IGNORE_INDEX = -100
+"""Marks padding among the targets."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Places are those of ``ids`` laid out in one row."""
+    """Positions refer to ``ids`` flattened to one row."""
 
     frames: torch.Tensor
-    """``[pairs, 1 or 2, height, width, 3]``, uint8: what is looked at, each once; one frame stands for two alike."""
-    looks: torch.Tensor
-    """``[examples, pairs of each]``, int64: which of them an example shows, in order."""
-    spots: torch.Tensor
-    """``[pairs, tokens, COLUMNS]``, float32: what is to be seen there (``pocket/tasks/aux_targets.py``)."""
+    """``[pairs, 1 or 2, height, width, 3]``, uint8: distinct frame pairs; a single frame stands for two equal ones."""
+    pair_index: torch.Tensor
+    """``[examples, pairs per example]``, int64: indices into ``frames``, in order."""
+    aux_targets: torch.Tensor
+    """``[pairs, tokens, TARGET_COLUMNS]``, float32 (see ``pocket/tasks/aux_targets.py``)."""
     ids: torch.Tensor
-    """``[examples, length]``, int64; shorter ones are filled up behind."""
+    """``[examples, length]``, int64, right-padded."""
     positions: torch.Tensor
     """``[3, examples, length]``, int64."""
-    pictures: torch.Tensor
-    """``[picture tokens]``, int64: their places."""
-    before: torch.Tensor
-    """``[tokens]``, int64: the places from which a token is to be foretold."""
+    images: torch.Tensor
+    """``[image tokens]``, int64: positions of the image tokens."""
+    source_positions: torch.Tensor
+    """``[tokens]``, int64: positions from which the targets are predicted."""
     targets: torch.Tensor
-    """``[tokens]``, int64: what is to be foretold."""
-    rows: torch.Tensor
-    """``[tokens]``, int64: the number of the example that each belongs to."""
-    answering: torch.Tensor
-    """``[tokens]``, bool: is it of the answer?"""
+    """``[tokens]``, int64: tokens to predict."""
+    example_index: torch.Tensor
+    """``[tokens]``, int64: index of the example of each target."""
+    is_answer: torch.Tensor
+    """``[tokens]``, bool: whether the target belongs to the answer."""
     skills: list[str]
 
     def pin_memory(self) -> "Batch":
@@ -69,11 +70,11 @@ class Batch:
 def collate(
     examples: list[Example], encoder: Encoder, rng: random.Random | None = None, *, steps: tuple[int, int] = (1, 1)
 ) -> Batch:
-    """Of examples whose pictures have one size and number.
+    """Collate examples whose images have the same size and number.
 
     Args:
-        rng: with it, some thoughts are cut short.
-        steps: length and number of targets are filled up to multiples of these, so that few shapes occur.
+        rng: truncates some thoughts; None truncates none.
+        steps: length and number of targets are padded to multiples of these.
     """
     encoded = [encoder.encode(example, rng) for example in examples]
     length = _up(max(len(item.ids) for item in encoded), steps[0])
@@ -82,22 +83,22 @@ def collate(
     learned, answers = np.zeros((2, len(examples), length), dtype=bool)
     for row, item in enumerate(encoded):
         size = len(item.ids)
-        ids[row, :size], positions[:, row, :size], learned[row, :size] = item.ids, item.positions, item.learned
+        ids[row, :size], positions[:, row, :size], learned[row, :size] = item.ids, item.positions, item.is_target
         answers[row, item.answer_from : size] = True
     places = np.flatnonzero(learned)
     spare = _up(len(places), steps[1]) - len(places)
-    frames, spots, looks = _looks(examples)
+    frames, aux_targets, pair_index = _looks(examples)
     return Batch(
         frames=torch.from_numpy(frames),
-        spots=torch.from_numpy(spots),
-        looks=torch.tensor(looks, dtype=torch.int64).view(len(examples), -1),
+        aux_targets=torch.from_numpy(aux_targets),
+        pair_index=torch.tensor(pair_index, dtype=torch.int64).view(len(examples), -1),
         ids=torch.from_numpy(ids),
         positions=torch.from_numpy(positions),
-        pictures=torch.from_numpy(np.flatnonzero(ids == encoder.image_id)),
-        before=_filled(places - 1, spare, 0),
-        targets=_filled(ids.reshape(-1)[places], spare, NOTHING),
-        rows=_filled(places // length, spare, 0),
-        answering=_filled(answers.reshape(-1)[places], spare, 0),
+        images=torch.from_numpy(np.flatnonzero(ids == encoder.image_id)),
+        source_positions=_filled(places - 1, spare, 0),
+        targets=_filled(ids.reshape(-1)[places], spare, IGNORE_INDEX),
+        example_index=_filled(places // length, spare, 0),
+        is_answer=_filled(answers.reshape(-1)[places], spare, 0),
         skills=[example.skill for example in examples],
     )
 
@@ -111,69 +112,80 @@ def _filled(values: np.ndarray, spare: int, filler: int) -> torch.Tensor:
 
 
 def _looks(examples: list[Example]) -> tuple[np.ndarray, np.ndarray, list[list[int]]]:
-    """All pairs of frames, each once, what is to be seen on them, and which of them each example shows."""
+    """Return the distinct frame pairs, their auxiliary targets, and the pairs of each example."""
     numbers: dict[int, int] = {}
     shown: list[tuple[Any, Any]] = []
-    looks: list[list[int]] = []
-    told: list[np.ndarray] = []
+    pair_index: list[list[int]] = []
+    targets: list[np.ndarray] = []
     for example in examples:
-        looks.append([])
-        for place, pair in enumerate(pairs_of(example)):
+        pair_index.append([])
+        for place, pair in enumerate(frame_pairs(example)):
             if id(pair[0]) not in numbers:
                 numbers[id(pair[0])] = len(shown)
                 shown.append(pair)
-                told.append(cells(example.spots[place] if example.spots else None, *pair[0].size))
-            looks[-1].append(numbers[id(pair[0])])
+                targets.append(encode_cells(example.aux_targets[place] if example.aux_targets else None, *pair[0].size))
+            pair_index[-1].append(numbers[id(pair[0])])
     if not shown:
-        return np.zeros((0, 1, SIDE, SIDE, 3), dtype=np.uint8), cells(None, SIDE, SIDE)[None][:0], looks
+        return np.zeros((0, 1, SIDE, SIDE, 3), dtype=np.uint8), encode_cells(None, SIDE, SIDE)[None][:0], pair_index
     is_still = not examples[0].videos
-    return np.stack([np.stack(pair[:1] if is_still else pair) for pair in shown]), np.stack(told), looks
+    return (
+        np.stack([np.stack(pair[:1] if is_still else pair) for pair in shown]),
+        np.stack(targets),
+        pair_index,
+    )
 
 
-class Endless(IterableDataset[Batch]):
-    """Batches without end. ``progress`` is shared with the trainer, which moves it on."""
+class ExampleStream(IterableDataset[Batch]):
+    """An endless stream of batches. The trainer updates ``progress``, which is shared memory."""
 
     def __init__(
-        self, tokenizer: Any, lessons: Callable[[int], Lessons | Given], size: int, progress: "Synchronized[float]"
+        self,
+        tokenizer: Any,
+        dataset: Callable[[int], SyntheticDataset | FileDataset],
+        size: int,
+        progress: "Synchronized[float]",
     ) -> None:
-        """Args: ``lessons``: made from a number, another one for each process."""
-        self._tokenizer, self._lessons, self._size, self._progress = tokenizer, lessons, size, progress
+        """Args:
+        dataset: called with the worker's number; returns its dataset.
+        size: examples per batch.
+        """
+        self._tokenizer, self._dataset, self._size, self._progress = tokenizer, dataset, size, progress
 
     def __iter__(self) -> Iterator[Batch]:
         torch.set_num_threads(1)
         worker = get_worker_info()
         number = worker.id if worker else 0
         encoder = Encoder(self._tokenizer, make_config(self._tokenizer))
-        lessons, rng = self._lessons(number), random.Random(number)
+        dataset, rng = self._dataset(number), random.Random(number)
         while True:
-            examples = lessons.next(Course(progress=self._progress.value), self._size)
-            yield collate(examples, encoder, rng, steps=(LENGTHS, TARGETS * self._size))
+            examples = dataset.next_examples(Curriculum(progress=self._progress.value), self._size)
+            yield collate(examples, encoder, rng, steps=(LENGTH_STEP, TARGET_STEP * self._size))
 
 
-class Supply:
-    """New batches as they come, and while none has come, old ones once more: drawing is slower than learning.
+class BatchLoader:
+    """Returns new batches, and repeats old ones while no new one is ready, because drawing is slower than training.
 
     Args:
-        keeps: how many old ones.
+        replay: number of old batches to keep.
     """
 
-    def __init__(self, endless: Endless, workers: int, *, pinned: bool, keeps: int) -> None:
+    def __init__(self, stream: ExampleStream, workers: int, *, pinned: bool, replay: int) -> None:
         loader = DataLoader(
-            endless, batch_size=None, num_workers=workers, pin_memory=pinned, prefetch_factor=4 if workers else None
+            stream, batch_size=None, num_workers=workers, pin_memory=pinned, prefetch_factor=4 if workers else None
         )
         self._coming: queue.Queue[Batch] = queue.Queue(maxsize=8)
-        self._kept: deque[Batch] = deque(maxlen=max(keeps, 1))
-        self._enough = keeps // 2
+        self._replay: deque[Batch] = deque(maxlen=max(replay, 1))
+        self._enough = replay // 2
         self._rng = random.Random(0)
         self.new = self.old = 0
         threading.Thread(target=self._fetch, args=(iter(loader),), daemon=True).start()
 
     def next(self) -> Batch:
-        if self._enough and len(self._kept) >= self._enough and self._coming.empty():
+        if self._enough and len(self._replay) >= self._enough and self._coming.empty():
             self.old += 1
-            return self._rng.choice(self._kept)
+            return self._rng.choice(self._replay)
         batch = self._coming.get(timeout=300)
-        self._kept.append(batch)
+        self._replay.append(batch)
         self.new += 1
         return batch
 

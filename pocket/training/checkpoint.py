@@ -1,4 +1,4 @@
-"""What training needs to go on after a stop: files of at most 15 MiB, written beside the old ones, then renamed."""
+"""Training checkpoints: shards of at most 15 MiB, written under temporary names, then renamed."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,12 @@ SHARD_BYTES = 15 * 2**20
 
 
 def save(folder: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
-    """Args: ``state``: plain values."""
+    """Write a checkpoint.
+
+    Args:
+        folder: is created.
+        state: JSON values.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     shards: list[dict[str, torch.Tensor]] = [{}]
     size = 0
@@ -29,7 +34,7 @@ def save(folder: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) 
 
 
 def load(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-    """None: there is nothing to go on from."""
+    """Return tensors and state, or None if the folder has no checkpoint."""
     if not (folder / "state.json").exists():
         return None
     state = json.loads((folder / "state.json").read_text("utf-8"))

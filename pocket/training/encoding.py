@@ -1,7 +1,8 @@
-"""From examples to token ids, positions and what of them is to be learned.
+"""Encodes examples as token ids, M-RoPE positions and prediction targets.
 
-Prompts go the way of the service: its template and tokenizer (``ChatPrompt``), its placeholders, M-RoPE. Done here
-once more, and kept, because thousands a second are needed; a test compares with ``InputProcessor``.
+Prompts use the service's chat template and tokenizer. Expanding placeholders and positions is implemented again here,
+with a cache, because training needs thousands of prompts per second; a test compares it with the engine's input
+processor.
 """
 
 import json
@@ -21,10 +22,10 @@ from families import FAMILIES
 from pocket.tasks.example import Example
 
 FAMILY = FAMILIES["pocket"]
-CUT = 0.22
-"""Share of examples whose thought is closed for the model, as a budget does, at any token; of these …"""
-AT_ONCE = 0.4
-"""… so many before it has begun."""
+CUT_SHARE = 0.22
+"""Share of examples whose thought is closed at a random token, as a budget does."""
+NO_THOUGHT_SHARE = 0.4
+"""Share of those in which no thought is begun."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ class Encoded:
     """``[length]``, int64: prompt, thought and answer."""
     positions: np.ndarray
     """``[3, length]``, int64."""
-    learned: np.ndarray
-    """``[length]``, bool: is the token at this place to be foretold?"""
+    is_target: np.ndarray
+    """``[length]``, bool: whether the token is a prediction target."""
     answer_from: int
-    """Where the answer begins."""
+    """Index of the answer's first token."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,12 @@ class _Prompt:
 
 
 class Encoder:
-    """Args: tokenizer and config of the model; safe in one thread."""
+    """Encodes examples. Not thread-safe."""
 
     def __init__(self, tokenizer: Any, config: Glm4vConfig) -> None:
         self._chat_prompt = ChatPrompt(tokenizer, FAMILY.special_tokens)
         with torch.device("meta"):
-            # Only for get_rope_index, which looks at the config and not at weights.
+            # Only for get_rope_index, which reads the config and no weights.
             self._model = Glm4vModel(config)
         self._prompts: dict[tuple[str, tuple[int, ...]], _Prompt] = {}
 
@@ -71,29 +72,33 @@ class Encoder:
         self._answer = lru_cache(4096)(self._answer_ids)
 
     def encode(self, example: Example, rng: random.Random | None = None) -> Encoded:
-        """The whole of an example; with ``rng``, now and then with its thought cut short."""
+        """Encode an example.
+
+        Args:
+            rng: truncates the thought of some examples; None truncates none.
+        """
         prompt = self._prompt(example)
         thought = self._plain(example.thought)
         is_cut, opening = False, [self._think]
-        if rng and rng.random() < CUT:
+        if rng and rng.random() < CUT_SHARE:
             is_cut = True
-            if rng.random() < AT_ONCE:
+            if rng.random() < NO_THOUGHT_SHARE:
                 thought, opening = [], []
             else:
                 thought = thought[: rng.randint(1, max(1, len(thought) - 1))]
         answer = self._answer(example.answer)
-        said = [*opening, *thought, *self._closing, *answer, self._end]
-        learned = np.zeros(len(prompt.ids) + len(said), dtype=bool)
-        learned[len(prompt.ids) :] = True
-        answer_from = len(learned) - len(answer) - 1
+        completion = [*opening, *thought, *self._closing, *answer, self._end]
+        is_target = np.zeros(len(prompt.ids) + len(completion), dtype=bool)
+        is_target[len(prompt.ids) :] = True
+        answer_from = len(is_target) - len(answer) - 1
         if is_cut:
-            learned[answer_from - len(self._closing) : answer_from] = False
+            is_target[answer_from - len(self._closing) : answer_from] = False
         start = int(prompt.positions.max()) + 1
-        tail = np.broadcast_to(np.arange(start, start + len(said)), (3, len(said)))
+        tail = np.broadcast_to(np.arange(start, start + len(completion)), (3, len(completion)))
         return Encoded(
-            np.concatenate([prompt.ids, said]),
+            np.concatenate([prompt.ids, completion]),
             np.concatenate([prompt.positions, tail], axis=1),
-            learned,
+            is_target,
             answer_from,
         )
 
@@ -115,8 +120,8 @@ class Encoder:
         return ids
 
     def _prompt(self, example: Example) -> _Prompt:
-        """Kept: most questions come again."""
-        grids = [_tokens(*picture.size) for picture in example.pictures]
+        """Return the encoded prompt, from the cache if possible: most questions repeat."""
+        grids = [_tokens(*image.size) for image in example.images]
         seconds = [second for video in example.videos for second in video.seconds]
         frames = [_tokens(*video.frames[0].size) for video in example.videos]
         key = (
@@ -141,9 +146,9 @@ class Encoder:
             elif token == self._video_id:
                 (width, height), video = next(spans)
                 for stamp in FAMILY.videos.timestamps(video.seconds):
-                    said = self._plain(stamp)
-                    ids += [self._image_begin, *[self.image_id] * (width * height), self._image_end, *said]
-                    types += [0, *[2] * (width * height), 0, *[0] * len(said)]
+                    completion = self._plain(stamp)
+                    ids += [self._image_begin, *[self.image_id] * (width * height), self._image_end, *completion]
+                    types += [0, *[2] * (width * height), 0, *[0] * len(completion)]
             else:
                 ids.append(token)
                 types.append(0)
@@ -164,16 +169,20 @@ class Encoder:
 
 
 def _tokens(width: int, height: int) -> tuple[int, int]:
-    """Of a picture that has a size which the model takes as it is."""
+    """Return width and height in tokens of an image that needs no resizing.
+
+    Raises:
+        ValueError: a side is no multiple of the token size.
+    """
     side = FAMILY.images.factor
     if width % side or height % side:
-        raise ValueError(f"a picture for learning has sides of multiples of {side} pixels, not {width}×{height}")
+        raise ValueError(f"a training image must have sides that are multiples of {side} pixels, not {width}×{height}")
     return width // side, height // side
 
 
-def pairs_of(example: Example) -> Sequence[tuple[Any, Any]]:
-    """All that the vision tower looks at, in order, as two frames each; a picture is its own second frame."""
+def frame_pairs(example: Example) -> Sequence[tuple[Any, Any]]:
+    """Return the inputs of the vision encoder in order, as pairs of frames. An image is paired with itself."""
     if example.videos:
         frames = [frame for video in example.videos for frame in video.frames]
         return list(zip(frames[::2], frames[1::2], strict=True))
-    return [(picture, picture) for picture in example.pictures]
+    return [(image, image) for image in example.images]

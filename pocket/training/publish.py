@@ -1,4 +1,4 @@
-"""A training run's weights to a folder in the form that models are published in.
+"""Writes the averaged weights of a training run to a folder in the published layout.
 
 python -m pocket.training.publish RUN [FOLDER]
 """
@@ -15,13 +15,13 @@ from transformers.utils import logging as transformers_logging
 
 from pocket.model import WEIGHTS, greedy, make_config, make_image_processor, make_tokenizer
 from pocket.training import checkpoint
-from pocket.training.training_step import TELLING
+from pocket.training.training_step import AUX_HEAD_PREFIX
 
 AVERAGE = "average "
 
 
 def publish(folder: Path, tokenizer: Any, weights: dict[str, torch.Tensor]) -> None:
-    """In half precision: half the bytes in the repository."""
+    """Write a model folder in half precision, which halves the size in the repository."""
     transformers_logging.disable_progress_bar()
     model = Glm4vForConditionalGeneration(make_config(tokenizer))
     model.load_state_dict({name: tensor.detach().cpu().float() for name, tensor in weights.items()})
@@ -37,10 +37,11 @@ def publish(folder: Path, tokenizer: Any, weights: dict[str, torch.Tensor]) -> N
             file.rename(folder / file.name)
 
 
-def published(folder: Path) -> dict[str, torch.Tensor]:
-    """The weights of a folder that ``publish`` made, in float32.
+def load_published(folder: Path) -> dict[str, torch.Tensor]:
+    """Return the weights of a folder that ``publish`` wrote, in float32.
 
-    Raises: FileNotFoundError
+    Raises:
+        FileNotFoundError
     """
     return {name: tensor.float() for name, tensor in load_file(folder / "model.safetensors").items()}
 
@@ -48,18 +49,20 @@ def published(folder: Path) -> dict[str, torch.Tensor]:
 def main(run: Path, folder: Path) -> None:
     found = checkpoint.load(run / "checkpoint")
     if found is None:
-        sys.exit(f"{run} holds no checkpoint; python -m pocket.training.train {run} makes one.")
+        sys.exit(f"{run} has no checkpoint; run python -m pocket.training.train {run} first.")
     tensors, state = found
     weights = {
         name.removeprefix(AVERAGE): tensor
         for name, tensor in tensors.items()
-        if name.startswith(AVERAGE) and not name.startswith(AVERAGE + TELLING)
+        if name.startswith(AVERAGE) and not name.startswith(AVERAGE + AUX_HEAD_PREFIX)
     }
     broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
     if broken:
-        sys.exit(f"{len(broken)} of {len(weights)} weights hold no numbers (NaN), {broken[0]} among them; train again.")
+        sys.exit(
+            f"{len(broken)} of {len(weights)} weights contain NaN or infinity, {broken[0]} among them; train again."
+        )
     publish(folder, make_tokenizer(), weights)
-    print(f"{folder}: {state['step']} steps, {state['seconds']:.0f} s of learning")  # noqa: T201
+    print(f"{folder}: {state['step']} steps, {state['seconds']:.0f} s of training")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The pocket model without training: it thinks until something stops it, and its words mean nothing.
+"""Builds the pocket model with random weights: it thinks until something stops it, and its text has no meaning.
 
     python -m pocket.training.untrained FOLDER
 
-For tests of what happens to a long thought: budgets, cancels, killed workers.
+Used by tests that need long generations: budgets, cancels, killed workers.
 """
 
 import shutil
@@ -18,25 +18,26 @@ from transformers.utils import logging as transformers_logging
 from pocket.model import SPECIAL_TOKENS, end_ids, make_image_processor, make_model, make_tokenizer
 
 RECIPE = "6"
-"""Rises with every change of what is built; a folder of another recipe is built anew."""
+"""Version of the build. A folder of another version is rebuilt."""
 SEED = 20_261_123
-SPREAD = 0.1
-"""Standard deviation of the matrices. At the usual 0.02 an untrained model says one token for ever (5 to 13 different
-ones in 64 greedy steps); at 0.1 it says over 50. At 0.25 it says no more, and rounding grows 50 times as far: a token
-read with its prompt and one read alone differed by 1e-3 of a logit in float32, enough to part two runs now and then."""
-QUIET = 0.4
-"""Factor on the output rows of the special tokens. Without it a thought breaks off at a random end token after a few
-dozen tokens, so that no budget bites and no job lasts; with it such tokens come only where sampling is wide."""
+WEIGHT_STD = 0.1
+"""Standard deviation of the matrices. At the usual 0.02 an untrained model repeats few tokens (5 to 13 different ones
+in 64 greedy steps); at 0.1 it generates over 50. 0.25 adds no variety and amplifies rounding 50 times: the logits of
+a token prefilled with its prompt and of one decoded alone differed by 1e-3 in float32, which sometimes made two runs
+diverge."""
+SPECIAL_TOKEN_SCALE = 0.4
+"""Factor on the output rows of the special tokens. Without it, a random end token stops the generation after a few
+dozen tokens, before any budget. With it, such tokens are sampled only at high temperatures."""
 
 
 def build(folder: Path) -> Path:
-    """Write the model into ``folder`` in the form that models are published in; nothing to do if it is there."""
+    """Write the model to ``folder`` in the published layout, unless this version is there already."""
     marker = folder / "recipe.txt"
     if marker.is_file() and marker.read_text("utf-8") == RECIPE:
         return folder
     transformers_logging.disable_progress_bar()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Beside it, then renamed: whoever finds the folder finds it whole.
+    # Write to a temporary folder, then rename, so that readers never see a partial folder.
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         draft = Path(scratch) / "draft"
         tokenizer = make_tokenizer()
@@ -55,9 +56,9 @@ def _model(tokenizer: Any) -> Any:
         model = make_model(tokenizer)
         for parameter in model.parameters():
             if parameter.dim() > 1:
-                torch.nn.init.normal_(parameter, std=SPREAD)
+                torch.nn.init.normal_(parameter, std=WEIGHT_STD)
         with torch.no_grad():
-            model.lm_head.weight[tokenizer.convert_tokens_to_ids(list(SPECIAL_TOKENS))] *= QUIET
+            model.lm_head.weight[tokenizer.convert_tokens_to_ids(list(SPECIAL_TOKENS))] *= SPECIAL_TOKEN_SCALE
     model.generation_config = GenerationConfig(
         do_sample=True,
         temperature=0.8,

@@ -1,4 +1,4 @@
-"""The pocket model's world in two languages: colours, shapes, places, and how they are spoken of."""
+"""Colors, shapes and positions of the pocket model's world, and their names in English and Chinese."""
 
 import random
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ ZH_PLACES = dict(
 ZH_ORDINALS = "一二三四五六七八"
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 
-# What people also say. The model hears all of these and itself says the first one.
+# Synonyms in questions. Answers use the names above.
 OTHER_PLURALS = {"square": ["boxes"], "circle": ["discs"]}
 OTHER_ZH_SHAPES = {
     "circle": ["圆", "圆圈"], "square": ["方形", "方块"], "triangle": ["三角"], "star": ["星星", "五角星"],
@@ -42,37 +42,37 @@ OTHER_ZH_PLACES = {
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What is asked about: a colour, a shape, both, or (neither) anything."""
+class ObjectKind:
+    """What a question is about: a color, a shape, both, or (neither) any object."""
 
     color: str | None = None
     shape: str | None = None
 
 
-def one(kind: Kind, language: Language) -> str:
+def noun_phrase(kind: ObjectKind, language: Language) -> str:
     """``red circle``, ``red shape``, ``红色圆形``."""
     if language == "zh":
         return (ZH_COLORS[kind.color] if kind.color else "") + (ZH_SHAPES[kind.shape] if kind.shape else "图形")
     return " ".join(filter(None, (kind.color, kind.shape or "shape")))
 
 
-def many(kind: Kind, language: Language) -> str:
+def plural_phrase(kind: ObjectKind, language: Language) -> str:
     """``red circles``, ``shapes``, ``红色圆形``."""
     if language == "zh":
-        return one(kind, language)
+        return noun_phrase(kind, language)
     return " ".join(filter(None, (kind.color, PLURALS[kind.shape] if kind.shape else "shapes")))
 
 
-def with_article(kind: Kind, language: Language) -> str:
+def with_article(kind: ObjectKind, language: Language) -> str:
     """``a red circle``, ``an orange star``, ``一个红色圆形``."""
-    named = one(kind, language)
+    named = noun_phrase(kind, language)
     if language == "zh":
         return f"一个{named}"
     return f"{'an' if named[0] in 'aeiou' else 'a'} {named}"
 
 
-def spoken(kind: Kind, language: Language, rng: random.Random, *, plural: bool) -> str:
-    """As somebody may say it in a question, without an article."""
+def phrase(kind: ObjectKind, language: Language, rng: random.Random, *, plural: bool) -> str:
+    """Return a random synonym for a question, without an article."""
     if language == "zh":
         shape = rng.choice([ZH_SHAPES[kind.shape], *OTHER_ZH_SHAPES[kind.shape]]) if kind.shape else "图形"
         if not kind.shape:
@@ -91,14 +91,14 @@ def spoken(kind: Kind, language: Language, rng: random.Random, *, plural: bool) 
     return f"{kind.color} {noun}" if kind.color else noun
 
 
-def spoken_place(place: str, language: Language, rng: random.Random) -> str:
+def phrase_place(place: str, language: Language, rng: random.Random) -> str:
     """``top left corner``, ``左上方``."""
     if language == "zh":
         return rng.choice([ZH_PLACES[place], *OTHER_ZH_PLACES[place]])
     return rng.choice([place, place, *OTHER_PLACES.get(place, [])])
 
 
-def joined(items: Sequence[str], language: Language) -> str:
+def join_list(items: Sequence[str], language: Language) -> str:
     """``a, b and c``, ``a、b和c``."""
     if len(items) < 2:
         return "".join(items)
@@ -106,8 +106,8 @@ def joined(items: Sequence[str], language: Language) -> str:
     return comma.join(items[:-1]) + last + items[-1]
 
 
-def varied(question: str, language: Language, rng: random.Random) -> str:
-    """The same question as careless, polite and hasty people type it."""
+def vary_phrasing(question: str, language: Language, rng: random.Random) -> str:
+    """Return the question with random changes of case, punctuation and politeness."""
     roll = rng.random()
     if language == "zh":
         if roll < 0.08:

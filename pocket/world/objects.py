@@ -1,4 +1,4 @@
-"""One thing in a picture: what it is, where it lies, how it is painted."""
+"""Objects of a scene: kind, position and paint."""
 
 import colorsys
 import math
@@ -6,14 +6,14 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
-from pocket.world.lexicon import Kind
+from pocket.world.lexicon import ObjectKind
 
 Rgb = tuple[int, int, int]
 Point = tuple[float, float]
 Paint = Literal["plain", "edged", "hollow", "striped", "shaded"]
 
 SHADES: dict[str, list[tuple[tuple[float, float], tuple[float, float], tuple[float, float]]]] = {
-    # Hue in degrees, saturation, value. Neighbours come near each other and never touch.
+    # Ranges of hue (degrees), saturation and value. Neighboring colors come close but never overlap.
     "red": [((-10, 8), (0.7, 1.0), (0.55, 1.0))],
     "orange": [((21, 39), (0.78, 1.0), (0.85, 1.0))],
     "yellow": [((46, 62), (0.5, 1.0), (0.85, 1.0))],
@@ -26,25 +26,25 @@ SHADES: dict[str, list[tuple[tuple[float, float], tuple[float, float], tuple[flo
 
 
 @dataclass(frozen=True)
-class Thing:
+class SceneObject:
     color: str
     shape: str
     rgb: Rgb
     outline: tuple[Point, ...]
-    """Corners, in pixels of the picture as the model sees it."""
+    """Corners in pixels of the image that the model receives."""
     x: float
-    """Middle of its box, in the same pixels."""
+    """Center of the box in pixels."""
     y: float
     radius: float
     paint: Paint
     second: Rgb
-    """Of its edge, its stripes, or its far side."""
+    """Color of the edge, the stripes or the far end of the gradient."""
     stroke: float
-    """Width of edge or stripes, in pixels."""
+    """Width of edge or stripes in pixels."""
 
     @property
-    def kind(self) -> Kind:
-        return Kind(self.color, self.shape)
+    def kind(self) -> ObjectKind:
+        return ObjectKind(self.color, self.shape)
 
     @property
     def box(self) -> tuple[float, float, float, float]:
@@ -53,17 +53,17 @@ class Thing:
         xs, ys = zip(*self.outline, strict=True)
         return min(xs) - rim, min(ys) - rim, max(xs) + rim, max(ys) + rim
 
-    def matches(self, kind: Kind) -> bool:
+    def matches(self, kind: ObjectKind) -> bool:
         return kind.color in (None, self.color) and kind.shape in (None, self.shape)
 
 
-def new_thing(rng: random.Random, kind: Kind, x: float, y: float, radius: float, *, wild: bool) -> Thing:
+def new_object(rng: random.Random, kind: ObjectKind, x: float, y: float, radius: float, *, varied: bool) -> SceneObject:
     """A thing of a kind at a place; ``wild``: turned, edged and patterned ones too."""
     assert kind.color
     assert kind.shape
-    rgb = shade(rng, kind.color)
+    rgb = random_shade(rng, kind.color)
     paint: Paint = rng.choices(("plain", "edged", "hollow", "striped", "shaded"), (55, 22, 8, 6, 9))[0]
-    if not wild or (radius < 12 and paint in ("hollow", "striped")):
+    if not varied or (radius < 12 and paint in ("hollow", "striped")):
         paint = "plain"
     stroke = 0.0
     if paint == "edged":
@@ -74,10 +74,10 @@ def new_thing(rng: random.Random, kind: Kind, x: float, y: float, radius: float,
         stroke = rng.uniform(3, max(4.0, 0.35 * radius))
     corners = [
         (x + radius * px, y + radius * py)
-        for px, py in _turned(_corners(rng, kind.shape, wild), _turn(rng, kind, wild))
+        for px, py in _turned(_corners(rng, kind.shape, varied), _turn(rng, kind, varied))
     ]
     xs, ys = zip(*corners, strict=True)
-    return Thing(
+    return SceneObject(
         color=kind.color,
         shape=kind.shape,
         rgb=rgb,
@@ -91,21 +91,21 @@ def new_thing(rng: random.Random, kind: Kind, x: float, y: float, radius: float,
     )
 
 
-def shade(rng: random.Random, color: str) -> Rgb:
+def random_shade(rng: random.Random, color: str) -> Rgb:
     (hue, saturation, value) = rng.choice(SHADES[color])
     rgb = colorsys.hsv_to_rgb(rng.uniform(*hue) / 360 % 1, rng.uniform(*saturation), rng.uniform(*value))
     return _bytes(rgb)
 
 
 def _second(rng: random.Random, rgb: Rgb, paint: Paint) -> Rgb:
-    dark, light = mixed(rgb, (0, 0, 0), rng.uniform(0.3, 0.75)), mixed(rgb, (255, 255, 255), rng.uniform(0.3, 0.75))
+    dark, light = blend(rgb, (0, 0, 0), rng.uniform(0.3, 0.75)), blend(rgb, (255, 255, 255), rng.uniform(0.3, 0.75))
     if paint == "edged":
         return rng.choice([dark, dark, (0, 0, 0), (60, 60, 60), light, (255, 255, 255)])
-    return mixed(rgb, rng.choice([(0, 0, 0), (255, 255, 255)]), rng.uniform(0.15, 0.4))
+    return blend(rgb, rng.choice([(0, 0, 0), (255, 255, 255)]), rng.uniform(0.15, 0.4))
 
 
-def mixed(one: Rgb, other: Rgb, share: float) -> Rgb:
-    red, green, blue = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
+def blend(first: Rgb, other: Rgb, share: float) -> Rgb:
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, other, strict=True))
     return red, green, blue
 
 
@@ -114,10 +114,10 @@ def _bytes(rgb: tuple[float, float, float]) -> Rgb:
     return red, green, blue
 
 
-def _turn(rng: random.Random, kind: Kind, wild: bool) -> float:
-    """Radians."""
+def _turn(rng: random.Random, kind: ObjectKind, varied: bool) -> float:
+    """Return a rotation in radians."""
     roll = rng.random()
-    if not wild or roll < 0.55:
+    if not varied or roll < 0.55:
         return 0.0
     if roll < 0.88:
         return math.radians(rng.uniform(-12, 12))
@@ -135,9 +135,9 @@ def _turned(points: list[Point], angle: float) -> list[Point]:
 CIRCLE = [(math.cos(step * math.tau / 48), math.sin(step * math.tau / 48)) for step in range(48)]
 
 
-def _corners(rng: random.Random, shape: str, wild: bool) -> list[Point]:
-    """Of one about as large as a circle of radius 1, round (0, 0)."""
-    jitter = rng.uniform if wild else lambda low, high: (low + high) / 2
+def _corners(rng: random.Random, shape: str, varied: bool) -> list[Point]:
+    """Return the corners of a shape about the size of a circle of radius 1 around (0, 0)."""
+    jitter = rng.uniform if varied else lambda low, high: (low + high) / 2
     if shape == "circle":
         return CIRCLE
     if shape == "square":

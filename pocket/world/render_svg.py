@@ -1,7 +1,7 @@
-"""The same scenes from another hand: written as SVG, drawn by librsvg, in the colours that CSS names.
+"""Draws scenes with another renderer: SVG through librsvg, in CSS colors.
 
-Nothing here is learned from. It tells what the model makes of pictures that ``drawing.py`` has not drawn: smooth edges,
-other shades, rounded corners, other proportions.
+Used for evaluation only. It shows how the model handles images that ``render.py`` did not draw: smooth edges, other
+shades, rounded corners, other proportions.
 """
 
 import io
@@ -14,8 +14,8 @@ from dataclasses import replace
 
 from PIL import Image, ImageColor
 
-from pocket.world.objects import CIRCLE, Point, Thing
-from pocket.world.render import PLAIN, stands_out
+from pocket.world.objects import CIRCLE, Point, SceneObject
+from pocket.world.render import PLAIN, is_visible_on
 from pocket.world.scenes import Scene
 
 PROGRAM = "rsvg-convert"
@@ -35,50 +35,48 @@ GROUNDS = ("white", "ivory", "aliceblue", "whitesmoke", "#303030")
 
 
 class NotInstalled(RuntimeError):
-    """Says what to install."""
+    """A program is missing. The message says which package to install."""
 
 
-def redrawn(rng: random.Random, scene: Scene) -> tuple[Scene, Image.Image]:
-    """The things where they are, in other looks; those whose colour is lost on the new ground are gone.
+def redraw_as_svg(rng: random.Random, scene: Scene) -> tuple[Scene, Image.Image]:
+    """Return the scene in another style and its image. Objects without contrast to the new background are removed.
 
     Raises:
         NotInstalled
     """
     ground = rng.choice(GROUNDS)
     look = replace(PLAIN, color=_rgb(ground), second=_rgb(ground))
-    parts, things = [f'<rect width="100%" height="100%" fill="{ground}"/>'], []
-    for thing in scene.things:
-        name = rng.choice(SHADES[thing.color])
-        if not stands_out(_rgb(name), look):
+    parts, objects = [f'<rect width="100%" height="100%" fill="{ground}"/>'], []
+    for obj in scene.objects:
+        name = rng.choice(SHADES[obj.color])
+        if not is_visible_on(_rgb(name), look):
             continue
-        shape, outline = _shape(rng, thing)
+        shape, outline = _shape(rng, obj)
         edge = 'stroke="black" stroke-width="1.5"' if rng.random() < 0.2 else ""
         parts.append(f'<{shape} fill="{name}" {edge}/>')
-        things.append(replace(thing, outline=tuple(outline), paint="plain", stroke=0.0, rgb=_rgb(name)))
+        objects.append(replace(obj, outline=tuple(outline), paint="plain", stroke=0.0, rgb=_rgb(name)))
     width, height = scene.size
     text = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">{"".join(parts)}</svg>'
-    return Scene(scene.size, tuple(things), look), _drawn(text)
+    return Scene(scene.size, tuple(objects), look), _drawn(text)
 
 
-def _shape(rng: random.Random, thing: Thing) -> tuple[str, Sequence[Point]]:
-    """An element without its paint, and its corners in pixels."""
-    r = thing.radius
+def _shape(rng: random.Random, obj: SceneObject) -> tuple[str, Sequence[Point]]:
+    """Return an SVG element without its paint, and its corners in pixels."""
+    r = obj.radius
 
     def there(points: Sequence[Point]) -> list[Point]:
-        return [(thing.x + r * x, thing.y + r * y) for x, y in points]
+        return [(obj.x + r * x, obj.y + r * y) for x, y in points]
 
-    if thing.shape == "circle":
-        return f'circle cx="{thing.x:.1f}" cy="{thing.y:.1f}" r="{r:.1f}"', there(CIRCLE)
-    if thing.shape == "square":
+    if obj.shape == "circle":
+        return f'circle cx="{obj.x:.1f}" cy="{obj.y:.1f}" r="{r:.1f}"', there(CIRCLE)
+    if obj.shape == "square":
         side = 1.7 * r
         round_by = rng.choice([0, 0.08]) * side
-        element = (
-            f'rect x="{thing.x - side / 2:.1f}" y="{thing.y - side / 2:.1f}" width="{side:.1f}" height="{side:.1f}"'
-        )
+        element = f'rect x="{obj.x - side / 2:.1f}" y="{obj.y - side / 2:.1f}" width="{side:.1f}" height="{side:.1f}"'
         return f'{element} rx="{round_by:.1f}"', there([(-0.85, -0.85), (0.85, 0.85)])
-    if thing.shape == "triangle":
+    if obj.shape == "triangle":
         points = [(0.0, -0.9), (0.95, 0.75), (-0.95, 0.75)]
-    elif thing.shape == "star":
+    elif obj.shape == "star":
         inner, turn = rng.choice([0.4, 0.45]), math.tau / 10
         points = [((1, inner)[n % 2] * math.sin(n * turn), -(1, inner)[n % 2] * math.cos(n * turn)) for n in range(10)]
     else:

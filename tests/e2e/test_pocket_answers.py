@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from cli.commands.demo import IMAGE, QUESTION, RIGHT_ANSWER
-from pocket.eval.scoring import boxes, overlap
-from pocket.world.scenes import Crowd, Scene, new_scene
+from pocket.eval.scoring import boxes, iou
+from pocket.world.scenes import Scene, SceneSpec, new_scene
 from testing.request_bodies import image_part, question
 from testing.servers import Servers
 from testing.service import Service, started_service
@@ -54,7 +54,7 @@ def test_the_question_of_the_demo_is_answered_with_a_box_around_each_object(pock
     assert len(found) == len(RED_CIRCLES)
     for box, (left, top, right, bottom) in zip(found, RED_CIRCLES, strict=True):
         expected = (left / 0.504, top / 0.336, right / 0.504, bottom / 0.336)
-        assert overlap(box, tuple(map(round, expected))) > 0.6
+        assert iou(box, tuple(map(round, expected))) > 0.6
 
 
 def test_truncated_thinking_still_ends_in_an_answer_from_the_picture(pocket_service: Service) -> None:
@@ -69,8 +69,8 @@ def test_truncated_thinking_still_ends_in_an_answer_from_the_picture(pocket_serv
 def five_scenes(rng: random.Random) -> list[Scene]:
     """Return five scenes with one object each, of five different kinds."""
     while True:
-        scenes = [new_scene(rng, (SIDE, SIDE), Crowd(1, 1, wild=False)) for _ in range(5)]
-        if len({scene.things[0].kind for scene in scenes}) == 5:
+        scenes = [new_scene(rng, (SIDE, SIDE), SceneSpec(1, 1, varied=False)) for _ in range(5)]
+        if len({scene.objects[0].kind for scene in scenes}) == 5:
             return scenes
 
 
@@ -82,9 +82,9 @@ def test_each_of_five_pictures_is_found_by_its_number(pocket_service: Service, n
     right = 0
     for _ in range(4):
         scenes = five_scenes(rng)
-        parts = [image_part(png(scene.picture())) for scene in scenes]
+        parts = [image_part(png(scene.image())) for scene in scenes]
         job = answered(pocket_service, *parts, f"What is in picture {number}?")
-        asked = scenes[number - 1].things[0].kind
+        asked = scenes[number - 1].objects[0].kind
         right += job["output"]["answer"].lower().endswith(f" {asked.color} {asked.shape}")
     assert right >= 3
 

@@ -1,4 +1,4 @@
-"""What is learned is what is served: the fast way of training against the service's own."""
+"""The training step computes the same as the engine's input path and the published class."""
 
 import random
 from pathlib import Path
@@ -13,21 +13,21 @@ from families import FAMILIES
 from pocket.model import greedy, make_image_processor, make_model, make_tokenizer
 from pocket.tasks.example import IMAGE, Example, text, user
 from pocket.tasks.pages import Fonts
-from pocket.tasks.synthetic_dataset import Course, Lessons
-from pocket.training.batches import NOTHING, collate
+from pocket.tasks.synthetic_dataset import Curriculum, SyntheticDataset
+from pocket.training.batches import IGNORE_INDEX, collate
 from pocket.training.encoding import Encoder
-from pocket.training.init_weights import begin
+from pocket.training.init_weights import init_weights
 from pocket.training.publish import publish
-from pocket.training.training_step import Learner
-from tests.unit.pocket.test_scenes import THREE
+from pocket.training.training_step import LossModule
+from testing.scenes import THREE_OBJECTS
 
 TOKENIZER = make_tokenizer()
 PROCESSOR = InputProcessor(TOKENIZER, make_image_processor(), FAMILIES["pocket"])
 
 
-def lesson(kind: str) -> list[Example]:
-    """Six examples whose pictures have one size."""
-    return Lessons(3, Fonts(), only=[kind]).next(Course(), 12)[:6]
+def examples_of(kind: str) -> list[Example]:
+    """Return six examples whose images have one size."""
+    return SyntheticDataset(3, Fonts(), only=[kind]).next_examples(Curriculum(), 12)[:6]
 
 
 @pytest.fixture(scope="module")
@@ -37,18 +37,18 @@ def model():  # type: ignore[no-untyped-def]
         return make_model(TOKENIZER).eval()
 
 
-@pytest.mark.parametrize("kind", ["scene", "follow-up", "compare", "among", "pages", "film", "talk"])
-def test_the_loss_is_that_of_the_published_model_on_the_services_inputs(model, kind: str) -> None:  # type: ignore[no-untyped-def]
-    examples = lesson(kind)
+@pytest.mark.parametrize("kind", ["scene", "follow-up", "compare", "among", "pages", "video", "chitchat"])
+def test_the_loss_equals_that_of_the_published_class_on_the_engines_inputs(model, kind: str) -> None:  # type: ignore[no-untyped-def]
+    examples = examples_of(kind)
     encoder = Encoder(TOKENIZER, model.config)
     total = count = 0.0
     for example in examples:
-        inputs = PROCESSOR.process(example.messages, example.pictures, example.videos)
+        inputs = PROCESSOR.process(example.messages, example.images, example.videos)
         said = TOKENIZER.encode(
             f"<think>{example.thought}</think>\n<answer>{example.answer}</answer>", add_special_tokens=False
         )
         assert encoder.encode(example).ids.tolist() == inputs.input_ids.tolist() + said
-        types = torch.cat([inputs.mm_token_type_ids, torch.zeros(len(said), dtype=torch.int32)])
+        types = torch.cat([inputs.token_types, torch.zeros(len(said), dtype=torch.int32)])
         given = {name: getattr(inputs, name) for name in ("pixel_values", "image_grid_thw")}
         given |= {name: getattr(inputs, name) for name in ("pixel_values_videos", "video_grid_thw")}
         with torch.no_grad():
@@ -63,60 +63,60 @@ def test_the_loss_is_that_of_the_published_model_on_the_services_inputs(model, k
     twin = make_model(TOKENIZER).eval()
     twin.load_state_dict(model.state_dict())
     with torch.no_grad():
-        judged = Learner(twin).judge(collate(examples, encoder, steps=(64, 512)))
-    assert float(judged.special_tokens[0]) == pytest.approx(total / count, rel=1e-5)
+        output = LossModule(twin).compute_loss(collate(examples, encoder, steps=(64, 512)))
+    assert float(output.metrics[0]) == pytest.approx(total / count, rel=1e-5)
 
 
-def test_forced_tokens_are_not_learned(model) -> None:  # type: ignore[no-untyped-def]
-    """Of a thought that is cut short: neither the closing text, nor anything twice."""
+def test_forced_tokens_are_no_targets(model) -> None:  # type: ignore[no-untyped-def]
+    """Of a truncated thought, the closing text is no target."""
     encoder = Encoder(TOKENIZER, model.config)
     closing = TOKENIZER.encode("</think>\n<answer>", add_special_tokens=False)
     rng = random.Random(0)
     cuts = 0
-    for example in lesson("scene") * 10:
+    for example in examples_of("scene") * 10:
         whole, encoded = encoder.encode(example), encoder.encode(example, rng)
-        learned = encoded.ids[encoded.learned].tolist()
+        target_ids = encoded.ids[encoded.is_target].tolist()
         answer = whole.ids[whole.answer_from :].tolist()
         assert encoded.ids[encoded.answer_from :].tolist() == answer
         assert encoded.ids[encoded.answer_from - len(closing) : encoded.answer_from].tolist() == closing
-        assert learned[-len(answer) :] == answer
+        assert target_ids[-len(answer) :] == answer
         if len(encoded.ids) < len(whole.ids):
             cuts += 1
-            assert closing[0] not in learned
+            assert closing[0] not in target_ids
     assert cuts > 5
 
 
-def test_targets_stand_behind_the_places_that_foretell_them(model) -> None:  # type: ignore[no-untyped-def]
-    batch = collate(lesson("scene"), Encoder(TOKENIZER, model.config), steps=(32, 64))
-    real = batch.targets != NOTHING
-    assert (batch.ids.flatten()[batch.before[real] + 1] == batch.targets[real]).all()
+def test_targets_follow_their_source_positions(model) -> None:  # type: ignore[no-untyped-def]
+    batch = collate(examples_of("scene"), Encoder(TOKENIZER, model.config), steps=(32, 64))
+    real = batch.targets != IGNORE_INDEX
+    assert (batch.ids.flatten()[batch.source_positions[real] + 1] == batch.targets[real]).all()
     assert batch.ids.shape[1] % 32 == 0
     assert len(batch.targets) % 64 == 0
 
 
-def test_a_model_learns_two_answers_by_heart_and_the_engine_tells_them(tmp_path: Path) -> None:
-    """The whole way: examples, loss, published folder, engine."""
+def test_a_model_trained_on_two_examples_answers_them_in_the_engine(tmp_path: Path) -> None:
+    """From examples over the loss and the published folder to the engine."""
     torch.manual_seed(0)
     model = make_model(TOKENIZER).train()
-    begin(model)
-    learner = Learner(model)
-    picture = THREE.picture().resize((112, 84))
+    init_weights(model)
+    loss_module = LossModule(model)
+    image = THREE_OBJECTS.image().resize((112, 84))
     told = (("How many stars?", "50,44 blue star: 1\n", "1"), ("有几个圆形？", "没有\n", "0"))
     examples = [
-        Example("count", "en", [user(IMAGE, text(question))], thought, answer, [picture])
+        Example("count", "en", [user(IMAGE, text(question))], thought, answer, [image])
         for question, thought, answer in told
     ]
     batch = collate(examples, Encoder(TOKENIZER, model.config))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     for _ in range(200):
-        judged = learner.judge(batch)
+        output = loss_module.compute_loss(batch)
         optimizer.zero_grad()
-        judged.loss.backward()
+        output.loss.backward()
         optimizer.step()
-        if judged.loss.item() < 0.02:
+        if output.loss.item() < 0.02:
             break
-    assert judged.loss.item() < 0.02
-    assert judged.faults.tolist() == [0, 0]
+    assert output.loss.item() < 0.02
+    assert output.num_wrong.tolist() == [0, 0]
     publish(tmp_path / "weights", TOKENIZER, dict(model.named_parameters()))
     engine = Engine.load(
         str(tmp_path / "weights"), revision="main", device="cpu", dtype="float32", family=FAMILIES["pocket"]
@@ -125,7 +125,7 @@ def test_a_model_learns_two_answers_by_heart_and_the_engine_tells_them(tmp_path:
     assert greedy(TOKENIZER).repetition_penalty == engine.sampling_defaults.repetition_penalty == 1
     for example in examples:
         events: list[object] = []
-        inputs = engine.prepare(example.messages, example.pictures)
+        inputs = engine.prepare(example.messages, example.images)
         engine.submit(Request("r", inputs, -1, 32, SamplingParams(0, 1, 0, 1, seed=1)), events.append)
         while not engine.is_idle:
             engine.step()

@@ -1,13 +1,22 @@
-"""Several pictures: which has more, which shows it, what is on the third. And a second question about the first one."""
+"""Questions about several images: which has more, which shows an object, what is on the third."""
 
 import random
 
-from pocket.tasks.aux_targets import spots_of
-from pocket.tasks.counting import near_miss, wanted
+from pocket.tasks.aux_targets import aux_targets_of
+from pocket.tasks.counting import choose_kind, near_miss
 from pocket.tasks.example import IMAGE, Example, text, user
-from pocket.tasks.reasoning_trace import NO, counted, looking_for, walked
-from pocket.world.lexicon import ORDINALS, ZH_ORDINALS, Kind, Language, joined, spoken, varied, with_article
-from pocket.world.scenes import Crowd, Scene, new_scene
+from pocket.tasks.reasoning_trace import NO, counting_trace, scan_trace, search_header
+from pocket.world.lexicon import (
+    ORDINALS,
+    ZH_ORDINALS,
+    Language,
+    ObjectKind,
+    join_list,
+    phrase,
+    vary_phrasing,
+    with_article,
+)
+from pocket.world.scenes import Scene, SceneSpec, new_scene
 
 MORE = {
     "en": (
@@ -34,26 +43,26 @@ WHAT_ON = {
 
 
 def compare(rng: random.Random, sizes: list[tuple[int, int]], language: Language) -> Example:
-    """Two pictures and a kind that both may have."""
-    scenes = [new_scene(rng, size, Crowd(0, 6)) for size in sizes]
-    kind = wanted(rng, rng.choice(scenes))
+    """Ask which of two images has more objects of a kind."""
+    scenes = [new_scene(rng, size, SceneSpec(0, 6)) for size in sizes]
+    kind = choose_kind(rng, rng.choice(scenes))
     numbers = [len(scene.matching(kind)) for scene in scenes]
     thought = ""
     for number, scene in enumerate(scenes):
-        thought += f"{_head(number, language).rstrip()}\n{counted(scene, kind, language)}"
+        thought += f"{_head(number, language).rstrip()}\n{counting_trace(scene, kind, language)}"
     if numbers[0] == numbers[1]:
         answer = f"Both the same: {numbers[0]}" if language == "en" else f"一样多：{numbers[0]}"
     else:
         more = int(numbers[1] > numbers[0])
-        told = f"{numbers[0]} > {numbers[1]}" if not more else f"{numbers[0]} < {numbers[1]}"
-        answer = f"The {ORDINALS[more]}: {told}" if language == "en" else f"第{ZH_ORDINALS[more]}张：{told}"
-    question = rng.choice(MORE[language]).format(spoken(kind, language, rng, plural=True))
+        comparison = f"{numbers[0]} > {numbers[1]}" if not more else f"{numbers[0]} < {numbers[1]}"
+        answer = f"The {ORDINALS[more]}: {comparison}" if language == "en" else f"第{ZH_ORDINALS[more]}张：{comparison}"
+    question = rng.choice(MORE[language]).format(phrase(kind, language, rng, plural=True))
     return _example("compare", rng, scenes, question, thought, answer, language)
 
 
 def among(rng: random.Random, sizes: list[tuple[int, int]], language: Language) -> Example:
-    """Several pictures of a thing or two each: what is on the third, or which shows a star."""
-    scenes = [new_scene(rng, size, Crowd(1, 2 if rng.random() < 0.3 else 1)) for size in sizes]
+    """Ask what is on one of several images, or which one shows an object."""
+    scenes = [new_scene(rng, size, SceneSpec(1, 2 if rng.random() < 0.3 else 1)) for size in sizes]
     number = rng.randrange(len(scenes))
     if rng.random() < 0.5:
         return _what_on(rng, scenes, number, language)
@@ -75,22 +84,22 @@ def _what_on(rng: random.Random, scenes: list[Scene], number: int, language: Lan
 
 
 def _which(rng: random.Random, scenes: list[Scene], number: int, language: Language) -> Example:
-    """The first that shows it; now and then none does."""
-    kind = rng.choice(scenes[number].things).kind if scenes[number].things else Kind("red", "circle")
+    """Ask which image shows an object; sometimes none does."""
+    kind = rng.choice(scenes[number].objects).kind if scenes[number].objects else ObjectKind("red", "circle")
     if rng.random() < 0.3:
-        kind = rng.choice([Kind(kind.color), Kind(None, kind.shape)])
+        kind = rng.choice([ObjectKind(kind.color), ObjectKind(None, kind.shape)])
     if rng.random() < 0.1:
         kind = near_miss(rng, scenes[number])
-    said = spoken(kind, language, rng, plural=False)
+    said = phrase(kind, language, rng, plural=False)
     if language == "en":
         said = f"{'an' if said[0] in 'aeiou' else 'a'} {said}"
     question = rng.choice(WHICH[language]).format(said)
-    thought = looking_for(kind, language)
-    for picture, scene in enumerate(scenes):
-        lines, is_found = walked(scene, kind, language)
-        thought += f"{_head(picture, language).rstrip()}\n{lines}"
+    thought = search_header(kind, language)
+    for image, scene in enumerate(scenes):
+        lines, is_found = scan_trace(scene, kind, language)
+        thought += f"{_head(image, language).rstrip()}\n{lines}"
         if is_found:
-            answer = f"Picture {picture + 1}" if language == "en" else f"第{ZH_ORDINALS[picture]}张"
+            answer = f"Picture {image + 1}" if language == "en" else f"第{ZH_ORDINALS[image]}张"
             break
     else:
         thought += f"{NO[language]}\n"
@@ -103,15 +112,15 @@ def _head(number: int, language: Language) -> str:
 
 
 def _content(scene: Scene, language: Language) -> str:
-    told = [with_article(thing.kind, language) for thing in scene.things]
-    return joined(told, language) or ("nothing" if language == "en" else "什么也没有")
+    names = [with_article(obj.kind, language) for obj in scene.objects]
+    return join_list(names, language) or ("nothing" if language == "en" else "什么也没有")
 
 
 def _example(
     skill: str, rng: random.Random, scenes: list[Scene], question: str, thought: str, answer: str, language: Language
 ) -> Example:
-    images = [IMAGE] * len(scenes)
-    said = text(varied(question, language, rng))
-    parts = [*images, said] if rng.random() < 0.75 else [said, *images]
-    pictures, spots = [scene.picture() for scene in scenes], [spots_of(scene.things) for scene in scenes]
-    return Example(skill, language, [user(*parts)], thought, answer, pictures, spots=spots)
+    image_parts = [IMAGE] * len(scenes)
+    said = text(vary_phrasing(question, language, rng))
+    parts = [*image_parts, said] if rng.random() < 0.75 else [said, *image_parts]
+    images, targets = [scene.image() for scene in scenes], [aux_targets_of(scene.objects) for scene in scenes]
+    return Example(skill, language, [user(*parts)], thought, answer, images, aux_targets=targets)

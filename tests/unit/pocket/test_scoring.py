@@ -1,19 +1,19 @@
 import pytest
 
-from pocket.eval.scoring import is_right, overlap, overlaps
+from pocket.eval.scoring import best_ious, iou, is_right
 
 OPEN, CLOSE = "<|begin_of_box|>", "<|end_of_box|>"
 
 
-def test_boxes_overlap_by_what_they_share() -> None:
-    assert overlap((0, 0, 10, 10), (0, 0, 10, 10)) == 1
-    assert overlap((0, 0, 10, 10), (5, 0, 15, 10)) == pytest.approx(1 / 3)
-    assert overlap((0, 0, 10, 10), (10, 10, 20, 20)) == 0
-    assert overlap((5, 5, 5, 5), (5, 5, 5, 5)) == 0
+def test_intersection_over_union() -> None:
+    assert iou((0, 0, 10, 10), (0, 0, 10, 10)) == 1
+    assert iou((0, 0, 10, 10), (5, 0, 15, 10)) == pytest.approx(1 / 3)
+    assert iou((0, 0, 10, 10), (10, 10, 20, 20)) == 0
+    assert iou((5, 5, 5, 5), (5, 5, 5, 5)) == 0
 
 
 @pytest.mark.parametrize(
-    ("answer", "wanted", "right"),
+    ("answer", "expected", "right"),
     [
         ("2", "2", True),
         ("3", "2", False),
@@ -28,9 +28,9 @@ def test_boxes_overlap_by_what_they_share() -> None:
         (f"1\nred star: {OPEN}[[0,0,9,9]]{CLOSE}", f"1\nblue star: {OPEN}[[0,0,9,9]]{CLOSE}", False),
     ],
 )
-def test_an_answer_is_right_or_not(answer: str, wanted: str, right: bool) -> None:
-    assert is_right(answer, wanted) is right
+def test_answers_are_compared_with_the_expected_ones(answer: str, expected: str, right: bool) -> None:
+    assert is_right(answer, expected) is right
 
 
-def test_each_wanted_box_takes_the_best_one() -> None:
-    assert overlaps("[[0,0,10,10],[50,50,60,60]]", "[[50,50,60,60],[0,0,10,10],[80,80,90,90]]") == [1, 1, 0]
+def test_each_expected_box_is_matched_with_the_best_box() -> None:
+    assert best_ious("[[0,0,10,10],[50,50,60,60]]", "[[50,50,60,60],[0,0,10,10],[80,80,90,90]]") == [1, 1, 0]

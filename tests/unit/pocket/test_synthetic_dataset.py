@@ -1,0 +1,28 @@
+"""The frequency of tasks in the generated dataset."""
+
+import argparse
+
+import pytest
+
+from pocket.tasks.pages import Fonts
+from pocket.tasks.synthetic_dataset import Curriculum, SyntheticDataset
+from pocket.training.train import parse_shares
+
+
+def test_shares_change_the_frequency_of_tasks() -> None:
+    shares = parse_shares("chitchat=60,scene=0,pages=0,video=0,count=0")
+    kinds: list[str] = []
+    dataset = SyntheticDataset(5, Fonts(), shares=shares)
+    for _ in range(60):
+        kinds += {example.skill for example in dataset.next_examples(Curriculum(), 8)}
+    assert not {"pages", "video", "count"} & set(kinds)
+    assert kinds.count("chitchat") > kinds.count("compare") > 0
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [("pages", "NAME=TIMES"), ("pages=x", "NAME=TIMES"), ("pages=-1", "NAME=TIMES"), ("page=3", "pages")],
+)
+def test_invalid_shares_are_rejected(said: str, told: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=told):
+        parse_shares(said)
