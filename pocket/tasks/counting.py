@@ -59,8 +59,8 @@ def choose_kind(rng: random.Random, scene: Scene) -> ObjectKind:
 
 def near_miss(rng: random.Random, scene: Scene) -> ObjectKind:
     """Return a kind whose color and shape are in the scene, though perhaps not on one object."""
-    colors = list({obj.color for obj in scene.objects}) or list(COLORS)
-    shapes = list({obj.shape for obj in scene.objects}) or list(SHAPES)
+    colors = list(dict.fromkeys(obj.color for obj in scene.objects)) or list(COLORS)
+    shapes = list(dict.fromkeys(obj.shape for obj in scene.objects)) or list(SHAPES)
     kind = ObjectKind(
         rng.choice(colors if rng.random() < 0.7 else COLORS), rng.choice(shapes if rng.random() < 0.7 else SHAPES)
     )

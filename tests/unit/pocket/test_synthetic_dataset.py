@@ -1,6 +1,9 @@
 """The frequency of tasks in the generated dataset."""
 
 import argparse
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -26,3 +29,24 @@ def test_shares_change_the_frequency_of_tasks() -> None:
 def test_invalid_shares_are_rejected(said: str, told: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=told):
         parse_shares(said)
+
+
+def test_a_seed_gives_the_same_examples_in_every_process() -> None:
+    script = (
+        "from pocket.tasks.pages import Fonts\n"
+        "from pocket.tasks.synthetic_dataset import Curriculum, SyntheticDataset\n"
+        "dataset = SyntheticDataset(7, Fonts(), only=['scene'])\n"
+        "print([example.thought for _ in range(6) for example in dataset.next_examples(Curriculum(), 8)])\n"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    assert len(outputs) == 1
