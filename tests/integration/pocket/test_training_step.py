@@ -48,7 +48,7 @@ def test_the_loss_equals_that_of_the_published_class_on_the_engines_inputs(model
             f"<think>{example.thought}</think>\n<answer>{example.answer}</answer>", add_special_tokens=False
         )
         assert encoder.encode(example).ids.tolist() == inputs.input_ids.tolist() + said
-        types = torch.cat([inputs.token_types, torch.zeros(len(said), dtype=torch.int32)])
+        types = torch.cat([inputs.mm_token_type_ids, torch.zeros(len(said), dtype=torch.int32)])
         given = {name: getattr(inputs, name) for name in ("pixel_values", "image_grid_thw")}
         given |= {name: getattr(inputs, name) for name in ("pixel_values_videos", "video_grid_thw")}
         with torch.no_grad():
