@@ -1,4 +1,4 @@
-# Each target does all that it needs, from a clean clone. Later runs need no network.
+# Each target installs what it needs into .venv, from a clean clone. Later runs need no network.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 # On a machine without a GPU:  make demo TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
@@ -11,17 +11,17 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 .PHONY: help demo up test test-all chaos lint format docs eval lock clean
 
 help:
-	@echo "make demo    a picture goes in, a signed webhook comes out"
-	@echo "make up      everything on this machine, until Ctrl-C"
-	@echo "make test    the tests, against real servers, without the slow ones"
-	@echo "make test-all  every test, with the slow ones"
-	@echo "make chaos   2,000 jobs, 100 faults (CHAOS_SEED, CHAOS_JOBS, CHAOS_FAULTS)"
-	@echo "make lint    ruff, mypy, import-linter, hadolint, the schemas of compose, Kubernetes and KEDA"
-	@echo "make format  ruff's formatter and its safe fixes"
-	@echo "make docs    the pages that are made from the code"
-	@echo "make eval    what the pocket model can, by skill and by thinking budget"
-	@echo "make lock    resolve the lock files anew (needs uv)"
-	@echo "make clean   remove .venv; .thinkqueue stays"
+	@echo "make demo      start everything, submit a picture, verify the signed webhook"
+	@echo "make up        run the whole service on this machine until Ctrl-C"
+	@echo "make test      run the tests against real servers, without the slow ones"
+	@echo "make test-all  run every test, as CI does"
+	@echo "make chaos     2,000 jobs and 100 faults (CHAOS_SEED, CHAOS_JOBS, CHAOS_FAULTS)"
+	@echo "make lint      ruff, mypy, import-linter, hadolint, and the schemas of Compose, Kubernetes and KEDA"
+	@echo "make format    format the code and apply the safe fixes of ruff"
+	@echo "make docs      regenerate the pages that come from the code"
+	@echo "make eval      score the pocket model by skill and by thinking budget"
+	@echo "make lock      resolve the lock files again (needs uv)"
+	@echo "make clean     remove .venv; keeps .thinkqueue"
 
 demo: .venv/runtime.done
 	$(BIN)/thinkqueue demo
@@ -39,7 +39,7 @@ test: .venv/dev.done
 test-all: .venv/dev.done
 	$(PYTEST)
 
-# CHAOS_SEED chooses the faults, CHAOS_JOBS and CHAOS_FAULTS how much of it.
+# CHAOS_SEED chooses the faults, CHAOS_JOBS and CHAOS_FAULTS the size of the run.
 chaos: .venv/dev.done
 	CHAOS_JOBS=$${CHAOS_JOBS:-2000} CHAOS_FAULTS=$${CHAOS_FAULTS:-100} $(BIN)/python -m pytest tests/chaos -s
 
@@ -85,7 +85,7 @@ clean:
 	$(PYTHON) -m venv .venv
 	@touch $@
 
-# torch in a step of its own: its builds differ by machine, so one hash cannot serve all.
+# torch is a step of its own: its builds differ by machine, so one hash cannot fit all.
 .venv/runtime.done: .venv/made.done requirements.lock pyproject.toml
 	$(PIP) install --require-hashes -r requirements.lock
 	$(PIP) install $(TORCH)
@@ -93,7 +93,7 @@ clean:
 	$(PIP) check
 	@touch $@
 
-# torchvision apart from the rest: where it can be imported, transformers chooses other image processors.
+# torchvision goes to a folder of its own: where it can be imported, transformers chooses other image processors.
 .venv/dev.done: .venv/runtime.done requirements-dev.lock requirements-oracle.lock
 	$(PIP) install --require-hashes -r requirements-dev.lock
 	$(PIP) install --require-hashes --no-deps --upgrade --target .venv/oracle -r requirements-oracle.lock

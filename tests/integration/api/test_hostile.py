@@ -20,8 +20,10 @@ from testing.servers import Servers
 from testing.service import Service
 from testing.sse import events_of
 
-PATIENCE_S = 6.0
-"""Of a client; the promise is two seconds, on a machine that does nothing else."""
+CALLERS = 240
+REPLY_LIMIT_S = 10.0
+"""A caller waits about 2 s for a server that does not answer. If its 40 threads took callers one after the other, the
+API would need 12 s for the last one."""
 
 
 @pytest.fixture
@@ -131,26 +133,28 @@ def test_a_body_that_does_not_come_is_given_up(api: Service) -> None:
 @pytest.mark.parametrize(
     ("server", "code"), [("valkey", "store_unavailable"), ("seaweedfs", "object_store_unavailable")]
 )
-def test_while_a_server_is_frozen_everybody_hears_so_in_time(
+def test_all_callers_get_a_503_in_time_while_a_server_is_suspended(
     api: Service, servers: Servers, server: str, code: str
 ) -> None:
-    """More callers than threads: those behind must not wait for those before them."""
+    """More callers than threads: a caller must not wait for the calls before it."""
+    limits = httpx.Limits(max_connections=None)
+    http = httpx.Client(base_url=api.url, timeout=REPLY_LIMIT_S, limits=limits, verify=False)
 
     def post(_: int) -> tuple[int, str]:
-        reply = httpx.post(f"{api.url}/v1/jobs", json=HELLO, timeout=PATIENCE_S, verify=False)
+        reply = http.post("/v1/jobs", json=HELLO)
         return reply.status_code, reply.json().get("code", "")
 
-    with ThreadPoolExecutor(100) as pool:
+    with http, ThreadPoolExecutor(CALLERS) as pool:
         servers.processes[server].send_signal(signal.SIGSTOP)
         stopped = psutil.Process(servers.processes[server].pid)
-        api.wait_until(lambda: stopped.status() == psutil.STATUS_STOPPED, f"stop of {server}")
+        api.wait_until(lambda: stopped.status() == psutil.STATUS_STOPPED, f"{server} is suspended")
         try:
-            assert set(pool.map(post, range(150))) == {(503, code)}
-            ready = api.http.get("/readyz", timeout=PATIENCE_S)
+            assert set(pool.map(post, range(CALLERS))) == {(503, code)}
+            ready = api.http.get("/readyz", timeout=REPLY_LIMIT_S)
         finally:
             servers.processes[server].send_signal(signal.SIGCONT)
     assert ready.status_code == 503
-    api.wait_until(lambda: api.http.post("/v1/jobs", json=HELLO).status_code == 202, "intake after the thaw")
+    api.wait_until(lambda: api.http.post("/v1/jobs", json=HELLO).status_code == 202, "jobs are accepted again")
 
 
 def test_hundreds_of_idle_streams_leave_room_for_work(api: Service) -> None:
@@ -159,7 +163,7 @@ def test_hundreds_of_idle_streams_leave_room_for_work(api: Service) -> None:
     ends: list[str] = []
 
     def follow() -> None:
-        with httpx.stream("GET", f"{api.url}/v1/jobs/{job_id}/events", timeout=30, verify=False) as reply:
+        with httpx.stream("GET", f"{api.url}/v1/jobs/{job_id}/events", timeout=120, verify=False) as reply:
             for event in events_of(reply):
                 waiting.release()
                 if event.id is not None:
@@ -169,11 +173,11 @@ def test_hundreds_of_idle_streams_leave_room_for_work(api: Service) -> None:
     for follower in followers:
         follower.start()
     for _ in followers:
-        assert waiting.acquire(timeout=30)
+        assert waiting.acquire(timeout=120)
     for _ in range(20):
         api.submit(**HELLO)
     assert api.http.post(f"/v1/jobs/{job_id}/cancel").json()["status"] == "cancelled"
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + 120
     for follower in followers:
         follower.join(max(0.0, give_up - time.monotonic()))
     assert ends == ["job.cancelled"] * len(followers)

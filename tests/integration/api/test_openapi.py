@@ -20,6 +20,7 @@ EXAMPLES = 12
 """Examples per operation and phase, some hundred requests in all. Run 1,000 by hand; they take some minutes."""
 
 
+@pytest.mark.slow
 def test_every_reply_to_a_generated_request_conforms_to_the_document(isolated_service: Service, table: Table) -> None:
     key = ApiKey("", "tenant", priorities=PRIORITIES, requests_per_minute=1_000_000)
     _, token = ApiKeyStore(connect(table.settings), table.object_store).create(key)
