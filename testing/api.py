@@ -1,4 +1,4 @@
-"""The real application on the test servers, without workers: nobody takes the jobs away."""
+"""The API in this process on the test servers, without workers: jobs stay where a test puts them."""
 
 import base64
 import io

@@ -1,7 +1,8 @@
 """Start service processes as forks of one process that has imported the large packages already.
 
 Importing torch and transformers takes 7 CPU seconds, most of the start of a generate worker. ``Service`` starts real
-processes (``python -m worker.generate``) by default; the fixtures of pytest use this instead.
+processes (``python -m worker.generate``) by default; the fixtures of pytest use this instead. A fork of a service
+process is ready after 0.1 to 0.9 CPU seconds.
 """
 
 import atexit
@@ -15,7 +16,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-PRELOADED = ["engine", "fastapi", "celery", "minio", "redis", "uvicorn", "httpx", "av", "pydantic_settings", "runtime"]
+PRELOADED = ["engine.engine", "fastapi", "celery", "minio", "redis", "uvicorn", "httpx", "av", "pydantic_settings", "runtime"]
 """Imported before the fork. No module of api/ or worker/: each would add its metrics to every process."""
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -60,6 +61,8 @@ Process = subprocess.Popen[bytes] | ForkedProcess
 
 def _run(module: str, environment: dict[str, str], log: str) -> None:
     """Become ``python -m module``: its environment, its output, its exit status."""
+    missing = [name for name in PRELOADED if name not in sys.modules]
+    assert not missing, f"the fork server could not import {missing}"
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None  # it remembers the TMPDIR of the server

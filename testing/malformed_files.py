@@ -1,4 +1,4 @@
-"""Files as the world sends them, each with its kind and how its job ends: ``completed``, or an error's code."""
+"""Unusual and malformed files, each with its kind and the expected end of its job."""
 
 import gzip
 import io
@@ -17,15 +17,16 @@ from testing.videos import clip
 pillow_heif.register_heif_opener()
 
 SampleFile = tuple[str, bytes, str]
+"""Kind of media, content, and how the job ends: ``completed`` or an error code."""
 COMPLETED = "completed"
 
 
 def malformed_files(folder: Path, *, has_office: bool) -> dict[str, SampleFile]:
-    """By name.
+    """Return files by name.
 
     Args:
-        folder: for files on their way.
-        has_office: LibreOffice can be used here.
+        folder: for temporary files.
+        has_office: whether to include files that LibreOffice converts.
     """
     return {**_pictures(), **_documents(), **(_slides() if has_office else {}), **_videos(folder)}
 
@@ -37,7 +38,7 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def png(width: int, height: int, data: bytes) -> bytes:
-    """An RGB picture whose header promises any size."""
+    """Return an RGB PNG whose header claims the given size."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -67,7 +68,7 @@ def _pictures() -> dict[str, SampleFile]:
         "scan.tif": encoded(deep, "TIFF"),
         "fax.tif": encoded(picture.convert("1"), "TIFF", compression="group4"),
         "pages.tif": several("TIFF"),
-        "clear.png": encoded(picture.convert("P"), "PNG", transparency=bytes(range(256))),
+        "transparent.png": encoded(picture.convert("P"), "PNG", transparency=bytes(range(256))),
         "moving.gif": several("GIF"),
         "moving.webp": several("WEBP"),
         "moving.png": several("PNG"),
@@ -99,12 +100,12 @@ def _documents() -> dict[str, SampleFile]:
     found = {
         "scanned.pdf": (scanned_pdf(1), COMPLETED),
         "lost index.pdf": (pdf(2).replace(b"startxref\n", b"startxref\n9"), COMPLETED),
-        "behind rubbish.pdf": (b"\n" * 500 + pdf(1), COMPLETED),
+        "after blank lines.pdf": (b"\n" * 500 + pdf(1), COMPLETED),
         "turned.pdf": (pdf(1).replace(b"/Type /Page ", b"/Type /Page /Rotate 270 "), COMPLETED),
         "vast.pdf": (pdf(1).replace(b"/MediaBox [0 0 300 400]", wide), COMPLETED),
         "locked.pdf": (pdf(1, encrypt=True), "document_encrypted"),
         "long.pdf": (pdf(10_000, color=False), "document_too_long"),
-        "hollow.pdf": (pdf(0), "document_empty"),
+        "no pages.pdf": (pdf(0), "document_empty"),
         "cut.pdf": (pdf(3)[:300], "document_unreadable"),
         "letter.pdf": (b"Dear Sir,", "document_unsupported"),
         "empty.pdf": (b"", "document_unreadable"),

@@ -1,4 +1,4 @@
-"""The untrained pocket model, which thinks until it is stopped: built once a session, and resident in an engine."""
+"""The untrained pocket model, which thinks until its budget ends, and an engine that has loaded it."""
 
 from pathlib import Path
 
@@ -16,5 +16,5 @@ def pocket_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pocket_engine(pocket_folder: Path) -> Engine:
-    """float32 on the CPU, where equal input gives equal output to the bit."""
+    """float32 on the CPU, where equal inputs give bit-identical outputs."""
     return Engine.load(str(pocket_folder), revision="main", device="cpu", dtype="float32", family=FAMILIES["pocket"])

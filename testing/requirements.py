@@ -1,4 +1,4 @@
-"""Parts of the system that not every machine has: a test without them is skipped here, and fails in CI."""
+"""Programs that not every machine has. A test that needs one is skipped without it, and fails in CI."""
 
 import os
 import shutil
@@ -26,20 +26,20 @@ def office() -> None:
 
 @pytest.fixture(scope="session")
 def prometheus_tools() -> None:
-    """Prometheus, and promtool."""
+    """Prometheus and promtool."""
     if not (shutil.which("prometheus") and shutil.which("promtool")):
         missing("Prometheus", "apt install prometheus")
 
 
 @pytest.fixture(scope="session")
 def librsvg() -> None:
-    """Draws pictures that we did not draw."""
+    """A second renderer of the scenes of the pocket model."""
     if not shutil.which(PROGRAM):
         missing("librsvg", "apt install librsvg2-bin")
 
 
 @pytest.fixture(scope="session")
 def torchvision() -> None:
-    """In a folder of its own (see tests/oracle): torchvision changes how transformers behaves."""
+    """In a folder of its own (see tests/oracle): transformers behaves differently where it can be imported."""
     if not (Path(sys.prefix) / "oracle" / "torchvision").is_dir():
         missing("torchvision", "make .venv/dev.done")

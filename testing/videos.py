@@ -1,4 +1,4 @@
-"""Videos made here, by the encoders that PyAV carries."""
+"""Generated videos, encoded by PyAV."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -13,7 +13,7 @@ MILLISECOND = Fraction(1, 1000)
 
 
 def scene(index: int, frames: int, size: tuple[int, int] = (160, 96)) -> np.ndarray:
-    """Left red, right blue, and a white bar that goes from left to right while the video lasts."""
+    """Return a frame: left half red, right half blue, and a white bar that moves from left to right."""
     width, height = size
     picture = np.empty((height, width, 3), np.uint8)
     picture[:, : width // 2], picture[:, width // 2 :] = RED, BLUE
@@ -23,7 +23,7 @@ def scene(index: int, frames: int, size: tuple[int, int] = (160, 96)) -> np.ndar
 
 
 def shades(frames: int, size: tuple[int, int], seed: int = 7) -> np.ndarray:
-    """``[frames, height, width, 3]``: soft shades that move, so that no two frames are alike."""
+    """Return ``[frames, height, width, 3]``: moving gradients, in which no two frames are equal."""
     width, height = size
     random = np.random.default_rng(seed)
     time, y, x = np.meshgrid(np.arange(frames), np.arange(height), np.arange(width), indexing="ij")
@@ -44,12 +44,12 @@ def write(
     rotation: int = 0,
     is_live: bool = False,
 ) -> Path:
-    """Encode frames; the name's finalizer chooses the container.
+    """Encode frames; the extension of the name chooses the container.
 
     Args:
-        shown_ms: when each frame is shown, for a variable frame rate.
-        rotation: degrees, counter-clockwise, by which players turn it.
-        is_live: as a browser's recorder writes it: no duration, no index.
+        shown_ms: the time of each frame in milliseconds, for a variable frame rate.
+        rotation: degrees, counter-clockwise, by which players rotate it.
+        is_live: write neither a duration nor an index, as the recorder of a browser does.
     """
     options = {"live": "1"} if is_live else {}
     with av.open(str(path), "w", options=options) as container:
@@ -71,5 +71,5 @@ def write(
 
 
 def clip(path: Path, count: int = 50, *, size: tuple[int, int] = (160, 96), **options: object) -> Path:
-    """A video of ``scene``."""
+    """Write a video of ``scene``."""
     return write(path, [scene(index, count, size) for index in range(count)], **options)  # type: ignore[arg-type]

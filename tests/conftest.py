@@ -1,4 +1,4 @@
-"""Fixtures of all rings: real servers, the real pocket model."""
+"""The fixtures of all tests: real servers, the real pocket model."""
 
 pytest_plugins = [
     "testing.servers",
