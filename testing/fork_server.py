@@ -16,7 +16,31 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-PRELOADED = ["engine.engine", "fastapi", "celery", "minio", "redis", "uvicorn", "httpx", "av", "pydantic_settings", "runtime"]
+PRELOADED = [
+    "engine.engine",
+    "asgi_correlation_id",
+    "av",
+    "celery.app.base",
+    "celery.apps.worker",
+    "celery.concurrency.prefork",
+    "celery.worker.consumer",
+    "fastapi",
+    "httpx",
+    "kombu.transport.redis",
+    "limits.strategies",
+    "minio",
+    "pillow_heif",
+    "prometheus_client",
+    "pydantic_settings",
+    "pypdfium2",
+    "redis",
+    "sse_starlette",
+    "standardwebhooks",
+    "structlog",
+    "ulid",
+    "uvicorn",
+    "wsgiref.simple_server",
+]
 """Imported before the fork. No module of api/ or worker/: each would add its metrics to every process."""
 
 CONTEXT = multiprocessing.get_context("forkserver")
