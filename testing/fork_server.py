@@ -2,7 +2,7 @@
 
 Importing torch and transformers takes 7 CPU seconds, most of the start of a generate worker. ``Service`` starts real
 processes (``python -m worker.generate``) by default; the fixtures of pytest use this instead. A fork of a service
-process is ready after 0.1 to 0.9 CPU seconds.
+process is ready after 0.5 to 1.3 CPU seconds.
 """
 
 import atexit
