@@ -15,14 +15,14 @@ from jobs.model.prepared import PreparedImage
 
 SCALE = 1_000
 MAX_BOXES = 200
-MAX_BLOCKS = 200
+MAX_JSON_STARTS = 200
 """Positions at which JSON may begin; from each, parsing may read to the end of the text."""
 COORDINATE = r"\s*(\d{1,4}(?:\.\d{1,6})?)\s*"
-FOUR = re.compile(rf"\[{COORDINATE},{COORDINATE},{COORDINATE},{COORDINATE}\]")
+COORDINATES = re.compile(rf"\[{COORDINATE},{COORDINATE},{COORDINATE},{COORDINATE}\]")
 BOX_FIELDS = ("bbox_2d", "box_2d", "bbox", "box")
 LABEL_FIELDS = ("label", "name", "text", "sub_label")
 IMAGE_FIELDS = ("image", "image_id", "image_index", "picture", "page")
-FIELD = re.compile(rf'"(?:{"|".join(BOX_FIELDS)})"\s*:')
+BOX_FIELD = re.compile(rf'"(?:{"|".join(BOX_FIELDS)})"\s*:')
 IMAGE_NUMBER = re.compile(
     r"(image|picture|photo|figure|page|图|图片|第)[\s\-_#:]*(\d{1,3})(?:\s*(?:st|nd|rd|th|张|幅|页))?",
     re.IGNORECASE,
@@ -49,8 +49,8 @@ class Box:
 class _Found:
     corners: tuple[float, ...]
     label: str | None = None
-    image: int | None = None
-    """Number in the answer, counted from 1."""
+    image_number: int | None = None
+    """As in the answer, counted from 1."""
 
 
 def find_boxes(answer: str, special_tokens: SpecialTokens, images: Sequence[PreparedImage]) -> list[Box]:
@@ -82,7 +82,7 @@ def _outside_box_tokens(answer: str, special_tokens: SpecialTokens) -> Iterator[
         f"{re.escape(special_tokens.box_open)}.*?(?:{re.escape(special_tokens.box_close)}|$)", re.DOTALL
     )
     rest = pattern.sub("", answer)
-    if FIELD.search(rest):
+    if BOX_FIELD.search(rest):
         for block in _json_blocks(rest):
             yield from _walk(block)
 
@@ -96,16 +96,16 @@ def _parse(content: str, *, preceding: str) -> Iterator[_Found]:
     line = preceding.rpartition("\n")[2]
     label = LABEL.search(line)
     numbers = IMAGE_NUMBER.findall(line)
-    name, number = _name(label[1]) if label else None, int(numbers[-1][1]) if numbers else None
-    if FIELD.search(content):
+    name, number = _clean_label(label[1]) if label else None, int(numbers[-1][1]) if numbers else None
+    if BOX_FIELD.search(content):
         for block in _json_blocks(content):
             yield from _walk(block, name, number)
         return
-    for corners in FOUR.findall(content):
+    for corners in COORDINATES.findall(content):
         yield _Found(tuple(map(float, corners)), name, number)
 
 
-def _name(label: str) -> str | None:
+def _clean_label(label: str) -> str | None:
     """Return the label without decoration, or None if it only says which image."""
     name = label.strip(" *\"'`-•,，、")
     return None if IMAGE_NUMBER.sub("", name).strip().lower() in ("", "in", "on", "in the", "on the") else name
@@ -113,7 +113,7 @@ def _name(label: str) -> str | None:
 
 def _json_blocks(text: str) -> Iterator[Any]:
     decoder, position = json.JSONDecoder(), 0
-    for _ in range(MAX_BLOCKS):
+    for _ in range(MAX_JSON_STARTS):
         start = min((at for at in (text.find("{", position), text.find("[", position)) if at >= 0), default=-1)
         if start < 0:
             return
@@ -136,13 +136,13 @@ def _walk(value: Any, label: str | None = None, number: int | None = None, depth
         number = next((value[name] for name in IMAGE_FIELDS if type(value.get(name)) is int), number)
         for name, item in value.items():
             if name in BOX_FIELDS:
-                for corners in _fours(item):
+                for corners in _coordinates(item):
                     yield _Found(corners, label, number)
             elif isinstance(item, list | dict):
                 yield from _walk(item, label, number, depth + 1)
 
 
-def _fours(value: Any) -> Iterator[tuple[float, ...]]:
+def _coordinates(value: Any) -> Iterator[tuple[float, ...]]:
     """Read ``[x1, y1, x2, y2]`` or a list of them."""
     if not isinstance(value, list):
         return
@@ -161,7 +161,7 @@ def _convert(found: _Found, images: Sequence[PreparedImage]) -> Box | None:
     top, bottom = sorted((second, fourth))
     if not (0 <= left < right <= SCALE and 0 <= top < bottom <= SCALE):
         return None
-    image = _image_index(found.image, images)
+    image = _image_index(found.image_number, images)
     xyxy = None
     if image is not None:
         width, height = images[image].source_width, images[image].source_height
