@@ -63,8 +63,11 @@ def test_a_key_is_created_listed_rotated_and_revoked(keys_command: Terminal, tab
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("create", "--tenant", "Not A Name"), "tenant 'Not A Name' must be"),
-        (("create", "--tenant", "acme", "--priority", "urgent"), "priorities must be some of high, default, low"),
+        (("create", "--tenant", "Not A Name"), "tenant 'Not A Name' must have 1 to 40 characters"),
+        (
+            ("create", "--tenant", "acme", "--priority", "urgent"),
+            "priorities must be one or more of high, default, low",
+        ),
         (("revoke", "key_none"), "There is no key key_none"),
         (("rotate", "key_none"), "There is no key key_none"),
     ],
