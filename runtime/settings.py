@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     job_expires_s: int = Field(default=24 * 3600, ge=1)
     """A job that no worker has started by then ends as ``expired``."""
     retention_days: int = Field(default=7, ge=1)
-    """How long an ended job can be read; its objects go two days later."""
+    """How long an ended job can be read; its objects are deleted 2 days later."""
     lease_s: float = Field(default=15, gt=0)
     """How long a worker keeps a claimed job without a heartbeat; then the keeper returns the job to its queue."""
     heartbeat_s: float = Field(default=3, gt=0)

@@ -2,7 +2,7 @@
 
 1. seal: checks status and fence in the job table; afterwards neither a cancel nor a claim succeeds.
 2. conditional PUT of ``results/<id>.json``: the first writer wins.
-3. finish: sets status, event and delivery rows as the stored object says, whoever wrote it.
+3. finish: sets status, event and delivery rows as the stored object says, even if another process wrote it.
 
 A process that dies between two steps loses nothing: the lease of the seal expires, and the keeper looks for the object.
 """
