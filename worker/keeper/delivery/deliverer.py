@@ -160,9 +160,8 @@ class Deliverer:
         except EgressError as error:
             return DeliveryAttempt(at, None, f"{error.code}: {error.message}", 0, ""), 0
         text = response.body_prefix.decode("utf-8", "replace")
-        return DeliveryAttempt(at, response.status, None, response.elapsed_ms, text), parse_retry_after_s(
-            response.headers
-        )
+        attempt = DeliveryAttempt(at, response.status, None, response.elapsed_ms, text)
+        return attempt, parse_retry_after_s(response.headers)
 
     async def _postpone(self, due: DueDelivery, claim: str, wait_s: float) -> None:
         wait_ms = round(wait_s * 1000)

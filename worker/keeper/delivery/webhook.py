@@ -70,7 +70,7 @@ def _signed(due: DueDelivery, url: str, body: str, secrets: list[str]) -> Outbou
 def test_event_body(due: DueDelivery, created_at: int) -> str:
     """Build an event that looks like a real one; its job ``job_test`` does not exist."""
     data = {"id": "job_test", "object": "job", "status": due.event.removeprefix("job."), "test": True}
-    return json.dumps(_event(due, created_at, data))
+    return json.dumps({**_event_fields(due, created_at), "data": data})
 
 
 def webhook_body(due: DueDelivery, job: PublicJob) -> str:
@@ -82,14 +82,8 @@ def webhook_body(due: DueDelivery, job: PublicJob) -> str:
     Returns:
         JSON. Fields that do not fit are null and listed in ``data.omitted``.
     """
-    ended_at = job.ended_at or 0
-    event = WebhookEvent(
-        id=due.id,
-        type=due.event,
-        created_at=ended_at,
-        timestamp=datetime.fromtimestamp(ended_at, UTC).isoformat(),
-        data=WebhookJob(**dict(job)),
-    ).model_dump(mode="json")
+    data = WebhookJob(**dict(job))
+    event = WebhookEvent(**_event_fields(due, job.ended_at or 0), data=data).model_dump(mode="json")
     for path in OMISSION_ORDER:
         text = json.dumps(event, ensure_ascii=False)
         if len(text.encode()) <= MAX_BODY_BYTES:
@@ -98,14 +92,14 @@ def webhook_body(due: DueDelivery, job: PublicJob) -> str:
     return json.dumps(event, ensure_ascii=False)
 
 
-def _event(due: DueDelivery, created_at: int, data: dict[str, Any]) -> dict[str, Any]:
+def _event_fields(due: DueDelivery, created_at: int) -> dict[str, Any]:
+    """Return the fields of a WebhookEvent except its data."""
     return {
         "id": due.id,
         "object": "event",
         "type": due.event,
         "created_at": created_at,
         "timestamp": datetime.fromtimestamp(created_at, UTC).isoformat(),
-        "data": data,
     }
 
 
