@@ -111,6 +111,16 @@ class Service:
         self.wait_until(lambda: JobStatus(self.job(job_id)["status"]).is_terminal, f"{job_id} has ended", limit_s)
         return self.job(job_id)
 
+    def wait_for_delivery(self, job_id: str) -> dict[str, Any]:
+        """Wait until the only webhook of a job is delivered or abandoned, and return its delivery."""
+        url = f"/v1/jobs/{job_id}/deliveries"
+
+        def ended() -> dict[str, Any] | None:
+            deliveries: list[dict[str, Any]] = self.http.get(url).raise_for_status().json()["data"]
+            return next((delivery for delivery in deliveries if delivery["state"] != "pending"), None)
+
+        return self.wait_until(ended, f"the webhook of {job_id}")
+
     def wait_for_workers(self, **stages: int) -> None:
         """Wait until the API answers and that many workers of each stage are ready."""
 
@@ -159,7 +169,7 @@ def new_service(
         "MODEL": str(model),
         "MODEL_FAMILY": "pocket",
     }
-    return Service(table, {**environment, **more}, logs, f"http://127.0.0.1:{port}", spawn)
+    return Service(table, {**more, **environment}, logs, f"http://127.0.0.1:{port}", spawn)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ TIME_SCALE = float(os.environ.get("TEST_TIME_SCALE") or 1)
 """Multiplies every time limit of the tests, for very slow machines."""
 LIMIT_S = 120.0
 """Default limit of a wait. It only bounds a test that fails, so it leaves room for a machine with other work."""
+MAX_PAUSE_S = 0.1
+"""Between two calls. Each often sends a request, which takes CPU time from the process that is waited for."""
 
 
 def wait_until(
@@ -27,7 +29,9 @@ def wait_until(
         AssertionError: the condition was still false after ``limit_s``.
     """
     give_up = time.monotonic() + limit_s * TIME_SCALE
+    pause_s = 0.01
     while not (found := condition()):
         assert time.monotonic() < give_up, f"{what}: not within {limit_s * TIME_SCALE:g} s\n{details()}"
-        time.sleep(0.02)
+        time.sleep(pause_s)
+        pause_s = min(1.3 * pause_s, MAX_PAUSE_S)
     return found

@@ -95,11 +95,7 @@ def test_a_webhook_is_retried_with_the_same_id(service: Service, http_server: Ht
         max_answer_tokens=2,
         callback={"url": http_server.url("/hook")},
     )
-    url = f"/v1/jobs/{job_id}/deliveries"
-
-    def states() -> list[str]:
-        return [delivery["state"] for delivery in service.http.get(url).json()["data"]]
-
-    service.wait_until(lambda: states() == ["delivered"], "the delivery")
-    assert tries == len(service.http.get(url).json()["data"][0]["attempts"]) == 3
+    delivery = service.wait_for_delivery(job_id)
+    assert delivery["state"] == "delivered"
+    assert tries == len(delivery["attempts"]) == 3
     assert {received.headers["webhook-id"] for received in http_server.received} == {f"evt_{job_id}_completed"}

@@ -30,16 +30,6 @@ def wait_for_tokens(service: Service, job_id: str, count: int) -> None:
     service.wait_until(lambda: service.job(job_id)["tokens"] >= count, f"{count} tokens of {job_id}")
 
 
-def wait_for_delivery(service: Service, job_ids: list[str]) -> None:
-    """Wait until no webhook of these jobs is pending."""
-
-    def is_delivered(job_id: str) -> bool:
-        deliveries = service.http.get(f"/v1/jobs/{job_id}/deliveries").raise_for_status().json()["data"]
-        return bool(deliveries) and all(delivery["state"] == "delivered" for delivery in deliveries)
-
-    service.wait_until(lambda: all(map(is_delivered, job_ids)), "the webhook of each job")
-
-
 def streamed_tokens(service: Service, job_id: str) -> int:
     events = service.table.store.events(job_id)
     return sum(len(event.data["ids"]) for event in events if event.type == "tokens")
@@ -79,7 +69,7 @@ def test_a_killed_and_a_suspended_worker_change_no_result(
     ready_service.wait_until(lambda: "job.claim_lost" in ready_service.log("generate2"), "job.claim_lost")
     assert [ready_service.table.store.events(job_id) for job_id in ids] == before
     assert [ready_service.job(job_id)["output"] for job_id in ids] == [undisturbed["output"]] * 2
-    wait_for_delivery(ready_service, ids)
+    assert {ready_service.wait_for_delivery(job_id)["state"] for job_id in ids} == {"delivered"}
     assert sorted(received.path for received in http_server.received) == ["/a", "/b"]
 
 
@@ -94,7 +84,7 @@ def test_two_generate_workers_end_each_job_once_and_drain(ready_service: Service
         assert ready_service.wait_for_end(job_id)["status"] == "completed"
         kinds = [event.type for event in ready_service.table.store.events(job_id)]
         assert kinds.count("started") == kinds.count("ended") == 1
-    wait_for_delivery(ready_service, ids)
+    assert {ready_service.wait_for_delivery(job_id)["state"] for job_id in ids} == {"delivered"}
     assert sorted(json.loads(received.body)["data"]["id"] for received in http_server.received) == sorted(ids)
 
     # After SIGTERM a job ends within the grace or is released, depending on the machine; neither is a lost lease.
