@@ -1,4 +1,4 @@
-"""The engine: submit, step, abort. Sequences join and leave the batch at every step."""
+"""The engine: submit, step, abort. Sequences join and leave the batch at every step (continuous batching)."""
 
 import time
 from collections import deque
@@ -14,12 +14,12 @@ from PIL import Image
 from engine.config import EngineConfig
 from engine.core.scheduler import ScheduledTokens, Scheduler, SchedulerOutput
 from engine.core.sequence import OnEvent, PendingToken, Sequence
-from engine.core.thinking import CHARACTER_GRACE, StagedGeneration
+from engine.core.thinking import CHARACTER_GRACE, ThinkingController
 from engine.errors import DeviceLost, SequenceError
 from engine.events import Failed
 from engine.inputs.processor import InputProcessor, Video
 from engine.loading.allocate import allocate
-from engine.loading.model_loader import Device, Dtype, LoadedModel, load
+from engine.loading.model_loader import Device, Dtype, LoadedModel, load_model
 from engine.request import ModelInputs, Request
 from engine.runner.device import is_device_error
 from engine.runner.model_runner import SampledTokens
@@ -30,41 +30,49 @@ from families import Family, SamplingDefaults
 
 @dataclass(frozen=True, slots=True)
 class InFlightStep:
-    """One step's work on the device."""
+    """A step that was launched and whose tokens the host has not read yet."""
 
-    spans: list[ScheduledTokens]
-    drawn: list[SampledTokens]
+    scheduled: list[ScheduledTokens]
+    sampled: list[SampledTokens]
 
 
 class Engine:
-    """``submit``, ``step`` and ``abort`` belong to one thread (see EngineLoop); ``prepare`` and ``stats`` to any.
+    """Serves one loaded model.
 
-    On a GPU the next step is launched before the tokens of the last one are read: the device knows them, and what
-    follows from them (an end, a closed thought) costs one row that is thrown away.
+    ``submit``, ``step`` and ``abort`` belong to one thread (see ``EngineLoop``). ``prepare`` and ``stats`` may be
+    called from any thread.
+
+    With ``async_scheduling`` the next step is launched before the tokens of the last one are read: their ids are on
+    the device already. If a token ends its sequence or closes its thinking, one row of the next step is discarded.
+
+    Args:
+        loaded: a model from ``load_model``.
+        config: limits; default: what fits the device.
+        async_scheduling: default: on a GPU.
     """
 
     def __init__(
         self, loaded: LoadedModel, config: EngineConfig | None = None, *, async_scheduling: bool | None = None
     ) -> None:
-        """``ahead``: whether to launch before reading; default: on a GPU."""
         self.context_tokens = loaded.context_tokens
         self.revision = loaded.revision
-        """Names the weights: tokens of another revision must not be continued."""
+        """Identifies the weights: tokens of another revision must not be continued."""
         self.sampling_defaults: SamplingDefaults = loaded.sampling_defaults
         self.tokenizer_info = loaded.tokenizer_info
         self._input_processor = InputProcessor(loaded.tokenizer, loaded.image_processor, loaded.family)
-        residence = allocate(loaded, config or EngineConfig())
-        self.attention = residence.attention
-        """What computes attention, for the logs."""
-        self.runner = residence.runner
+        allocation = allocate(loaded, config or EngineConfig())
+        self.attention = allocation.attention
+        """Name of the attention implementation, for logs."""
+        self._runner = allocation.runner
         self._scheduler = Scheduler(
-            residence.pool, slots=residence.slots, max_prefill_tokens=residence.max_prefill_tokens
+            allocation.pool, slots=allocation.slots, max_prefill_tokens=allocation.max_prefill_tokens
         )
-        self._longest = min(self.context_tokens, residence.pool.tokens)
-        self._async_scheduling = loaded.model.device.type == "cuda" if async_scheduling is None else async_scheduling
-        self._flights: deque[InFlightStep] = deque()
-        self._settled_at = 0.0
-        self._steps = self._sampled = self._prefilled = 0
+        self._max_sequence_tokens = min(self.context_tokens, allocation.pool.num_tokens)
+        is_cuda = loaded.model.device.type == "cuda"
+        self._async_scheduling = is_cuda if async_scheduling is None else async_scheduling
+        self._in_flight: deque[InFlightStep] = deque()
+        self._accounted_at = 0.0
+        self._steps = self._sampled_tokens = self._prefill_tokens = 0
 
     @classmethod
     def load(
@@ -77,12 +85,12 @@ class Engine:
         family: Family,
         config: EngineConfig | None = None,
     ) -> "Engine":
-        """Load a folder or hub id and keep it resident.
+        """Load a model from a folder or hub id, and allocate its KV cache.
 
         Raises:
             ModelLoadError
         """
-        return cls(load(name, revision=revision, device=device, dtype=dtype, family=family), config)
+        return cls(load_model(name, revision=revision, device=device, dtype=dtype, family=family), config)
 
     def prepare(
         self,
@@ -92,21 +100,22 @@ class Engine:
         *,
         enable_thinking: bool = True,
     ) -> ModelInputs:
-        """Tensors for a conversation; work for the CPU, from any thread (see InputProcessor)."""
+        """Convert a conversation to tensors on the CPU (see ``InputProcessor.process``)."""
         return self._input_processor.process(messages, images, videos, enable_thinking=enable_thinking)
 
     @property
     def is_idle(self) -> bool:
-        return self._scheduler.is_idle and not self._flights
+        return self._scheduler.is_idle and not self._in_flight
 
     @property
     def slots(self) -> int:
+        """Sequences that can run at the same time."""
         return self._scheduler.slots
 
     @property
     def kv_tokens(self) -> int:
-        """What the KV cache holds, of all sequences together."""
-        return self._scheduler.pool.tokens
+        """Tokens of all sequences together that the KV cache holds."""
+        return self._scheduler.pool.num_tokens
 
     def stats(self) -> EngineStats:
         scheduler = self._scheduler
@@ -114,153 +123,157 @@ class Engine:
             slots=scheduler.slots,
             running=len(scheduler.running),
             waiting=len(scheduler.waiting),
-            kv_tokens=scheduler.pool.tokens,
-            kv_free_tokens=scheduler.pool.free * (scheduler.pool.tokens // scheduler.pool.blocks),
+            kv_tokens=scheduler.pool.num_tokens,
+            kv_free_tokens=scheduler.pool.num_free * (scheduler.pool.num_tokens // scheduler.pool.num_blocks),
             steps=self._steps,
-            sampled_tokens=self._sampled,
-            prefill_tokens=self._prefilled,
+            sampled_tokens=self._sampled_tokens,
+            prefill_tokens=self._prefill_tokens,
             num_preemptions=scheduler.num_preemptions,
-            encoded_media=self.runner.vision_passes,
+            encoded_media=self._runner.encoded_media,
         )
 
     def submit(self, request: Request, on_event: OnEvent) -> Sequence:
-        """Put a request in line.
+        """Queue a request.
 
         Raises:
-            SequenceError: it does not fit the context, or its journal does not fit its settings.
+            SequenceError: the request does not fit the context, or its journal does not match its settings.
         """
-        sequence = Sequence(request, on_event, self.tokenizer_info, self._stages(request), len(request.inputs))
+        controller = self._thinking_controller(request)
+        sequence = Sequence(request, on_event, self.tokenizer_info, controller, len(request.inputs))
         sequence.start()
-        if (reason := sequence.control.finish_reason) is not None:
-            on_event(sequence.ended(reason))
+        if (reason := sequence.controller.finish_reason) is not None:
+            on_event(sequence.finished(reason))
         else:
             self._scheduler.add(sequence)
         return sequence
 
     def abort(self, request_id: str) -> bool:
-        """End a sequence now, with what it has. False: there is none of this id."""
+        """End a sequence now, with the tokens it has. Returns False if there is none with this id."""
         sequence = self._scheduler.find(request_id)
         if sequence is None:
             return False
         self._scheduler.remove(sequence)
-        sequence.on_event(sequence.ended("aborted"))
+        sequence.on_event(sequence.finished("aborted"))
         return True
 
     def step(self) -> None:
-        """Launch one step for all that run, and read the tokens of the one before it (without ``ahead``: its own).
+        """Launch one step for all running sequences, then process the tokens of the step before it.
 
-        What goes wrong with a sequence ends it, and nothing else.
+        Without ``async_scheduling``, process the step's own tokens. An error of one sequence ends only that sequence.
 
         Raises:
-            DeviceLost: nothing can run on this device any more, in this process.
+            DeviceLost: this process cannot use the device any more.
         """
-        if not self._flights:
-            self._settled_at = time.monotonic()
-        plan = self._scheduler.schedule(async_scheduling=self._async_scheduling)
-        if plan.prefills or plan.decode:
-            self._flights.append(self._launch(plan))
+        if not self._in_flight:
+            self._accounted_at = time.monotonic()
+        output = self._scheduler.schedule(async_scheduling=self._async_scheduling)
+        has_work = bool(output.all)
+        if has_work:
+            self._in_flight.append(self._launch(output))
             self._steps += 1
-        while len(self._flights) > (1 if self._async_scheduling and plan.decode + plan.prefills else 0):
-            self._settle(self._flights.popleft())
+        while len(self._in_flight) > (1 if self._async_scheduling and has_work else 0):
+            self._process_outputs(self._in_flight.popleft())
 
     def fail_all(self, code: str, message: str) -> None:
-        """End every sequence with an error, without a word to the device."""
-        self._flights.clear()
+        """End every sequence with an error, without using the device."""
+        self._in_flight.clear()
         self._fail([*self._scheduler.running, *self._scheduler.waiting], code, message)
 
-    def _stages(self, request: Request) -> StagedGeneration:
+    def _thinking_controller(self, request: Request) -> ThinkingController:
         prompt, answer = len(request.inputs), request.max_answer_tokens
         closing = len(self.tokenizer_info.special_tokens.closing)
-        # An opening mark and a character that is not complete may come on top.
-        room = self._longest - prompt - closing - answer - CHARACTER_GRACE - 1
-        wanted = max(request.thinking_budget, 0)
-        if room < max(wanted, 1):
-            holder = "the model's" if self._longest == self.context_tokens else "this worker's KV cache of"
+        # An opening token and an incomplete character may be added to the thinking.
+        max_thinking = self._max_sequence_tokens - prompt - closing - answer - CHARACTER_GRACE - 1
+        budget = max(request.thinking_budget, 0)
+        if max_thinking < max(budget, 1):
+            is_context = self._max_sequence_tokens == self.context_tokens
+            limit = "the model's context" if is_context else "this worker's KV cache"
             raise SequenceError(
                 "context_exceeded",
-                f"The prompt has {prompt} tokens; with {wanted} for thinking and {answer} for the answer it does not "
-                f"fit {holder} {self._longest}. Ask for less, or send less.",
+                f"The request does not fit {limit} of {self._max_sequence_tokens} tokens: the prompt has {prompt}, and "
+                f"{budget} are reserved for thinking and {answer} for the answer. "
+                "Send less input, or lower the thinking budget or max_answer_tokens.",
             )
-        return StagedGeneration(
+        return ThinkingController(
             self.tokenizer_info,
             budget=request.thinking_budget,
-            room=room,
+            max_thinking_tokens=max_thinking,
             max_answer_tokens=answer,
             thinking_closed=request.inputs.thinking_closed,
         )
 
-    def _launch(self, plan: SchedulerOutput) -> InFlightStep:
-        drawn: list[SampledTokens] = []
-        # Before, not behind: a CPU's call comes back when all is read.
+    def _launch(self, output: SchedulerOutput) -> InFlightStep:
+        sampled: list[SampledTokens] = []
+        # Taken before the passes: on a CPU they run to their end here.
         now = time.monotonic()
-        for span in plan.spans:
-            span.sequence.read_at = span.sequence.read_at or now
-        for span in plan.prefills:
-            with self._failing([span.sequence]):
-                if (tokens := self.runner.prefill(span)) is not None:
-                    drawn.append(tokens)
-                self._prefilled += span.end - span.start
-        if plan.decode:
-            with self._failing([span.sequence for span in plan.decode]):
-                drawn.append(self.runner.decode(plan.decode))
-        return InFlightStep(plan.spans, drawn)
+        for scheduled in output.all:
+            scheduled.sequence.first_pass_at = scheduled.sequence.first_pass_at or now
+        for scheduled in output.prefills:
+            with self._fail_on_error([scheduled.sequence]):
+                if (tokens := self._runner.prefill(scheduled)) is not None:
+                    sampled.append(tokens)
+                self._prefill_tokens += scheduled.end - scheduled.start
+        if output.decodes:
+            with self._fail_on_error([scheduled.sequence for scheduled in output.decodes]):
+                sampled.append(self._runner.decode(output.decodes))
+        return InFlightStep(output.all, sampled)
 
-    def _settle(self, flight: InFlightStep) -> None:
-        """Read what the device has drawn, and give each sequence its token."""
-        for drawn in flight.drawn:
+    def _process_outputs(self, step: InFlightStep) -> None:
+        """Read the sampled tokens of a step, and append each to its sequence."""
+        for sampled in step.sampled:
             try:
-                tokens = drawn.read()
+                tokens = sampled.read()
             except RuntimeError as error:
                 raise DeviceLost(str(error)) from error
-            for draw, token in zip(drawn.draws, tokens, strict=True):
-                if not draw.is_void:
-                    with self._failing([draw.sequence]):
-                        self._take(draw, token)
-        self._charge(flight)
+            for pending, token in zip(sampled.pending, tokens, strict=True):
+                if not pending.is_void:
+                    with self._fail_on_error([pending.sequence]):
+                        self._process_token(pending, token)
+        self._account_time(step)
 
-    def _take(self, draw: PendingToken, token: int) -> None:
-        sequence = draw.sequence
-        sequence.draws.popleft()
+    def _process_token(self, pending: PendingToken, token: int) -> None:
+        sequence = pending.sequence
+        sequence.pending.popleft()
         if token == NAN_TOKEN:
-            raise SequenceError("model_nan", "The model gave no numbers (NaN) for this input.")
-        self._sampled += 1
-        sequence.take(token)
-        if (reason := sequence.control.finish_reason) is not None:
+            raise SequenceError("model_nan", "The model returned NaN for this input.")
+        self._sampled_tokens += 1
+        sequence.append_sampled(token)
+        if (reason := sequence.controller.finish_reason) is not None:
             self._scheduler.remove(sequence)
-            sequence.on_event(sequence.ended(reason))
-        elif sequence.draws:
-            self._judge_guess(sequence, draw.position, token)
+            sequence.on_event(sequence.finished(reason))
+        elif sequence.pending:
+            self._reconcile_lookahead(sequence, pending.position, token)
 
-    def _judge_guess(self, sequence: Sequence, place: int, token: int) -> None:
-        """The device has read ``token`` at ``place`` already, and draws behind it. Does that stand?"""
-        if sequence.behind_prompt(place, place + 1) == [token]:
-            sequence.computed = place + 1
+    def _reconcile_lookahead(self, sequence: Sequence, position: int, token: int) -> None:
+        """Keep or discard the look-ahead row, which computed ``token`` at ``position``, now that the token is known."""
+        if sequence.output_ids(position, position + 1) == [token]:
+            sequence.num_computed_tokens = position + 1
         else:
-            self.runner.forget_guess(sequence)
-        guess = sequence.draws[0]
-        if sequence.length != place + 1 or guess.suppressed_ids != sequence.control.suppressed_ids:
-            guess.is_void = True
-            sequence.draws.clear()
-            # Its last token is read again, for the draw behind it.
-            sequence.computed = min(sequence.computed, sequence.length - 1)
+            self._runner.rebuild_penalty_mask(sequence)
+        lookahead = sequence.pending[0]
+        if sequence.num_tokens != position + 1 or lookahead.suppressed_ids != sequence.controller.suppressed_ids:
+            lookahead.is_void = True
+            sequence.pending.clear()
+            # Compute the last token again, to sample the token after it.
+            sequence.num_computed_tokens = min(sequence.num_computed_tokens, sequence.num_tokens - 1)
 
-    def _charge(self, flight: InFlightStep) -> None:
-        """Share the time since the last step by tokens read."""
+    def _account_time(self, step: InFlightStep) -> None:
+        """Distribute the time since the last step over its sequences, by tokens computed."""
         now = time.monotonic()
-        took_ms, self._settled_at = (now - self._settled_at) * 1000, now
-        tokens = sum(span.end - span.start for span in flight.spans)
-        for span in flight.spans:
-            span.sequence.device_ms += took_ms * (span.end - span.start) / tokens
+        elapsed_ms, self._accounted_at = (now - self._accounted_at) * 1000, now
+        total = sum(scheduled.end - scheduled.start for scheduled in step.scheduled)
+        for scheduled in step.scheduled:
+            scheduled.sequence.device_ms += elapsed_ms * (scheduled.end - scheduled.start) / total
 
     @contextmanager
-    def _failing(self, sequences: Items[Sequence]) -> Iterator[None]:
-        """What goes wrong inside ends these sequences."""
+    def _fail_on_error(self, sequences: Items[Sequence]) -> Iterator[None]:
+        """End these sequences if the body raises."""
         try:
             yield
         except SequenceError as error:
             self._fail(sequences, error.code, error.message)
         except torch.OutOfMemoryError:
-            self._fail(sequences, "out_of_memory", "The device has no memory left for this request.")
+            self._fail(sequences, "out_of_memory", "The device has no memory left for this request; retry it later.")
             torch.cuda.empty_cache()
         except Exception as error:
             if is_device_error(error):

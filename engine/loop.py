@@ -1,4 +1,4 @@
-"""One thread that steps the engine, and the door to it for all other threads."""
+"""Thread that steps the engine, and the thread-safe interface to it."""
 
 import queue
 import threading
@@ -12,15 +12,20 @@ from engine.events import Failed
 from engine.request import Request
 
 IDLE_TICK_S = 1.0
-"""How often an idle loop says that it is alive."""
+"""How often an idle loop updates ``last_progress``."""
 
 
 class EngineLoop:
-    """``on_lost`` is called, in the loop's thread, when the device is gone: this process cannot use it any more."""
+    """Runs the engine in one thread and accepts requests from all threads.
+
+    Args:
+        engine: stepped by this loop only.
+        on_lost: called in the loop's thread when the device is lost; this process cannot use it any more.
+    """
 
     def __init__(self, engine: Engine, *, on_lost: Callable[[str], object] | None = None) -> None:
         self.last_progress = time.monotonic()
-        """When the last step, or idle tick, ended. Old: the device hangs."""
+        """When the last step or idle tick ended. An old value means that the device hangs."""
         self._engine = engine
         self._on_lost = on_lost
         self._lost: str | None = None
@@ -33,18 +38,22 @@ class EngineLoop:
         self._thread.start()
 
     def stop(self, *, timeout_s: float) -> bool:
-        """End the thread behind the step in progress; what still runs is dropped. False: it did not end in time."""
+        """Stop the thread after the current step; running sequences are dropped.
+
+        Returns:
+            False if the thread did not stop in time.
+        """
         self._stopping.set()
         self._calls.put(lambda: None)
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def submit(self, request: Request, on_event: OnEvent) -> None:
-        """Put a request in line; a refusal comes as a Failed event."""
+        """Queue a request. An invalid request gets a ``Failed`` event."""
         self._calls.put(lambda: self._submit(request, on_event))
 
     def abort(self, request_id: str) -> None:
-        """End a sequence behind the step in progress; its Finished event is the answer."""
+        """End a sequence after the current step; it gets a ``Finished`` event with reason ``aborted``."""
         self._calls.put(lambda: self._engine.abort(request_id))
 
     def _submit(self, request: Request, on_event: OnEvent) -> None:
@@ -58,21 +67,21 @@ class EngineLoop:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._answer_calls(wait=self._engine.is_idle)
+            self._run_calls(wait=self._engine.is_idle)
             if self._lost is None:
                 try:
                     self._engine.step()
                 except DeviceLost as error:
-                    self._lose(str(error))
+                    self._handle_device_loss(str(error))
             self.last_progress = time.monotonic()
 
-    def _lose(self, reason: str) -> None:
-        self._lost = f"The device is lost to this process: {reason[:500]}"
+    def _handle_device_loss(self, reason: str) -> None:
+        self._lost = f"The GPU failed and this process cannot use it any more; restart the worker: {reason[:500]}"
         self._engine.fail_all(DEVICE_LOST, self._lost)
         if self._on_lost is not None:
             self._on_lost(self._lost)
 
-    def _answer_calls(self, *, wait: bool) -> None:
+    def _run_calls(self, *, wait: bool) -> None:
         try:
             self._calls.get(block=wait, timeout=IDLE_TICK_S)()
             while True:

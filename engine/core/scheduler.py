@@ -1,50 +1,54 @@
-"""What the next step reads: which sequences run, which tokens of theirs, in which blocks. Plain Python, no torch.
+"""Choose what the next step computes: which sequences run, which of their tokens, in which KV cache blocks.
 
-A sequence with many unread tokens is read in chunks, one sequence a pass (prefill). One with few gives as many rows to
-the batch that all others share (decode): the closing text of a thought costs three rows, not a step of its own.
+A sequence with many uncomputed tokens is computed in chunks, one sequence per pass (prefill). A sequence with few adds
+that many rows to the batch that all others share (decode). The closing text of a thought therefore costs three rows,
+not a step of its own.
 """
 
 from collections import deque
 from dataclasses import dataclass, field
 
-from engine.core.block_pool import BlockPool, blocks_for
+from engine.core.block_pool import BlockPool, blocks_needed
 from engine.core.sequence import PendingToken, Sequence
 
-ROWS_PER_SEQUENCE = 8
-"""Unread tokens behind a prompt that go as rows of the decode batch; more than these are a prefill."""
+MAX_DECODE_ROWS = 8
+"""Uncomputed output tokens of one sequence that are computed as rows of the decode batch; more are a prefill."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduledTokens:
-    """Tokens of one sequence that a pass reads: from ``start`` to ``end``, prompt included."""
+    """Tokens of one sequence that a pass computes: positions ``start`` to ``end``, prompt included."""
 
     sequence: Sequence
     start: int
     end: int
-    draw: PendingToken | None
-    """Asked of its last token; None: more of the sequence is to be read first."""
-    is_ahead: bool = False
-    """Its one token is being drawn: the device knows it, the scheduler does not."""
+    pending: PendingToken | None
+    """The token to sample after the last one. None: more of the sequence must be computed first."""
+    is_lookahead: bool = False
+    """The one token is still being sampled: its id is on the device only."""
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulerOutput:
+    """Work of one step."""
+
     prefills: list[ScheduledTokens] = field(default_factory=list)
-    """Each a pass of its own."""
-    decode: list[ScheduledTokens] = field(default_factory=list)
-    """Together one pass; a span is as many rows as it has tokens."""
+    """One pass each."""
+    decodes: list[ScheduledTokens] = field(default_factory=list)
+    """One pass together, with one row per token."""
 
     @property
-    def spans(self) -> list[ScheduledTokens]:
-        return [*self.prefills, *self.decode]
+    def all(self) -> list[ScheduledTokens]:
+        return [*self.prefills, *self.decodes]
 
 
 class Scheduler:
-    """Oldest first: the head of the line is never passed, and who came last gives way.
+    """First come, first served. Preempts the most recently admitted sequence when the KV cache is full.
 
     Args:
-        slots: sequences that may run at once.
-        max_prefill_tokens: prompt tokens that one step may read, so that nobody's next token waits for a long prompt.
+        pool: the blocks of the KV cache.
+        slots: sequences that may run at the same time.
+        max_prefill_tokens: prompt tokens per step, so that a long prompt does not delay other sequences' tokens.
     """
 
     def __init__(self, pool: BlockPool, *, slots: int, max_prefill_tokens: int) -> None:
@@ -53,102 +57,111 @@ class Scheduler:
         self.max_prefill_tokens = max_prefill_tokens
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
+        """Oldest first."""
         self.num_preemptions = 0
-        """Times that a sequence lost its part of the cache to older ones."""
         self._free_slots = list(range(slots - 1, -1, -1))
 
     @property
     def is_idle(self) -> bool:
         return not self.waiting and not self.running
 
+    @property
+    def num_free_slots(self) -> int:
+        return len(self._free_slots)
+
     def add(self, sequence: Sequence) -> None:
+        """Append a sequence to the queue."""
         self.waiting.append(sequence)
 
     def find(self, request_id: str) -> Sequence | None:
+        """Return the running or waiting sequence of a request."""
         return next((one for one in [*self.running, *self.waiting] if one.id == request_id), None)
 
     def remove(self, sequence: Sequence) -> None:
-        """Take a sequence out, whether it runs or waits."""
+        """Remove a sequence, running or waiting, and free what it occupies. Does nothing for an unknown one."""
         if sequence in self.running:
             self._release(sequence)
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
 
     def schedule(self, *, async_scheduling: bool) -> SchedulerOutput:
-        """Choose what the next step reads, and count it as read.
+        """Choose the tokens of the next step, and count them as computed.
 
         Args:
-            ahead: also read tokens that are still being drawn.
+            async_scheduling: also schedule tokens that are still being sampled.
         """
         self._admit()
-        plan = SchedulerOutput()
-        left = self.max_prefill_tokens
+        output = SchedulerOutput()
+        prefill_left = self.max_prefill_tokens
         for sequence in tuple(self.running):
             if sequence.slot is None:
-                continue  # it gave way to an older one in this very plan
-            if sequence.draws:
-                if async_scheduling and len(sequence.draws) == 1 and self._has_room_ahead(sequence):
-                    plan.decode.append(self._span(sequence, sequence.length + 1, is_ahead=True))
-            elif sequence.computed < sequence.prompt_length or sequence.unread > ROWS_PER_SEQUENCE:
-                end = min(sequence.length, sequence.computed + left)
-                if left and self._grow(sequence, end):
-                    left -= end - sequence.computed
-                    plan.prefills.append(self._span(sequence, end))
-            elif self._grow(sequence, sequence.length):
-                plan.decode.append(self._span(sequence, sequence.length))
-        return plan
+                continue  # preempted by an older sequence in this call
+            if sequence.pending:
+                if async_scheduling and len(sequence.pending) == 1 and self._allocate_lookahead(sequence):
+                    output.decodes.append(self._take(sequence, sequence.num_tokens + 1, is_lookahead=True))
+            elif sequence.num_computed_tokens < sequence.num_prompt_tokens or sequence.num_uncomputed > MAX_DECODE_ROWS:
+                end = min(sequence.num_tokens, sequence.num_computed_tokens + prefill_left)
+                if prefill_left and self._allocate(sequence, end):
+                    prefill_left -= end - sequence.num_computed_tokens
+                    output.prefills.append(self._take(sequence, end))
+            elif self._allocate(sequence, sequence.num_tokens):
+                output.decodes.append(self._take(sequence, sequence.num_tokens))
+        return output
 
-    def _span(self, sequence: Sequence, end: int, *, is_ahead: bool = False) -> ScheduledTokens:
-        draw = None
-        if end >= sequence.length:
-            draw = PendingToken(sequence, end, sequence.control.suppressed_ids)
-            sequence.draws.append(draw)
-        start = sequence.length if is_ahead else sequence.computed
-        if not is_ahead:
-            sequence.computed = end
-        return ScheduledTokens(sequence, start, end, draw, is_ahead)
+    def _take(self, sequence: Sequence, end: int, *, is_lookahead: bool = False) -> ScheduledTokens:
+        pending = None
+        if end >= sequence.num_tokens:
+            pending = PendingToken(sequence, end, sequence.controller.suppressed_ids)
+            sequence.pending.append(pending)
+        start = sequence.num_tokens if is_lookahead else sequence.num_computed_tokens
+        if not is_lookahead:
+            sequence.num_computed_tokens = end
+        return ScheduledTokens(sequence, start, end, pending, is_lookahead)
 
     def _admit(self) -> None:
-        """Let those in that fit whole, with a block to spare for each that runs."""
+        """Start waiting sequences whose known tokens fit, with one block to spare for each running sequence."""
         while self.waiting and self._free_slots:
             sequence = self.waiting[0]
-            needed = blocks_for(sequence.length + 1)
-            if self.running and self.pool.free < needed + len(self.running):
+            needed = blocks_needed(sequence.num_tokens + 1)
+            if self.running and self.pool.num_free < needed + len(self.running):
                 return
-            blocks = self.pool.take(needed)
+            blocks = self.pool.allocate(needed)
             if blocks is None:
                 return
             self.waiting.popleft()
             sequence.slot, sequence.blocks = self._free_slots.pop(), blocks
             self.running.append(sequence)
 
-    def _grow(self, sequence: Sequence, tokens: int) -> bool:
-        """See that so many tokens fit; the youngest give way. False: it was the youngest itself."""
-        while (missing := blocks_for(tokens) - len(sequence.blocks)) > 0:
-            if (blocks := self.pool.take(missing)) is not None:
+    def _allocate(self, sequence: Sequence, num_tokens: int) -> bool:
+        """Allocate blocks, preempting younger sequences. Returns False if the sequence itself was preempted."""
+        while (missing := blocks_needed(num_tokens) - len(sequence.blocks)) > 0:
+            if (blocks := self.pool.allocate(missing)) is not None:
                 sequence.blocks.extend(blocks)
                 break
             youngest = self.running[-1]
-            self._release(youngest)
-            self.waiting.appendleft(youngest)
-            self.num_preemptions += 1
+            self._preempt(youngest)
             if youngest is sequence:
                 return False
         return True
 
-    def _has_room_ahead(self, sequence: Sequence) -> bool:
-        """Nobody gives way for a guess."""
-        missing = blocks_for(sequence.length + 1) - len(sequence.blocks)
+    def _allocate_lookahead(self, sequence: Sequence) -> bool:
+        """Allocate blocks for one more token without preemption: a look-ahead token is not worth it."""
+        missing = blocks_needed(sequence.num_tokens + 1) - len(sequence.blocks)
         if missing > 0:
-            blocks = self.pool.take(missing)
+            blocks = self.pool.allocate(missing)
             sequence.blocks.extend(blocks or ())
             return blocks is not None
         return True
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self._release(sequence)
+        self.waiting.appendleft(sequence)
+        self.num_preemptions += 1
 
     def _release(self, sequence: Sequence) -> None:
         assert sequence.slot is not None
         self.running.remove(sequence)
         self._free_slots.append(sequence.slot)
-        self.pool.give_back(sequence.blocks)
+        self.pool.release(sequence.blocks)
         sequence.slot, sequence.blocks = None, []
-        sequence.leave()
+        sequence.reset_device_state()

@@ -1,4 +1,4 @@
-"""One request on its way: its tokens, its phase, its texts, its counts, and what it holds of the device."""
+"""State of one request in the engine: its tokens, phase, texts and counters, and what it occupies on the device."""
 
 import time
 from collections import deque
@@ -6,134 +6,135 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engine.core.detokenizer import Detokenizer
-from engine.core.thinking import StagedGeneration
+from engine.core.thinking import ThinkingController
 from engine.core.tokenizer_info import TokenizerInfo
 from engine.events import Delta, Event, Finished, FinishReason, Phase, Token
 from engine.request import Request
 
 OnEvent = Callable[[Event], None]
-"""Called from the engine's thread: it must be quick and must not raise."""
+"""Called from the engine's thread: it must return quickly and must not raise."""
 
 
 @dataclass(eq=False, slots=True)
 class PendingToken:
-    """A token that the device was asked to choose and that nobody has read yet."""
+    """A token that the device samples, and that the host has not read yet."""
 
     sequence: "Sequence"
     position: int
-    """Of the token in its sequence, prompt included."""
+    """Position of the token in its sequence, prompt included."""
     suppressed_ids: tuple[int, ...]
-    """What it was kept from choosing."""
+    """Ids that could not be sampled."""
     is_void: bool = False
-    """Its result counts for nothing: a token before it came out otherwise, or its sequence is gone."""
+    """The result is ignored: an earlier token differs from the assumption, or the sequence has left."""
 
 
 @dataclass(eq=False)
 class Sequence:
+    """One request in the engine."""
+
     request: Request
     on_event: OnEvent
     tokenizer_info: TokenizerInfo
-    control: StagedGeneration
-    prompt_length: int
+    controller: ThinkingController
+    num_prompt_tokens: int
     tokens: list[Token] = field(default_factory=list)
-    """All that stands behind the prompt."""
-    computed: int = 0
-    """Tokens, from the first of the prompt on, whose keys and values are in the cache."""
-    stay: int = 0
-    """Rises each time that it loses its slot: what the device kept of it then is gone."""
+    """Output tokens."""
+    num_computed_tokens: int = 0
+    """Tokens, prompt included, whose keys and values are in the cache."""
     slot: int | None = None
-    """Its row in the device's tables, while it runs."""
+    """Row of the device's per-sequence tables, while the sequence runs."""
+    slot_generation: int = 0
+    """Incremented each time the sequence loses its slot: what the device stored for it before is gone."""
     blocks: list[int] = field(default_factory=list)
-    """Its part of the KV cache, in the order of its tokens."""
-    draws: deque[PendingToken] = field(default_factory=deque)
+    """KV cache blocks, in the order of the tokens."""
+    pending: deque[PendingToken] = field(default_factory=deque)
     """Oldest first; at most two."""
-    prefills: int = 0
+    num_prefills: int = 0
     device_ms: float = 0.0
-    """Its share of the time that the device worked."""
+    """Share of the time of all steps."""
     submitted_at: float = field(default_factory=time.monotonic)
-    read_at: float | None = None
-    """When the device began with it."""
-    drawn_at: float | None = None
-    """When its first own token was there."""
+    first_pass_at: float | None = None
+    first_token_at: float | None = None
 
     def __post_init__(self) -> None:
-        self._texts = {phase: Detokenizer(self.tokenizer_info) for phase in Phase}
+        self._detokenizers = {phase: Detokenizer(self.tokenizer_info) for phase in Phase}
 
     @property
     def id(self) -> str:
         return self.request.id
 
     @property
-    def length(self) -> int:
-        """Prompt and tokens."""
-        return self.prompt_length + len(self.tokens)
+    def num_tokens(self) -> int:
+        """Prompt and output tokens."""
+        return self.num_prompt_tokens + len(self.tokens)
 
     @property
-    def unread(self) -> int:
-        """Tokens that are known and not in the cache yet."""
-        return self.length - self.computed
+    def num_uncomputed(self) -> int:
+        """Known tokens that are not in the cache yet."""
+        return self.num_tokens - self.num_computed_tokens
 
-    @property
-    def is_finished(self) -> bool:
-        return self.control.finish_reason is not None
-
-    def behind_prompt(self, start: int, end: int) -> list[int]:
-        """The ids of the tokens at these places, which are all behind the prompt."""
-        return [token.id for token in self.tokens[start - self.prompt_length : end - self.prompt_length]]
+    def output_ids(self, start: int, end: int) -> list[int]:
+        """Return the ids at positions ``start`` to ``end``, which must be after the prompt."""
+        return [token.id for token in self.tokens[start - self.num_prompt_tokens : end - self.num_prompt_tokens]]
 
     def start(self) -> None:
-        """Take the journal, and what the stages put before the first sampled token."""
+        """Load the journal and add the forced tokens that come before the first sampled one.
+
+        Raises:
+            SequenceError: the journal does not match the request's settings.
+        """
         journal = self.request.journal
-        owed = self.control.replay(journal, self._read)
+        forced = self.controller.replay(journal, self._detokenize)
         self.tokens.extend(journal)
-        if owed:
-            self._add(owed, Phase.THINKING, "")
+        if forced:
+            self._emit(forced, Phase.THINKING, "")
 
-    def take(self, sampled: int) -> None:
-        """Take one sampled token and what follows from it, and tell."""
-        if self.drawn_at is None:
-            self.drawn_at = time.monotonic()
-        phase, was_open = self.control.phase, self.control.is_answer_open
-        added = self.control.accept(sampled)
-        text = self._read(sampled, phase, was_open) if Token(sampled, forced=False) in added else ""
-        self._add(added, phase, text)
+    def append_sampled(self, token: int) -> None:
+        """Add a sampled token and the forced tokens that follow from it, and emit a ``Delta``."""
+        if self.first_token_at is None:
+            self.first_token_at = time.monotonic()
+        phase, was_open = self.controller.phase, self.controller.is_answer_open
+        added = self.controller.accept(token)
+        text = self._detokenize(token, phase, was_open) if Token(token, forced=False) in added else ""
+        self._emit(added, phase, text)
 
-    def leave(self) -> None:
-        """Nothing of it is in the cache any more, and no draw counts; its tokens stay."""
-        for draw in self.draws:
-            draw.is_void = True
-        self.draws.clear()
-        self.computed = 0
-        self.stay += 1
+    def reset_device_state(self) -> None:
+        """Forget the cached tokens and void the pending ones. The tokens stay."""
+        for pending in self.pending:
+            pending.is_void = True
+        self.pending.clear()
+        self.num_computed_tokens = 0
+        self.slot_generation += 1
 
-    def ended(self, reason: FinishReason) -> Finished:
+    def finished(self, reason: FinishReason) -> Finished:
+        """Build the ``Finished`` event."""
         now = time.monotonic()
-        began, drew = self.read_at or now, self.drawn_at or now
+        first_pass_at, first_token_at = self.first_pass_at or now, self.first_token_at or now
         return Finished(
             finish_reason=reason,
-            thinking=self._texts[Phase.THINKING].text.strip(),
-            answer=self._texts[Phase.ANSWER].text.strip(),
+            thinking=self._detokenizers[Phase.THINKING].text.strip(),
+            answer=self._detokenizers[Phase.ANSWER].text.strip(),
             raw=self.tokenizer_info.decode([token.id for token in self.tokens]),
-            truncation_reason=self.control.truncation_reason,
-            input_tokens=self.prompt_length,
-            thinking_tokens=self.control.thinking_tokens,
-            answer_tokens=self.control.answer_tokens,
-            num_prefills=self.prefills,
-            queued_ms=(began - self.submitted_at) * 1000,
-            prefill_ms=(drew - began) * 1000,
-            decode_ms=(now - drew) * 1000,
+            truncation_reason=self.controller.truncation_reason,
+            input_tokens=self.num_prompt_tokens,
+            thinking_tokens=self.controller.thinking_tokens,
+            answer_tokens=self.controller.answer_tokens,
+            num_prefills=self.num_prefills,
+            queued_ms=(first_pass_at - self.submitted_at) * 1000,
+            prefill_ms=(first_token_at - first_pass_at) * 1000,
+            decode_ms=(now - first_token_at) * 1000,
             device_ms=self.device_ms,
         )
 
-    def _add(self, tokens: list[Token], phase: Phase, text: str) -> None:
+    def _emit(self, tokens: list[Token], phase: Phase, text: str) -> None:
         self.tokens.extend(tokens)
-        self.on_event(Delta(tuple(tokens), phase, text, self.control.thinking_tokens))
+        self.on_event(Delta(tuple(tokens), phase, text, self.controller.thinking_tokens))
 
-    def _read(self, token: int, phase: Phase, was_open: bool) -> str:
-        """The text that a sampled token adds to its phase: a mark adds none, nor does space before an answer."""
-        is_kept = self.request.keep_box_tokens and self.tokenizer_info.is_box_mark(token)
+    def _detokenize(self, token: int, phase: Phase, was_open: bool) -> str:
+        """Return the text that a sampled token adds. Special tokens and white space before the answer add none."""
+        is_kept = self.request.keep_box_tokens and self.tokenizer_info.is_box_token(token)
         if self.tokenizer_info.is_special(token) and not is_kept:
             return ""
         if phase is Phase.ANSWER and not was_open and self.tokenizer_info.is_blank(token):
             return ""
-        return self._texts[phase].push(token)
+        return self._detokenizers[phase].append(token)

@@ -1,4 +1,4 @@
-"""The prompt's ids: the model's own chat template, with a client's text that can never become a special token."""
+"""Prompt ids from the model's own chat template; text from a client never becomes a special token."""
 
 import re
 import threading
@@ -7,62 +7,64 @@ from typing import Any
 
 from families import SpecialTokens
 
-PLACE = re.compile("\ue000(\\d+)\ue001")
-"""Two code points of private use round a number: where a client's text goes in the rendered template."""
-
-
-MEDIA_MARKS = {"image": "<|image|>", "video": "<|video|>"}
+TEXT_MARKER = re.compile("\ue000(\\d+)\ue001")
+"""Two private-use code points around a number: where a client's text is inserted into the rendered template."""
+PLACEHOLDER_TOKENS = {"image": "<|image|>", "video": "<|video|>"}
 
 
 class ChatPrompt:
-    """Renders and tokenizes; safe to share between threads."""
+    """Renders and tokenizes conversations. Safe to share between threads."""
 
     def __init__(self, tokenizer: Any, special_tokens: SpecialTokens) -> None:
         self._tokenizer = tokenizer
-        self._boxes = re.compile(f"({re.escape(special_tokens.box_open)}|{re.escape(special_tokens.box_close)})")
-        specials = sorted(tokenizer.get_added_vocab(), key=len, reverse=True)
-        self._specials = re.compile("(" + "|".join(map(re.escape, specials)) + ")")
+        box_tokens = f"({re.escape(special_tokens.box_open)}|{re.escape(special_tokens.box_close)})"
+        self._box_tokens = re.compile(box_tokens)
         self._special_ids: dict[str, int] = tokenizer.get_added_vocab()
-        # A fast tokenizer keeps split_special_tokens as state and refuses a second thread meanwhile.
+        longest_first = sorted(self._special_ids, key=len, reverse=True)
+        self._special_tokens = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
+        # A fast tokenizer stores split_special_tokens as state and refuses a second thread meanwhile.
         self._lock = threading.Lock()
 
     def encode(self, messages: Sequence[dict[str, Any]], *, enable_thinking: bool = True) -> list[int]:
-        """The ids of a conversation, ready to be answered; each picture and video is one token.
+        """Return the ids of a conversation with the generation prompt. Each image or video is one placeholder token.
 
-        The template is rendered with places instead of texts, then split at its special tokens. What stands between
-        two of them is tokenized as one piece, so that ordinary text gives the ids that a plain tokenizer run gives.
+        The template is rendered with markers instead of texts and split at its special tokens. The text between two of
+        them is tokenized as one piece, so ordinary text gives the ids of a plain tokenizer run.
+
+        Raises:
+            ValueError: the template does not print every image and video once.
         """
         texts: list[str] = []
-        hidden = [self._with_places(message, texts) for message in messages]
-        # Templates without such a switch do not look at it.
-        switch = {} if enable_thinking else {"enable_thinking": False}
-        rendered = self._tokenizer.apply_chat_template(hidden, tokenize=False, add_generation_prompt=True, **switch)
+        marked = [self._with_markers(message, texts) for message in messages]
+        # Templates without this variable ignore it.
+        options = {} if enable_thinking else {"enable_thinking": False}
+        rendered = self._tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=True, **options)
         ids: list[int] = []
-        for piece in self._specials.split(rendered):
+        for piece in self._special_tokens.split(rendered):
             if piece in self._special_ids:
                 ids.append(self._special_ids[piece])
             elif piece:
-                ids.extend(self.encode_text(PLACE.sub(lambda place: texts[int(place[1])], piece)))
-        for kind, mark in MEDIA_MARKS.items():
+                ids.extend(self.encode_text(TEXT_MARKER.sub(lambda marker: texts[int(marker[1])], piece)))
+        for kind, token in PLACEHOLDER_TOKENS.items():
             media = sum(part["type"] == kind for message in messages for part in message["content"])
-            if ids.count(self._special_ids[mark]) != media:
-                raise ValueError(f"the chat template does not print each {kind} once")
+            if (printed := ids.count(self._special_ids[token])) != media:
+                raise ValueError(f"the chat template printed {printed} {token} tokens for {media} {kind} parts")
         return ids
 
     def encode_text(self, text: str) -> list[int]:
-        """Of a text between two special tokens, whatever it looks like."""
+        """Return the ids of text; special tokens in it are encoded as ordinary text."""
         with self._lock:
             return list(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
-    def _with_places(self, message: dict[str, Any], texts: list[str]) -> dict[str, Any]:
-        """The message with each text put aside.
+    def _with_markers(self, message: dict[str, Any], texts: list[str]) -> dict[str, Any]:
+        """Return the message with each text replaced by a marker and appended to ``texts``.
 
         Only a user's content may be a list: GLM's template prints a system or assistant list as Python would.
-        An earlier answer keeps its box special_tokens as the tokens that they were.
+        Box tokens of an earlier answer stay special tokens.
         """
 
-        def place(text: str) -> str:
-            # Space at the ends stays in sight: some templates strip it from answers.
+        def mark(text: str) -> str:
+            # White space at the ends stays in the template: some templates strip it from answers.
             core = text.strip()
             if not core:
                 return text
@@ -72,12 +74,12 @@ class ChatPrompt:
 
         if message["role"] == "user":
             parts = [
-                {"type": "text", "text": place(part["text"])} if part["type"] == "text" else part
+                {"type": "text", "text": mark(part["text"])} if part["type"] == "text" else part
                 for part in message["content"]
             ]
             return {"role": "user", "content": parts}
         text = "".join(part["text"] for part in message["content"])
         if message["role"] == "system":
-            return {"role": "system", "content": place(text)}
-        pieces = [piece if self._boxes.fullmatch(piece) else place(piece) for piece in self._boxes.split(text)]
+            return {"role": "system", "content": mark(text)}
+        pieces = [piece if self._box_tokens.fullmatch(piece) else mark(piece) for piece in self._box_tokens.split(text)]
         return {"role": "assistant", "content": "".join(pieces)}

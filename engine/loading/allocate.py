@@ -1,4 +1,4 @@
-"""A loaded model's place on its device: how much of the memory is KV cache, and which kernels run."""
+"""Allocate a loaded model's KV cache on its device, and choose the kernels."""
 
 import os
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from engine.config import EngineConfig
-from engine.core.block_pool import BLOCK_SIZE, BlockPool, blocks_for
-from engine.core.scheduler import ROWS_PER_SEQUENCE
+from engine.core.block_pool import BLOCK_SIZE, BlockPool, blocks_needed
+from engine.core.scheduler import MAX_DECODE_ROWS
 from engine.errors import ModelLoadError
 from engine.loading.model_loader import LoadedModel
 from engine.runner.cuda_graphs import DecodeGraphs
@@ -18,14 +18,19 @@ from engine.runner.torch_ops import TorchOps
 from engine.runner.vision_encoder import VisionEncoder
 
 GIB = 2**30
-WORKING_GIB = 4.0
-"""Of a GPU's memory, left for activations: a chunk of 2,048 tokens, and the vision tower on the largest picture."""
-USED_SHARE = 0.92
-"""Of what is left of a GPU's memory: allocators break some, and a driver wants some."""
+ACTIVATION_GIB = 4.0
+"""GPU memory reserved for activations: a chunk of 2,048 tokens, and the vision encoder on the largest image."""
+MEMORY_UTILIZATION = 0.92
+"""Share of the remaining GPU memory that the KV cache takes: allocators fragment some, and the driver needs some."""
+MIN_KV_TOKENS = 4_096
+"""Smallest KV cache that is accepted, unless the model's context is shorter."""
+CPU_KV_CACHE_GIB = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceAllocation:
+    """Everything that stays on the device for the lifetime of the engine."""
+
     runner: ModelRunner
     pool: BlockPool
     slots: int
@@ -40,59 +45,62 @@ class _Defaults:
     encoder_cache_mib: int
 
 
-ON_GPU = _Defaults(slots=64, max_prefill_tokens=2_048, encoder_cache_mib=1_024)
-ON_CPU = _Defaults(slots=16, max_prefill_tokens=512, encoder_cache_mib=128)
-CPU_KV_GIB = 1.0
+GPU_DEFAULTS = _Defaults(slots=64, max_prefill_tokens=2_048, encoder_cache_mib=1_024)
+CPU_DEFAULTS = _Defaults(slots=16, max_prefill_tokens=512, encoder_cache_mib=128)
 
 
 def allocate(loaded: LoadedModel, config: EngineConfig) -> DeviceAllocation:
-    """Allocate all that stays, once.
+    """Allocate the KV cache, and capture CUDA graphs where the kernels allow it.
 
     Raises:
-        ModelLoadError: the memory holds no single full context.
+        ModelLoadError: the memory does not hold one sequence.
     """
     device, model = loaded.model.device, loaded.model
     if device.type == "cpu":
-        # torch's threads wait for each other by spinning: beside other processes, two on two cores took far longer.
-        torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
-    defaults = ON_GPU if device.type == "cuda" else ON_CPU
+        # torch's threads spin while they wait: beside other processes, two threads on two cores took far longer.
+        torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 2) // 2)))
+    defaults = GPU_DEFAULTS if device.type == "cuda" else CPU_DEFAULTS
     slots = config.slots or defaults.slots
     shape = AttentionShape.of(model.config.text_config)
-    pool = BlockPool(_kv_tokens(loaded, shape, slots, config.kv_cache_gib))
-    cache = KVCache(shape, pool, slots=slots, longest=loaded.context_tokens, device=device, dtype=model.dtype)
-    ops = _ops(device, shape)
+    pool = BlockPool(_kv_cache_tokens(loaded, shape, slots, config.kv_cache_gib))
+    cache = KVCache(
+        shape, pool, slots=slots, max_sequence_tokens=loaded.context_tokens, device=device, dtype=model.dtype
+    )
+    ops = _choose_ops(device, shape)
     decoder = Decoder(model, cache, ops)
-    mib = defaults.encoder_cache_mib if config.encoder_cache_mib is None else config.encoder_cache_mib
-    vision = VisionEncoder(model, cache_bytes=mib * 2**20)
-    runner = ModelRunner(model, decoder, vision)
+    encoder_mib = defaults.encoder_cache_mib if config.encoder_cache_mib is None else config.encoder_cache_mib
+    runner = ModelRunner(model, decoder, VisionEncoder(model, cache_bytes=encoder_mib * 2**20))
     if ops.is_capturable:
-        filler = (0, slots, 0, 0)
         runner.graphs = DecodeGraphs(
-            lambda rows: runner.read(rows, longest=0), rows=slots + ROWS_PER_SEQUENCE, filler=filler, device=device
+            lambda rows: runner.forward_decode(rows, longest=0),
+            rows=slots + MAX_DECODE_ROWS,
+            padding=(0, slots, 0, 0),  # the last row of the block tables, which belongs to no slot
+            device=device,
         )
-    return DeviceAllocation(runner, pool, slots, config.max_prefill_tokens or defaults.max_prefill_tokens, ops.name)
+    max_prefill_tokens = config.max_prefill_tokens or defaults.max_prefill_tokens
+    return DeviceAllocation(runner, pool, slots, max_prefill_tokens, ops.name)
 
 
-def _kv_tokens(loaded: LoadedModel, shape: AttentionShape, slots: int, kv_cache_gib: float | None) -> int:
-    """Tokens that the cache shall hold: at most what all slots can use, in whole blocks."""
-    per_token = shape.kv_elements_per_token * loaded.model.dtype.itemsize
+def _kv_cache_tokens(loaded: LoadedModel, shape: AttentionShape, slots: int, kv_cache_gib: float | None) -> int:
+    """Return the capacity of the KV cache: what fits the memory, at most what all slots can use, in whole blocks."""
+    bytes_per_token = shape.kv_elements_per_token * loaded.model.dtype.itemsize
     device = loaded.model.device
     if kv_cache_gib is None and device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        kv_cache_gib = (free / GIB - WORKING_GIB) * USED_SHARE
-    room = int((CPU_KV_GIB if kv_cache_gib is None else kv_cache_gib) * GIB / per_token)
-    tokens = min(room, slots * blocks_for(loaded.context_tokens + 1) * BLOCK_SIZE)
-    least = min(loaded.context_tokens, 4_096)
-    if tokens < least:
+        kv_cache_gib = (free / GIB - ACTIVATION_GIB) * MEMORY_UTILIZATION
+    fitting = int((CPU_KV_CACHE_GIB if kv_cache_gib is None else kv_cache_gib) * GIB / bytes_per_token)
+    tokens = min(fitting, slots * blocks_needed(loaded.context_tokens + 1) * BLOCK_SIZE)
+    minimum = min(loaded.context_tokens, MIN_KV_TOKENS)
+    if tokens < minimum:
         raise ModelLoadError(
-            f"The KV cache would hold {max(tokens, 0)} tokens, but {least} is the least that serves one request: "
-            "raise ENGINE_KV_GIB, or take a device with more memory."
+            f"The KV cache would hold {max(tokens, 0)} tokens, but at least {minimum} are needed; "
+            "raise ENGINE_KV_GIB, or use a device with more memory."
         )
     return tokens // BLOCK_SIZE * BLOCK_SIZE
 
 
-def _ops(device: torch.device, shape: AttentionShape) -> TorchOps:
-    """The GPU's own kernels where they run, and plain torch elsewhere."""
+def _choose_ops(device: torch.device, shape: AttentionShape) -> TorchOps:
+    """Return our Triton kernels where they run, and plain torch elsewhere."""
     if device.type != "cuda":
         return TorchOps()
     try:  # Triton comes with torch's CUDA builds for Linux

@@ -1,4 +1,4 @@
-"""Loading a published model folder, or saying clearly why it cannot be used."""
+"""Load a model from a folder or the hub, or say clearly why it cannot be used."""
 
 import hashlib
 from dataclasses import dataclass
@@ -22,12 +22,14 @@ from families import Family, SamplingDefaults
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 
-DIGESTED_BYTES = 64 * 2**20
-"""Weights up to here are digested whole; of larger files, the size must do."""
+MAX_HASHED_BYTES = 64 * 2**20
+"""Files up to this size are hashed; of larger ones only the size counts."""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
+    """A model on its device with all that belongs to it."""
+
     model: Any
     tokenizer: Any
     image_processor: Any
@@ -38,11 +40,11 @@ class LoadedModel:
     revision: str
 
 
-def load(name: str, *, revision: str, device: Device, dtype: Dtype, family: Family) -> LoadedModel:
-    """Load a folder or hub id.
+def load_model(name: str, *, revision: str, device: Device, dtype: Dtype, family: Family) -> LoadedModel:
+    """Load a model from a folder or hub id onto a device.
 
     Raises:
-        ModelLoadError: it is not there, not of this family, or does not fit the device.
+        ModelLoadError: the model does not exist, is of another family, or its device does not exist.
     """
     transformers_logging.disable_progress_bar()
     try:
@@ -51,11 +53,11 @@ def load(name: str, *, revision: str, device: Device, dtype: Dtype, family: Fami
         image_processor = Glm4vImageProcessorPil.from_pretrained(name, revision=revision)
         generation = GenerationConfig.from_pretrained(name, revision=revision)
     except (OSError, ValueError) as error:
-        raise ModelLoadError(f"MODEL={name!r} cannot be read: {error}") from error
+        raise ModelLoadError(f"MODEL={name!r} cannot be loaded: {error}") from error
     if config.model_type != family.model_type:
         raise ModelLoadError(
-            f"MODEL={name!r} is of type {config.model_type!r}, but the family {family.name} is {family.model_type!r}; "
-            "set MODEL_FAMILY to the family that it belongs to."
+            f"MODEL={name!r} has model_type {config.model_type!r}, but the family {family.name} needs "
+            f"{family.model_type!r}; set MODEL_FAMILY to the model's family."
         )
     chosen = _choose_device(device)
     model = Glm4vForConditionalGeneration.from_pretrained(
@@ -76,7 +78,7 @@ def load(name: str, *, revision: str, device: Device, dtype: Dtype, family: Fami
 
 def _choose_device(device: Device) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
-        raise ModelLoadError("MODEL_DEVICE=cuda, but torch finds no GPU here; set it to auto or cpu.")
+        raise ModelLoadError("MODEL_DEVICE=cuda, but torch finds no GPU; set it to auto or cpu.")
     return torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
 
 
@@ -87,7 +89,7 @@ def _choose_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
 
 
 def _sampling_defaults(generation: Any, family: Family) -> SamplingDefaults:
-    """The model's own, where it says; a model that does not sample is greedy."""
+    """Return the model's own defaults where it has them. A model with ``do_sample`` false is greedy."""
 
     def own(name: str, default: float) -> float:
         value = getattr(generation, name, None)
@@ -104,13 +106,13 @@ def _sampling_defaults(generation: Any, family: Family) -> SamplingDefaults:
 
 
 def _revision(name: str, config: Any) -> str:
-    """What tells two sets of weights apart: the hub's commit, or a digest of the folder."""
+    """Identify the weights: the hub's commit, or a hash of the folder."""
     if commit := getattr(config, "_commit_hash", None):
         return str(commit)
     digest = hashlib.sha256()
     for path in sorted(Path(name).glob("*.json")) + sorted(Path(name).glob("*.safetensors")):
         size = path.stat().st_size
         digest.update(f"{path.name}:{size}:".encode())
-        if size <= DIGESTED_BYTES:
+        if size <= MAX_HASHED_BYTES:
             digest.update(path.read_bytes())
     return digest.hexdigest()[:40]

@@ -1,4 +1,4 @@
-"""The text model, run on rows of many sequences through our own KV cache. Its weights are transformers' modules."""
+"""The text model's layers over rows of many sequences, with the paged KV cache. Uses the weights of transformers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,15 +7,17 @@ import torch
 from torch.nn.functional import linear
 
 from engine.runner.kv_cache import AttentionShape, KVCache
-from engine.runner.torch_ops import Chunk, Rows, TorchOps
+from engine.runner.torch_ops import DecodeMetadata, PrefillMetadata, TorchOps
 
 
 class Decoder:
-    """Keeps no state between passes.
+    """Runs all layers. It keeps no state between passes.
 
     Args:
-        model: ``Glm4vForConditionalGeneration``; its query, key and value weights become views of one matrix, because
-            the two small ones waste a kernel each otherwise. ``generate()`` goes on working.
+        model: ``Glm4vForConditionalGeneration``. Its query, key and value weights become views of one matrix, because
+            the two small ones would waste a kernel each. ``generate()`` still works.
+        cache: keys and values of all layers.
+        ops: operations of a layer for this device.
     """
 
     def __init__(self, model: Any, cache: KVCache, ops: TorchOps) -> None:
@@ -31,18 +33,22 @@ class Decoder:
         self._sections = list(text.config.rope_parameters["mrope_section"])
 
     def rope_cos_sin(self, positions: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and sines ``[rows, pairs]`` of M-RoPE positions ``[3, rows]``: time, height and width take turns."""
+        """Return cosines and sines ``[rows, pairs]`` for M-RoPE positions ``[3, rows]`` of time, height and width.
+
+        The three axes alternate in the sections of the frequencies.
+        """
         angles = positions[..., None].float() * self._frequencies
         parts = torch.split(angles, self._sections, dim=-1)
         mixed = torch.cat([part[index % 3] for index, part in enumerate(parts)], dim=-1)
         return mixed.cos().to(dtype), mixed.sin().to(dtype)
 
-    def decode(self, hidden: torch.Tensor, positions: torch.Tensor, rows: Rows) -> torch.Tensor:
-        """A decode pass.
+    def decode(self, hidden: torch.Tensor, positions: torch.Tensor, metadata: DecodeMetadata) -> torch.Tensor:
+        """Run a decode pass.
 
         Args:
             hidden: embeddings, ``[rows, hidden]``.
-            positions: ``[rows]``: behind the prompt, time, height and width are one.
+            positions: ``[rows]``: after the prompt, the three M-RoPE axes are equal.
+            metadata: the rows' sequences and cache positions.
 
         Returns:
             Logits ``[rows, vocab_size]``.
@@ -50,52 +56,62 @@ class Decoder:
         cos, sin = self.rope_cos_sin(positions.expand(3, -1), hidden.dtype)
 
         def attend(layer: int, queries: torch.Tensor) -> torch.Tensor:
-            return self.ops.attend_rows(queries, self.cache.keys[layer], self.cache.values[layer], rows)
+            return self.ops.decode_attention(queries, self.cache.keys[layer], self.cache.values[layer], metadata)
 
-        return self.logits(self._through(hidden, cos, sin, rows.places, attend))
+        return self.logits(self._run_layers(hidden, cos, sin, metadata.slot_mapping, attend))
 
-    def prefill(self, hidden: torch.Tensor, positions: torch.Tensor, chunk: Chunk) -> torch.Tensor:
-        """A prefill pass; ``positions`` are ``[3, tokens]``. Returns the last token's state, ``[1, hidden]``."""
+    def prefill(self, hidden: torch.Tensor, positions: torch.Tensor, metadata: PrefillMetadata) -> torch.Tensor:
+        """Run a prefill pass.
+
+        Args:
+            hidden: embeddings, ``[tokens, hidden]``.
+            positions: ``[3, tokens]``.
+            metadata: the chunk and its cache positions.
+
+        Returns:
+            The last token's state, ``[1, hidden]``.
+        """
         cos, sin = self.rope_cos_sin(positions, hidden.dtype)
 
         def attend(layer: int, queries: torch.Tensor) -> torch.Tensor:
-            return self.ops.attend_chunk(queries, self.cache.keys[layer], self.cache.values[layer], chunk)
+            return self.ops.prefill_attention(queries, self.cache.keys[layer], self.cache.values[layer], metadata)
 
-        return self._through(hidden, cos, sin, chunk.places, attend)[-1:]
+        return self._run_layers(hidden, cos, sin, metadata.slot_mapping, attend)[-1:]
 
     def logits(self, normed: torch.Tensor) -> torch.Tensor:
-        scores: torch.Tensor = self._head(normed)
-        return scores
+        """Return logits ``[rows, vocab_size]`` of normalized states ``[rows, hidden]``."""
+        logits: torch.Tensor = self._head(normed)
+        return logits
 
-    def _through(
+    def _run_layers(
         self,
         hidden: torch.Tensor,
         cos: torch.Tensor,
         sin: torch.Tensor,
-        places: torch.Tensor,
+        slot_mapping: torch.Tensor,
         attend: Callable[[int, torch.Tensor], torch.Tensor],
     ) -> torch.Tensor:
         """All layers and the last norm."""
         ops, eps, shape = self.ops, self._eps, self.shape
-        normed = ops.norm(hidden, self._layers[0].first_norm, eps)
+        normed = ops.norm(hidden, self._layers[0].input_norm, eps)
         for index, layer in enumerate(self._layers):
             qkv = linear(normed, layer.qkv_weight, layer.qkv_bias)
             keys, values = self.cache.keys[index], self.cache.values[index]
-            queries = ops.rotate_and_store(qkv.view(len(qkv), -1, shape.head_dim), cos, sin, places, keys, values)
+            queries = ops.rope_and_cache(qkv.view(len(qkv), -1, shape.head_dim), cos, sin, slot_mapping, keys, values)
             attended = attend(index, queries).reshape(len(qkv), -1)
             hidden, normed = ops.norm_add_norm(
-                hidden, linear(attended, layer.out_weight), layer.attention_norm, layer.mlp_norm, eps
+                hidden, linear(attended, layer.out_weight), layer.post_attention_norm, layer.pre_mlp_norm, eps
             )
-            grown = ops.gate(linear(normed, layer.gate_up_weight))
-            following = self._layers[index + 1].first_norm if index + 1 < len(self._layers) else self._last_norm.weight
+            activated = ops.silu_and_mul(linear(normed, layer.gate_up_weight))
+            next_norm = self._layers[index + 1].input_norm if index + 1 < len(self._layers) else self._last_norm.weight
             hidden, normed = ops.norm_add_norm(
-                hidden, linear(grown, layer.down_weight), layer.last_norm, following, eps
+                hidden, linear(activated, layer.down_weight), layer.post_mlp_norm, next_norm, eps
             )
         return normed
 
 
 class _Layer:
-    """A decoder layer's weights by what they do here."""
+    """Weights of a decoder layer."""
 
     def __init__(self, layer: Any) -> None:
         attention = layer.self_attn
@@ -109,7 +125,7 @@ class _Layer:
         self.out_weight = attention.o_proj.weight
         self.gate_up_weight = layer.mlp.gate_up_proj.weight
         self.down_weight = layer.mlp.down_proj.weight
-        self.first_norm = layer.input_layernorm.weight
-        self.attention_norm = layer.post_self_attn_layernorm.weight
-        self.mlp_norm = layer.post_attention_layernorm.weight
-        self.last_norm = layer.post_mlp_layernorm.weight
+        self.input_norm = layer.input_layernorm.weight
+        self.post_attention_norm = layer.post_self_attn_layernorm.weight
+        self.pre_mlp_norm = layer.post_attention_layernorm.weight
+        self.post_mlp_norm = layer.post_mlp_layernorm.weight

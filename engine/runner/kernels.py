@@ -1,7 +1,7 @@
 """Triton kernels of the decode pass.
 
-A pass over few rows is bound by launches, so what stands between two matrix products is one kernel. Attention reads
-each key once for all queries that share it, and only keys that are there.
+A pass over few rows is limited by kernel launches, so all work between two matrix products is one kernel. Attention
+reads each key once for all queries that share it, and reads no padding.
 """
 
 import triton
@@ -9,8 +9,8 @@ import triton.language as tl
 
 
 @triton.jit
-def norm_kernel(hidden, weight, out, eps, WIDTH: tl.constexpr, PADDED: tl.constexpr):
-    """RMS norm; one program a row."""
+def rms_norm_kernel(hidden, weight, out, eps, WIDTH: tl.constexpr, PADDED: tl.constexpr):
+    """RMS norm; one program per row."""
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, PADDED)
     inside = at < WIDTH
@@ -24,7 +24,7 @@ def norm_kernel(hidden, weight, out, eps, WIDTH: tl.constexpr, PADDED: tl.conste
 def norm_add_norm_kernel(
     residual, added, inner, outer, new_residual, out, eps, WIDTH: tl.constexpr, PADDED: tl.constexpr
 ):
-    """``new_residual = residual + norm(added)``, ``out = norm(new_residual)``; one program a row."""
+    """``new_residual = residual + norm(added)``, ``out = norm(new_residual)``; one program per row."""
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, PADDED)
     inside = at < WIDTH
@@ -34,13 +34,13 @@ def norm_add_norm_kernel(
     total = tl.load(residual + row * WIDTH + at, mask=inside, other=0.0) + normed
     tl.store(new_residual + row * WIDTH + at, total, mask=inside)
     y = total.to(tl.float32)
-    again = (y * tl.rsqrt(tl.sum(y * y, axis=0) / WIDTH + eps)).to(out.dtype.element_ty)
-    tl.store(out + row * WIDTH + at, again * tl.load(outer + at, mask=inside, other=0.0), mask=inside)
+    normed_sum = (y * tl.rsqrt(tl.sum(y * y, axis=0) / WIDTH + eps)).to(out.dtype.element_ty)
+    tl.store(out + row * WIDTH + at, normed_sum * tl.load(outer + at, mask=inside, other=0.0), mask=inside)
 
 
 @triton.jit
-def gate_kernel(gate_and_up, out, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
-    """``silu(gate) · up``; one program for a part of a row."""
+def silu_and_mul_kernel(gate_and_up, out, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    """``silu(gate) · up``; one program per part of a row."""
     row = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = at < WIDTH
@@ -51,43 +51,44 @@ def gate_kernel(gate_and_up, out, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def rotate_and_store_kernel(
-    qkv, cos, sin, places, queries, keys, values, head_places,
+def rope_and_cache_kernel(
+    qkv, cos, sin, slot_mapping, queries, keys, values, head_positions,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr, PAIRS: tl.constexpr,
 ):  # fmt: skip
-    """One program for a head of a row: turned queries to ``queries``, turned keys and the values to the cache."""
+    """Rotate queries and keys, and write keys and values to the cache; one program per head of a row."""
     row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     at = tl.arange(0, DIM)
     source = qkv + (row * (HEADS + 2 * KV_HEADS) + head) * DIM
     x = tl.load(source + at)
-    turns = (at < 2 * PAIRS) & (head < HEADS + KV_HEADS)
+    is_rotary = (at < 2 * PAIRS) & (head < HEADS + KV_HEADS)
     partner = tl.load(source + (at ^ 1)).to(tl.float32)
-    c = tl.load(cos + row * PAIRS + at // 2, mask=turns, other=1.0).to(tl.float32)
-    s = tl.load(sin + row * PAIRS + at // 2, mask=turns, other=0.0).to(tl.float32)
+    c = tl.load(cos + row * PAIRS + at // 2, mask=is_rotary, other=1.0).to(tl.float32)
+    s = tl.load(sin + row * PAIRS + at // 2, mask=is_rotary, other=0.0).to(tl.float32)
     # even · cos - odd · sin, odd · cos + even · sin
     signed = tl.where(at % 2 == 0, -partner, partner)
-    turned = tl.where(turns, x.to(tl.float32) * c + signed * s, x.to(tl.float32)).to(x.dtype)
-    place = tl.load(places + row)
+    rotated = tl.where(is_rotary, x.to(tl.float32) * c + signed * s, x.to(tl.float32)).to(x.dtype)
+    position = tl.load(slot_mapping + row)
     if head < HEADS:
-        tl.store(queries + (row * HEADS + head) * DIM + at, turned)
+        tl.store(queries + (row * HEADS + head) * DIM + at, rotated)
     elif head < HEADS + KV_HEADS:
-        tl.store(keys + ((head - HEADS) * head_places + place) * DIM + at, turned)
+        tl.store(keys + ((head - HEADS) * head_positions + position) * DIM + at, rotated)
     else:
-        tl.store(values + ((head - HEADS - KV_HEADS) * head_places + place) * DIM + at, turned)
+        tl.store(values + ((head - HEADS - KV_HEADS) * head_positions + position) * DIM + at, rotated)
 
 
 @triton.jit
-def attend_kernel(
-    queries, keys, values, tables, slots, lengths, out, partial, tops, sums, scale_log2, table_width, head_places,
+def decode_attention_kernel(
+    queries, keys, values, block_tables, slots, seq_lens, out, partial, maxima, sums, scale_log2, table_width,
+    head_positions,
     KV_HEADS: tl.constexpr, GROUP: tl.constexpr, PADDED: tl.constexpr, DIM: tl.constexpr,
     BLOCK: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
-    """One program for a part of a row's keys of one key head, against all its queries (flash decoding).
+    """Flash decoding: one program per split of a row's keys of one key head, for all queries that share it.
 
-    A split's part follows from the row's own length, so that a captured launch serves every length.
+    The size of a split follows from the row's own length, so a captured launch serves every length.
     """
     row, kv_head, split = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64), tl.program_id(2)
-    length, slot = tl.load(lengths + row), tl.load(slots + row)
+    length, slot = tl.load(seq_lens + row), tl.load(slots + row)
     group, dim, token = tl.arange(0, PADDED), tl.arange(0, DIM), tl.arange(0, BLOCK)
     head = kv_head * GROUP + group
     is_head = (group < GROUP)[:, None]
@@ -96,41 +97,41 @@ def attend_kernel(
     share = tl.cdiv(blocks, SPLITS)
     first = split * share
     last = tl.minimum(first + share, blocks)
-    top = tl.full([PADDED], float("-inf"), tl.float32)
+    maximum = tl.full([PADDED], float("-inf"), tl.float32)
     total = tl.zeros([PADDED], tl.float32)
-    gathered = tl.zeros([PADDED, DIM], tl.float32)
-    base = kv_head * head_places
+    accumulated = tl.zeros([PADDED, DIM], tl.float32)
+    base = kv_head * head_positions
     for number in range(first, last):
-        block = tl.load(tables + slot * table_width + number).to(tl.int64)
+        block = tl.load(block_tables + slot * table_width + number).to(tl.int64)
         start = (base + block * BLOCK) * DIM
         key = tl.load(keys + start + token[None, :] * DIM + dim[:, None])
         scores = tl.dot(query, key, input_precision="ieee") * scale_log2
         scores = tl.where((number * BLOCK + token < length)[None, :], scores, float("-inf"))
-        higher = tl.maximum(top, tl.max(scores, axis=1))
+        higher = tl.maximum(maximum, tl.max(scores, axis=1))
         weights = tl.exp2(scores - higher[:, None])
-        shrink = tl.exp2(top - higher)
+        rescale = tl.exp2(maximum - higher)
         value = tl.load(values + start + token[:, None] * DIM + dim[None, :])
-        gathered = gathered * shrink[:, None] + tl.dot(weights.to(value.dtype), value, input_precision="ieee")
-        total = total * shrink + tl.sum(weights, axis=1)
-        top = higher
+        accumulated = accumulated * rescale[:, None] + tl.dot(weights.to(value.dtype), value, input_precision="ieee")
+        total = total * rescale + tl.sum(weights, axis=1)
+        maximum = higher
     at = row * KV_HEADS * GROUP + head
     if SPLITS == 1:
-        result = gathered / total[:, None]
+        result = accumulated / total[:, None]
         tl.store(out + at[:, None] * DIM + dim[None, :], result.to(out.dtype.element_ty), mask=is_head)
     else:
         part = at * SPLITS + split
-        tl.store(partial + part[:, None] * DIM + dim[None, :], gathered, mask=is_head)
-        tl.store(tops + part, top, mask=group < GROUP)
+        tl.store(partial + part[:, None] * DIM + dim[None, :], accumulated, mask=is_head)
+        tl.store(maxima + part, maximum, mask=group < GROUP)
         tl.store(sums + part, total, mask=group < GROUP)
 
 
 @triton.jit
-def join_kernel(partial, tops, sums, out, DIM: tl.constexpr, SPLITS: tl.constexpr):
-    """One program for a head of a row: its splits, weighed by their largest scores."""
+def combine_splits_kernel(partial, maxima, sums, out, DIM: tl.constexpr, SPLITS: tl.constexpr):
+    """Combine the splits of a row's head, weighted by their largest scores; one program per head of a row."""
     at = tl.program_id(0).to(tl.int64)
     split, dim = tl.arange(0, SPLITS), tl.arange(0, DIM)
-    top = tl.load(tops + at * SPLITS + split)
-    weight = tl.exp2(top - tl.max(top, axis=0))
+    maximum = tl.load(maxima + at * SPLITS + split)
+    weight = tl.exp2(maximum - tl.max(maximum, axis=0))
     parts = tl.load(partial + (at * SPLITS + split)[:, None] * DIM + dim[None, :])
     total = tl.sum(tl.load(sums + at * SPLITS + split) * weight, axis=0)
     tl.store(out + at * DIM + dim, (tl.sum(parts * weight[:, None], axis=0) / total).to(out.dtype.element_ty))

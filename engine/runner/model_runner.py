@@ -1,4 +1,4 @@
-"""Puts a step's plan on the device: prefills one by one, then the decode batch, then the choice of tokens."""
+"""Runs a step's scheduled tokens on the device: prefills one by one, the decode batch, then sampling."""
 
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ import torch
 from engine.core.scheduler import ScheduledTokens
 from engine.core.sequence import PendingToken, Sequence
 from engine.request import ModelInputs
-from engine.runner.cuda_graphs import DecodeGraphs
+from engine.runner.cuda_graphs import DecodeGraphs, Row
 from engine.runner.decoder import Decoder
 from engine.runner.device import to_device
 from engine.runner.kv_cache import KVCache
-from engine.runner.sampler import Choice, sample
-from engine.runner.torch_ops import Chunk, Rows
+from engine.runner.sampler import RowSampling, ScoresObserver, sample
+from engine.runner.torch_ops import DecodeMetadata, PrefillMetadata
 from engine.runner.vision_encoder import VisionEncoder
 
 PENDING_ID = -1
-"""Instead of a row's id: it is what its slot drew last, which only the device knows yet."""
+"""Replaces a row's id that only the device knows yet: the token that its slot sampled last."""
 
 
 class SampledTokens:
-    """Tokens that were asked for in one go."""
+    """Sampled tokens of one pass, on their way to the host."""
 
-    def __init__(self, draws: list[PendingToken], ids: torch.Tensor) -> None:
-        self.draws = draws
+    def __init__(self, pending: list[PendingToken], ids: torch.Tensor) -> None:
+        self.pending = pending
         self._ids, self._ready = ids, None
         if ids.is_cuda:
             self._ids = torch.empty(ids.shape, dtype=ids.dtype, pin_memory=True)
@@ -34,7 +34,7 @@ class SampledTokens:
             self._ready.record()
 
     def read(self) -> list[int]:
-        """Wait for the device, and return an id for each draw."""
+        """Wait for the device and return one id per pending token."""
         if self._ready is not None:
             self._ready.synchronize()
         return list(map(int, self._ids.tolist()))
@@ -42,169 +42,173 @@ class SampledTokens:
 
 @dataclass
 class SlotState:
-    """What the device keeps of a sequence while it has a slot."""
+    """What is stored for a sequence while it has a slot."""
 
     sequence: Sequence
-    stay: int
+    slot_generation: int
     positions: torch.Tensor
-    """M-RoPE of the prompt, ``[3, length]``, int64, on the CPU."""
-    delta: int
-    """Behind the prompt a token's position is its number plus this. The model's own ``rope_deltas`` serves one."""
+    """M-RoPE positions of the prompt, ``[3, length]``, int64, on the CPU."""
+    rope_delta: int
+    """Position minus token number, after the prompt. The model's own ``rope_deltas`` serves one sequence only."""
     features: torch.Tensor | None
-    """``[image tokens, hidden]``, until the prompt is read."""
-    feature_of: torch.Tensor
-    """``[length]``: how many image tokens stand before each token."""
-    blocks: int = 0
-    """Of them the table knows."""
+    """Encoder output ``[image tokens, hidden]``, until the prompt is computed."""
+    feature_offsets: torch.Tensor
+    """``[length]``: number of image tokens before each token."""
+    num_blocks: int = 0
+    """Blocks that the block table has."""
 
 
 class ModelRunner:
     """The only caller of the model. Belongs to the engine's thread."""
 
-    def __init__(self, model: Any, decoder: Decoder, vision: VisionEncoder) -> None:
-        self._model = model
-        self._device = model.device
-        self._decoder = decoder
-        self._cache: KVCache = decoder.cache
-        self._vision = vision
+    def __init__(self, model: Any, decoder: Decoder, vision_encoder: VisionEncoder) -> None:
+        self.model = model
+        self.decoder = decoder
+        self.vision_encoder = vision_encoder
         self.graphs: DecodeGraphs | None = None
-        """Of ``read``; None: each decode pass is launched kernel by kernel."""
-        slots = len(self._cache.tables)
-        vocab_size = model.config.text_config.vocab_size
-        self._residents: list[SlotState | None] = [None] * slots
-        self._last_ids = torch.zeros(slots, dtype=torch.int64, device=self._device)
-        self._seen = torch.zeros((slots, vocab_size), dtype=torch.bool, device=self._device)
+        """Captured ``forward_decode``. None: each decode pass is launched kernel by kernel."""
+        self.on_scores: ScoresObserver | None = None
+        """Observer of the scores, for debugging."""
         self.prefills = 0
-        """Prompts that were begun since the start."""
+        """Prompts that were begun."""
+        self._device = model.device
+        self._cache: KVCache = decoder.cache
+        slots = len(self._cache.block_tables)
+        vocab_size = model.config.text_config.vocab_size
+        self._slot_states: list[SlotState | None] = [None] * slots
+        self._last_ids = torch.zeros(slots, dtype=torch.int64, device=self._device)
+        self._penalty_mask = torch.zeros((slots, vocab_size), dtype=torch.bool, device=self._device)
 
     @property
-    def vision_passes(self) -> int:
-        return self._vision.passes
+    def encoded_media(self) -> int:
+        return self.vision_encoder.encoded_media
 
     @torch.inference_mode()
-    def prefill(self, span: ScheduledTokens) -> SampledTokens | None:
-        """Read a chunk of one sequence; the draw behind its last token, where the plan asks for one."""
-        resident = self._resident(span)
-        ids = self._ids_of(resident, span)
+    def prefill(self, scheduled: ScheduledTokens) -> SampledTokens | None:
+        """Compute a chunk of one sequence, and sample the token after it if one is pending."""
+        state = self._slot_state(scheduled)
+        ids = self._chunk_ids(state, scheduled)
         device_ids = ids.to(self._device, non_blocking=True)
-        self._seen[span.sequence.slot, device_ids] = True
-        slots = to_device([span.sequence.slot], self._device)
-        seen = self._cache.places(slots, span.end)[0, : span.end]
-        chunk = Chunk(span.start, span.end, seen[span.start :], seen)
-        positions = self._positions(resident, span).to(self._device, non_blocking=True)
-        state = self._decoder.prefill(self._embed(resident, span, device_ids), positions, chunk)
-        if span.draw is None:
+        self._penalty_mask[scheduled.sequence.slot, device_ids] = True
+        slots = to_device([scheduled.sequence.slot], self._device)
+        kv_indices = self._cache.kv_indices(slots, scheduled.end)[0, : scheduled.end]
+        metadata = PrefillMetadata(scheduled.start, scheduled.end, kv_indices[scheduled.start :], kv_indices)
+        positions = self._chunk_positions(state, scheduled).to(self._device, non_blocking=True)
+        last = self.decoder.prefill(self._embed_chunk(state, scheduled, device_ids), positions, metadata)
+        if scheduled.pending is None:
             return None
-        resident.features = None
-        return self._choose(self._decoder.logits(state), [span.draw])
+        state.features = None
+        return self._sample(self.decoder.logits(last), [scheduled.pending])
 
     @torch.inference_mode()
-    def decode(self, spans: Items[ScheduledTokens]) -> SampledTokens:
-        """Read the last tokens of many sequences in one pass."""
-        rows: list[tuple[int, int, int, int]] = []
-        drawing: list[int] = []
-        for span in spans:
-            resident, slot = self._resident(span), span.sequence.slot
+    def decode(self, scheduled: Items[ScheduledTokens]) -> SampledTokens:
+        """Compute the last tokens of many sequences in one pass, and sample one token for each."""
+        rows: list[Row] = []
+        last_rows: list[int] = []
+        for one in scheduled:
+            state, slot = self._slot_state(one), one.sequence.slot
             assert slot is not None
-            ids = [PENDING_ID] if span.is_ahead else span.sequence.behind_prompt(span.start, span.end)
-            rows += [(token, slot, number, number + resident.delta) for number, token in enumerate(ids, span.start)]
-            drawing.append(len(rows) - 1)
-        longest = max(span.end for span in spans)
-        logits = self._read_rows(rows, longest)
-        if len(drawing) < len(rows):
-            logits = logits[to_device(drawing, self._device)]
-        return self._choose(logits, [span.draw for span in spans if span.draw is not None])
+            ids = [PENDING_ID] if one.is_lookahead else one.sequence.output_ids(one.start, one.end)
+            rows += [(token, slot, number, number + state.rope_delta) for number, token in enumerate(ids, one.start)]
+            last_rows.append(len(rows) - 1)
+        longest = max(one.end for one in scheduled)
+        logits = self.decode_logits(rows, longest)
+        if len(last_rows) < len(rows):
+            logits = logits[to_device(last_rows, self._device)]
+        return self._sample(logits, [one.pending for one in scheduled if one.pending is not None])
 
     @torch.inference_mode()
-    def forget_guess(self, sequence: Sequence) -> None:
-        """A token that was read ahead is not the one that came to stand there: it must not count as said."""
+    def rebuild_penalty_mask(self, sequence: Sequence) -> None:
+        """Remove a look-ahead token from the penalty mask: another token took its position."""
         assert sequence.slot is not None
-        said = torch.tensor([token.id for token in sequence.tokens], dtype=torch.int64)
-        ids = torch.cat([sequence.request.inputs.input_ids, said])
-        self._seen[sequence.slot] = False
-        self._seen[sequence.slot, ids.to(self._device)] = True
+        output = torch.tensor([token.id for token in sequence.tokens], dtype=torch.int64)
+        ids = torch.cat([sequence.request.inputs.input_ids, output])
+        self._penalty_mask[sequence.slot] = False
+        self._penalty_mask[sequence.slot, ids.to(self._device)] = True
 
-    def _read_rows(self, rows: list[tuple[int, int, int, int]], longest: int) -> torch.Tensor:
-        """Logits ``[rows, vocab_size]`` of rows of id, slot, number in the sequence, and M-RoPE position."""
-        if self.graphs is not None and len(rows) <= self.graphs.largest:
+    def decode_logits(self, rows: list[Row], longest: int) -> torch.Tensor:
+        """Return logits ``[rows, vocab_size]``; ``longest`` is the largest number of tokens that a row attends to."""
+        if self.graphs is not None and len(rows) <= self.graphs.max_rows:
             return self.graphs.run(rows)
-        return self.read(to_device(rows, self._device).T, longest)
+        return self.forward_decode(to_device(rows, self._device).T, longest)
 
-    def read(self, rows: torch.Tensor, longest: int) -> torch.Tensor:
-        """A decode pass over ``[4, rows]``, int64, on the device. With ``longest`` left at 0 it can be captured."""
+    def forward_decode(self, rows: torch.Tensor, longest: int) -> torch.Tensor:
+        """Run a decode pass over ``[4, rows]``, int64, on the device. With ``longest`` 0 it can be captured."""
         known, slots, numbers, positions = rows
         ids = torch.where(known == PENDING_ID, self._last_ids[slots], known)
-        self._seen.index_put_((slots, ids), self._seen.new_ones(()))
-        seen = self._cache.places(slots, longest) if longest else None
-        places = self._cache.place_of(slots, numbers)
-        batch = Rows(slots, self._cache.tables, (numbers + 1).int(), places, seen)
-        return self._decoder.decode(self._decoder.embed(ids), positions, batch)
+        self._penalty_mask.index_put_((slots, ids), self._penalty_mask.new_ones(()))
+        kv_indices = self._cache.kv_indices(slots, longest) if longest else None
+        slot_mapping = self._cache.slot_mapping(slots, numbers)
+        metadata = DecodeMetadata(slots, self._cache.block_tables, (numbers + 1).int(), slot_mapping, kv_indices)
+        return self.decoder.decode(self.decoder.embed(ids), positions, metadata)
 
-    def _choose(self, logits: torch.Tensor, draws: list[PendingToken]) -> SampledTokens:
-        choices = [Choice(draw.sequence.request.sampling, draw.position, draw.suppressed_ids) for draw in draws]
-        slots = to_device([draw.sequence.slot for draw in draws], self._device)
-        has_penalty = any(choice.sampling.repetition_penalty != 1 for choice in choices)
-        ids = sample(logits, self._seen[slots] if has_penalty else None, choices)
+    def _sample(self, logits: torch.Tensor, pending: list[PendingToken]) -> SampledTokens:
+        rows = [RowSampling(one.sequence.request.sampling, one.position, one.suppressed_ids) for one in pending]
+        slots = to_device([one.sequence.slot for one in pending], self._device)
+        has_penalty = any(row.params.repetition_penalty != 1 for row in rows)
+        penalty_mask = self._penalty_mask[slots] if has_penalty else None
+        ids = sample(logits, penalty_mask, rows, on_scores=self.on_scores)
         self._last_ids[slots] = ids.clamp(min=0)
-        return SampledTokens(draws, ids)
+        return SampledTokens(pending, ids)
 
-    def _resident(self, span: ScheduledTokens) -> SlotState:
-        """The span's sequence in its slot, its table up to date; moves it in if it is new there."""
-        sequence = span.sequence
+    def _slot_state(self, scheduled: ScheduledTokens) -> SlotState:
+        """Return the sequence's slot state with its block table up to date; create it for a new sequence."""
+        sequence = scheduled.sequence
         assert sequence.slot is not None
-        resident = self._residents[sequence.slot]
-        if resident is None or resident.sequence is not sequence or resident.stay != sequence.stay:
-            resident = self._move_in(sequence)
-            self._residents[sequence.slot] = resident
-        if resident.blocks < len(sequence.blocks):
-            self._cache.assign(sequence.slot, resident.blocks, sequence.blocks[resident.blocks :])
-            resident.blocks = len(sequence.blocks)
-        return resident
+        state = self._slot_states[sequence.slot]
+        if state is None or state.sequence is not sequence or state.slot_generation != sequence.slot_generation:
+            state = self._load_slot(sequence)
+            self._slot_states[sequence.slot] = state
+        if state.num_blocks < len(sequence.blocks):
+            self._cache.assign_blocks(sequence.slot, state.num_blocks, sequence.blocks[state.num_blocks :])
+            state.num_blocks = len(sequence.blocks)
+        return state
 
-    def _move_in(self, sequence: Sequence) -> SlotState:
+    def _load_slot(self, sequence: Sequence) -> SlotState:
         inputs = sequence.request.inputs
-        features = self._vision.features(inputs)
-        positions, delta = self._mrope(inputs)
+        features = self.vision_encoder.encode(inputs)
+        positions, rope_delta = self._mrope_positions(inputs)
         is_image = inputs.mm_token_type_ids > 0
         if features is not None and int(is_image.sum()) != len(features):
-            raise ValueError(f"{int(is_image.sum())} image tokens for {len(features)} features")
-        self._seen[sequence.slot] = False
+            raise ValueError(f"{int(is_image.sum())} image tokens, but {len(features)} image embeddings")
+        self._penalty_mask[sequence.slot] = False
         self.prefills += 1
-        sequence.prefills += 1
-        return SlotState(sequence, sequence.stay, positions, delta, features, is_image.cumsum(0) - is_image.long())
+        sequence.num_prefills += 1
+        offsets = is_image.cumsum(0) - is_image.long()
+        return SlotState(sequence, sequence.slot_generation, positions, rope_delta, features, offsets)
 
-    def _ids_of(self, resident: SlotState, span: ScheduledTokens) -> torch.Tensor:
-        prompt = resident.sequence.request.inputs.input_ids
-        if span.end <= len(prompt):
-            return prompt[span.start : span.end]
-        behind = resident.sequence.behind_prompt(max(span.start, len(prompt)), span.end)
-        return torch.cat([prompt[span.start :], torch.tensor(behind, dtype=torch.int64)])
+    def _chunk_ids(self, state: SlotState, scheduled: ScheduledTokens) -> torch.Tensor:
+        prompt = state.sequence.request.inputs.input_ids
+        if scheduled.end <= len(prompt):
+            return prompt[scheduled.start : scheduled.end]
+        output = state.sequence.output_ids(max(scheduled.start, len(prompt)), scheduled.end)
+        return torch.cat([prompt[scheduled.start :], torch.tensor(output, dtype=torch.int64)])
 
-    def _positions(self, resident: SlotState, span: ScheduledTokens) -> torch.Tensor:
-        """``[3, tokens]`` of a chunk."""
-        length = resident.positions.shape[1]
-        first = max(span.start, length)
-        behind = torch.arange(first, max(span.end, first)) + resident.delta
-        return torch.cat([resident.positions[:, span.start : span.end], behind.expand(3, -1)], dim=1)
+    def _chunk_positions(self, state: SlotState, scheduled: ScheduledTokens) -> torch.Tensor:
+        """M-RoPE positions ``[3, tokens]`` of a chunk."""
+        length = state.positions.shape[1]
+        first = max(scheduled.start, length)
+        output = torch.arange(first, max(scheduled.end, first)) + state.rope_delta
+        return torch.cat([state.positions[:, scheduled.start : scheduled.end], output.expand(3, -1)], dim=1)
 
-    def _embed(self, resident: SlotState, span: ScheduledTokens, ids: torch.Tensor) -> torch.Tensor:
-        """Embeddings ``[tokens, hidden]`` of a chunk, with what the tower saw at the image tokens."""
-        hidden: torch.Tensor = self._decoder.embed(ids)
-        if resident.features is None:
+    def _embed_chunk(self, state: SlotState, scheduled: ScheduledTokens, ids: torch.Tensor) -> torch.Tensor:
+        """Embeddings ``[tokens, hidden]`` of a chunk, with the encoder output at the image tokens."""
+        hidden: torch.Tensor = self.decoder.embed(ids)
+        if state.features is None:
             return hidden
-        here = resident.sequence.request.inputs.mm_token_type_ids[span.start : span.end] > 0
-        places = here.nonzero()[:, 0]
-        if len(places) == 0:
+        is_image = state.sequence.request.inputs.mm_token_type_ids[scheduled.start : scheduled.end] > 0
+        rows = is_image.nonzero()[:, 0]
+        if len(rows) == 0:
             return hidden
-        first = int(resident.feature_of[span.start + int(places[0])])
-        features = resident.features[first : first + len(places)]
-        return hidden.index_copy(0, places.to(self._device), features.to(hidden.dtype))
+        first = int(state.feature_offsets[scheduled.start + int(rows[0])])
+        features = state.features[first : first + len(rows)]
+        return hidden.index_copy(0, rows.to(self._device), features.to(hidden.dtype))
 
-    def _mrope(self, inputs: ModelInputs) -> tuple[torch.Tensor, int]:
-        """Positions ``[3, length]`` of the prompt, and the delta of what follows."""
+    def _mrope_positions(self, inputs: ModelInputs) -> tuple[torch.Tensor, int]:
+        """Positions ``[3, length]`` of the prompt, and the rope delta of the tokens after it."""
         if inputs.image_grid_thw is None and inputs.video_grid_thw is None:
             return torch.arange(len(inputs)).expand(3, -1), 0
-        positions, deltas = self._model.model.get_rope_index(
+        positions, deltas = self.model.model.get_rope_index(
             inputs.input_ids[None],
             mm_token_type_ids=inputs.mm_token_type_ids[None],
             image_grid_thw=inputs.image_grid_thw,

@@ -1,11 +1,11 @@
-"""From logits to tokens, for all sequences of a batch at once.
+"""Sampling: from logits to tokens, for all sequences of a batch at once.
 
-The randomness of a token depends on its request's seed and its place alone, so a neighbour in the batch changes
-nothing, and a resumed sequence samples as it would have.
+The random number of a token depends only on its request's seed and its position. Other sequences in the batch
+therefore change nothing, and a resumed sequence samples the same tokens.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,82 +14,97 @@ from engine.request import SamplingParams
 from engine.runner.device import to_device
 
 NAN_TOKEN = -1
-"""Instead of a token: the model gave no numbers."""
+"""Returned instead of a token when the logits contain NaN."""
 
 
 def uniform(seed: int, position: int) -> float:
-    """A number in [0, 1), always the same for the same place."""
+    """Return a number in [0, 1) that depends on the arguments alone."""
     digest = hashlib.blake2b(f"{seed}:{position}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest) >> 11) / 2**53
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """How one row's token is chosen."""
+class RowSampling:
+    """How the token of one row is sampled."""
 
-    sampling: SamplingParams
+    params: SamplingParams
     position: int
-    """Of the new token in the sequence."""
+    """Position of the new token in its sequence."""
     suppressed_ids: tuple[int, ...]
-    """Ids that must not be chosen."""
+    """Ids that must not be sampled."""
 
     @property
     def is_greedy(self) -> bool:
-        return self.sampling.temperature == 0 or self.sampling.top_k == 1
+        return self.params.temperature == 0 or self.params.top_k == 1
 
 
-def sample(logits: torch.Tensor, seen: torch.Tensor | None, choices: Sequence[Choice]) -> torch.Tensor:
-    """Choose each row's next token, on the device of the logits, without waiting for it.
+ScoresObserver = Callable[[torch.Tensor, Sequence[RowSampling]], None]
+"""Called with scores ``[rows, vocab_size]`` after penalty and suppression, and the rows' sampling."""
+
+
+def sample(
+    logits: torch.Tensor,
+    penalty_mask: torch.Tensor | None,
+    rows: Sequence[RowSampling],
+    *,
+    on_scores: ScoresObserver | None = None,
+) -> torch.Tensor:
+    """Sample each row's next token, on the device of the logits, without a synchronisation.
 
     Args:
         logits: ``[rows, vocab_size]``, any float type.
-        seen: ``[rows, vocab_size]``, bool: the ids of prompt and output, for the repetition penalty; None: no penalty.
+        penalty_mask: ``[rows, vocab_size]``, bool: ids of prompt and output, which the repetition penalty applies to;
+            None: no penalty.
+        rows: sampling parameters per row.
+        on_scores: for debugging, see ``debug.py``.
 
     Returns:
-        Ids ``[rows]``, int64; ``NAN_TOKEN`` where the model gave no numbers.
+        Ids ``[rows]``, int64; ``NAN_TOKEN`` where the logits contain NaN.
     """
     scores = logits.float()
-    broken = scores.isnan().any(dim=-1)
-    if seen is not None:
-        penalties = _column([choice.sampling.repetition_penalty for choice in choices], scores)
-        scores = torch.where(seen, torch.where(scores < 0, scores * penalties, scores / penalties), scores)
-    scores = _mask(scores, choices)
+    has_nan = scores.isnan().any(dim=-1)
+    if penalty_mask is not None:
+        penalties = _column([row.params.repetition_penalty for row in rows], scores)
+        scores = torch.where(penalty_mask, torch.where(scores < 0, scores * penalties, scores / penalties), scores)
+    scores = _suppress(scores, rows)
+    if on_scores is not None:
+        on_scores(scores, rows)
     ids = scores.argmax(dim=-1)
-    if not all(choice.is_greedy for choice in choices):
-        drawn = _draw(scores, choices)
-        greedy = to_device([choice.is_greedy for choice in choices], scores.device, torch.bool)
-        ids = torch.where(greedy, ids, drawn)
-    return ids.masked_fill(broken, NAN_TOKEN)
+    if not all(row.is_greedy for row in rows):
+        sampled = _sample_top_k_top_p(scores, rows)
+        greedy = to_device([row.is_greedy for row in rows], scores.device, torch.bool)
+        ids = torch.where(greedy, ids, sampled)
+    return ids.masked_fill(has_nan, NAN_TOKEN)
 
 
-def _mask(scores: torch.Tensor, choices: Sequence[Choice]) -> torch.Tensor:
-    pairs = [(row, token) for row, choice in enumerate(choices) for token in choice.suppressed_ids]
+def _suppress(scores: torch.Tensor, rows: Sequence[RowSampling]) -> torch.Tensor:
+    pairs = [(number, token) for number, row in enumerate(rows) for token in row.suppressed_ids]
     if not pairs:
         return scores
-    rows, tokens = to_device(pairs, scores.device).unbind(1)
-    return scores.index_put((rows, tokens), scores.new_full((), float("-inf")))
+    numbers, tokens = to_device(pairs, scores.device).unbind(1)
+    return scores.index_put((numbers, tokens), scores.new_full((), float("-inf")))
 
 
-def _draw(scores: torch.Tensor, choices: Sequence[Choice]) -> torch.Tensor:
-    """Walk down each row's likeliest tokens until its random number of what top-k and top-p leave is passed."""
+def _sample_top_k_top_p(scores: torch.Tensor, rows: Sequence[RowSampling]) -> torch.Tensor:
+    """Inverse transform sampling over each row's most likely tokens that top-k and top-p leave."""
     vocab_size = scores.shape[-1]
-    # A greedy row takes part with its likeliest token, so that it does not widen the others' search.
-    limits = [1 if choice.is_greedy else min(choice.sampling.top_k or vocab_size, vocab_size) for choice in choices]
+    # A greedy row keeps one token, so that it does not widen the other rows' top-k.
+    limits = [1 if row.is_greedy else min(row.params.top_k or vocab_size, vocab_size) for row in rows]
     values, ids = scores.topk(max(limits), dim=-1)
     ranks = torch.arange(values.shape[-1], device=scores.device)
-    values = values / _column([choice.sampling.temperature or 1.0 for choice in choices], scores)
+    values = values / _column([row.params.temperature or 1.0 for row in rows], scores)
     values = values.masked_fill(ranks >= _column(limits, ranks), float("-inf"))
-    # float64: at the edge of a token's share, the same draw on every device.
-    heights = values.double().softmax(dim=-1).cumsum(dim=-1)
-    tops = _column([choice.sampling.top_p for choice in choices], heights)
-    kept = (heights < tops).sum(dim=-1, keepdim=True) + 1
-    kept = torch.minimum(torch.where(tops < 1, kept, _column(limits, kept)), _column(limits, kept))
-    numbers = _column([uniform(choice.sampling.seed, choice.position) for choice in choices], heights)
-    aimed = numbers * heights.gather(-1, kept - 1)
-    chosen = torch.minimum((heights <= aimed).sum(dim=-1, keepdim=True), kept - 1)
+    # float64: at the edge between two tokens every device must sample the same one.
+    cumulative = values.double().softmax(dim=-1).cumsum(dim=-1)
+    top_p = _column([row.params.top_p for row in rows], cumulative)
+    kept = (cumulative < top_p).sum(dim=-1, keepdim=True) + 1
+    kept = torch.minimum(torch.where(top_p < 1, kept, _column(limits, kept)), _column(limits, kept))
+    numbers = _column([uniform(row.params.seed, row.position) for row in rows], cumulative)
+    threshold = numbers * cumulative.gather(-1, kept - 1)
+    chosen = torch.minimum((cumulative <= threshold).sum(dim=-1, keepdim=True), kept - 1)
     return ids.gather(-1, chosen)[:, 0]
 
 
-def _column(numbers: Sequence[float], like: torch.Tensor) -> torch.Tensor:
-    """``[rows, 1]`` on the device and of the type of another tensor."""
-    return to_device(numbers, like.device, like.dtype)[:, None]
+def _column(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+    """``[rows, 1]``, with the device and type of another tensor."""
+    return to_device(values, like.device, like.dtype)[:, None]

@@ -1,6 +1,6 @@
-"""What the text model is made of, in plain torch: on the CPU, and what the GPU's kernels are held against.
+"""Operations of a text model's layer in plain torch: used on the CPU, and the reference for the GPU kernels.
 
-A row is one token of some sequence. Grouped queries are packed: the queries that share a key head are read as one block
+A row is one token of a sequence. Grouped queries are packed: the queries that share a key head are read as one block
 against it. Repeating the keys instead, as transformers does, moves 16 times the bytes at this model's shape.
 """
 
@@ -11,52 +11,52 @@ from torch.nn.functional import rms_norm, scaled_dot_product_attention, silu
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """A decode pass: one token of a sequence each, on the device.
+class DecodeMetadata:
+    """Attention metadata of a decode pass: each row is one token of some sequence. All tensors are on the device.
 
     Attributes:
         slots: ``[rows]``, int64.
-        tables: ``[slots + 1, blocks]``, int32: the cache's.
-        lengths: ``[rows]``, int32: tokens that a row sees, itself included.
-        places: ``[rows]``, int64: where its own keys and values go.
-        seen: ``[rows, longest]``, int64: places of all that a row sees, and some more behind; None in a captured graph,
-            where the longest is not known: there it is left to the kernel.
+        block_tables: ``[slots + 1, blocks]``, int32: the cache's.
+        seq_lens: ``[rows]``, int32: tokens that a row attends to, itself included.
+        slot_mapping: ``[rows]``, int64: cache positions of the rows' own keys and values.
+        kv_indices: ``[rows, longest]``, int64: cache positions of all tokens that a row attends to, padded. None in a
+            captured graph, where the longest row is not known: the kernel reads ``block_tables`` instead.
     """
 
     slots: torch.Tensor
-    tables: torch.Tensor
-    lengths: torch.Tensor
-    places: torch.Tensor
-    seen: torch.Tensor | None
+    block_tables: torch.Tensor
+    seq_lens: torch.Tensor
+    slot_mapping: torch.Tensor
+    kv_indices: torch.Tensor | None
 
     @property
-    def visible(self) -> torch.Tensor:
-        """``[rows, longest]``, bool: which of ``seen`` count."""
-        assert self.seen is not None
-        return torch.arange(self.seen.shape[1], device=self.seen.device) < self.lengths[:, None]
+    def attention_mask(self) -> torch.Tensor:
+        """``[rows, longest]``, bool: which of ``kv_indices`` are not padding."""
+        assert self.kv_indices is not None
+        return torch.arange(self.kv_indices.shape[1], device=self.kv_indices.device) < self.seq_lens[:, None]
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """A prefill pass: tokens ``start`` to ``end`` of the sequence in one slot.
+class PrefillMetadata:
+    """Attention metadata of a prefill pass: tokens ``start`` to ``end`` of one sequence.
 
     Attributes:
-        places: ``[end - start]``, int64: where their keys and values go.
-        seen: ``[end]``, int64: places of all that they see.
+        slot_mapping: ``[end - start]``, int64: cache positions of their keys and values.
+        kv_indices: ``[end]``, int64: cache positions of all tokens up to ``end``.
     """
 
     start: int
     end: int
-    places: torch.Tensor
-    seen: torch.Tensor
+    slot_mapping: torch.Tensor
+    kv_indices: torch.Tensor
 
 
 class TorchOps:
-    """One layer's steps; the order of their calls is the decoder's."""
+    """Operations of one layer. The decoder calls them in order."""
 
     name = "torch"
     is_capturable = False
-    """Can ``attend_rows`` do without ``Rows.seen``?"""
+    """Whether ``decode_attention`` works without ``DecodeMetadata.kv_indices``."""
 
     def norm(self, hidden: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
         """RMS norm of ``[rows, hidden]``."""
@@ -65,78 +65,82 @@ class TorchOps:
     def norm_add_norm(
         self, residual: torch.Tensor, added: torch.Tensor, inner: torch.Tensor, outer: torch.Tensor, eps: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """``residual + norm(added)``, and the norm of that: GLM has a norm at each end of a block."""
+        """Return ``residual + norm(added)`` and the norm of that sum: GLM normalizes both ends of a block."""
         residual = residual + self.norm(added, inner, eps)
         return residual, self.norm(residual, outer, eps)
 
-    def gate(self, gate_and_up: torch.Tensor) -> torch.Tensor:
+    def silu_and_mul(self, gate_and_up: torch.Tensor) -> torch.Tensor:
         """``silu(gate) · up`` of ``[rows, 2 × width]``."""
         gate, up = gate_and_up.chunk(2, dim=-1)
         return up * silu(gate)
 
-    def rotate_and_store(
+    def rope_and_cache(
         self,
         qkv: torch.Tensor,
         cos: torch.Tensor,
         sin: torch.Tensor,
-        places: torch.Tensor,
+        slot_mapping: torch.Tensor,
         keys: torch.Tensor,
         values: torch.Tensor,
     ) -> torch.Tensor:
-        """Turn queries and keys by their positions, and put keys and values into the cache.
+        """Rotate queries and keys by their positions, and write keys and values to the cache.
 
         Args:
             qkv: ``[rows, heads + 2 × kv_heads, head_dim]``.
-            cos, sin: ``[rows, pairs that turn]``: a head's first dimensions turn in neighbouring pairs.
+            cos, sin: ``[rows, rotated pairs]``: the first dimensions of a head rotate in neighbouring pairs.
+            slot_mapping: ``[rows]``, int64.
+            keys, values: the layer's cache.
 
         Returns:
-            Queries, ``[rows, heads, head_dim]``.
+            Rotated queries, ``[rows, heads, head_dim]``.
         """
         kv_heads = keys.shape[0]
         heads = qkv.shape[1] - 2 * kv_heads
-        turned = _rotate(qkv[:, : heads + kv_heads], cos, sin)
-        keys.index_copy_(1, places, turned[:, heads:].transpose(0, 1))
-        values.index_copy_(1, places, qkv[:, heads + kv_heads :].transpose(0, 1))
-        return turned[:, :heads]
+        rotated = _rotate(qkv[:, : heads + kv_heads], cos, sin)
+        keys.index_copy_(1, slot_mapping, rotated[:, heads:].transpose(0, 1))
+        values.index_copy_(1, slot_mapping, qkv[:, heads + kv_heads :].transpose(0, 1))
+        return rotated[:, :heads]
 
-    def attend_rows(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, rows: Rows) -> torch.Tensor:
-        """Each row against its own sequence: ``[rows, heads, head_dim]`` in and out."""
+    def decode_attention(
+        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, metadata: DecodeMetadata
+    ) -> torch.Tensor:
+        """Attend each row to its own sequence: ``[rows, heads, head_dim]`` in and out."""
         count, heads, head_dim = queries.shape
         kv_heads = keys.shape[0]
-        assert rows.seen is not None
-        flat, size = rows.seen.flatten(), (kv_heads, *rows.seen.shape, head_dim)
+        assert metadata.kv_indices is not None
+        flat, size = metadata.kv_indices.flatten(), (kv_heads, *metadata.kv_indices.shape, head_dim)
         packed = queries.view(count, kv_heads, heads // kv_heads, head_dim).transpose(0, 1)
         out = scaled_dot_product_attention(
             packed,
             keys.index_select(1, flat).view(size),
             values.index_select(1, flat).view(size),
-            attn_mask=rows.visible[None, :, None, :],
+            attn_mask=metadata.attention_mask[None, :, None, :],
         )
         return out.transpose(0, 1).reshape(count, heads, head_dim)
 
-    def attend_chunk(
-        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, chunk: Chunk
+    def prefill_attention(
+        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, metadata: PrefillMetadata
     ) -> torch.Tensor:
-        """Each token of a chunk against all before it and itself: ``[tokens, heads, head_dim]`` in and out."""
-        visible = None
-        if chunk.start:
-            ends = torch.arange(chunk.start, chunk.end, device=queries.device)
-            visible = torch.arange(chunk.end, device=queries.device) <= ends[:, None]
+        """Attend each token of a chunk to all tokens up to itself: ``[tokens, heads, head_dim]`` in and out."""
+        mask = None
+        if metadata.start:
+            ends = torch.arange(metadata.start, metadata.end, device=queries.device)
+            mask = torch.arange(metadata.end, device=queries.device) <= ends[:, None]
         out = scaled_dot_product_attention(
             queries.transpose(0, 1)[None],
-            keys.index_select(1, chunk.seen)[None],
-            values.index_select(1, chunk.seen)[None],
-            attn_mask=visible,
-            is_causal=visible is None,
+            keys.index_select(1, metadata.kv_indices)[None],
+            values.index_select(1, metadata.kv_indices)[None],
+            attn_mask=mask,
+            is_causal=mask is None,
             enable_gqa=True,
         )
         return out[0].transpose(0, 1)
 
 
 def _rotate(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """``[rows, heads, head_dim]`` with the first ``2 × pairs`` dimensions turned, pair by pair."""
-    turning, still = heads[..., : 2 * cos.shape[-1]], heads[..., 2 * cos.shape[-1] :]
-    even, odd = turning[..., 0::2], turning[..., 1::2]
+    """``[rows, heads, head_dim]`` with the first ``2 × pairs`` dimensions rotated, pair by pair."""
+    rotary, rest = heads[..., : 2 * cos.shape[-1]], heads[..., 2 * cos.shape[-1] :]
+    even, odd = rotary[..., 0::2], rotary[..., 1::2]
     cos, sin = cos[:, None], sin[:, None]
-    turned = torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1).flatten(-2)
-    return torch.cat((turned, still), dim=-1)
+    rotated = torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1).flatten(-2)
+    return torch.cat((rotated, rest), dim=-1)
