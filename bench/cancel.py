@@ -1,11 +1,10 @@
-"""How soon does a cancelled job stop? Under load: from the call to where the engine has stopped, as the receipts say.
+"""Measure how fast a cancelled job stops under load: from the call until the engine has stopped it.
 
     python -m bench.cancel [--jobs 60]
 
-A generate worker with more jobs than slots; running jobs are cancelled one after the other at random moments.
-Beside each
-receipt, what the client sees: from its call to the first poll that says ``cancelled``. The alternative is what a
-worker that asks with its heartbeat, every three seconds, would need: half of that at the median, all of it at worst.
+A generate worker has more jobs than slots; running jobs are cancelled one after the other at random moments. Reported
+are the job's own ``stopped_after_ms``, and the time until the client's first poll that returns ``cancelled``. The
+alternative is a worker that learns of it with its heartbeat: half the interval at the median, all of it at worst.
 """
 
 import argparse
@@ -17,7 +16,7 @@ from bench.endless import ENDLESS, endless_service
 from testing.service import Service
 
 LOAD = 12
-"""Jobs that run or wait at any time."""
+"""Jobs that run or wait at the same time."""
 
 
 def main() -> None:
@@ -29,11 +28,13 @@ def main() -> None:
 
 
 def measure(service: Service, count: int) -> tuple[list[int], list[float], list[int]]:
-    """Receipts in ms, what clients saw in ms, tokens made."""
-    receipts, seen, tokens = [], [], []
+    """Return stop times in ms, times until the client saw it in ms, and tokens generated until then."""
+    stopped: list[int] = []
+    seen: list[float] = []
+    tokens: list[int] = []
     rng = random.Random(1)
     waiting = [post(service, rng) for _ in range(LOAD)]
-    while len(receipts) < count:
+    while len(stopped) < count:
         running = service.wait_until(lambda: [job for job in waiting if is_running(service, job)], "running job")
         job_id = rng.choice(running)
         time.sleep(rng.uniform(0, 0.3))
@@ -44,11 +45,11 @@ def measure(service: Service, count: int) -> tuple[list[int], list[float], list[
         waiting.remove(job_id)
         waiting.append(post(service, rng))
         if job["status"] == "cancelled":
-            receipts.append(int(job["stopped_after_ms"]))
+            stopped.append(int(job["stopped_after_ms"]))
             tokens.append(int(job["tokens"]))
     for job_id in waiting:
         service.http.post(f"/v1/jobs/{job_id}/cancel")
-    return receipts, seen, tokens
+    return stopped, seen, tokens
 
 
 def post(service: Service, rng: random.Random) -> str:
@@ -57,15 +58,15 @@ def post(service: Service, rng: random.Random) -> str:
 
 def is_running(service: Service, job_id: str) -> bool:
     job = service.job(job_id)
-    return job["status"] == "running" and job["tokens"] > 0
+    return bool(job["status"] == "running" and job["tokens"] > 0)
 
 
-def report(heartbeat_s: float, receipts: list[int], seen: list[float], tokens: list[int]) -> None:
-    print(f"{len(receipts)} running jobs cancelled, {statistics.median(tokens):.0f} tokens made at the median")
-    for name, values in (("receipt: engine stopped", receipts), ("seen by the client", seen)):
+def report(heartbeat_s: float, stopped: list[int], seen: list[float], tokens: list[int]) -> None:
+    print(f"{len(stopped)} running jobs cancelled, median {statistics.median(tokens):.0f} tokens generated")
+    for name, values in (("engine stopped", stopped), ("seen by the client", seen)):
         p99 = statistics.quantiles(values, n=100, method="inclusive")[98]
-        print(f"{name:24} {statistics.median(values):6.0f} ms at the median, {p99:6.0f} ms p99")
-    ratio = heartbeat_s * 500 / statistics.median(receipts)
+        print(f"{name:24} {statistics.median(values):6.0f} ms p50, {p99:6.0f} ms p99")
+    ratio = heartbeat_s * 500 / statistics.median(stopped)
     print(
         f"by arithmetic, with the heartbeat alone: {heartbeat_s * 500:.0f} ms at the median, {ratio:.1f} times as long"
     )

@@ -1,10 +1,10 @@
-"""What it costs to cut a thought at its budget: the closing text in the batch, against the reference way.
+"""Measure what closing the thinking at its budget costs, compared with the reference script.
 
     python -m bench.cutoff
 
-The reference script stops generate() at the budget, appends the closing text, and begins again with the whole prompt,
-its pictures and the thought. Here the closing text is three more rows of the next step. Both are compared with as many
-tokens that no cut interrupts; interleaved rounds, medians, eight pictures, CPU.
+The reference script stops generate() at the budget, appends the closing text, and starts again with the whole prompt,
+its images and the thinking. In the engine the closing text is three more rows of the next step. Both are compared with
+a run of as many tokens without a cut. Interleaved rounds, medians, eight images, CPU.
 """
 
 import statistics
@@ -19,21 +19,21 @@ from bench.mixed import CLOSING, engine_of, run, untrained
 from engine import Engine, ModelInputs
 
 ROUNDS = 9
-THOUGHT, ANSWER = 256, 32
+THINKING, ANSWER = 256, 32
 
 
 def main() -> None:
     loaded = untrained()
     engine = engine_of(loaded)
-    picture = Image.effect_noise((336, 336), 80).convert("RGB")
+    image = Image.effect_noise((336, 336), 80).convert("RGB")
     content = [*[{"type": "image"}] * 8, {"type": "text", "text": "Compare them."}]
-    inputs = engine.prepare([{"role": "user", "content": content}], [picture] * 8)
+    inputs = engine.prepare([{"role": "user", "content": content}], [image] * 8)
     sides: list[Callable[[], float]] = [
-        lambda: timed(lambda: run(engine, [inputs], thinking=THOUGHT, answer=ANSWER)),
-        # As many steps, none of them closing anything: the answer is the rest of the tokens.
-        lambda: timed(lambda: run(engine, [inputs], thinking=0, answer=THOUGHT + ANSWER)),
+        lambda: timed(lambda: run(engine, [inputs], thinking=THINKING, answer=ANSWER)),
+        # As many steps without closing: all tokens are answer tokens.
+        lambda: timed(lambda: run(engine, [inputs], thinking=0, answer=THINKING + ANSWER)),
         lambda: timed(lambda: reference(loaded.model, engine, inputs)),
-        lambda: timed(lambda: generate(loaded.model, inputs, inputs.input_ids, THOUGHT + ANSWER)),
+        lambda: timed(lambda: generate(loaded.model, inputs, inputs.input_ids, THINKING + ANSWER)),
     ]
     times: list[list[float]] = [[] for _ in sides]
     for number in range(ROUNDS + 1):
@@ -42,10 +42,10 @@ def main() -> None:
             if number:
                 found.append(took)
     cut, uncut, reference_cut, reference_uncut = map(statistics.median, times)
-    steps = steps_of(engine, inputs, THOUGHT, ANSWER) - steps_of(engine, inputs, 0, THOUGHT + ANSWER)
-    ours_step, theirs_step = uncut / (THOUGHT + ANSWER), reference_uncut / (THOUGHT + ANSWER)
-    print(f"a thought of {THOUGHT} tokens, cut, and {ANSWER} of an answer; a prompt of {len(inputs)} tokens")
-    print("              cut ms   uncut ms   the cut's cost in decode steps")
+    steps = steps_of(engine, inputs, THINKING, ANSWER) - steps_of(engine, inputs, 0, THINKING + ANSWER)
+    ours_step, theirs_step = uncut / (THINKING + ANSWER), reference_uncut / (THINKING + ANSWER)
+    print(f"{THINKING} thinking tokens, cut, and {ANSWER} answer tokens; a prompt of {len(inputs)} tokens")
+    print("              cut ms   uncut ms   cost of the cut in decode steps")
     print(
         f"engine      {1000 * cut:8.0f}   {1000 * uncut:8.0f}   {(cut - uncut) / ours_step:8.2f}   (steps: {steps:+d})"
     )
@@ -68,11 +68,11 @@ def steps_of(engine: Engine, inputs: ModelInputs, thinking: int, answer: int) ->
 
 
 def reference(model: Any, engine: Engine, inputs: ModelInputs) -> None:
-    """Its two stages, with all media passed again (the script itself forgets the video)."""
-    thought = generate(model, inputs, inputs.input_ids, THOUGHT)
+    """The two calls of the reference script, with all media passed again (the script itself omits the video)."""
+    thinking = generate(model, inputs, inputs.input_ids, THINKING)
     closing = torch.tensor(engine.tokenizer_info.special_tokens.closing)
     assert len(closing) == CLOSING
-    generate(model, inputs, torch.cat([thought, closing]), ANSWER)
+    generate(model, inputs, torch.cat([thinking, closing]), ANSWER)
 
 
 def generate(model: Any, inputs: ModelInputs, ids: torch.Tensor, tokens: int) -> torch.Tensor:

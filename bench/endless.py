@@ -1,4 +1,4 @@
-"""A service whose jobs think until something stops them, for benches of what stops them."""
+"""A service whose jobs think until they are stopped, for benchmarks of cancellation and recovery."""
 
 import tempfile
 from collections.abc import Iterator

@@ -1,10 +1,10 @@
-"""The engine against transformers' generate(), one by one and as one static batch: tokens a second on this CPU.
+"""Compare the engine with transformers' generate(), one by one and as a static batch: tokens per second on this CPU.
 
     python -m bench.engine
 
-The same requests on all sides, 160 new tokens each, in interleaved rounds; medians. generate() has one advantage: it
-need not look for special_tokens, budgets and loops. Its static batch has one more: all begin and end at once, as
-jobs never do.
+All sides run the same requests with 160 new tokens each, in interleaved rounds; medians. generate() has one advantage:
+it does not check for special tokens, budgets and repetition. Its static batch has another: all sequences begin and end
+at the same time, which real jobs do not.
 """
 
 import statistics
@@ -38,9 +38,9 @@ def main() -> None:
         for number in range(ROUNDS + 1):
             for side, found in zip(sides, speeds, strict=True):
                 started = time.monotonic()
-                made = side()
+                generated = side()
                 if number:  # the first round warms up
-                    found.append(made / (time.monotonic() - started))
+                    found.append(generated / (time.monotonic() - started))
         ours, sequential, static = map(statistics.median, speeds)
         print(
             f"{count:4}  {ours:7.0f}  {sequential:11.0f}  {ours / sequential:6.2f}  "
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def generate(model: Any, inputs: list[ModelInputs]) -> int:
-    """All of them as one static batch, padded on the left; returns the tokens made."""
+    """Run all inputs as one static batch, padded on the left; return the number of generated tokens."""
     longest = max(map(len, inputs))
     ids = torch.zeros((len(inputs), longest), dtype=torch.int64)
     mask, kinds = torch.zeros_like(ids), torch.zeros((len(inputs), longest), dtype=torch.int32)

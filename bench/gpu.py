@@ -1,10 +1,10 @@
-"""The engine at the published model's size on this GPU, against generate() and the roofline.
+"""Measure the engine at the published model's size on this GPU, compared with generate() and the roofline.
 
     python -m bench.gpu [--quick]
 
-The shape is that of GLM-4.1V-9B-Thinking, the weights are noise in bfloat16 and the words are the pocket model's:
-speed and memory are real, answers are not. The roofline is what must be read for one step (layers, head, live keys and
-values) over the bandwidth of a copy measured in the same run.
+The shape is that of GLM-4.1V-9B-Thinking, the weights are noise in bfloat16 and the tokenizer is the pocket model's:
+speed and memory are real, answers are not. The roofline is the number of bytes that a step must read (layers, head,
+keys and values in use) divided by the bandwidth of a copy in the same run.
 """
 
 import statistics
@@ -17,13 +17,13 @@ import transformers
 from torch.profiler import ProfilerActivity, profile
 from transformers import Glm4vConfig, Glm4vForConditionalGeneration
 
-from engine import Engine, EngineConfig, Event, ModelInputs, Request, SamplingParams
+from engine import Engine, EngineConfig, Event, ModelInputs, Request, SamplingParams, debug
 from engine.core.tokenizer_info import TokenizerInfo
 from engine.loading.model_loader import LoadedModel
 from families import FAMILIES, SamplingDefaults
 from pocket.model import END_TOKENS, make_image_processor, make_tokenizer
 
-VOCABULARY = 151_552
+VOCAB_SIZE = 151_552
 CONTEXT = 65_536
 GREEDY = SamplingParams(temperature=0, top_p=1, top_k=0, repetition_penalty=1, seed=1)
 USUAL = SamplingParams(temperature=0.8, top_p=0.6, top_k=2, repetition_penalty=1.1, seed=1)
@@ -33,7 +33,7 @@ STEPS = 48
 
 def main(*, quick: bool) -> None:
     torch.manual_seed(1)
-    model, loaded = load_noise()
+    model, loaded = load_random_model()
     bandwidth = copy_bandwidth()
     print(
         f"{torch.cuda.get_device_name()} · torch {torch.__version__} · transformers {transformers.__version__} · "
@@ -46,26 +46,26 @@ def main(*, quick: bool) -> None:
         f"engine up in {time.monotonic() - started:.0f} s (kernels compiled, graphs captured): {engine.attention}, "
         f"KV cache {engine.kv_tokens:,} tokens, {torch.cuda.memory_allocated() / 2**30:.1f} GiB"
     )
-    engine.runner._cache.keys[0]._base.normal_()  # zeros would read faster
-    agreement(engine, model)
+    debug.fill_kv_cache_with_noise(engine)  # zeros would be read faster
+    compare_logits(engine, model)
     decode_table(engine, model, bandwidth, quick=quick)
-    busy(engine)
+    profile_decode(engine)
     prefill_table(engine, model)
     vision_table(engine)
     print(f"peak {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
 
 
-def load_noise() -> tuple[Glm4vForConditionalGeneration, LoadedModel]:
-    """Glm4vConfig's defaults are the published 9B shape; ids are of the pocket's tokenizer."""
+def load_random_model() -> tuple[Glm4vForConditionalGeneration, LoadedModel]:
+    """Build the published 9B shape (Glm4vConfig's defaults) with random weights and the pocket model's tokenizer."""
     tokenizer, processor, family = make_tokenizer(), make_image_processor(), FAMILIES["glm-4.1v-thinking"]
     bounds = family.images
     processor.size = {"shortest_edge": 2 * bounds.min_pixels, "longest_edge": 2 * bounds.max_pixels}
-    ids = {mark: int(tokenizer.convert_tokens_to_ids(mark)) for mark in ("<|image|>", "<|video|>", *END_TOKENS)}
+    ids = {token: int(tokenizer.convert_tokens_to_ids(token)) for token in ("<|image|>", "<|video|>", *END_TOKENS)}
     config = Glm4vConfig(
         text_config={
-            "vocab_size": VOCABULARY,
+            "vocab_size": VOCAB_SIZE,
             "max_position_embeddings": CONTEXT,
-            "eos_token_id": [ids[mark] for mark in END_TOKENS],
+            "eos_token_id": [ids[token] for token in END_TOKENS],
             "pad_token_id": ids["<|endoftext|>"],
             "rope_parameters": {
                 "rope_type": "default",
@@ -82,7 +82,7 @@ def load_noise() -> tuple[Glm4vForConditionalGeneration, LoadedModel]:
     with torch.device("cuda"):
         model = Glm4vForConditionalGeneration(config)
     torch.set_default_dtype(torch.float32)
-    # Buffers made in bfloat16 would turn positions into something else.
+    # Buffers in bfloat16 would change the rotary frequencies.
     for module in model.modules():
         for name in ("inv_freq", "original_inv_freq"):
             if isinstance(getattr(module, name, None), torch.Tensor):
@@ -95,7 +95,7 @@ def load_noise() -> tuple[Glm4vForConditionalGeneration, LoadedModel]:
         model=model.eval(),
         tokenizer=tokenizer,
         image_processor=processor,
-        tokenizer_info=TokenizerInfo(tokenizer, family, [ids[mark] for mark in END_TOKENS]),
+        tokenizer_info=TokenizerInfo(tokenizer, family, [ids[token] for token in END_TOKENS]),
         sampling_defaults=SamplingDefaults(),
         family=family,
         context_tokens=CONTEXT,
@@ -104,7 +104,7 @@ def load_noise() -> tuple[Glm4vForConditionalGeneration, LoadedModel]:
 
 
 def copy_bandwidth() -> float:
-    """Bytes read and written a second by a copy of 4 GiB."""
+    """Return bytes read and written per second by a copy of 4 GiB."""
     source = torch.empty(2**32, dtype=torch.uint8, device="cuda").random_()
     target = torch.empty_like(source)
     return 2 * source.nbytes / median_s(lambda: target.copy_(source), rounds=10)
@@ -127,27 +127,21 @@ def text(length: int) -> ModelInputs:
     return ModelInputs(ids, torch.zeros(length, dtype=torch.int32))
 
 
-def agreement(engine: Engine, model: Glm4vForConditionalGeneration) -> None:
-    """A prompt read by our prefill, its last token again by a captured decode pass, against transformers' one pass."""
+def compare_logits(engine: Engine, model: Glm4vForConditionalGeneration) -> None:
+    """Compare the logits of a prefill plus a captured decode pass of the last token with transformers' single pass."""
     inputs = text(700)
     with torch.inference_mode():
         theirs = model(input_ids=inputs.input_ids[None].cuda(), logits_to_keep=1).logits[0, -1].float()
-    sequence = engine.submit(Request("agree", inputs, -1, 64, GREEDY), lambda _: None)
-    engine.runner.prefill(engine._scheduler.schedule(async_scheduling=False).prefills[0])
-    assert sequence.slot is not None
-    with torch.inference_mode():
-        ours = engine.runner._read_rows([(int(inputs.input_ids[-1]), sequence.slot, 699, 699)], 700)[0].float()
-    engine.abort("agree")
+    ours = debug.last_token_logits(engine, inputs)
     error = float((ours - theirs).norm() / theirs.norm())
     print(f"relative error of the logits against transformers, bfloat16: {error:.4f}")
 
 
 def decode_table(engine: Engine, model: Glm4vForConditionalGeneration, bandwidth: float, *, quick: bool) -> None:
-    """Each cell: the median of rounds in which ours and generate() take turns; generate() runs one sequence."""
+    """Print medians of decode speed by batch and context, beside the roofline and generate() on one sequence."""
     text_model = model.model.language_model
     weights = sum(p.numel() for layer in text_model.layers for p in layer.parameters()) + model.lm_head.weight.numel()
-    shape = engine.runner._decoder.shape
-    per_token = 2 * shape.kv_elements_per_token
+    per_token = debug.inspect(engine).kv_bytes_per_token
     print("\ndecode, tokens/s\nbatch  context     ours   roofline   share   generate()   ratio   step ms")
     cells = [(1, 2_048), (32, 2_048)] if quick else [(b, c) for c in (2_048, 8_192) for b in (1, 8, 32, 128)]
     theirs = {context: generate_speed(model, context, rounds=1 if quick else 2) for context in {c for _, c in cells}}
@@ -165,27 +159,27 @@ def decode_table(engine: Engine, model: Glm4vForConditionalGeneration, bandwidth
 
 
 def decode_speed(engine: Engine, batch: int, context: int) -> float:
-    """Tokens a second of the whole engine: scheduler, sampling and reading the tokens included.
+    """Return tokens per second of the whole engine, including scheduler, sampling and copies to the host.
 
-    The keys and values of the prompts are noise that is there already: only their last token is read.
+    The prompts are not computed: their keys and values are the noise in the cache, except for the last token.
     """
-    made = 0
+    generated = 0
 
     def count(event: Event) -> None:
-        nonlocal made
-        made += len(getattr(event, "tokens", ()))
+        nonlocal generated
+        generated += len(getattr(event, "tokens", ()))
 
     for number in range(batch):
         sequence = engine.submit(Request(str(number), text(context), -1, 512, USUAL), count)
-        sequence.computed = context - 1
-    while made < 8 * batch:
+        sequence.num_computed_tokens = context - 1
+    while generated < 8 * batch:
         engine.step()
     torch.cuda.synchronize()
-    before, started = made, time.monotonic()
+    before, started = generated, time.monotonic()
     for _ in range(STEPS):
         engine.step()
     took = time.monotonic() - started
-    speed = (made - before) / took
+    speed = (generated - before) / took
     for number in range(batch):
         engine.abort(str(number))
     while not engine.is_idle:
@@ -194,9 +188,9 @@ def decode_speed(engine: Engine, batch: int, context: int) -> float:
 
 
 def generate_speed(model: Glm4vForConditionalGeneration, context: int, *, rounds: int) -> float:
-    """Transformers' generate() on one sequence: tokens a second behind the first."""
+    """Return tokens per second of transformers' generate() on one sequence, after the first token."""
     ids = text(context).input_ids[None].cuda()
-    more = {"attention_mask": torch.ones_like(ids), "do_sample": False, "eos_token_id": VOCABULARY + 1}
+    more = {"attention_mask": torch.ones_like(ids), "do_sample": False, "eos_token_id": VOCAB_SIZE + 1}
 
     def run(tokens: int) -> float:
         torch.cuda.synchronize()
@@ -209,11 +203,11 @@ def generate_speed(model: Glm4vForConditionalGeneration, context: int, *, rounds
     return statistics.median(32 / (run(33) - run(1)) for _ in range(rounds))
 
 
-def busy(engine: Engine) -> None:
-    """How much of the time the GPU works, 32 sequences at 2,048."""
+def profile_decode(engine: Engine) -> None:
+    """Print the share of time that the GPU works, and its kernels, for 32 sequences at 2,048 tokens."""
     for number in range(32):
         sequence = engine.submit(Request(str(number), text(2_048), -1, 512, USUAL), lambda _: None)
-        sequence.computed = 2_047
+        sequence.num_computed_tokens = 2_047
     for _ in range(12):
         engine.step()
     torch.cuda.synchronize()
@@ -245,8 +239,8 @@ def prefill_table(engine: Engine, model: Glm4vForConditionalGeneration) -> None:
                 model(input_ids=ids, use_cache=True, logits_to_keep=1)
 
         def ours(length: int = length) -> None:
-            engine.submit(Request("p", text(length), -1, 512, GREEDY), lambda _: None)
-            while not engine._flights or engine._flights[-1].drawn == []:
+            sequence = engine.submit(Request("p", text(length), -1, 512, GREEDY), lambda _: None)
+            while not sequence.pending:
                 engine.step()
             torch.cuda.synchronize()
             engine.abort("p")
@@ -258,20 +252,21 @@ def prefill_table(engine: Engine, model: Glm4vForConditionalGeneration) -> None:
 
 
 def vision_table(engine: Engine) -> None:
-    print("\nvision tower\nmedium                      tokens        ms")
+    print("\nvision encoder\nmedium                      tokens        ms")
     for name, grids in (
-        ("a picture of 448 × 448", [[1, 32, 32]]),
-        ("a picture of 2,184 × 2,184", [[1, 156, 156]]),
+        ("an image of 448 × 448", [[1, 32, 32]]),
+        ("an image of 2,184 × 2,184", [[1, 156, 156]]),
         ("a video of 60 pairs of 448 × 252", [[60, 18, 32]]),
     ):
         grid = torch.tensor(grids)
         patches = int(grid.prod(dim=-1).sum())
         pixels = torch.randn(patches, 3 * 2 * 14 * 14)
-        kind = "video" if "video" in name else "image"
-        names = ("pixel_values_videos", "video_grid_thw") if kind == "video" else ("pixel_values", "image_grid_thw")
-        media = {names[0]: pixels, names[1]: grid}
-        inputs = ModelInputs(torch.zeros(1), torch.zeros(1), **media)
-        took = median_s(lambda inputs=inputs: engine.runner._vision.features(inputs))  # type: ignore[misc]
+        empty = torch.zeros(1)
+        if "video" in name:
+            inputs = ModelInputs(empty, empty, pixel_values_videos=pixels, video_grid_thw=grid)
+        else:
+            inputs = ModelInputs(empty, empty, pixel_values=pixels, image_grid_thw=grid)
+        took = median_s(lambda inputs=inputs: debug.encode_media(engine, inputs))  # type: ignore[misc]
         print(f"{name:32}  {patches // 4:6}  {1000 * took:8.1f}", flush=True)
 
 

@@ -1,11 +1,10 @@
-"""What does the promise of a 202 cost? The intake against the same app that only makes the request durable.
+"""Measure what accepting a job costs, compared with the same app that only stores the request.
 
     python -m bench.intake
 
-Two api processes, the same app, the same route, the same SeaweedFS with fsync: in one of them the intake makes the
-request durable and stops there; in the other it also holds limits, makes the record and looks whether to ring. Rounds
-alternate. Then the latency at half of the throughput, requests coming in at fixed times whatever the answers do; then
-how soon an idle worker has an accepted job.
+Two api processes run the same app and route on the same SeaweedFS with fsync. One stores the request and stops there;
+the other also checks limits, creates the record and decides about a wake-up. Rounds alternate. Then the latency at half
+of that throughput, with requests at fixed times (open loop); then how fast an idle worker claims an accepted job.
 """
 
 import asyncio
@@ -29,6 +28,7 @@ import uvicorn
 from api.app import create_app
 from api.intake.media import MediaIntake
 from api.intake.service import Admission, Intake
+from cli.local.servers import SeaweedFS, Valkey
 from jobs.lifecycle.bootstrap import initialize
 from jobs.model.job import Job
 from jobs.model.request import JobRequest
@@ -37,7 +37,7 @@ from jobs.table.scripts import connect
 from jobs.table.types import AcceptResult
 from runtime.logs import configure_logs
 from runtime.settings import Settings
-from testing.servers import SECRET_KEY, SeaweedFS, Servers, Valkey, free_ports, settings_of, start, stop
+from testing.servers import SECRET_KEY, Servers, free_ports, settings_of, start, stop
 
 BODY = json.dumps(
     {
@@ -83,21 +83,21 @@ async def throughput_and_latency(ours: int, put: int) -> None:
             rates[port].append(await closed_loop(port, ROUND_S))
     ratio = statistics.median(one / other for one, other in zip(rates[ours], rates[put], strict=True))
     print(f"throughput, {CLIENTS} clients, median of {ROUNDS} rounds of {ROUND_S:.0f} s")
-    print(f"  durable PUT only {statistics.median(rates[put]):6.0f} requests/s")
-    print(f"  the whole intake {statistics.median(rates[ours]):6.0f} requests/s   ratio {ratio:.2f}")
+    print(f"  store request only  {statistics.median(rates[put]):6.0f} requests/s")
+    print(f"  full intake         {statistics.median(rates[ours]):6.0f} requests/s   ratio {ratio:.2f}")
     half = statistics.median(rates[ours]) / 2
     print(f"latency at {half:.0f} requests/s: {quantiles(await open_loop(ours, half, STEADY_S))}")
 
 
 async def closed_loop(port: int, seconds: float) -> float:
-    """Requests a second of so many clients that each wait for their answer."""
+    """Return requests per second of clients that each wait for their response."""
     give_up, done = time.perf_counter() + seconds, 0
 
     async def client() -> None:
         nonlocal done
-        async with connection(port) as ask:
+        async with connection(port) as post:
             while time.perf_counter() < give_up:
-                await ask()
+                await post()
                 done += 1
 
     began = time.perf_counter()
@@ -106,16 +106,16 @@ async def closed_loop(port: int, seconds: float) -> float:
 
 
 async def open_loop(port: int, rate: float, seconds: float) -> list[float]:
-    """Milliseconds of each request from when it was due."""
+    """Return the latency in ms of each request, from the time it was due."""
     times: list[float] = []
     numbers = count()
     began = time.perf_counter()
 
     async def client() -> None:
-        async with connection(port) as ask:
+        async with connection(port) as post:
             while (due := next(numbers) / rate) < seconds:
                 await asyncio.sleep(max(0.0, began + due - time.perf_counter()))
-                await ask()
+                await post()
                 times.append(1000 * (time.perf_counter() - began - due))
 
     await asyncio.gather(*(client() for _ in range(4 * CLIENTS)))
@@ -124,10 +124,10 @@ async def open_loop(port: int, rate: float, seconds: float) -> list[float]:
 
 @asynccontextmanager
 async def connection(port: int) -> AsyncIterator[Any]:
-    """A bare HTTP client: httpx would take more of the machine than the service does."""
+    """A minimal HTTP client: httpx would use more CPU than the service."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
 
-    async def ask() -> None:
+    async def post() -> None:
         lines = [
             "POST /v1/jobs HTTP/1.1",
             "Host: bench",
@@ -141,23 +141,24 @@ async def connection(port: int) -> AsyncIterator[Any]:
         assert answer.startswith("http/1.1 202"), (answer, body)
 
     try:
-        yield ask
+        yield post
     finally:
         writer.close()
 
 
 def claims(settings: Settings) -> None:
-    """From the 202 to the prepare worker's claim, and from there being ready to the generate worker's: both idle."""
+    """Print the time from the 202 to the prepare worker's claim, and from prepared to the generate worker's claim."""
     redis = connect(settings)
     url = f"http://127.0.0.1:{settings.api_port}"
     with httpx.Client(base_url=url, timeout=30) as http:
         while http.get("/readyz").json()["workers"].keys() < {"prepare", "generate"}:
             time.sleep(0.2)
-        prepare, gpu = [], []
+        prepare: list[float] = []
+        generate: list[float] = []
         for number in range(CLAIMS + 5):
             job_id = http.post("/v1/jobs", json=SHORT).json()["id"]
             answered = time.perf_counter()
-            # `attempt` is set by the claim and cleared when the next stage's line is entered.
+            # The claim is set when the job is claimed, and cleared when it enters the next stage's queue.
             while redis.hget(keys.job(job_id), "claim") == "" and not redis.hexists(keys.job(job_id), "prepared_ms"):
                 pass
             took = 1000 * (time.perf_counter() - answered)
@@ -166,10 +167,10 @@ def claims(settings: Settings) -> None:
             row = redis.hmget(keys.job(job_id), ["prepared_ms", "started_ms"])
             if number >= 5:
                 prepare.append(took)
-                gpu.append(float(row[1]) - float(row[0]))
+                generate.append(float(row[1] or 0) - float(row[0] or 0))
             time.sleep(0.05 + 0.002 * (number % 50))
     print(f"202 → claimed by the idle prepare worker:   {quantiles(prepare)}")
-    print(f"prepared → claimed by the idle generate worker: {quantiles(gpu)}")
+    print(f"prepared → claimed by the idle generate worker: {quantiles(generate)}")
 
 
 def quantiles(times: list[float]) -> str:
@@ -225,11 +226,11 @@ def await_api(port: int) -> None:
                 return
         except httpx.HTTPError:
             time.sleep(0.1)
-    raise SystemExit("the api did not become ready")
+    raise SystemExit("the API did not become ready within 30 s")
 
 
 class PutOnly(Intake):
-    """The durable PUT, and nothing of Redis."""
+    """Stores the request, and does not use Redis."""
 
     def _admit(self, job_id: str, *_: Any, **__: Any) -> Admission:
         return Admission(job_id)

@@ -1,4 +1,4 @@
-"""What the engine's benchmarks run: a mix of short text and picture requests on the untrained pocket model."""
+"""Workload of the engine benchmarks: short text and image requests on the untrained pocket model."""
 
 import tempfile
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from engine import Delta, Engine, EngineConfig, Event, ModelInputs, Request, SamplingParams
-from engine.loading.model_loader import LoadedModel, load
+from engine.loading.model_loader import LoadedModel, load_model
 from families import FAMILIES
 from pocket.training.untrained import build
 
@@ -15,10 +15,10 @@ CLOSING = 3
 
 
 def untrained() -> LoadedModel:
-    """On the CPU, in float32."""
+    """Load the untrained pocket model on the CPU, in float32."""
     with tempfile.TemporaryDirectory() as folder:
         model = str(build(Path(folder) / "pocket"))
-        return load(model, revision="main", device="cpu", dtype="float32", family=FAMILIES["pocket"])
+        return load_model(model, revision="main", device="cpu", dtype="float32", family=FAMILIES["pocket"])
 
 
 def engine_of(loaded: LoadedModel, slots: int = 32) -> Engine:
@@ -26,27 +26,27 @@ def engine_of(loaded: LoadedModel, slots: int = 32) -> Engine:
 
 
 def mixed_inputs(engine: Engine, count: int) -> list[ModelInputs]:
-    """Every other one with a picture; prompts of 20 to 120 tokens."""
+    """Build inputs, every other one with an image; prompts of 20 to 120 tokens."""
     inputs = []
     for number in range(count):
-        picture = Image.new("RGB", (112 + 28 * (number % 4), 168), "white")
-        ImageDraw.Draw(picture).ellipse((9, 9, 90, 90), fill=("red", "blue", "green")[number % 3])
+        image = Image.new("RGB", (112 + 28 * (number % 4), 168), "white")
+        ImageDraw.Draw(image).ellipse((9, 9, 90, 90), fill=("red", "blue", "green")[number % 3])
         text = {"type": "text", "text": "How many red circles are there? " * (1 + number % 5)}
         content = [{"type": "image"}, text] if number % 2 else [text]
-        inputs.append(engine.prepare([{"role": "user", "content": content}], [picture] if number % 2 else []))
+        inputs.append(engine.prepare([{"role": "user", "content": content}], [image] if number % 2 else []))
     return inputs
 
 
 def run(engine: Engine, inputs: list[ModelInputs], *, thinking: int, answer: int) -> int:
-    """All of them at once, to their ends; returns the tokens made."""
-    made = 0
+    """Run all inputs at once to their end; return the number of generated tokens."""
+    generated = 0
 
     def count(event: Event) -> None:
-        nonlocal made
-        made += len(event.tokens) if isinstance(event, Delta) else 0
+        nonlocal generated
+        generated += len(event.tokens) if isinstance(event, Delta) else 0
 
     for number, one in enumerate(inputs):
         engine.submit(Request(str(number), one, thinking, answer, GREEDY), count)
     while not engine.is_idle:
         engine.step()
-    return made
+    return generated

@@ -1,11 +1,10 @@
-"""How soon is the job of a dead worker in other hands? From the end of its lease to the loss, and to the next claim.
+"""Measure how fast another worker takes the job of a dead one, after its lease has expired.
 
     python -m bench.recovery [--kills 20]
 
-Two generate workers and a keeper; the one that runs a job is killed by SIGKILL, and the other one has room. All
-moments are
-of Redis' clock, read every 2 ms. The alternative is Celery's own: behind its visibility timeout, kombu's Redis
-transport gives an unacknowledged message to the next worker when it next looks.
+There are two generate workers and a keeper. The worker that runs a job is killed with SIGKILL; the other has a free
+slot. All times are from Redis' clock, read every 2 ms. The alternative is Celery's own mechanism: after the visibility
+timeout, kombu's Redis transport redelivers an unacknowledged message at its next check.
 """
 
 import argparse
@@ -23,11 +22,11 @@ from jobs.table import keys
 from jobs.table.scripts import connect
 from testing.service import Service
 
-LOOK_S = 0.002
+POLL_S = 0.002
 WAIT_S = 60
 """After the end of the lease."""
-BROKER_LOOKS_S = Channel.unacked_restore_interval * Channel.unacked_restore_throttle
-"""At its defaults."""
+BROKER_CHECK_S = Channel.unacked_restore_interval * Channel.unacked_restore_throttle
+"""With kombu's defaults."""
 
 
 def main() -> None:
@@ -41,14 +40,18 @@ def main() -> None:
 
 
 def measure(service: Service) -> tuple[int, int]:
-    """Milliseconds from the lease's end to the loss, and to the next claim."""
+    """Return milliseconds from the end of the lease until the job is released, and until the next claim."""
     client, lease_s = connect(service.table.settings), service.table.settings.lease_s
     job_id = service.submit(**ENDLESS)
     job = keys.job(job_id)
     service.wait_until(lambda: service.job(job_id)["tokens"] > 0, "running job")
-    pid = int(client.hget(job, "worker").split(":")[1])
+    worker = client.hget(job, "worker")
+    assert isinstance(worker, str)
+    pid = int(worker.split(":")[1])
     os.kill(pid, signal.SIGKILL)
-    lease_ends = int(client.zscore(keys.leases(Stage.GENERATE), job_id))
+    score = client.zscore(keys.leases(Stage.GENERATE), job_id)
+    assert score is not None
+    lease_ends = int(score)
     lost_at = await_change(client, job, "lost_leases", "0", lease_s=lease_s)
     claimed_at = await_change(client, job, "attempt", "1", lease_s=lease_s)
     service.http.post(f"/v1/jobs/{job_id}/cancel")
@@ -61,11 +64,11 @@ def measure(service: Service) -> tuple[int, int]:
 
 
 def await_change(client: "redis.Redis", key: str, field: str, old: str, *, lease_s: float) -> int:
-    """When it was seen to differ."""
+    """Return the time in ms when the field no longer has its old value."""
     give_up = time.monotonic() + lease_s + WAIT_S
     while client.hget(key, field) == old:
         assert time.monotonic() < give_up, f"{key} still has {field} {old!r}"
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
     seconds, micros = client.time()
     return int(seconds * 1000 + micros / 1000)
 
@@ -75,8 +78,8 @@ def report(lease_s: float, waits: list[tuple[int, int]]) -> None:
     for name, values in zip(("the job is taken back", "another worker has it"), zip(*waits, strict=True), strict=True):
         print(f"{name:22} {statistics.median(values):5.0f} ms at the median, {max(values):5.0f} ms at most")
     wait_s = statistics.median(wait for _, wait in waits) / 1000
-    print(f"by arithmetic, looking every {BROKER_LOOKS_S} s: {BROKER_LOOKS_S / 2:.0f} s at the median, ", end="")
-    print(f"{BROKER_LOOKS_S / 2 / wait_s:.0f} times as long")
+    print(f"by arithmetic, looking every {BROKER_CHECK_S} s: {BROKER_CHECK_S / 2:.0f} s at the median, ", end="")
+    print(f"{BROKER_CHECK_S / 2 / wait_s:.0f} times as long")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""transformers' own processors, with torchvision: a process of its own, because only here torchvision can be imported.
+"""Serve transformers' own processors, with torchvision, in a separate process: only here torchvision is importable.
 
-    python -m tests.oracle.processor    # a question in JSON on each line, an answer on each line
+    python -m tests.oracle.processor    # one call in JSON per input line, one result per output line
 
-torchvision has no CPU build for this torch, so the two operators that its import looks for are declared, empty.
+torchvision has no CPU build for this torch, so the two operators that its import needs are declared without code.
 """
 
 # ruff: noqa: E402
@@ -38,33 +38,33 @@ def metadata(frames: int, fps: float, size: list[int] | None = None, **more: Any
     return VideoMetadata(total_num_frames=frames, fps=fps, duration=frames / fps, width=width, height=height, **more)
 
 
-def indices(question: dict[str, Any]) -> list[list[int]]:
-    """Which frames the processor takes of each ``[frames, fps]``."""
-    processor = VIDEO[question["kind"]](**question["options"])
-    return [processor.sample_frames(metadata(*video), fps=processor.fps).tolist() for video in question["videos"]]
+def indices(call: dict[str, Any]) -> list[list[int]]:
+    """Return the frames that the processor samples from each ``[frames, fps]``."""
+    processor = VIDEO[call["kind"]](**call["options"])
+    return [processor.sample_frames(metadata(*video), fps=processor.fps).tolist() for video in call["videos"]]
 
 
-def prompt(question: dict[str, Any]) -> dict[str, Any]:
-    """Ids, grids and pixels of a conversation; media as files of arrays, ``[height, width, 3]`` and with time first."""
-    tokenizer = AutoTokenizer.from_pretrained(question["model"])
-    tokenizer.chat_template = question["template"] or tokenizer.chat_template
-    images = Glm4vImageProcessor.from_pretrained(question["model"])
-    processor = WHOLE[question["kind"]](
-        images, tokenizer, VIDEO[question["kind"]](**question["options"]), chat_template=tokenizer.chat_template
+def prompt(call: dict[str, Any]) -> dict[str, Any]:
+    """Return ids, grids and pixels of a conversation. Media are files of arrays; a video has the time first."""
+    tokenizer = AutoTokenizer.from_pretrained(call["model"])
+    tokenizer.chat_template = call["template"] or tokenizer.chat_template
+    image_processor = Glm4vImageProcessor.from_pretrained(call["model"])
+    processor = WHOLE[call["kind"]](
+        image_processor, tokenizer, VIDEO[call["kind"]](**call["options"]), chat_template=tokenizer.chat_template
     )
-    pictures = [Image.fromarray(np.load(path)) for path in question["pictures"]]
-    videos = [torch.from_numpy(np.load(path)).permute(0, 3, 1, 2) for path in question["videos"]]
-    text = tokenizer.apply_chat_template(question["messages"], tokenize=False, add_generation_prompt=True)
+    images = [Image.fromarray(np.load(path)) for path in call["images"]]
+    videos = [torch.from_numpy(np.load(path)).permute(0, 3, 1, 2) for path in call["videos"]]
+    text = tokenizer.apply_chat_template(call["messages"], tokenize=False, add_generation_prompt=True)
     features = processor(
         text=[text],
-        images=pictures or None,
+        images=images or None,
         videos=videos or None,
-        video_metadata=[metadata(len(video), question["fps"]) for video in videos] or None,
+        video_metadata=[metadata(len(video), call["fps"]) for video in videos] or None,
         return_tensors="np",
     )
     wanted = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
     arrays: dict[str, Any] = {name: np.asarray(features[name]) for name in wanted if name in features}
-    np.savez(question["into"], **arrays)
+    np.savez(call["into"], **arrays)
     return {
         "input_ids": np.asarray(features["input_ids"])[0].tolist(),
         "mm_token_type_ids": np.asarray(features["mm_token_type_ids"])[0].tolist(),
@@ -73,5 +73,5 @@ def prompt(question: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     for line in sys.stdin:
-        question = json.loads(line)
-        print(json.dumps({"indices": indices, "prompt": prompt}[question["ask"]](question)), flush=True)
+        call = json.loads(line)
+        print(json.dumps({"indices": indices, "prompt": prompt}[call["call"]](call)), flush=True)

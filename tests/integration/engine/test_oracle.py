@@ -1,4 +1,4 @@
-"""Prompts and tensors, held against transformers' own processors, which run in a process with torchvision."""
+"""Prompts and tensors equal those of transformers' own processors, which run in a process with torchvision."""
 
 import json
 import subprocess
@@ -25,15 +25,15 @@ ROOT = Path(__file__).parents[3]
 POCKET, GLM_4_1V, GLM_4_6V = (FAMILIES[name] for name in ("pocket", "glm-4.1v-thinking", "glm-4.6v-flash"))
 POCKET_VIDEO = {"max_duration": 16, "size": {"shortest_edge": 112 * 112, "longest_edge": POCKET.videos.max_pixels}}
 RESIZE_TOLERANCE = 0.035
-"""PIL and torchvision round a resized picture's colours differently: by 2 of 255, divided by the colours' spread."""
+"""PIL and torchvision round the colours of a resized image differently: by 2 of 255, divided by the colours' std."""
 
 
-Ask = Callable[..., Any]
+Call = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def ask(torchvision: None) -> Iterator[Ask]:
-    """One process for all questions: it takes seconds to start."""
+def oracle_process(torchvision: None) -> Iterator[Call]:
+    """One process for all calls: it takes seconds to start."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.oracle.processor"],
         stdin=subprocess.PIPE,
@@ -45,13 +45,13 @@ def ask(torchvision: None) -> Iterator[Ask]:
     assert stdin is not None
     assert stdout is not None
 
-    def answer(**question: Any) -> Any:
-        print(json.dumps(question), file=stdin, flush=True)
+    def call(**arguments: Any) -> Any:
+        print(json.dumps(arguments), file=stdin, flush=True)
         line = stdout.readline()
-        assert line, f"the oracle has died with {process.wait(10)}"
+        assert line, f"the reference process exited with {process.wait(10)}"
         return json.loads(line)
 
-    yield answer
+    yield call
     stdin.close()
     process.wait(20)
     stdout.close()
@@ -62,41 +62,43 @@ def ask(torchvision: None) -> Iterator[Ask]:
     [("glm4v", GLM_4_1V, {}), ("glm4v", POCKET, {"max_duration": 16}), ("glm46v", GLM_4_6V, {})],
     ids=["glm-4.1v", "pocket", "glm-4.6v"],
 )
-def test_the_frames_are_those_that_transformers_takes(
-    ask: Ask, kind: str, family: Family, options: dict[str, Any]
+@pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.slow)], ids=["sample", "all"])
+def test_the_sampled_frames_are_those_of_transformers(
+    oracle_process: Call, kind: str, family: Family, options: dict[str, Any], step: int
 ) -> None:
     random = np.random.default_rng(3)
     rates = [1, 2, 3, 7.5, 10, 12, 15, 23.976, 24, 25, 29.97, float(Fraction(30_000, 1_001)), 30, 48, 50, 59.94, 60]
     lengths = [1, 2, 3, 4, 5, 29, 30, 31, 60, 61, 480, 481, 599, 600, 601, 899, 900, 901, 9_000, 18_001, 72_500]
     videos = [(count, rate) for rate in rates for count in lengths]
     videos += [(int(random.integers(1, 20_000)), float(random.uniform(0.5, 120))) for _ in range(200)]
-    expected = ask(ask="indices", kind=kind, options=options, videos=videos)
+    videos = videos[::step]
+    expected = oracle_process(call="indices", kind=kind, options=options, videos=videos)
     for (count, rate), indices in zip(videos, expected, strict=True):
-        # Of a video too short for one pair, transformers' Glm46V takes no frame, and fails.
+        # transformers' Glm46V takes no frame of a video that is too short for one pair, and fails.
         assert family.videos.sampler(FrameClock(count, rate)) == (indices or [0, 0]), (count, rate)
 
 
 class Oracle:
-    """Both sides of one conversation."""
+    """Tensors of a conversation from transformers and from the engine."""
 
-    def __init__(self, ask: Ask, model: Path, folder: Path) -> None:
-        self._ask = ask
+    def __init__(self, call: Call, model: Path, folder: Path) -> None:
+        self._call = call
         self._model = str(model)
         self._folder = folder
         self._tokenizer = AutoTokenizer.from_pretrained(self._model)
         self._template: str | None = None
         self._images = Glm4vImageProcessorPil.from_pretrained(self._model)
 
-    def talk_by(self, template: str) -> None:
-        """Instead of by the model's own template."""
+    def use_template(self, template: str) -> None:
+        """Replace the model's own chat template."""
         self._template = self._tokenizer.chat_template = template
 
-    def theirs(
+    def by_transformers(
         self,
         messages: list[dict[str, Any]],
         *,
         kind: str = "glm4v",
-        pictures: Any = (),
+        images: Any = (),
         videos: Any = (),
         fps: float = 25,
     ) -> dict[str, Any]:
@@ -107,14 +109,14 @@ class Oracle:
             return [str(path) for path in paths]
 
         into = self._folder / "answer.npz"
-        answer = self._ask(
-            ask="prompt",
+        answer = self._call(
+            call="prompt",
             kind=kind,
             options=POCKET_VIDEO if kind == "glm4v" else {},
             model=self._model,
             template=self._template,
             messages=messages,
-            pictures=saved("picture", pictures),
+            images=saved("image", images),
             videos=saved("video", videos),
             fps=fps,
             into=str(into),
@@ -122,8 +124,8 @@ class Oracle:
         with np.load(into) as arrays:
             return {**answer, **{name: arrays[name] for name in arrays.files}}
 
-    def ours(
-        self, messages: list[dict[str, Any]], *, family: Family = POCKET, pictures: Any = (), videos: Any = ()
+    def by_engine(
+        self, messages: list[dict[str, Any]], *, family: Family = POCKET, images: Any = (), videos: Any = ()
     ) -> ModelInputs:
         processor = InputProcessor(self._tokenizer, self._images, family)
         listed = [
@@ -132,15 +134,15 @@ class Oracle:
             else message
             for message in messages
         ]
-        return processor.process(listed, [Image.fromarray(picture) for picture in pictures], videos)
+        return processor.process(listed, [Image.fromarray(picture) for picture in images], videos)
 
 
 @pytest.fixture
-def oracle(ask: Ask, pocket_folder: Path, tmp_path: Path) -> Oracle:
-    return Oracle(ask, pocket_folder, tmp_path)
+def oracle(oracle_process: Call, pocket_folder: Path, tmp_path: Path) -> Oracle:
+    return Oracle(oracle_process, pocket_folder, tmp_path)
 
 
-def alike(ours: ModelInputs, theirs: dict[str, Any], *, tolerance: float) -> None:
+def assert_equal(ours: ModelInputs, theirs: dict[str, Any], *, tolerance: float) -> None:
     assert ours.input_ids.tolist() == theirs["input_ids"]
     assert ours.mm_token_type_ids.tolist() == theirs["mm_token_type_ids"]
     names = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
@@ -163,8 +165,8 @@ def user(*parts: dict[str, Any]) -> dict[str, Any]:
 
 CONVERSATIONS = {
     "text": ([user(text("How many?"))], []),
-    "a picture": ([user(IMAGE, text("How many?"))], [(100, 70)]),
-    "pictures": ([user(text("one"), IMAGE, text(" two"), IMAGE, IMAGE)], [(100, 70), (300, 40), (500, 400)]),
+    "an image": ([user(IMAGE, text("How many?"))], [(100, 70)]),
+    "images": ([user(text("one"), IMAGE, text(" two"), IMAGE, IMAGE)], [(100, 70), (300, 40), (500, 400)]),
     "turns": (
         [
             {"role": "system", "content": "Be brief."},
@@ -203,24 +205,24 @@ GLM_4_6V_TURNS = """[gMASK]<sop>
 {%- endif -%}
 {%- endfor -%}
 <|assistant|>{{ '\n' }}"""
-"""As GLM-4.6V prints turns: an earlier answer stands behind a closed thought, without space around it."""
+"""GLM-4.6V's format of turns: an earlier answer follows closed thinking, without white space around it."""
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
-def test_pictures_and_turns_give_the_tensors_of_transformers(oracle: Oracle, name: str) -> None:
+def test_images_and_turns_give_the_tensors_of_transformers(oracle: Oracle, name: str) -> None:
     messages, sizes = CONVERSATIONS[name]
-    pictures = [shades(1, size, seed)[0] for seed, size in enumerate(sizes)]
-    theirs = oracle.theirs(messages, pictures=pictures)
-    alike(oracle.ours(messages, pictures=pictures), theirs, tolerance=RESIZE_TOLERANCE)
+    images = [shades(1, size, seed)[0] for seed, size in enumerate(sizes)]
+    theirs = oracle.by_transformers(messages, images=images)
+    assert_equal(oracle.by_engine(messages, images=images), theirs, tolerance=RESIZE_TOLERANCE)
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_turns_of_the_other_family_give_the_tensors_of_transformers(oracle: Oracle, name: str) -> None:
     messages, sizes = CONVERSATIONS[name]
-    pictures = [shades(1, size, seed)[0] for seed, size in enumerate(sizes)]
-    oracle.talk_by(GLM_4_6V_TURNS)
-    theirs = oracle.theirs(messages, kind="glm46v", pictures=pictures)
-    alike(oracle.ours(messages, family=GLM_4_6V, pictures=pictures), theirs, tolerance=RESIZE_TOLERANCE)
+    images = [shades(1, size, seed)[0] for seed, size in enumerate(sizes)]
+    oracle.use_template(GLM_4_6V_TURNS)
+    theirs = oracle.by_transformers(messages, kind="glm46v", images=images)
+    assert_equal(oracle.by_engine(messages, family=GLM_4_6V, images=images), theirs, tolerance=RESIZE_TOLERANCE)
 
 
 @pytest.mark.parametrize(
@@ -233,21 +235,20 @@ def test_turns_of_the_other_family_give_the_tensors_of_transformers(oracle: Orac
         (GLM_4_6V, "glm46v", 45, 10, (90, 60)),
     ],
 )
-def test_a_videos_file_gives_the_tensors_of_transformers(
+def test_a_video_file_gives_the_tensors_of_transformers(
     oracle: Oracle, tmp_path: Path, family: Family, kind: str, count: int, rate: int, size: tuple[int, int]
 ) -> None:
-    """Ours goes the whole way: a file coded without loss, prepared as by the prepare worker, read as by the
-    generate worker."""
+    """The engine's side takes the full path: a lossless file, the prepare worker's and the generate worker's code."""
     frames = shades(count, size)
     messages = [user(text("At which second"), VIDEO, text("does it turn?"))]
-    theirs = oracle.theirs(messages, kind=kind, videos=[frames], fps=rate)
+    theirs = oracle.by_transformers(messages, kind=kind, videos=[frames], fps=rate)
 
     path = write(tmp_path / "a.mov", list(frames), rate=rate, codec="png")
     prepared = extract_frames(path, family.videos, frames=tmp_path / "frames.zip", sheet=tmp_path / "sheet.png")
     with zipfile.ZipFile(tmp_path / "frames.zip") as archive:
-        pictures = [Image.open(archive.open(name)) for name in archive.namelist()]
-        ours = oracle.ours(messages, family=family, videos=[Video(pictures, prepared.seconds)])
-    alike(ours, theirs, tolerance=RESIZE_TOLERANCE)
-    # The same size on both sides: nothing is resized, nothing may differ.
+        images = [Image.open(archive.open(name)) for name in archive.namelist()]
+        ours = oracle.by_engine(messages, family=family, videos=[Video(images, prepared.seconds)])
+    assert_equal(ours, theirs, tolerance=RESIZE_TOLERANCE)
+    # The same size on both sides: nothing is resized, so nothing may differ.
     if (prepared.width, prepared.height) == size:
-        alike(ours, theirs, tolerance=1e-5)
+        assert_equal(ours, theirs, tolerance=1e-5)
