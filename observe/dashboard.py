@@ -46,7 +46,7 @@ ROWS: list[tuple[str, list[tuple[str, str, list[Query]]]]] = [
             ("Oldest wait", "s", _each("oldest_wait_seconds", "stage, priority")),
             ("Ended per second", "short", [(f"sum by (status) ({ENDED})", "{{status}}")]),
             ("Failed and expired, by code", "short", [(FAILED, "{{code}}")]),
-            ("Time per stage", "s", _quantiles("stage_seconds", "stage")),
+            ("Time per phase", "s", _quantiles("phase_seconds", "phase")),
             ("Arrivals per second", "short", _each("arrivals_per_second", "stage")),
             ("Mean job duration on a worker", "s", _each("job_seconds", "stage")),
             (

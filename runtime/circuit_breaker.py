@@ -1,7 +1,7 @@
-"""A circuit breaker: while a server does not answer, callers hear so at once.
+"""A circuit breaker: while a server does not answer, calls fail immediately.
 
-Without it, a hundred requests wait one behind the other for threads that each wait for a frozen server: the first
-client hears of it after a second, the last after a minute.
+Without it, a hundred requests queue for threads that each wait for a frozen server: the first client gets its error
+after a second, the last after a minute.
 """
 
 import threading
@@ -10,17 +10,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 PAUSE_S = 0.5
-"""Between two calls that try whether the server is back."""
+"""Time between two calls that test whether the server is back."""
 
 
 class CircuitBreaker:
-    """One a server and process; safe to share between threads."""
+    """One for each server and process. Safe to share between threads."""
 
     def __init__(self, failures: tuple[type[Exception], ...], refusal: Callable[[str], Exception]) -> None:
-        """
+        """Create a closed breaker.
+
         Args:
-            failures: those that mean that the server does not answer.
-            refusal: makes the error that stands for a call that is not made.
+            failures: errors that mean that the server does not answer.
+            refusal: creates the error of a call that is not made.
         """
         self._failures = failures
         self._refusal = refusal
@@ -30,12 +31,12 @@ class CircuitBreaker:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Around each call."""
+        """Wrap one call to the server."""
         with self._lock:
             if self._is_open:
                 if time.monotonic() < self._next_try:
                     raise self._refusal("it did not answer a moment ago")
-                # This one tries; the others go on hearing no until it has ended.
+                # This call tests the server; all others keep failing until it has ended.
                 self._next_try = float("inf")
         try:
             yield

@@ -1,7 +1,7 @@
-"""Logs: structlog, one JSON object a line, or pretty on a terminal.
+"""Configures logging: structlog, as one JSON object per line, or formatted for a terminal.
 
-Event names are constants (``job.accepted``); what varies goes into fields. Prompts, media, answers and
-secrets are never logged. Context does not follow into threads, so whoever has a job binds it to its logger.
+Event names are constants (``job.accepted``); variable parts are fields. Prompts, media, answers and secrets are never
+logged. Context variables do not reach other threads, so code that works on a job binds it to its logger.
 """
 
 import logging
@@ -25,18 +25,20 @@ QUIET = (
     "celery.worker.strategy",
     "celery.app.trace",
 )
-"""Libraries that tell of every connection, URLs among them, which may be secrets; and Celery of every bell."""
+"""Libraries that log every connection, including URLs, which may be secrets; and Celery, which logs every wake-up."""
 
 
 def configure_logs(settings: Settings, *, process: str, processors: Sequence[Processor] = ()) -> None:
-    """Route structlog and the standard library's loggers to one handler on stderr.
+    """Send structlog and the standard library's loggers to one handler on stderr.
 
-    ``processors`` add fields of this process to every line.
+    Args:
+        process: name of the process; a field of every line.
+        processors: add further fields to every line; the API adds the request id.
     """
     pretty = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
 
     def name_process(_logger: Any, _method: str, event: EventDict) -> EventDict:
-        # Not by contextvars: they are empty in every thread that somebody else started.
+        # Not a context variable: those are empty in threads that a library starts.
         event["process"] = process
         return event
 
@@ -74,7 +76,7 @@ def configure_logs(settings: Settings, *, process: str, processors: Sequence[Pro
 
 
 class LoggedJob(Protocol):
-    """What a log line says about a job."""
+    """The attributes of a job that its log lines have."""
 
     @property
     def id(self) -> str: ...

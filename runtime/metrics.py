@@ -1,7 +1,7 @@
-"""Prometheus metrics that each process counts itself and serves on its MONITOR_PORT.
+"""Prometheus metrics of one process, which it serves on its MONITOR_PORT.
 
-Metrics of the whole service (queues, workers, ended jobs) are in ``jobs/service_metrics.py``. The children of the
-prepare worker count nothing: the job table counts their jobs when they end.
+Metrics of the whole service (queues, workers, ended jobs) are in ``jobs/service_metrics.py``. The child
+processes of the prepare worker have no metrics: the job table counts their jobs when they end.
 """
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -13,27 +13,27 @@ TOKENS = (16, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384, 32_768, 65_
 REQUESTS = Counter("thinkqueue_requests_total", "HTTP requests.", ["method", "route", "status"])
 REQUEST_SECONDS = Histogram(
     "thinkqueue_request_seconds",
-    "Until the first byte of the reply; waiting on purpose (Prefer: wait) counts.",
+    "Time until the first byte of the response, including waits that the client asked for (Prefer: wait).",
     ["method", "route"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
 )
-REFUSALS = Counter("thinkqueue_refusals_total", "Requests that were refused, by the error's code.", ["code"])
-STREAMS = Gauge("thinkqueue_streams", "Event streams that are open here.")
+REFUSALS = Counter("thinkqueue_refusals_total", "Refused requests by error code.", ["code"])
+STREAMS = Gauge("thinkqueue_streams", "Open event streams of this process.")
 
 # ── generate worker ──
-STAGE_SECONDS = Histogram(
-    "thinkqueue_stage_seconds",
-    "Of jobs that were generated: prepared (from the 202 until it is ready), queued, prefill, decode.",
-    ["stage"],
+PHASE_SECONDS = Histogram(
+    "thinkqueue_phase_seconds",
+    "Time of a generated job in each phase: prepared (from the 202 to ready inputs), queued, prefill, decode.",
+    ["phase"],
     buckets=SECONDS,
 )
 FIRST_TOKEN_SECONDS = Histogram(
-    "thinkqueue_first_token_seconds", "From a generate worker's claim to the job's first token there.", buckets=SECONDS
+    "thinkqueue_first_token_seconds", "Time from a generate worker's claim to its first token.", buckets=SECONDS
 )
-THINKING_TOKENS = Histogram("thinkqueue_thinking_tokens", "Thinking tokens of one job.", buckets=TOKENS)
-CUTOFFS = Counter("thinkqueue_thinking_cutoffs_total", "Thinking that was closed for the model.", ["reason"])
-RESUMES = Counter("thinkqueue_resumes_total", "Jobs that went on from another worker's journal.")
-JOBS_RELEASED = Counter("thinkqueue_jobs_released_total", "Jobs that a worker released to the queue unfinished.")
+THINKING_TOKENS = Histogram("thinkqueue_thinking_tokens", "Thinking tokens per job.", buckets=TOKENS)
+CUTOFFS = Counter("thinkqueue_thinking_cutoffs_total", "Jobs whose thinking the service closed, by reason.", ["reason"])
+RESUMES = Counter("thinkqueue_resumes_total", "Jobs resumed from another worker's journal.")
+JOBS_RELEASED = Counter("thinkqueue_jobs_released_total", "Unfinished jobs that a worker released to the queue.")
 
 # ── keeper ──
 DELIVERIES = Counter(
@@ -45,10 +45,10 @@ DELIVERY_SECONDS = Histogram(
 MAINTENANCE_RUNS = Counter("thinkqueue_maintenance_runs_total", "Maintenance loop iterations of the keeper.")
 
 
-# Told as 0 before the first one comes: a rate over a counter's birth would miss it.
+# Exported as 0 before the first event: rate() ignores the first sample of a counter.
 for _outcome in ("delivered", "pending", "abandoned"):
     DELIVERIES.labels("webhook", _outcome)
-for _stage in ("prepared", "queued", "prefill", "decode"):
-    STAGE_SECONDS.labels(_stage)
+for _phase in ("prepared", "queued", "prefill", "decode"):
+    PHASE_SECONDS.labels(_phase)
 for _reason in ("budget", "repetition"):
     CUTOFFS.labels(_reason)

@@ -1,6 +1,6 @@
-"""Where a process answers those who watch over it: ``/livez``, ``/readyz`` and ``/metrics`` on MONITOR_PORT.
+"""Serves ``/livez``, ``/readyz`` and ``/metrics`` of a process on MONITOR_PORT.
 
-A port of its own, because it is for the operator: stats of the whole service are no tenant's business.
+The port is separate from the API because it is for the operator: tenants must not see statistics of the whole service.
 """
 
 import threading
@@ -16,33 +16,34 @@ from runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-READ_LIMIT_S = 5
+READ_TIMEOUT_S = 5
 Check = Callable[[], bool]
 
 
 def start_probe_server(settings: Settings, *, is_live: Check = lambda: True, is_ready: Check = lambda: True) -> None:
-    """Answer on MONITOR_PORT, if there is one, as long as the process lives.
+    """Serve probes and metrics on MONITOR_PORT, unless it is 0, until the process ends.
 
     Args:
-        is_live: False asks to be started anew. Not when a server is away: a new start would not bring it back.
-        is_ready: it does its work.
+        is_live: False asks for a restart of the process. It must not depend on other servers: a restart would not
+            bring them back.
+        is_ready: whether the process does its work.
 
     Raises:
-        SystemExit: the port is taken.
+        SystemExit: the port is in use.
     """
     if not settings.monitor_port:
         return
 
     class Handler(BaseHTTPRequestHandler):
-        timeout = READ_LIMIT_S
+        timeout = READ_TIMEOUT_S
 
         def do_GET(self) -> None:
             if self.path == "/metrics":
                 self._reply(HTTPStatus.OK, generate_latest(), CONTENT_TYPE_LATEST)
             elif self.path in ("/livez", "/readyz"):
-                is_well = (is_live if self.path == "/livez" else is_ready)()
-                status = HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE
-                self._reply(status, b"ok\n" if is_well else b"no\n", "text/plain")
+                is_ok = (is_live if self.path == "/livez" else is_ready)()
+                status = HTTPStatus.OK if is_ok else HTTPStatus.SERVICE_UNAVAILABLE
+                self._reply(status, b"ok\n" if is_ok else b"no\n", "text/plain")
             else:
                 self._reply(HTTPStatus.NOT_FOUND, b"/livez /readyz /metrics\n", "text/plain")
 
@@ -54,14 +55,14 @@ def start_probe_server(settings: Settings, *, is_live: Check = lambda: True, is_
             self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
-            """Probes come every few seconds."""
+            """Log nothing: probes come every few seconds."""
 
     try:
         server = ThreadingHTTPServer((settings.monitor_host, settings.monitor_port), Handler)
     except OSError as error:
         raise SystemExit(
             f"MONITOR_PORT={settings.monitor_port} cannot be bound on {settings.monitor_host}: {error.strerror}. "
-            "Each process of a machine needs one of its own."
+            "Each process on a machine needs a port of its own."
         ) from error
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="monitor", daemon=True).start()

@@ -1,4 +1,4 @@
-"""Every setting of every process: read once at start from the environment; a wrong value refuses to start."""
+"""All settings, read once from the environment when a process starts. An invalid value prevents the start."""
 
 import base64
 import binascii
@@ -17,9 +17,9 @@ SAMPLE = "change-me"
 
 
 class Settings(BaseSettings):
-    """The names of the fields, in capitals, are the names of the environment variables.
+    """The settings of all processes. The names of the environment variables are those of the fields, in capitals.
 
-    docs/configuration.md is made of what stands here (runtime/settings_doc.py).
+    docs/configuration.md is generated from the fields and their docstrings (runtime/settings_doc.py).
     """
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True, use_attribute_docstrings=True)
@@ -28,46 +28,47 @@ class Settings(BaseSettings):
     redis_url: SecretStr
     """``redis://[:password@]host:port/db``; Valkey uses the same scheme. Redis 7.0 or newer, policy ``noeviction``."""
     s3_endpoint: str
-    """``http(s)://host:port`` of the object store, as the processes reach it."""
+    """URL of the object store for the service's processes, ``http(s)://host:port``."""
     s3_public_endpoint: str | None = None
-    """The same store as clients reach it; presigned links carry this host. Default: ``S3_ENDPOINT``."""
+    """URL of the object store for clients; presigned URLs have this host. Default: ``S3_ENDPOINT``."""
     s3_access_key: SecretStr
-    """Of the object store; may read, write, list and remove in the bucket, and set its lifecycle."""
+    """Access key of the object store. It must allow to read, write, list and delete objects and to set the bucket's
+    lifecycle."""
     s3_secret_key: SecretStr
-    """The secret that belongs to it."""
+    """Secret key that belongs to ``S3_ACCESS_KEY``."""
     s3_bucket: str = Field(default="thinkqueue", min_length=3, max_length=63)
-    """Made by ``thinkqueue init``."""
+    """``thinkqueue init`` creates it."""
     s3_region: str = "us-east-1"
-    """A part of the signature of every link; what the store says of itself."""
+    """Region of the object store; part of the signature of every presigned URL."""
 
     # ── api ──
     auth: Literal["none", "keys"] = "none"
-    """``keys``: every call needs an API key. ``none``: whoever reaches the service may use it, so ``API_HOST`` must be
-    loopback."""
+    """``keys``: every request needs an API key. ``none``: anyone who can connect may use the service, so ``API_HOST``
+    must be a loopback address."""
     api_keys_file: Path | None = None
-    """JSON list of keys to create at the start, unless they are there; its fields stand in docs/api.md."""
+    """JSON list of API keys to create at start unless they exist. The fields are described in docs/api.md."""
     requests_per_minute: int = Field(default=1_200, ge=1)
-    """Of one API key that has no limit of its own; more get a 429."""
+    """Limit of an API key without a limit of its own. Further requests get a 429."""
     max_open_jobs: int = Field(default=20_000, ge=1)
-    """Of one tenant, not ended yet; for keys that have no limit of their own. The next one gets a 429."""
+    """Jobs of one tenant that have not ended, for API keys without a limit of their own. The next job gets a 429."""
     api_host: str = "127.0.0.1"
-    """Loopback only, unless ``AUTH=keys``."""
+    """Address on which the API listens. Must be loopback unless ``AUTH=keys``."""
     api_port: int = Field(default=8800, ge=1, le=65_535)
-    """Where the api listens."""
+    """Port on which the API listens."""
     max_body_bytes: int = Field(default=32 * 2**20, ge=1_024)
-    """The largest request body. Pictures in ``data:`` URLs count, a third larger than their files."""
+    """The largest request body. Images in ``data:`` URLs count with a third more than the size of their files."""
     body_timeout_s: float = Field(default=60, gt=0)
-    """For a whole request body to come in; a slower one gets a 408."""
+    """Time in which a complete request body must arrive. A slower request gets a 408."""
     max_upload_bytes: int = Field(default=2 * 2**30, ge=1)
-    """One upload."""
+    """The largest upload."""
     max_streams: int = Field(default=2_000, ge=1)
-    """Event streams open at once on one api process."""
+    """Event streams open at the same time on one API process."""
     max_waiting_jobs: int = Field(default=100_000, ge=1)
-    """Jobs that wait in all stages together; the next one gets a 429."""
+    """Waiting jobs of all tenants in all stages. The next job gets a 429."""
 
     # ── jobs ──
     job_expires_s: int = Field(default=24 * 3600, ge=1)
-    """A job that no worker has started by then ends as ``expired``."""
+    """Default deadline: a job that no generate worker has started by then ends as ``expired``."""
     retention_days: int = Field(default=7, ge=1)
     """How long an ended job can be read; its objects are deleted 2 days later."""
     lease_s: float = Field(default=15, gt=0)
@@ -77,47 +78,47 @@ class Settings(BaseSettings):
 
     # ── inputs ──
     max_image_bytes: int = Field(default=20 * 2**20, ge=1_024)
-    """One picture, as sent or fetched."""
+    """The largest image file."""
     max_image_pixels: int = Field(default=100_000_000, ge=1)
-    """A picture that claims more pixels is refused before it is decoded."""
+    """The largest number of pixels. A larger image is refused before it is decoded."""
     max_document_bytes: int = Field(default=50 * 2**20, ge=1_024)
-    """One document."""
+    """The largest document file."""
     max_video_bytes: int = Field(default=2**30, ge=1_024)
-    """One video."""
+    """The largest video file."""
     fetch_timeout_s: float = Field(default=30, gt=0)
-    """For one try at one medium, redirects included; a video has ten times as long."""
+    """Time limit of one attempt to fetch a media file, including redirects. A video has ten times as long."""
     prepare_timeout_s: float = Field(default=600, gt=0)
-    """For all that fetching and converting one job's media takes; then the job fails with ``prepare_timeout``."""
+    """Time limit to fetch and convert all media of a job. Then the job fails with ``prepare_timeout``."""
     decode_memory_bytes: int = Field(default=4 * 2**30, ge=2**29)
-    """Address space of a process that opens a client's file; the largest picture takes about 1.5 GiB."""
+    """Address space of a process that opens a client's file. The largest image needs about 1.5 GiB."""
     egress_allow: Annotated[tuple[Network, ...], NoDecode] = ()
-    """Networks, comma-separated, that media URLs and webhooks may reach although they are not public; under
-    ``thinkqueue up`` loopback."""
+    """Comma-separated networks that media URLs and webhooks may reach although they are not public. ``thinkqueue up``
+    allows loopback."""
 
     # ── model ──
     model: str = "pocket"
-    """``pocket`` (embedded), a folder, or a hub id such as ``zai-org/GLM-4.1V-9B-Thinking``."""
+    """``pocket`` (the embedded model), a folder, or a Hugging Face id such as ``zai-org/GLM-4.1V-9B-Thinking``."""
     model_family: str | None = None
     """``pocket``, ``glm-4.1v-thinking`` or ``glm-4.6v-flash``. Default: ``pocket`` for the pocket model,
-    ``glm-4.6v-flash`` where ``MODEL`` has "4.6V-Flash" in it, else ``glm-4.1v-thinking``."""
+    ``glm-4.6v-flash`` when ``MODEL`` contains "4.6V-Flash", otherwise ``glm-4.1v-thinking``."""
     model_revision: str = "main"
-    """Of a hub id: a branch, tag or commit."""
+    """Branch, tag or commit of a Hugging Face id."""
     model_device: Literal["auto", "cpu", "cuda"] = "auto"
-    """``auto``: the GPU, if there is one."""
+    """``auto``: the GPU if there is one, otherwise the CPU."""
     model_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """``auto``: bfloat16 on a GPU, float32 on a CPU."""
     engine_slots: int | None = Field(default=None, ge=1, le=248)
-    """Jobs that a generate worker runs at once. Default: 64 on a GPU, 16 on a CPU."""
+    """Jobs that a generate worker runs at the same time. Default: 64 on a GPU, 16 on a CPU."""
     engine_kv_gib: float | None = Field(default=None, gt=0)
-    """Memory for keys and values. Default: what the model leaves of a GPU, at most 1 GiB on a CPU."""
+    """Size of the KV cache. Default: the GPU memory that the model leaves free, or at most 1 GiB on a CPU."""
 
     # ── webhooks ──
     webhook_secret: SecretStr
-    """``whsec_`` and the padded base64 of 24 to 64 bytes; signs every webhook (HMAC-SHA256)."""
+    """``whsec_`` and the padded base64 of 24 to 64 bytes. Signs every webhook (HMAC-SHA256)."""
     webhook_timeout_s: float = Field(default=15, gt=0, le=45)
-    """One attempt; shorter than a keeper's claim on a delivery, a minute."""
+    """Time limit of one attempt; shorter than a keeper's claim on a delivery, which is one minute."""
     webhook_schedule_scale: float = Field(default=1.0, ge=0)
-    """Multiplies the waits between attempts, so that tests need not wait a day."""
+    """Factor for the waits between attempts; tests use a small one."""
 
     # ── shutdown and stalls ──
     prepare_drain_grace_s: float = Field(default=5, ge=0)
@@ -136,22 +137,22 @@ class Settings(BaseSettings):
 
     # ── operation ──
     monitor_port: int = Field(default=0, ge=0, le=65_535)
-    """Where a process answers ``/livez``, ``/readyz`` and ``/metrics``; 0: nowhere. Each process of a machine needs one
-    of its own; ``thinkqueue up`` takes four in a row, for api, cpu, gpu and keeper."""
+    """Port on which a process serves ``/livez``, ``/readyz`` and ``/metrics``; 0: none. Each process on a machine needs
+    its own. ``thinkqueue up`` uses four consecutive ports, for api, prepare, generate and keeper."""
     monitor_host: str = "127.0.0.1"
-    """For the operator and nobody else: stats of the whole service are told there."""
+    """Address for ``MONITOR_PORT``. Keep it private: it serves statistics of the whole service."""
     autoscale_wait_s: float = Field(default=60, gt=0)
-    """How long jobs should wait at the most; more workers are wanted when they would wait longer."""
+    """The longest that jobs should wait. More workers are wanted when jobs would wait longer."""
     autoscale_startup_s: float = Field(default=180, ge=0)
-    """From the wish for a generate worker to one that is ready: node, image, model."""
+    """Time from the request for a generate worker until it is ready: node, image, model."""
     autoscale_idle_s: float = Field(default=300, ge=0)
-    """One generate worker is kept while the next job is expected within this time; 0: none is."""
+    """One idle generate worker is kept while the next job is expected within this time; 0: none is kept."""
 
     # ── logs ──
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """What is less is left out."""
+    """Minimum log level."""
     log_format: Literal["auto", "json", "console"] = "auto"
-    """``auto``: pretty on a terminal, JSON elsewhere."""
+    """``auto``: ``console`` on a terminal, ``json`` otherwise."""
 
     @field_validator("egress_allow", mode="before")
     @classmethod
@@ -162,15 +163,15 @@ class Settings(BaseSettings):
 
     @field_validator("redis_url", "s3_access_key", "s3_secret_key", "webhook_secret")
     @classmethod
-    def _refuse_the_sample(cls, value: SecretStr) -> SecretStr:
+    def _refuse_sample_value(cls, value: SecretStr) -> SecretStr:
         if SAMPLE in value.get_secret_value():
-            raise ValueError("is the value of .env.example; make secrets of your own with `thinkqueue secrets`")
+            raise ValueError("is the sample value of .env.example; generate secrets with `thinkqueue secrets`")
         return value
 
     @field_validator("webhook_secret")
     @classmethod
     def _check_webhook_secret(cls, value: SecretStr) -> SecretStr:
-        # An unpadded secret passes standardwebhooks but breaks the openai package's verifier.
+        # standardwebhooks accepts a secret without padding, but the verifier of the openai package does not.
         prefix, encoded = value.get_secret_value()[:6], value.get_secret_value()[6:]
         try:
             key = base64.b64decode(encoded, validate=True)
@@ -205,8 +206,8 @@ class Settings(BaseSettings):
             loopback = False
         if not loopback:
             raise ValueError(
-                f"API_HOST={self.api_host!r} is not a loopback address, and without API keys whoever reaches it may "
-                "use the service: set AUTH=keys and make one with `thinkqueue keys create`"
+                f"API_HOST={self.api_host!r} is not a loopback address: without API keys anyone who can connect may "
+                "use the service. Set AUTH=keys and create a key with `thinkqueue keys create`"
             )
         return self
 

@@ -40,7 +40,7 @@ def test_each_process_is_live_then_ready_and_counts_what_it_does(monitored: Moni
     assert found["thinkqueue_requests_total{method=unknown,route=unknown,status=404}"] == 1
     assert found["thinkqueue_jobs_ended_total{code=,status=completed}"] == 1
     assert found["thinkqueue_workers{stage=generate,state=ready}"] == 1
-    assert found["thinkqueue_stage_seconds_count{stage=decode}"] == 1
+    assert found["thinkqueue_phase_seconds_count{phase=decode}"] == 1
     assert found["thinkqueue_first_token_seconds_count{}"] == 1
     assert found["thinkqueue_thinking_cutoffs_total{reason=budget}"] == 1
     assert found["thinkqueue_table_up{}"] == 1

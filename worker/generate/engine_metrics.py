@@ -71,8 +71,8 @@ class TimeToFirstToken:
 
 def observe_generation(result: JobResult) -> None:
     """Observe a job that this worker generated."""
-    for stage in ("prepared", "queued", "prefill", "decode"):
-        metrics.STAGE_SECONDS.labels(stage).observe(result.timings.get(f"{stage}_ms", 0) / 1000)
+    for phase in ("prepared", "queued", "prefill", "decode"):
+        metrics.PHASE_SECONDS.labels(phase).observe(result.timings.get(f"{phase}_ms", 0) / 1000)
     metrics.THINKING_TOKENS.observe(result.usage.get("thinking_tokens", 0))
     if result.thinking_truncated:
         metrics.CUTOFFS.labels(result.truncation_reason or "unknown").inc()

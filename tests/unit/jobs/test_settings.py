@@ -29,7 +29,7 @@ def test_the_pocket_model_brings_its_family_and_others_are_glm() -> None:
         ("webhook_secret", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz", "whsec_"),
         ("webhook_secret", "whsec_c2hvcnQ=", "24 to 64"),
         ("model_family", "llava", "known: glm-4.1v-thinking, glm-4.6v-flash, pocket"),
-        ("api_host", "0.0.0.0", "set AUTH=keys"),
+        ("api_host", "0.0.0.0", "Set AUTH=keys"),
         ("egress_allow", "10.0.0.0/8,nonsense", "not a valid IPv4"),
         ("api_port", "70000", "65535"),
         ("heartbeat_s", "5.1", "HEARTBEAT_S=5.1 must be at most a third of LEASE_S=15"),
