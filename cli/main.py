@@ -2,6 +2,7 @@
 
 import os
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import typer
@@ -41,7 +42,10 @@ class LazyGroup(TyperGroup):
         try:
             module = import_module(f"cli.commands.{COMMANDS[cmd_name]}")
         except ModuleNotFoundError as error:
-            return _unavailable(cmd_name, error.name or "")
+            package = (error.name or "").partition(".")[0]
+            if not package or find_spec(package):
+                raise  # a module of an installed package: a fault, not a missing extra
+            return _unavailable(cmd_name, package)
         return typer.main.get_group(module.app).commands[cmd_name]
 
 
@@ -51,7 +55,7 @@ def _unavailable(name: str, package: str) -> Any:
 
     @app.command(
         name,
-        help="Not available: needs thinkqueue[server].",
+        help="Not available: needs thinkqueue with the extra `server`.",
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
         add_help_option=False,
     )

@@ -2,8 +2,9 @@
 
 import typer
 
-from cli.local.settings import read_settings
-from cli.terminal import report_errors, write_stdout
+from cli.local.settings import read_settings, server_addresses
+from cli.terminal import exit_with_error, report_errors, write_stdout
+from jobs.errors import ThinkqueueError
 from jobs.lifecycle.bootstrap import initialize
 
 app = typer.Typer()
@@ -13,5 +14,9 @@ app = typer.Typer()
 def init() -> None:
     """Prepare the servers that REDIS_URL and S3_* name: create the bucket and the job table. Once per installation."""
     with report_errors():
-        epoch = initialize(read_settings({}))
+        settings = read_settings({})
+    try:
+        epoch = initialize(settings)
+    except ThinkqueueError as error:
+        raise exit_with_error(f"{error.code}: {error.message} ({server_addresses(settings)})") from error
     write_stdout(f"ready, epoch {epoch}")

@@ -4,7 +4,7 @@ import typer
 from rich.console import Console
 
 from cli.commands.options import DEFAULT_STATE, State
-from cli.local.settings import installed_settings
+from cli.local.settings import installed_settings, server_addresses
 from cli.terminal import exit_with_error, report_errors
 from jobs.errors import ThinkqueueError
 from jobs.lifecycle.recovery import recover as recover_table
@@ -25,5 +25,7 @@ def recover(state: State = DEFAULT_STATE) -> None:
         with console.status("Reconciling the job table with the object store"):
             report = recover_table(settings)
     except ThinkqueueError as error:
-        raise exit_with_error(f"{error.code}: {error.message} Run it again; it resumes where it stopped.") from error
+        raise exit_with_error(
+            f"{error.code}: {error.message} ({server_addresses(settings)}) Run it again; it resumes where it stopped."
+        ) from error
     console.print(str(report), highlight=False)

@@ -82,6 +82,11 @@ def connect_redis(settings: Settings) -> "redis.Redis":
     return connect(settings)
 
 
+def server_addresses(settings: Settings) -> str:
+    """Describe where the servers are, without secrets."""
+    return f"Redis {redis_address(settings)}, object store {settings.s3_endpoint}/{settings.s3_bucket}"
+
+
 def redis_address(settings: Settings) -> str:
     """Return host, port and database, without the password."""
     url = urlsplit(settings.redis_url.get_secret_value())

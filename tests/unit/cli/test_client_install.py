@@ -81,3 +81,5 @@ def test_help_lists_every_command_without_the_server_packages(client_path: str) 
     assert done.returncode == 0, done.stderr
     for command in COMMANDS:
         assert command in done.stdout
+    unavailable = done.stdout.count("Not available: needs thinkqueue with the extra `server`")
+    assert unavailable == len(COMMANDS) - len(CLIENT_COMMANDS)
