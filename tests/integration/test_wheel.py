@@ -38,7 +38,11 @@ def test_the_wheel_has_every_file_of_its_packages(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert packed == files
-    assert {"jobs/table/lua/claim.lua", "cli/commands/shapes.png", "pocket/weights/model.safetensors"} <= packed
+    assert {
+        "jobs/table/lua/execution/claim.lua",
+        "cli/commands/shapes.png",
+        "pocket/weights/model.safetensors",
+    } <= packed
 
 
 @pytest.mark.timeout(300)  # it imports torch and transformers: 62 s with eight other processes on two cores
