@@ -74,11 +74,11 @@ def await_change(client: "redis.Redis", key: str, field: str, old: str, *, lease
 
 
 def report(lease_s: float, waits: list[tuple[int, int]]) -> None:
-    print(f"{len(waits)} workers killed; behind the end of the lease, {lease_s:.0f} s behind its last beat:")
-    for name, values in zip(("the job is taken back", "another worker has it"), zip(*waits, strict=True), strict=True):
-        print(f"{name:22} {statistics.median(values):5.0f} ms at the median, {max(values):5.0f} ms at most")
+    print(f"{len(waits)} workers killed; times after the lease expired, {lease_s:.0f} s after the last heartbeat:")
+    for name, values in zip(("job released", "job claimed again"), zip(*waits, strict=True), strict=True):
+        print(f"{name:22} {statistics.median(values):5.0f} ms median, {max(values):5.0f} ms maximum")
     wait_s = statistics.median(wait for _, wait in waits) / 1000
-    print(f"by arithmetic, looking every {BROKER_CHECK_S} s: {BROKER_CHECK_S / 2:.0f} s at the median, ", end="")
+    print(f"calculated, with a check every {BROKER_CHECK_S} s: median {BROKER_CHECK_S / 2:.0f} s, ", end="")
     print(f"{BROKER_CHECK_S / 2 / wait_s:.0f} times as long")
 
 

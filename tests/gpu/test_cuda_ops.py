@@ -141,11 +141,11 @@ def generate(engine: Engine) -> list[list[int]]:
     sampled = SamplingParams(temperature=0.8, top_p=0.6, top_k=2, repetition_penalty=1.1, seed=7)
     tokens: dict[str, list[int]] = {}
     for number in range(12):
-        drawn = Image.new("RGB", (56 + 28 * number, 168), "white")
-        ImageDraw.Draw(drawn).ellipse((9, 9, 50, 90), fill=("red", "blue", "green")[number % 3])
+        image = Image.new("RGB", (56 + 28 * number, 168), "white")
+        ImageDraw.Draw(image).ellipse((9, 9, 50, 90), fill=("red", "blue", "green")[number % 3])
         parts = [{"type": "image"}] if number % 2 else []
         content = [*parts, {"type": "text", "text": "How many red circles are there? " * (1 + number)}]
-        inputs = engine.prepare([{"role": "user", "content": content}], [drawn] * (number % 2))
+        inputs = engine.prepare([{"role": "user", "content": content}], [image] * (number % 2))
         name = str(number)
         tokens[name] = []
 

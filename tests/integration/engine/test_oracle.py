@@ -134,7 +134,7 @@ class Oracle:
             else message
             for message in messages
         ]
-        return processor.process(listed, [Image.fromarray(picture) for picture in images], videos)
+        return processor.process(listed, [Image.fromarray(pixels) for pixels in images], videos)
 
 
 @pytest.fixture
