@@ -1,4 +1,4 @@
-"""Jobs of several turns, and jobs that go on from others."""
+"""Jobs with several messages, and jobs that continue other jobs."""
 
 import base64
 from typing import Any
@@ -31,7 +31,7 @@ def claim(table: Table, job_id: str) -> Job:
     while claimed := table.claim(Stage.PREPARE):
         if claimed.job.id == job_id:
             return claimed.job
-    raise AssertionError("not in line")
+    raise AssertionError("the job is not in the queue")
 
 
 def post(client: TestClient, *messages: dict[str, Any], **more: Any) -> str:
@@ -44,7 +44,7 @@ def roles(table: Table, job_id: str) -> list[str]:
     return [message["role"] for message in load_request(table.object_store, job_id).messages]
 
 
-def test_a_job_goes_on_from_another_with_copies_of_its_media(client: TestClient, table: Table) -> None:
+def test_a_job_continues_another_with_copies_of_its_media(client: TestClient, table: Table) -> None:
     system = {"role": "system", "content": "Be brief."}
     first = post(client, system, user(picture(), "How many?"))
     table.finalizer.finalize(completed(claim(table, first), answer="four"), expect="owner")
@@ -62,7 +62,7 @@ def test_a_job_goes_on_from_another_with_copies_of_its_media(client: TestClient,
     assert load_request(table.object_store, third).messages[0]["content"][0]["text"] == "Rhyme."
 
 
-def test_what_cannot_be_gone_on_from_is_said(client: TestClient, table: Table) -> None:
+def test_a_job_that_cannot_be_continued_is_refused_with_the_reason(client: TestClient, table: Table) -> None:
     failed = post(client, user("x"))
     job = claim(table, failed)
     table.finalizer.finalize(JobResult.without_output(job, JobStatus.FAILED, "x", "x", claim=job.claim), expect="owner")
@@ -77,16 +77,16 @@ def test_what_cannot_be_gone_on_from_is_said(client: TestClient, table: Table) -
 @pytest.mark.parametrize(
     ("messages", "says"),
     [
-        ([assistant("x")], "begin"),
-        ([user("x"), assistant("y")], "end with a message of the user"),
-        ([{"role": "system", "content": "x"}], "end with a message of the user"),
+        ([assistant("x")], "must start"),
+        ([user("x"), assistant("y")], "end with a user message"),
+        ([{"role": "system", "content": "x"}], "end with a user message"),
         ([user("x"), {"role": "system", "content": "y"}, user("z")], "one system message"),
         ([{"role": "system", "content": [picture()]}, user("z")], "takes text only"),
         ([user("x"), {"role": "assistant", "content": [picture()]}, user("z")], "takes text only"),
         ([user(*[picture()] * 5), assistant("y"), user(*[picture()] * 4)], "has 9 images; the limit of pocket is 8"),
     ],
 )
-def test_turns_that_make_no_conversation_are_refused(
+def test_messages_that_are_not_a_conversation_are_refused(
     client: TestClient, messages: list[dict[str, Any]], says: str
 ) -> None:
     reply = client.post("/v1/jobs", json={"messages": messages})
@@ -94,7 +94,7 @@ def test_turns_that_make_no_conversation_are_refused(
     assert says in reply.json()["detail"]
 
 
-def test_a_string_and_a_list_give_the_same_turn(client: TestClient, table: Table) -> None:
+def test_a_string_and_a_list_of_parts_give_the_same_message(client: TestClient, table: Table) -> None:
     ids = [
         post(client, {"role": "user", "content": "Hi."}, assistant("Ho."), user("x")),
         post(client, user("Hi."), {"role": "assistant", "content": [{"type": "text", "text": "Ho."}]}, user("x")),
@@ -102,14 +102,14 @@ def test_a_string_and_a_list_give_the_same_turn(client: TestClient, table: Table
     assert len({str(load_request(table.object_store, job_id).messages) for job_id in ids}) == 1
 
 
-def test_the_size_of_a_picture_may_be_asked_for(client: TestClient, table: Table) -> None:
+def test_detail_and_max_pixels_set_the_size_of_an_image(client: TestClient, table: Table) -> None:
     parts = [picture(), picture(detail="low"), picture(detail="high"), picture(max_pixels=5_000, detail="low")]
     job_id = post(client, user(*parts))
     content = load_request(table.object_store, job_id).messages[0]["content"]
     assert [part.get("max_pixels") for part in content] == [None, 168 * 168, None, 5_000]
 
 
-def test_a_video_may_be_made_cheaper(client: TestClient, table: Table) -> None:
+def test_max_frames_and_max_pixels_of_a_video_are_stored(client: TestClient, table: Table) -> None:
     source = {"url": "https://example.com/a.mp4", "max_frames": 16, "max_pixels": 500_000}
     job_id = post(client, user({"type": "video_url", "video_url": source}, "What moves?"))
     assert load_request(table.object_store, job_id).messages[0]["content"][0] == {"type": "video", **source}
@@ -122,7 +122,7 @@ def document(**source: str) -> dict[str, Any]:
     return {"type": "file", "file": source}
 
 
-def test_each_kind_of_source_is_stored_as_a_medium(client: TestClient, table: Table) -> None:
+def test_each_kind_of_document_source_is_stored(client: TestClient, table: Table) -> None:
     data = base64.b64encode(b"%PDF-1.7").decode()
     upload = client.post("/v1/uploads", json={"bytes": 8}).json()
     assert httpx.put(upload["url"], content=b"%PDF-1.7", timeout=10).status_code == 200
@@ -149,7 +149,7 @@ def test_each_kind_of_source_is_stored_as_a_medium(client: TestClient, table: Ta
         ([document(file_url="https://a.b/c", file_id="x")], "/messages/0/content/0/file", "exactly one of"),
         ([document(file_url="https://a.b/c", pages="x")], "/messages/0/content/0/file/pages", "such as '1-5,9'"),
         ([document(file_data="%%%")], "/messages/0/content/0/file", "base64"),
-        ([document(file_id="upload_x")], "/messages/0/content/0/file", "no upload of yours"),
+        ([document(file_id="upload_x")], "/messages/0/content/0/file", "does not exist or has expired"),
         ([VIDEO, VIDEO], "/messages", "2 videos; the limit of pocket is 1"),
         ([VIDEO, picture()], "/messages", "not trained on both"),
         ([VIDEO, document(file_url="https://a.b/c")], "/messages", "not trained on both"),
@@ -157,7 +157,7 @@ def test_each_kind_of_source_is_stored_as_a_medium(client: TestClient, table: Ta
         ([{"type": "input_audio"}], "/messages/0/content/0", "type must be"),
     ],
 )
-def test_media_that_the_model_does_not_take_are_refused_by_name(
+def test_media_that_the_model_cannot_process_are_refused_by_name(
     client: TestClient, content: list[dict[str, Any]], pointer: str, says: str
 ) -> None:
     reply = client.post("/v1/jobs", json={"messages": [{"role": "user", "content": content}]})
@@ -166,7 +166,7 @@ def test_media_that_the_model_does_not_take_are_refused_by_name(
     assert says in reply.json()["errors"][0]["message"]
 
 
-def test_a_video_of_an_earlier_turn_counts(client: TestClient, table: Table) -> None:
+def test_a_video_of_an_earlier_job_counts_towards_the_limits(client: TestClient, table: Table) -> None:
     first = post(client, user(VIDEO, "What moves?"))
     table.finalizer.finalize(completed(claim(table, first), answer="a bar"), expect="owner")
     reply = client.post("/v1/jobs", json={"messages": [user(picture(), "And here?")], "previous_job_id": first})

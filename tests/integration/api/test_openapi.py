@@ -37,7 +37,7 @@ def test_every_reply_to_a_generated_request_conforms_to_the_document(isolated_se
         "--generation-database",
         "none",
     ]
-    # An event stream ends only with its job; test_stream.py reads them.
+    # An event stream ends only with its job; test_event_stream.py reads them.
     command += ["--exclude-path-regex", "events$", "--continue-on-failure"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
     assert result.returncode == 0, result.stdout[-6_000:] + result.stderr[-2_000:]

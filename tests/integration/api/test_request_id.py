@@ -55,7 +55,7 @@ def test_a_crash_carries_the_id(client: TestClient, monkeypatch: pytest.MonkeyPa
     def crash(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("jobs.model.usage.UsageLedger.days", crash)
+    monkeypatch.setattr(type(client.app.state.services.usage), "days", crash)  # type: ignore[attr-defined]
     reply = client.get("/v1/usage", headers={"x-request-id": "crash"})
     assert (reply.status_code, reply.json()["request_id"], reply.headers["x-request-id"]) == (500, "crash", "crash")
 

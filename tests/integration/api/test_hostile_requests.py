@@ -1,4 +1,4 @@
-"""Bad days and bad intentions, against a real api process: an answer that says what is wrong, in time, and no crash."""
+"""Malformed requests, absent servers: a real api process replies in time, with a clear error, and never crashes."""
 
 import json
 import signal
@@ -60,7 +60,7 @@ BODIES = {
     "password in a URL": with_url("https://user:password@example.com/"),
     "other scheme": with_url("file:///etc/passwd"),
     "base64 that is none": with_url("data:image/png;base64,%%%"),
-    "somebody's upload": with_url("upload:../../requests/x"),
+    "upload of another tenant": with_url("upload:../../requests/x"),
     "too long a text": json.dumps({"messages": [{"role": "user", "content": "x" * 500_000}]}).encode(),
     "many faults": b"{" + b",".join(b'"f%d": 1' % number for number in range(20_000)) + b"}",
     "many messages": b'{"messages": [' + b",".join([b"1"] * 100_000) + b"]}",
@@ -72,7 +72,7 @@ BODIES = {
 }
 
 
-def test_no_body_crashes_the_intake_and_each_is_told_what_is_wrong(api: Service) -> None:
+def test_no_body_crashes_the_intake_and_each_reply_names_the_problem(api: Service) -> None:
     headers = {"Content-Type": "application/json"}
     for name, body in BODIES.items():
         reply = api.http.post("/v1/jobs", content=body, headers=headers)
@@ -86,12 +86,12 @@ def test_no_body_crashes_the_intake_and_each_is_told_what_is_wrong(api: Service)
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
-def test_a_body_that_a_foreign_page_could_send_is_refused(api: Service, kind: str) -> None:
+def test_a_body_that_a_page_of_another_site_could_send_is_refused(api: Service, kind: str) -> None:
     reply = api.http.post("/v1/jobs", content=json.dumps(HELLO), headers={"Content-Type": kind})
     assert (reply.status_code, reply.json()["code"]) == (415, "unsupported_media_type")
 
 
-def test_odd_headers_and_paths_are_answered(api: Service) -> None:
+def test_malformed_headers_paths_and_queries_get_an_error_reply(api: Service) -> None:
     for key in ("", '""', "x" * 256):
         reply = api.http.post("/v1/jobs", json=HELLO, headers={"Idempotency-Key": key})
         assert reply.json()["errors"][0]["pointer"] == "header:Idempotency-Key"
@@ -109,7 +109,7 @@ def test_odd_headers_and_paths_are_answered(api: Service) -> None:
     assert (reply.status_code, reply.headers["allow"]) == (405, "GET, POST")
 
 
-def test_a_body_that_does_not_come_is_given_up(api: Service) -> None:
+def test_a_body_that_does_not_arrive_or_is_too_large_is_refused(api: Service) -> None:
     for head in ("Content-Length: 100", "Transfer-Encoding: chunked"):
         with connected(api) as line:
             line.sendall(
@@ -117,15 +117,15 @@ def test_a_body_that_does_not_come_is_given_up(api: Service) -> None:
             )
             assert b" 408 " in line.recv(100)
     with connected(api) as line:
-        # A length that is a lie: the limit holds while the body comes in.
+        # The Content-Length is wrong; the limit applies to the bytes that arrive.
         line.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
         line.sendall(b"Content-Length: 99999999999\r\n\r\n")
-        with_room = bytes(65_536)
+        chunk = bytes(65_536)
         try:
             for _ in range(20):
-                line.sendall(with_room)
+                line.sendall(chunk)
         except OSError:
-            pass  # it has heard enough
+            pass  # the server has closed the connection
         assert b" 413 " in line.recv(100)
     assert api.submit(**HELLO)
 
@@ -157,7 +157,7 @@ def test_all_callers_get_a_503_in_time_while_a_server_is_suspended(
     api.wait_until(lambda: api.http.post("/v1/jobs", json=HELLO).status_code == 202, "jobs are accepted again")
 
 
-def test_hundreds_of_idle_streams_leave_room_for_work(api: Service) -> None:
+def test_hundreds_of_idle_streams_do_not_block_submissions(api: Service) -> None:
     job_id = api.submit(**HELLO)
     waiting = threading.Semaphore(0)
     ends: list[str] = []
@@ -177,9 +177,9 @@ def test_hundreds_of_idle_streams_leave_room_for_work(api: Service) -> None:
     for _ in range(20):
         api.submit(**HELLO)
     assert api.http.post(f"/v1/jobs/{job_id}/cancel").json()["status"] == "cancelled"
-    give_up = time.monotonic() + 120
+    deadline = time.monotonic() + 120
     for follower in followers:
-        follower.join(max(0.0, give_up - time.monotonic()))
+        follower.join(max(0.0, deadline - time.monotonic()))
     assert ends == ["job.cancelled"] * len(followers)
 
 

@@ -1,4 +1,4 @@
-"""What a client does with its jobs behind the intake: list, cancel, retry, remove, use up."""
+"""What clients do with accepted jobs: list, cancel, retry, delete; uploads, models and usage."""
 
 import time
 from typing import Any
@@ -23,15 +23,15 @@ def post(client: TestClient, **more: Any) -> str:
 
 
 def finish(table: Table, job_id: str) -> None:
-    """Take the jobs in line up to ``job_id``, which ends."""
+    """Claim the waiting jobs up to ``job_id``, and complete that one."""
     while claimed := table.claim(Stage.PREPARE):
         if claimed.job.id == job_id:
             table.finalizer.finalize(completed(claimed.job), expect="owner")
             return
-    raise AssertionError("not in line")
+    raise AssertionError("the job is not in the queue")
 
 
-def test_lists_go_on_behind_the_last_one_and_take_filters(client: TestClient, table: Table) -> None:
+def test_lists_have_pages_and_filters(client: TestClient, table: Table) -> None:
     ids = []
     for number in range(7):
         ids.append(post(client, metadata={"set": "odd" if number % 2 else "even", "all": "yes"}))
@@ -69,7 +69,7 @@ def test_a_waiting_job_is_cancelled_at_once(client: TestClient, table: Table) ->
     assert table.claim(Stage.PREPARE) is None
 
 
-def test_the_worker_of_a_running_job_is_asked(client: TestClient, table: Table) -> None:
+def test_the_worker_of_a_claimed_job_gets_the_cancel_signal(client: TestClient, table: Table) -> None:
     job_id = post(client)
     claimed = table.claim(Stage.PREPARE)
     assert claimed is not None
@@ -77,7 +77,7 @@ def test_the_worker_of_a_running_job_is_asked(client: TestClient, table: Table) 
     assert table.store.append(job_id, claimed.job.claim, [], tokens=0) == "cancel"
 
 
-def test_a_lost_worker_does_not_save_a_cancelled_job(client: TestClient, table: Table) -> None:
+def test_a_cancelled_job_stays_cancelled_when_its_worker_is_lost(client: TestClient, table: Table) -> None:
     job_id = post(client)
     table.claim(Stage.PREPARE)
     client.post(f"/v1/jobs/{job_id}/cancel")
@@ -86,7 +86,7 @@ def test_a_lost_worker_does_not_save_a_cancelled_job(client: TestClient, table: 
     assert client.get(f"/v1/jobs/{job_id}").json()["status"] == "cancelled"
 
 
-def test_only_an_ended_job_is_removed_and_then_nothing_of_it_is_left(client: TestClient, table: Table) -> None:
+def test_only_an_ended_job_can_be_deleted_and_nothing_of_it_remains(client: TestClient, table: Table) -> None:
     content = [{"type": "image_url", "image_url": {"url": inline_picture()}}]
     body = {"messages": [{"role": "user", "content": content}], "callback": {"url": "https://example.com/"}}
     job_id = post(client, **body)
@@ -103,7 +103,7 @@ def test_only_an_ended_job_is_removed_and_then_nothing_of_it_is_left(client: Tes
     assert table.deliveries.claim_due(claim="k", limit=10) == []
 
 
-def test_a_retry_is_a_job_of_its_own_with_media_of_its_own(client: TestClient, table: Table) -> None:
+def test_a_retry_is_a_new_job_with_copies_of_the_media(client: TestClient, table: Table) -> None:
     content = [{"type": "image_url", "image_url": {"url": inline_picture()}}]
     first = post(client, messages=[{"role": "user", "content": content}], sampling={"seed": 5})
     assert client.post(f"/v1/jobs/{first}/retry").json()["code"] == "job_not_ended"
@@ -119,7 +119,7 @@ def test_a_retry_is_a_job_of_its_own_with_media_of_its_own(client: TestClient, t
     assert client.get(f"/v1/jobs/{second['id']}").status_code == 200
 
 
-def test_a_job_may_be_kept_for_less_than_the_others(client: TestClient, table: Table) -> None:
+def test_retention_seconds_shortens_the_retention_of_a_job(client: TestClient, table: Table) -> None:
     job_id = post(client, retention_seconds=60)
     finish(table, job_id)
     keeper = Reaper(table.store, table.maintenance, table.object_store, table.finalizer)
@@ -133,8 +133,8 @@ def test_a_job_may_be_kept_for_less_than_the_others(client: TestClient, table: T
     assert too_long.json()["errors"][0]["pointer"] == "/retention_seconds"
 
 
-def test_a_repeat_by_the_client_library_makes_no_second_job(client: TestClient) -> None:
-    """OpenAI's client sends a request again when it loses the reply, without a key, and only counts."""
+def test_a_retry_by_the_client_library_creates_no_second_job(client: TestClient) -> None:
+    """OpenAI's client repeats a request after a lost reply without a key; it only counts the attempts."""
     first = client.post("/v1/jobs", json=HELLO, headers={"x-stainless-retry-count": "0"})
     again = client.post("/v1/jobs", json=HELLO, headers={"x-stainless-retry-count": "1"})
     assert again.json()["id"] == first.json()["id"]
@@ -143,7 +143,7 @@ def test_a_repeat_by_the_client_library_makes_no_second_job(client: TestClient) 
     assert meant.json()["id"] != first.json()["id"]
 
 
-def test_prefer_wait_waits_for_the_end_or_not(client: TestClient, table: Table) -> None:
+def test_prefer_wait_replies_with_202_or_with_the_ended_job(client: TestClient, table: Table) -> None:
     reply = client.post("/v1/jobs", json=HELLO, headers={"Prefer": "wait=1"})
     assert reply.status_code == 202
     assert reply.headers["preference-applied"] == "wait=1"
@@ -158,7 +158,7 @@ def test_prefer_wait_waits_for_the_end_or_not(client: TestClient, table: Table) 
     assert reply.headers["preference-applied"] == "respond-async"
 
 
-def test_usage_counts_each_end_once(client: TestClient, table: Table) -> None:
+def test_usage_counts_each_ended_job_once(client: TestClient, table: Table) -> None:
     job_id = post(client)
     claimed = table.claim(Stage.PREPARE)
     assert claimed is not None
@@ -174,7 +174,7 @@ def test_usage_counts_each_end_once(client: TestClient, table: Table) -> None:
     assert client.get("/v1/usage", params={"first": "2020-01-01"}).json()["errors"][0]["pointer"] == "query:first"
 
 
-def test_models_tell_what_a_job_may_ask(client: TestClient) -> None:
+def test_models_reports_the_limits_of_a_job(client: TestClient) -> None:
     (model,) = client.get("/v1/models").json()["data"]
     assert model["id"] == "pocket"
     assert model["context_tokens"] == 2_048
@@ -182,7 +182,7 @@ def test_models_tell_what_a_job_may_ask(client: TestClient) -> None:
     assert client.get("/v1/models/gpt-4").status_code == 404
 
 
-def test_an_upload_goes_into_the_store_by_itself(client: TestClient, table: Table) -> None:
+def test_an_upload_goes_to_the_object_store_and_jobs_get_copies(client: TestClient, table: Table) -> None:
     data = b"x" * 1_000
     upload = client.post("/v1/uploads", json={"bytes": 1_000}).json()
     where = {"messages": [{"role": "user", "content": [image(f"upload:{upload['id']}")]}]}
@@ -193,12 +193,12 @@ def test_an_upload_goes_into_the_store_by_itself(client: TestClient, table: Tabl
     job_id = post(client, **where)
     (key,) = table.object_store.list_keys(f"jobs/{job_id}/media/")
     assert table.object_store.get(key) == data
-    # The job's copy stays as it was when the upload changes.
+    # The job's copy does not change with the upload.
     httpx.put(upload["url"], content=b"z" * 1_000, timeout=5)
     assert table.object_store.get(key) == data
 
 
-def test_a_large_upload_comes_in_parts(client: TestClient, table: Table) -> None:
+def test_a_large_upload_has_several_parts(client: TestClient, table: Table) -> None:
     size = 65 * 2**20
     upload = client.post("/v1/uploads", json={"bytes": size}).json()
     assert upload["url"] is None
@@ -216,7 +216,7 @@ def test_a_large_upload_comes_in_parts(client: TestClient, table: Table) -> None
 
 
 @pytest.mark.parametrize("name", ["upload:upload_00000000000000000000000000", "upload:../../keys", "upload:"])
-def test_an_upload_that_is_not_there_is_named(client: TestClient, name: str) -> None:
+def test_an_unknown_upload_is_refused_with_its_location(client: TestClient, name: str) -> None:
     reply = client.post("/v1/jobs", json={"messages": [{"role": "user", "content": [image(name)]}]})
     assert reply.status_code == 422
     assert reply.json()["errors"][0]["pointer"] == "/messages/0/content/0/image_url/url"
@@ -226,7 +226,7 @@ def image(url: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
-def test_statuses_of_the_table_are_those_of_the_api() -> None:
+def test_the_api_documents_every_job_status() -> None:
     from typing import get_args
 
     from api.schemas.replies import Status

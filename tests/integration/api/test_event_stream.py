@@ -1,4 +1,4 @@
-"""Event streams from real api processes; the tests are the workers."""
+"""Event streams from real api processes; the tests play the workers."""
 
 import threading
 import time
@@ -27,7 +27,7 @@ def api(isolated_service: Service) -> Service:
 
 
 def tokens(first: int, last: int, stage: str = "thinking") -> list[Event]:
-    """An event for each sequence number, with one token."""
+    """Return one event with one token for each sequence number."""
     return [
         Event(seq, "tokens", tokens_data([JournalToken(seq, False)], stage, f"w{seq} ", thinking_tokens=seq - 1))
         for seq in range(first, last + 1)
@@ -35,7 +35,7 @@ def tokens(first: int, last: int, stage: str = "thinking") -> list[Event]:
 
 
 def start_running(table: Table, job_id: str) -> Job:
-    """Through prepare, to a generate worker that has said so."""
+    """Move a job through prepare to a generate worker that has reported its start."""
     prepare = table.claim(Stage.PREPARE)
     assert prepare is not None
     assert prepare.job.id == job_id
@@ -54,7 +54,7 @@ def ids(events: list[Sent]) -> list[int]:
     return [event.id for event in events if event.id is not None]
 
 
-def test_a_job_is_followed_from_its_place_in_line_to_its_end(api: Service, table: Table) -> None:
+def test_a_stream_reports_a_job_from_its_position_to_its_end(api: Service, table: Table) -> None:
     first, second = api.submit(**HELLO), api.submit(**HELLO, thinking={"budget_tokens": 64})
     with api.http.stream("GET", f"/v1/jobs/{second}/events") as reply:
         assert reply.headers["content-type"].startswith("text/event-stream")
@@ -81,19 +81,19 @@ def test_a_job_is_followed_from_its_place_in_line_to_its_end(api: Service, table
         table.store.append(second, gpu.job.claim, tokens(2, 3), tokens=2)
         table.store.append(second, gpu.job.claim, tokens(4, 4, "answer"), tokens=3)
         end(table, gpu.job)
-        told = [event for event in events if event.event != "job.status"]
-    assert [(event.id, event.event) for event in told] == [
+        events_with_id = [event for event in events if event.event != "job.status"]
+    assert [(event.id, event.event) for event in events_with_id] == [
         (1, "job.started"),
         (2, "thinking.delta"),
         (3, "thinking.delta"),
         (4, "answer.delta"),
         (5, "job.completed"),
     ]
-    assert told[2].data == {"text": "w3 ", "tokens": 1, "thinking_tokens": 2, "budget_tokens": 64}
-    assert told[4].data["job"] == {"id": second, "status": "completed", "error": None}
+    assert events_with_id[2].data == {"text": "w3 ", "tokens": 1, "thinking_tokens": 2, "budget_tokens": 64}
+    assert events_with_id[4].data["job"] == {"id": second, "status": "completed", "error": None}
 
 
-def test_a_stream_goes_on_behind_any_event_on_any_process_and_behind_the_end(api: Service, table: Table) -> None:
+def test_a_stream_resumes_after_any_event_on_any_process_and_after_the_end(api: Service, table: Table) -> None:
     port = free_ports()
     api.start("api2", API_PORT=str(port))
     other = f"http://127.0.0.1:{port}"
@@ -113,7 +113,7 @@ def test_a_stream_goes_on_behind_any_event_on_any_process_and_behind_the_end(api
     end(table, job)
     assert ids(seen) + ids(follower.events()) == list(range(1, 912))
 
-    # Behind the end: from Redis, then from the archive, when the stream is gone from Redis.
+    # After the end: from Redis, then from the archive once Redis has deleted the stream.
     for _ in range(2):
         assert ids(read_stream(api.http, job_id, last_event_id=905)) == list(range(906, 912))
         assert ids(read_stream(api.http, job_id, url=other)) == list(range(1, 912))
@@ -123,7 +123,7 @@ def test_a_stream_goes_on_behind_any_event_on_any_process_and_behind_the_end(api
         connect(table.settings).delete(keys.stream(job_id))
 
 
-def test_readers_at_different_places_of_one_job_hear_all(api: Service, table: Table) -> None:
+def test_subscribers_at_different_positions_of_one_job_get_all_events(api: Service, table: Table) -> None:
     job_id = api.submit(**HELLO)
     job = start_running(table, job_id)
     table.store.append(job_id, job.claim, tokens(2, 600), tokens=599)
@@ -136,14 +136,14 @@ def test_readers_at_different_places_of_one_job_hear_all(api: Service, table: Ta
         assert ids(follower.events()) == list(range(position + 1, 652))
 
 
-def test_a_last_event_id_that_is_none_is_refused(api: Service) -> None:
+def test_a_malformed_last_event_id_is_refused(api: Service) -> None:
     job_id = api.submit(**HELLO)
     for last in ("x", "-1", "1.5", "9" * 30, "٣"):
         reply = api.http.get(f"/v1/jobs/{job_id}/events", headers={b"Last-Event-ID": last.encode()})
         assert (reply.status_code, reply.json()["errors"][0]["pointer"]) == (422, "header:Last-Event-ID"), last
 
 
-def test_the_stream_of_a_record_that_vanishes_ends(api: Service, table: Table) -> None:
+def test_a_stream_ends_when_the_record_of_its_job_disappears(api: Service, table: Table) -> None:
     job_id = api.submit(**HELLO)
     follower = Follower(f"{api.url}/v1/jobs/{job_id}/events")
     follower.await_first()
@@ -151,7 +151,7 @@ def test_the_stream_of_a_record_that_vanishes_ends(api: Service, table: Table) -
     assert [event.event for event in follower.events()] == ["job.status"]
 
 
-def test_too_many_streams_are_refused_and_open_ones_do_not_hold_up_the_end_of_the_process(
+def test_too_many_streams_are_refused_and_open_ones_do_not_delay_shutdown(
     isolated_service: Service,
 ) -> None:
     isolated_service.start("api", MAX_STREAMS="2")
@@ -183,7 +183,7 @@ def test_a_stream_survives_a_restart_of_redis_connections(api: Service, table: T
 
 
 class Follower:
-    """Reads a stream in a thread of its own."""
+    """Reads a stream in its own thread."""
 
     def __init__(self, url: str, *, last_event_id: int = 0) -> None:
         self._url = url
@@ -198,13 +198,13 @@ class Follower:
                 for event in events_of(reply):
                     self._seen.append(event)
         except httpx.RemoteProtocolError:
-            return  # the process went away
+            return  # the process has stopped
 
     def await_first(self) -> None:
         wait_until(lambda: bool(self._seen), "the first event")
 
     def events(self) -> list[Sent]:
-        """All, once the stream has ended."""
+        """Return all events after the stream has ended."""
         self._thread.join(120)
         assert not self._thread.is_alive()
         return self._seen

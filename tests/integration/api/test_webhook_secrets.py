@@ -1,4 +1,4 @@
-"""Webhook secrets: shown once, two that sign for a day, and an event on request."""
+"""Webhook secrets: shown once, two signatures for 24 hours, and test events."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ def deliver(table: Table) -> None:
     asyncio.run(attempt())
 
 
-def test_a_secret_is_shown_once_and_the_old_one_signs_on(
+def test_a_secret_is_shown_once_and_the_old_one_keeps_signing(
     client: TestClient, table: Table, http_server: HttpServer
 ) -> None:
     old = table.settings.webhook_secret.get_secret_value()
@@ -56,7 +56,7 @@ def test_a_secret_is_shown_once_and_the_old_one_signs_on(
         Webhook(rotated["secret"]).verify(received.body, received.headers)
 
 
-def test_each_tenant_has_a_secret_of_its_own(table: Table) -> None:
+def test_each_tenant_has_its_own_secret(table: Table) -> None:
     secrets = WebhookSecrets(table.object_store, table.settings)
     assert secrets.current("default") == table.settings.webhook_secret.get_secret_value()
     assert len({secrets.current(tenant) for tenant in ("default", "a", "b")}) == 3

@@ -1,4 +1,4 @@
-"""Who may come in, and who sees whose jobs."""
+"""API keys: authentication, rate limits, permissions, and the separation of tenants."""
 
 import json
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def make(keys: ApiKeyStore, tenant: str, **more: Any) -> dict[str, str]:
     return bearer(keys.create(ApiKey("", tenant, **more))[1])
 
 
-def test_a_service_with_keys_may_leave_loopback_one_without_may_not(table: Table) -> None:
+def test_only_a_service_with_keys_may_listen_beyond_loopback(table: Table) -> None:
     values = {**table.settings.model_dump(), "api_host": "0.0.0.0"}
     assert Settings(**{**values, "auth": "keys"}).api_host == "0.0.0.0"
     with pytest.raises(ValueError, match="AUTH=keys"):
@@ -44,7 +44,7 @@ def test_a_service_with_keys_may_leave_loopback_one_without_may_not(table: Table
 
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer tq_short", "Basic YTpi", "Bearer " + "x" * 43])
-def test_without_a_valid_key_nothing_is_answered(client: TestClient, authorization: str | None) -> None:
+def test_without_a_valid_key_every_request_is_a_401(client: TestClient, authorization: str | None) -> None:
     headers = {} if authorization is None else {"Authorization": authorization}
     for method, path in (("GET", "/v1/jobs"), ("POST", "/v1/jobs"), ("GET", "/v1/nothing"), ("GET", "/v1/models")):
         reply = client.request(method, path, headers=headers)
@@ -53,7 +53,7 @@ def test_without_a_valid_key_nothing_is_answered(client: TestClient, authorizati
     assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
 
 
-def test_another_tenants_job_is_not_there_on_any_route(client: TestClient, keys: ApiKeyStore, table: Table) -> None:
+def test_another_tenants_objects_are_a_404_on_every_route(client: TestClient, keys: ApiKeyStore, table: Table) -> None:
     mine, theirs = make(keys, "a"), make(keys, "b")
     body = {**HELLO, "callback": {"url": "https://example.com/"}, "metadata": {"k": "v"}}
     job_id = client.post("/v1/jobs", json=body, headers=mine).json()["id"]
@@ -83,12 +83,12 @@ def test_another_tenants_job_is_not_there_on_any_route(client: TestClient, keys:
         assert job_id not in str(client.get("/v1/jobs", params=query, headers=theirs).json().get("data", []))
     assert client.get("/v1/usage", headers=theirs).json()["data"] == []
 
-    # And all of it is there for its owner, the removal last.
+    # The owner sees all of it; the deletion comes last.
     for method, path in (*routes[5:], *routes[:5]):
         assert client.request(method, path, headers=mine).status_code < 300, (method, path)
 
 
-def test_the_same_idempotency_key_of_two_tenants_makes_two_jobs(client: TestClient, keys: ApiKeyStore) -> None:
+def test_the_same_idempotency_key_of_two_tenants_creates_two_jobs(client: TestClient, keys: ApiKeyStore) -> None:
     ids = {
         client.post("/v1/jobs", json=HELLO, headers={**make(keys, tenant), "Idempotency-Key": "k"}).json()["id"]
         for tenant in "ab"
@@ -96,7 +96,7 @@ def test_the_same_idempotency_key_of_two_tenants_makes_two_jobs(client: TestClie
     assert len(ids) == 2
 
 
-def test_priorities_are_rights(client: TestClient, keys: ApiKeyStore) -> None:
+def test_a_key_permits_its_priorities_only(client: TestClient, keys: ApiKeyStore) -> None:
     body = {**HELLO, "priority": "high"}
     reply = client.post("/v1/jobs", json=body, headers=make(keys, "a"))
     assert (reply.status_code, reply.json()["code"]) == (403, "forbidden")
@@ -104,7 +104,7 @@ def test_priorities_are_rights(client: TestClient, keys: ApiKeyStore) -> None:
     assert (reply.status_code, reply.json()["priority"]) == (202, "high")
 
 
-def test_a_tenant_may_have_so_many_jobs_on_their_way(client: TestClient, keys: ApiKeyStore, table: Table) -> None:
+def test_a_tenant_at_its_limit_of_open_jobs_gets_a_429(client: TestClient, keys: ApiKeyStore, table: Table) -> None:
     headers = make(keys, "a", max_open_jobs=2)
     for _ in range(2):
         assert client.post("/v1/jobs", json=HELLO, headers=headers).status_code == 202
@@ -117,7 +117,7 @@ def test_a_tenant_may_have_so_many_jobs_on_their_way(client: TestClient, keys: A
     assert client.post("/v1/jobs", json=HELLO, headers=headers).status_code == 202
 
 
-def test_the_rate_of_a_key_is_limited_and_told(client: TestClient, keys: ApiKeyStore) -> None:
+def test_the_rate_limit_of_a_key_is_enforced_and_reported(client: TestClient, keys: ApiKeyStore) -> None:
     headers = make(keys, "a", requests_per_minute=3)
     left = [client.get("/v1/models", headers=headers).headers["x-ratelimit-remaining-requests"] for _ in range(3)]
     assert left == ["2", "1", "0"]
@@ -128,7 +128,7 @@ def test_the_rate_of_a_key_is_limited_and_told(client: TestClient, keys: ApiKeyS
     assert client.get("/v1/models", headers=make(keys, "a")).status_code == 200
 
 
-def test_a_revoked_key_ends_now_and_a_rotated_one_tomorrow(client: TestClient, keys: ApiKeyStore) -> None:
+def test_a_revoked_key_stops_at_once_and_a_rotated_one_later(client: TestClient, keys: ApiKeyStore) -> None:
     key, token = keys.create(ApiKey("", "a"))
     assert client.get("/v1/models", headers=bearer(token)).status_code == 200
     rotated = keys.rotate(key.id)
@@ -142,14 +142,14 @@ def test_a_revoked_key_ends_now_and_a_rotated_one_tomorrow(client: TestClient, k
     assert not keys.revoke(key.id)
 
 
-def test_no_key_can_be_read_out_of_the_store(keys: ApiKeyStore, table: Table) -> None:
+def test_no_key_is_stored_in_plain_text(keys: ApiKeyStore, table: Table) -> None:
     _, token = keys.create(ApiKey("", "a"))
     stored = b"".join(table.object_store.get(name) + name.encode() for name in table.object_store.list_keys("keys/"))
     assert token.encode() not in stored
     assert token not in str([connect(table.settings).get(name) for name in connect(table.settings).keys(api_key("*"))])
 
 
-def test_keys_come_out_of_a_file_once(table: Table, keys: ApiKeyStore, tmp_path: Path) -> None:
+def test_keys_from_a_file_are_created_once(table: Table, keys: ApiKeyStore, tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     token = "tq_" + "a" * 30
     path.write_text(json.dumps([{"key": token, "tenant": "acme", "priorities": ["high"]}]), "utf-8")

@@ -1,4 +1,4 @@
-"""The intake over HTTP: the real application on real servers; no worker takes the jobs away."""
+"""The intake over HTTP: the real application on real servers, without workers."""
 
 import io
 from typing import Any
@@ -18,7 +18,7 @@ from testing.servers import free_ports
 from testing.table import Table, completed
 
 
-def test_202_says_where_the_job_is_and_all_of_it_is_durable(client: TestClient, table: Table) -> None:
+def test_a_202_has_the_jobs_location_and_the_job_is_durable(client: TestClient, table: Table) -> None:
     body = {
         "messages": [
             {"role": "system", "content": "Be brief."},
@@ -50,7 +50,7 @@ def test_202_says_where_the_job_is_and_all_of_it_is_durable(client: TestClient, 
     assert table.status(job["id"]) is JobStatus.PREPARING
 
 
-def test_an_ended_job_has_its_output_and_an_unknown_one_is_a_404(client: TestClient, table: Table) -> None:
+def test_an_ended_job_has_its_output_and_an_unknown_job_is_a_404(client: TestClient, table: Table) -> None:
     job_id = client.post("/v1/jobs", json=HELLO).json()["id"]
     claimed = table.claim(Stage.PREPARE)
     assert claimed is not None
@@ -103,7 +103,9 @@ def picture(url: str) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_bad_body_names_the_field(client: TestClient, body: dict[str, Any], pointer: str, says: str) -> None:
+def test_an_invalid_body_is_refused_with_the_field(
+    client: TestClient, body: dict[str, Any], pointer: str, says: str
+) -> None:
     reply = client.post("/v1/jobs", json=body)
     assert reply.status_code == 422, reply.text
     assert reply.headers["content-type"] == "application/problem+json"
@@ -112,7 +114,7 @@ def test_a_bad_body_names_the_field(client: TestClient, body: dict[str, Any], po
     assert reply.json()["error"]["param"] == faults[0]["pointer"]
 
 
-def test_what_is_no_json_is_said(client: TestClient) -> None:
+def test_a_body_that_is_not_json_is_refused(client: TestClient) -> None:
     reply = client.post("/v1/jobs", content=b'{"messages": ', headers={"content-type": "application/json"})
     assert reply.status_code in (400, 422)
     assert reply.json()["errors"][0]["code"] == "invalid_json"
@@ -128,7 +130,7 @@ def test_a_body_over_the_limit_is_a_413(table: Table, chunked: bool) -> None:
     assert "2000 bytes" in reply.json()["detail"]
 
 
-def test_an_idempotency_key_makes_one_job(client: TestClient) -> None:
+def test_an_idempotency_key_creates_one_job(client: TestClient) -> None:
     headers = {"Idempotency-Key": "order-17"}
     first = client.post("/v1/jobs", json=HELLO, headers=headers)
     again = client.post("/v1/jobs", json=HELLO, headers=headers)
@@ -139,7 +141,7 @@ def test_an_idempotency_key_makes_one_job(client: TestClient) -> None:
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_conflict")
 
 
-def test_a_full_queue_is_a_429_that_says_when(table: Table) -> None:
+def test_a_full_queue_is_a_429_with_retry_after(table: Table) -> None:
     with client_of(table.settings.model_copy(update={"max_waiting_jobs": 1})) as client:
         assert client.post("/v1/jobs", json=HELLO).status_code == 202
         reply = client.post("/v1/jobs", json=HELLO)
@@ -150,7 +152,7 @@ def test_a_full_queue_is_a_429_that_says_when(table: Table) -> None:
 @pytest.mark.parametrize(
     ("server", "code"), [("redis_url", "store_unavailable"), ("s3_endpoint", "object_store_unavailable")]
 )
-def test_a_server_that_is_gone_is_a_503_and_nothing_was_accepted(table: Table, server: str, code: str) -> None:
+def test_without_a_server_submissions_get_a_503_and_nothing_is_accepted(table: Table, server: str, code: str) -> None:
     scheme = "redis" if server == "redis_url" else "http"
     gone = {**table.settings.model_dump(), server: f"{scheme}://127.0.0.1:{free_ports()}"}
     with client_of(Settings(**gone)) as client:
@@ -164,8 +166,8 @@ def test_a_server_that_is_gone_is_a_503_and_nothing_was_accepted(table: Table, s
     assert table.object_store.is_empty("requests/")
 
 
-def test_a_service_without_an_epoch_takes_nothing(table: Table) -> None:
-    """As after a Redis that has lost its data: its jobs must not be mixed with new ones."""
+def test_a_service_without_an_epoch_accepts_nothing(table: Table) -> None:
+    """As after Redis lost its data: recovered jobs must not be mixed with new ones."""
     connect(table.settings).delete(keys.EPOCH)
     with client_of(table.settings) as client:
         reply = client.post("/v1/jobs", json=HELLO, headers={"Idempotency-Key": "early"})
@@ -173,7 +175,7 @@ def test_a_service_without_an_epoch_takes_nothing(table: Table) -> None:
     assert table.object_store.is_empty("requests/")
 
 
-def test_readyz_tells_of_the_workers(client: TestClient) -> None:
+def test_readyz_reports_checks_and_workers(client: TestClient) -> None:
     reply = client.get("/readyz")
     assert reply.status_code == 200
     assert reply.json() == {"status": "ready", "checks": {"store": "ok", "object_store": "ok"}, "workers": {}}
