@@ -134,9 +134,28 @@ class PublicJob(Outcome, JobSummary):
     """What the model was shown, and images with boxes drawn in; empty until the job has ended."""
 
 
+class WebhookOutput(Output):
+    """What the model generated; fields that are omitted are null."""
+
+    thinking: str | None  # type: ignore[assignment]  # a webhook may omit what a job always has
+    """The text of the thinking."""
+    answer: str | None  # type: ignore[assignment]
+    """The text of the answer."""
+    boxes: list[Box] | None = []  # type: ignore[assignment]
+    """The regions that the answer names."""
+    raw: str | None = ""  # type: ignore[assignment]
+    """The complete output, with special tokens."""
+
+
 class WebhookJob(PublicJob):
     """A job as a webhook contains it. Fields that would make the body too large are null and listed in `omitted`."""
 
+    output: WebhookOutput | None
+    """Null for a job that ended without output."""
+    metadata: dict[str, str] | None  # type: ignore[assignment]
+    """As the client sent it."""
+    media: list[MediaLink] | None  # type: ignore[assignment]
+    """What the model was shown, and images with boxes drawn in."""
     omitted: list[str] = []
     """Paths of the omitted fields, such as `output.raw`; GET the job to read them."""
 

@@ -3,7 +3,7 @@
 import json
 
 from jobs.model.job import JobStatus
-from jobs.model.public_job import Output, PublicJob
+from jobs.model.public_job import Output, PublicJob, WebhookEvent
 from jobs.table.deliveries import DueDelivery
 from worker.keeper.delivery.webhook import MAX_BODY_BYTES, webhook_body
 
@@ -59,3 +59,13 @@ def test_a_long_answer_is_omitted_as_well_before_the_metadata() -> None:
     body = webhook_body(DUE, job("t" * MAX_BODY_BYTES, "a" * MAX_BODY_BYTES, {str(i): "m" * 512 for i in range(16)}))
     assert len(body.encode()) <= MAX_BODY_BYTES
     assert json.loads(body)["data"]["omitted"] == ["output.thinking", "output.answer"]
+    WebhookEvent.model_validate_json(body)
+
+
+def test_a_body_with_every_omittable_field_omitted_is_a_valid_event() -> None:
+    large = job("t" * MAX_BODY_BYTES, "a" * MAX_BODY_BYTES, {"note": "m" * MAX_BODY_BYTES})
+    body = webhook_body(DUE, large)
+    event = WebhookEvent.model_validate_json(body)
+    assert event.data.omitted == ["output.thinking", "output.answer", "metadata"]
+    assert event.data.output is not None
+    assert (event.data.output.thinking, event.data.output.answer, event.data.metadata) == (None, None, None)

@@ -82,7 +82,7 @@ def webhook_body(due: DueDelivery, job: PublicJob) -> str:
     Returns:
         JSON. Fields that do not fit are null and listed in ``data.omitted``.
     """
-    data = WebhookJob(**dict(job))
+    data = WebhookJob(**job.model_dump())
     event = WebhookEvent(**_event_fields(due, job.ended_at or 0), data=data).model_dump(mode="json")
     for path in OMISSION_ORDER:
         text = json.dumps(event, ensure_ascii=False)
