@@ -60,7 +60,7 @@ def test_a_killed_and_a_suspended_worker_change_no_result(
         assert job["output"] == undisturbed["output"]
         assert job["usage"]["thinking_tokens"] == undisturbed["usage"]["thinking_tokens"]
         assert streamed_tokens(ready_service, job_id) == undisturbed["tokens"], "its stream neither repeats nor skips"
-    assert '"event": "job.lost_worker"' in ready_service.log("keeper")
+    assert '"event": "job.requeued"' in ready_service.log("keeper")
     resumed = [json.loads(line) for line in ready_service.log("generate3").splitlines() if '"job.started"' in line]
     assert all(line["resumed_tokens"] >= 60 for line in resumed)
 
