@@ -1,4 +1,4 @@
-"""The scripts of the job table, against a real Valkey: moves, fences, and what a repeated call does."""
+"""The Lua scripts of the job table on a real Valkey: transitions, fences, repeated calls."""
 
 import threading
 
@@ -9,6 +9,7 @@ from jobs.model.events import Event, JournalToken, tokens_data
 from jobs.model.job import MAX_LOST_LEASES, RECORD_VERSION, JobStatus, Stage, new_claim
 from jobs.table import keys
 from jobs.table.scripts import connect
+from jobs.table.store import JobStore
 from jobs.table.types import WorkerStatus
 from testing.table import Table, completed
 
@@ -32,7 +33,7 @@ def test_a_job_goes_from_preparing_to_completed(table: Table) -> None:
     assert table.status("job_a") == JobStatus.COMPLETED
 
 
-def test_accepting_twice_makes_one_job(table: Table) -> None:
+def test_accepting_twice_creates_one_job(table: Table) -> None:
     assert table.store.accept("job_a", tenant="t", priority="default", expires_ms=1000, events=[]).is_new
     assert not table.store.accept("job_a", tenant="t", priority="default", expires_ms=1000, events=[]).is_new
     assert table.claim(Stage.PREPARE) is not None
@@ -50,13 +51,13 @@ def test_a_repeated_claim_gets_the_same_job(table: Table) -> None:
     assert other.job.id != first.job.id
 
 
-def test_a_claim_that_lost_its_job_is_not_given_it_again(table: Table) -> None:
+def test_a_repeated_claim_does_not_return_a_released_job(table: Table) -> None:
     job = table.running("job_a")
     table.store.release("job_a", job.claim)
     assert table.claim(Stage.GENERATE, job.claim) is None
 
 
-def test_racing_claims_share_the_jobs_without_a_double(table: Table) -> None:
+def test_concurrent_claims_never_share_a_job(table: Table) -> None:
     ids = {table.queued(f"job_{number:02}") for number in range(40)}
     got: list[str] = []
 
@@ -73,7 +74,7 @@ def test_racing_claims_share_the_jobs_without_a_double(table: Table) -> None:
     assert set(got) == ids
 
 
-def test_the_head_of_the_line_is_never_bypassed(table: Table) -> None:
+def test_the_first_job_of_a_queue_is_never_bypassed(table: Table) -> None:
     table.queued("job_big", required_tokens=5_000)
     table.queued("job_small", required_tokens=10)
     assert table.claim(Stage.GENERATE, free_tokens=1_000) is None
@@ -82,7 +83,7 @@ def test_the_head_of_the_line_is_never_bypassed(table: Table) -> None:
     assert claimed.job.id == "job_big"
 
 
-def test_tenants_that_wait_share_evenly(table: Table) -> None:
+def test_waiting_tenants_share_evenly(table: Table) -> None:
     for number in range(6):
         table.queued(f"job_a{number}", tenant="a")
     for number in range(3):
@@ -92,7 +93,7 @@ def test_tenants_that_wait_share_evenly(table: Table) -> None:
     assert order.count("a") == order.count("b") == 3
 
 
-def test_lanes_share_eight_to_four_to_one(table: Table) -> None:
+def test_priorities_share_eight_to_four_to_one(table: Table) -> None:
     for priority in ("high", "default", "low"):
         for number in range(20):
             table.accept(f"job_{priority}{number:02}", priority=priority)
@@ -100,7 +101,7 @@ def test_lanes_share_eight_to_four_to_one(table: Table) -> None:
     assert [priorities.count(priority) for priority in ("high", "default", "low")] == [16, 8, 2]
 
 
-def test_a_lane_that_was_empty_earns_no_credit(table: Table) -> None:
+def test_an_empty_priority_saves_up_no_credit(table: Table) -> None:
     for number in range(30):
         table.accept(f"job_d{number:02}")
     for _ in range(20):
@@ -111,7 +112,7 @@ def test_a_lane_that_was_empty_earns_no_credit(table: Table) -> None:
     assert priorities.count("low") <= 3
 
 
-def test_a_job_past_its_deadline_is_passed_over(table: Table) -> None:
+def test_a_job_past_its_deadline_is_not_claimed(table: Table) -> None:
     table.store.accept("job_1_old", tenant="t", priority="default", expires_ms=-1, events=[])
     table.accept("job_2_new")
     claimed = table.claim(Stage.PREPARE)
@@ -119,23 +120,23 @@ def test_a_job_past_its_deadline_is_passed_over(table: Table) -> None:
     assert claimed.job.id == "job_2_new"
     assert [job.id for job in table.maintenance.missed_deadlines()] == ["job_1_old"]
     assert connect(table.settings).zscore(keys.DEADLINES, "job_1_old") == 0, (
-        "it is over, even by a clock that is set back"
+        "it has expired, even if the clock is set back later"
     )
 
 
-def test_a_job_that_started_in_time_has_no_deadline_any_more(table: Table) -> None:
+def test_starting_a_job_in_time_ends_its_deadline(table: Table) -> None:
     table.running("job_a")
     assert connect(table.settings).zscore(keys.DEADLINES, "job_a") is None
 
 
 @pytest.mark.parametrize("version", [str(RECORD_VERSION + 1), "17"])
-def test_a_record_from_a_newer_release_is_left_to_newer_workers(table: Table, version: str) -> None:
+def test_a_newer_record_version_is_not_claimed(table: Table, version: str) -> None:
     table.accept("job_a")
     connect(table.settings).hset(keys.job("job_a"), "version", version)
     assert table.claim(Stage.PREPARE) is None
 
 
-def test_a_handed_back_job_keeps_its_place_and_counts_no_loss(table: Table) -> None:
+def test_a_released_job_keeps_its_position_and_loses_no_lease(table: Table) -> None:
     job = table.running("job_a")
     table.queued("job_b")
     table.store.release("job_a", job.claim)
@@ -166,7 +167,7 @@ def test_every_write_of_a_stale_claim_is_refused(table: Table) -> None:
     assert beat == {"job_a": "lost"}
 
 
-def test_an_owner_may_renew_a_lease_that_ran_out_but_was_not_taken(table: Table) -> None:
+def test_a_heartbeat_renews_an_expired_lease_that_was_not_taken(table: Table) -> None:
     job = table.running("job_a")
     table.expire_lease("job_a")
     assert [late.id for late in table.maintenance.expired_leases(Stage.GENERATE)] == ["job_a"]
@@ -175,7 +176,7 @@ def test_an_owner_may_renew_a_lease_that_ran_out_but_was_not_taken(table: Table)
     assert table.maintenance.requeue(job) == "skipped"
 
 
-def test_events_that_are_there_already_are_not_doubled(table: Table) -> None:
+def test_repeated_events_are_appended_once(table: Table) -> None:
     job = table.running("job_a")
     events = [sampled(1, 5), sampled(2, 6, 7)]
     for _ in range(2):
@@ -184,8 +185,8 @@ def test_events_that_are_there_already_are_not_doubled(table: Table) -> None:
     assert table.store.events("job_a") == [*events, sampled(3, 8)]
 
 
-def test_a_hole_in_a_journal_is_refused_and_said_where_it_begins(table: Table) -> None:
-    """A store that came back without its last second: a job that went on from there would repeat other tokens."""
+def test_a_gap_in_a_journal_is_refused_with_the_last_sequence_number(table: Table) -> None:
+    """Redis was restored without its last second: a job that continued from there would stream different tokens."""
     job = table.running("job_a")
     events = [sampled(1, 5), sampled(2, 6), sampled(3, 7)]
     table.store.append("job_a", job.claim, events[:2], tokens=2)
@@ -198,7 +199,7 @@ def test_a_hole_in_a_journal_is_refused_and_said_where_it_begins(table: Table) -
     assert table.store.events("job_a") == events
 
 
-def test_a_worker_gets_one_suspect_at_a_time_and_the_others_keep_their_places(table: Table) -> None:
+def test_a_worker_claims_one_suspected_poison_job_at_a_time(table: Table) -> None:
     redis = connect(table.settings)
     for name in ("job_s1", "job_s2", "job_x"):
         table.queued(name)
@@ -221,7 +222,7 @@ def test_a_worker_gets_one_suspect_at_a_time_and_the_others_keep_their_places(ta
     assert claimed("w1") == "job_s2"
 
 
-def test_a_crash_is_charged_to_the_suspect_alone(table: Table) -> None:
+def test_a_crash_counts_against_the_suspected_poison_job_alone(table: Table) -> None:
     redis = connect(table.settings)
     for name in ("job_s", "job_x"):
         table.queued(name)
@@ -236,13 +237,13 @@ def test_a_crash_is_charged_to_the_suspect_alone(table: Table) -> None:
     assert [redis.hget(keys.job(name), "lost_leases") for name in ("job_s", "job_x")] == ["3", "0"]
 
 
-def test_append_tells_of_a_cancel(table: Table) -> None:
+def test_append_reports_a_cancel_request(table: Table) -> None:
     job = table.running("job_a")
     connect(table.settings).hset(keys.job("job_a"), "cancel_requested", "1")
     assert table.store.append("job_a", job.claim, [], tokens=0) == "cancel"
 
 
-def test_a_job_the_store_forgot_is_unknown_and_not_lost(table: Table) -> None:
+def test_a_job_without_a_record_is_unknown_not_lost(table: Table) -> None:
     job = table.running("job_a")
     connect(table.settings).delete(keys.job("job_a"))
     assert table.store.append("job_a", job.claim, [], tokens=0) == "unknown"
@@ -251,7 +252,7 @@ def test_a_job_the_store_forgot_is_unknown_and_not_lost(table: Table) -> None:
     }
 
 
-def test_the_last_allowed_loss_is_left_to_the_keeper_to_end(table: Table) -> None:
+def test_the_last_lost_lease_is_left_for_the_keeper_to_end(table: Table) -> None:
     job = table.running("job_a")
     for loss in range(MAX_LOST_LEASES - 1):
         table.expire_lease("job_a")
@@ -265,21 +266,21 @@ def test_the_last_allowed_loss_is_left_to_the_keeper_to_end(table: Table) -> Non
     assert table.status("job_a") == JobStatus.RUNNING
 
 
-def test_a_bell_is_wanted_for_waiting_jobs_only_and_not_one_for_each(table: Table) -> None:
+def test_a_wakeup_is_needed_for_waiting_jobs_but_not_one_for_each(table: Table) -> None:
     assert not table.store.needs_wakeup(Stage.PREPARE)
     table.accept("job_a")
     table.accept("job_b")
     assert table.store.needs_wakeup(Stage.PREPARE)
     redis = connect(table.settings)
-    redis.lpush(keys.wakeups(Stage.PREPARE), "a bell")
+    redis.lpush(keys.wakeups(Stage.PREPARE), "a wake-up")
     assert not table.store.needs_wakeup(Stage.PREPARE)
     table.store.heartbeat(WorkerStatus("w1", "prepare", "ready", 8, 8), {})
     assert table.store.needs_wakeup(Stage.PREPARE)
-    redis.lpush(keys.wakeups(Stage.PREPARE), "another bell")
-    assert not table.store.needs_wakeup(Stage.PREPARE), "two jobs wait: a third bell would find nothing"
+    redis.lpush(keys.wakeups(Stage.PREPARE), "another wake-up")
+    assert not table.store.needs_wakeup(Stage.PREPARE), "two jobs wait: a third wake-up would find nothing"
 
 
-def test_a_worker_that_leaves_is_off_the_list_at_once(table: Table) -> None:
+def test_a_stopped_worker_leaves_the_list_immediately(table: Table) -> None:
     table.store.heartbeat(WorkerStatus("w", "generate", "ready", 4, 4), {})
     assert [worker.id for worker in table.store.workers()] == ["w"]
     table.store.heartbeat(WorkerStatus("w", "generate", "gone", 4, 4), {})
@@ -294,7 +295,7 @@ def test_intake_is_refused_when_too_many_jobs_wait(table: Table) -> None:
         table.store.admission.check("job_new", max_waiting=2, tenant="default")
 
 
-def test_intake_is_refused_at_four_fifths_of_the_memory_while_jobs_can_end(table: Table) -> None:
+def test_above_80_percent_memory_intake_is_refused_and_jobs_can_end(table: Table) -> None:
     redis = connect(table.settings)
     job = table.running("job_a", events=("completed",))
     limit = int(redis.config_get("maxmemory")["maxmemory"] or 0)
@@ -317,3 +318,25 @@ def test_without_an_epoch_nothing_is_written(table: Table) -> None:
     with pytest.raises(RecoveryNeeded):
         table.store.claim(Stage.GENERATE, claim=new_claim(), worker="w")
     assert connect(table.settings).keys("*") == []
+
+
+def test_the_lease_of_the_settings_is_the_lease_of_a_claim_a_heartbeat_and_a_seal(table: Table) -> None:
+    redis = connect(table.settings)
+    store = JobStore(redis, lease_s=1_000)
+    table.accept("job_a")
+    claimed = store.claim(Stage.PREPARE, claim=new_claim(), worker="w")
+    assert claimed is not None
+
+    def remaining_s() -> float:
+        ends = redis.zscore(keys.leases(Stage.PREPARE), "job_a")
+        assert isinstance(ends, float)
+        return ends / 1000 - store.integrity.server_clock()[1]
+
+    for renew in (
+        lambda: None,
+        lambda: store.heartbeat(WorkerStatus("w", "prepare", "ready", 1, 0), {"job_a": claimed.job.claim}),
+        lambda: store.seal("job_a", sealer=claimed.job.claim, status=JobStatus.FAILED, error="", expect="owner"),
+    ):
+        renew()
+        assert 900 < remaining_s() <= 1_000
+        redis.zincrby(keys.leases(Stage.PREPARE), -500_000, "job_a")

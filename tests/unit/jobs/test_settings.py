@@ -16,7 +16,7 @@ GIVEN: dict[str, Any] = {
 }
 
 
-def test_the_pocket_model_brings_its_family_and_others_are_glm() -> None:
+def test_the_model_family_follows_from_the_model() -> None:
     assert Settings(**GIVEN).family.name == "pocket"
     assert Settings(**GIVEN, model="/models/glm").family.name == "glm-4.1v-thinking"
     assert Settings(**GIVEN, model="zai-org/GLM-4.6V-Flash").family.name == "glm-4.6v-flash"
@@ -36,17 +36,17 @@ def test_the_pocket_model_brings_its_family_and_others_are_glm() -> None:
         ("lease_s", "0", "greater than 0"),
     ],
 )
-def test_a_wrong_setting_refuses_to_start_and_says_why(field: str, value: str, says: str) -> None:
+def test_an_invalid_setting_is_refused_with_the_reason(field: str, value: str, says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         Settings(**{**GIVEN, field: value})
 
 
-def test_networks_are_a_comma_separated_list() -> None:
+def test_networks_are_read_from_a_comma_separated_list() -> None:
     settings = Settings(**GIVEN, egress_allow="127.0.0.0/8, ::1/128")
     assert [str(network) for network in settings.egress_allow] == ["127.0.0.0/8", "::1/128"]
 
 
-def test_secrets_do_not_show() -> None:
+def test_secrets_are_not_in_the_repr() -> None:
     assert "very-secret" not in repr(Settings(**GIVEN))
     assert SECRET not in repr(Settings(**GIVEN))
 

@@ -1,4 +1,4 @@
-"""How many workers are wanted, case by case."""
+"""The scaling decision, case by case."""
 
 from dataclasses import replace
 
@@ -40,53 +40,53 @@ def wanted(**case: object) -> tuple[int, str]:
     return decision.wanted, decision.reason
 
 
-def test_nothing_to_do_wants_nobody() -> None:
+def test_an_idle_service_needs_no_worker() -> None:
     assert wanted() == (0, "idle")
     assert wanted(present=workers("ready", "ready")) == (0, "idle")
 
 
-def test_one_job_brings_the_first_worker_from_zero() -> None:
+def test_one_waiting_job_starts_the_first_worker() -> None:
     assert wanted(waiting=1) == (1, "backlog")
     assert wanted(preparing=1) == (1, "backlog"), "it will be in line before the worker is there"
 
 
-def test_before_the_first_job_the_pace_is_a_guess() -> None:
+def test_the_job_duration_is_estimated_before_the_first_job() -> None:
     assert wanted(waiting=1, job_s=0.0)[0] == 1
 
 
-def test_workers_with_jobs_are_never_given_up() -> None:
+def test_workers_with_jobs_are_never_removed() -> None:
     assert wanted(in_progress=3, present=workers(*["ready"] * 5, busy=3)) == (3, "busy")
 
 
-def test_a_backlog_that_is_done_before_help_could_come_wants_no_help() -> None:
+def test_a_backlog_that_ends_before_a_new_worker_is_ready_adds_no_worker() -> None:
     # 60 jobs at 0.4 a second: 150 s, and help needs 180 s.
     one = decide_scaling(Stage.GENERATE, stats(60, in_progress=8, present=workers("ready", busy=1)), PLAN)
     assert one.wanted == 1
     assert one.backlog_s == pytest.approx(150)
 
 
-def test_what_would_still_wait_then_wants_as_many_as_do_it_in_time() -> None:
+def test_a_longer_backlog_adds_as_many_workers_as_finish_it_in_time() -> None:
     # 400 jobs, of which one worker does 72 in 180 s; 328 left at 24 a minute and worker: 14 more.
     assert wanted(waiting=400, in_progress=8, present=workers("ready", busy=1)) == (15, "backlog")
 
 
-def test_starting_workers_count() -> None:
+def test_starting_workers_count_as_ready() -> None:
     with_starting = workers("ready", *["starting"] * 14, busy=1)
     assert wanted(waiting=400, in_progress=8, present=with_starting)[0] <= 17
     assert wanted(waiting=400, in_progress=8, present=workers("ready", *["draining"] * 14, busy=1)) == (15, "backlog")
 
 
-def test_what_arrives_is_kept_up_with() -> None:
+def test_workers_keep_up_with_arrivals() -> None:
     # 2 a second at 0.4 each, at 85 % load.
     assert wanted(waiting=3, in_progress=40, arrivals=2.0, present=workers(*["ready"] * 6, busy=5)) == (6, "arrivals")
 
 
-def test_a_worker_stays_warm_while_the_next_job_is_expected_soon() -> None:
+def test_one_worker_is_kept_while_the_next_job_is_expected_soon() -> None:
     assert wanted(arrivals=1 / 100) == (1, "warm")
     assert wanted(arrivals=1 / 400) == (0, "idle")
 
 
-def test_deadlines_ask_for_more_than_the_backlog() -> None:
+def test_deadlines_can_require_more_workers_than_the_backlog() -> None:
     case = stats(100, in_progress=8, present=workers("ready", busy=1), must_start={300: 100, 900: 100, 3600: 100})
     patient = replace(PLAN, wait_s=3600)
     relaxed = decide_scaling(Stage.GENERATE, replace(case, must_start=dict.fromkeys(HORIZONS_S, 0)), patient)
@@ -95,7 +95,7 @@ def test_deadlines_ask_for_more_than_the_backlog() -> None:
     assert pressed.wanted > relaxed.wanted
 
 
-def test_no_figure_breaks_it() -> None:
+def test_any_statistics_give_a_valid_decision() -> None:
     for waiting in (0, 1, 100_000):
         for arrivals in (0.0, 1e-9, 500.0):
             for job_s in (0.0, 0.001, 10_000.0):

@@ -1,4 +1,4 @@
-"""The service's stats, against a real Valkey."""
+"""The statistics of the service, on a real Valkey."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def reader(table: Table) -> StatsReader:
     return StatsReader(connect(table.settings), lease_s=table.settings.lease_s)
 
 
-def test_an_empty_table_has_figures(reader: StatsReader) -> None:
+def test_an_empty_table_has_statistics(reader: StatsReader) -> None:
     stats = reader.read()
     gpu = stats.stages[Stage.GENERATE]
     assert (gpu.waiting, gpu.in_progress, gpu.job_s, gpu.slots, gpu.workers) == (0, 0, 0, 0, ())
@@ -23,7 +23,7 @@ def test_an_empty_table_has_figures(reader: StatsReader) -> None:
     assert stats.memory_used > 0
 
 
-def test_jobs_are_counted_where_they_are(table: Table, reader: StatsReader) -> None:
+def test_jobs_are_counted_by_stage_and_priority(table: Table, reader: StatsReader) -> None:
     table.accept("job_a", priority="high")
     table.accept("job_b")
     table.claim(Stage.PREPARE)
@@ -44,14 +44,14 @@ def test_jobs_are_counted_where_they_are(table: Table, reader: StatsReader) -> N
     assert reader.read().stages[Stage.GENERATE].waiting == 1
 
 
-def test_a_clock_that_was_set_back_makes_no_crowd_of_two_jobs(table: Table, reader: StatsReader) -> None:
+def test_a_clock_that_is_set_back_does_not_raise_the_arrival_rate(table: Table, reader: StatsReader) -> None:
     table.accept("job_a")
     connect(table.settings).hincrby("arrivals:prepare", "at", 3_600_000)
     table.accept("job_b")
     assert reader.read().stages[Stage.PREPARE].arrivals_per_s == pytest.approx(2 / 300, rel=0.05)
 
 
-def test_ends_deliveries_and_pace_are_counted_once(table: Table, reader: StatsReader) -> None:
+def test_ends_deliveries_and_durations_are_counted_once(table: Table, reader: StatsReader) -> None:
     job = table.running("job_a", events=("completed",))
     for _ in range(2):
         table.finalizer.finalize(completed(job), expect="owner")
@@ -66,14 +66,14 @@ def test_ends_deliveries_and_pace_are_counted_once(table: Table, reader: StatsRe
     assert reader.read().deliveries_open == 0
 
 
-def test_a_lost_worker_is_counted(table: Table, reader: StatsReader) -> None:
+def test_a_lost_lease_is_counted(table: Table, reader: StatsReader) -> None:
     job = table.running("job_a")
     table.expire_lease("job_a")
     table.maintenance.requeue(job)
     assert reader.read().totals["lost:generate"] == 1
 
 
-def test_workers_are_shown_with_what_they_tell(table: Table, reader: StatsReader) -> None:
+def test_workers_are_listed_with_their_heartbeat(table: Table, reader: StatsReader) -> None:
     table.store.heartbeat(WorkerStatus("w1", "generate", "starting", 8, 8), {})
     table.store.heartbeat(WorkerStatus("k1", "keeper", "ready", 0, 0), {})
     stats = reader.read()

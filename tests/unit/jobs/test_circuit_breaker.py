@@ -11,7 +11,7 @@ def fail(breaker: CircuitBreaker) -> None:
         raise TimeoutError("gone")
 
 
-def test_callers_behind_a_failure_are_refused_at_once_until_one_gets_through() -> None:
+def test_calls_after_a_failure_fail_immediately_until_one_succeeds() -> None:
     breaker = CircuitBreaker((TimeoutError,), ConnectionError)
     with pytest.raises(TimeoutError):
         fail(breaker)
@@ -24,14 +24,14 @@ def test_callers_behind_a_failure_are_refused_at_once_until_one_gets_through() -
         pass
 
 
-def test_other_errors_mean_that_the_server_answers() -> None:
+def test_other_errors_keep_the_circuit_closed() -> None:
     breaker = CircuitBreaker((TimeoutError,), ConnectionError)
     for _ in range(2):
         with pytest.raises(ValueError, match="wrong"), breaker.call():
             raise ValueError("wrong")
 
 
-def test_calls_at_the_same_time_are_all_made_while_the_server_answers() -> None:
+def test_concurrent_calls_are_all_made_while_the_circuit_is_closed() -> None:
     breaker, barrier = CircuitBreaker((TimeoutError,), ConnectionError), threading.Barrier(4, timeout=5)
 
     def call() -> None:

@@ -1,12 +1,12 @@
 from jobs.model.job import TERMINAL, TRANSITIONS, Job, JobStatus
 
 
-def test_every_status_has_its_moves_and_terminal_ones_have_none() -> None:
+def test_every_status_has_transitions_and_terminal_ones_have_none() -> None:
     assert set(TRANSITIONS) == set(JobStatus)
     assert {JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED} == TERMINAL
 
 
-def test_every_status_can_be_reached_and_left_for_an_end() -> None:
+def test_every_status_is_reachable_from_preparing() -> None:
     reached, frontier = {JobStatus.PREPARING}, {JobStatus.PREPARING}
     while frontier:
         frontier = {move for status in frontier for move in TRANSITIONS[status]} - reached
@@ -14,7 +14,7 @@ def test_every_status_can_be_reached_and_left_for_an_end() -> None:
     assert reached == set(JobStatus)
 
 
-def test_a_record_reads_what_redis_holds_and_treats_the_rest_as_not_yet() -> None:
+def test_a_record_has_defaults_for_missing_fields() -> None:
     fields = {
         "tenant": "t",
         "status": "running",
