@@ -30,14 +30,15 @@ up: .venv/runtime.done
 	$(BIN)/thinkqueue up
 
 # Two workers of pytest-xdist, each with servers of its own. A file stays with one worker, which starts its fixtures once.
-# Coverage is measured in the processes of pytest, not in those that the tests start.
-PYTEST := $(BIN)/python -m pytest -n $${TEST_WORKERS:-2} --dist loadfile --durations=25 --cov
+PYTEST := $(BIN)/python -m pytest -n $${TEST_WORKERS:-2} --dist loadfile --no-loadscope-reorder --durations=25
 
 test: .venv/dev.done
 	$(PYTEST) -m "not slow"
 
+# Coverage is measured in the processes of pytest, not in those that the tests start.
 test-all: .venv/dev.done
-	$(PYTEST)
+	$(PYTEST) --cov --cov-report=
+	@echo "line coverage: $$($(BIN)/coverage report --format=total) %"
 
 # CHAOS_SEED chooses the faults, CHAOS_JOBS and CHAOS_FAULTS the size of the run.
 chaos: .venv/dev.done
