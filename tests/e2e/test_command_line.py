@@ -1,4 +1,4 @@
-"""The commands that clients of the service type, against the whole of it."""
+"""The client's commands against a running service."""
 
 import json
 import os
@@ -20,11 +20,11 @@ LINES = 150
 
 
 class Terminal:
-    """Commands in a folder of their own."""
+    """Runs commands in an empty folder."""
 
     def __init__(self, service: Service, folder: Path) -> None:
         self.folder = folder
-        self._environment = {**os.environ, "THINKQUEUE_URL": service.url, "COLUMNS": "200"}
+        self._environment = {**os.environ, "THINKQUEUE_URL": service.url, "COLUMNS": "80"}
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
@@ -48,7 +48,7 @@ def terminal(service: Service, tmp_path: Path) -> Terminal:
     return Terminal(service, tmp_path)
 
 
-def test_submit_waits_and_prints_the_answer_alone(terminal: Terminal, service: Service) -> None:
+def test_submit_with_wait_prints_only_the_answer(terminal: Terminal, service: Service) -> None:
     out, errors = terminal(
         "submit", str(SHAPES), "How many?", "--budget", "12", "--max-answer", "6", "--seed", "3", "--wait",
         "--save-media", "pictures",
@@ -67,7 +67,7 @@ def test_submit_waits_and_prints_the_answer_alone(terminal: Terminal, service: S
     assert job_id in terminal("jobs", "--status", "completed", "--limit", "100")[0]
 
 
-def test_submit_without_waiting_prints_the_id_alone(terminal: Terminal, service: Service) -> None:
+def test_submit_without_wait_prints_only_the_id(terminal: Terminal, service: Service) -> None:
     words = (
         "submit",
         "Hello.",
@@ -81,7 +81,7 @@ def test_submit_without_waiting_prints_the_id_alone(terminal: Terminal, service:
         "k1",
     )
     out, _ = terminal(*words)
-    assert terminal(*words)[0] == out, "the same key makes the same job"
+    assert terminal(*words)[0] == out, "the same key returns the same job"
     job = service.wait_for_end(out.strip())
     assert job["metadata"] == {"from": "test"}
 
@@ -106,15 +106,13 @@ def test_a_running_job_is_cancelled(terminal: Terminal, service: Service) -> Non
         (("jobs", "--url", "http://127.0.0.1:9"), "does not answer"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(terminal: Terminal, words: tuple[str, ...], says: str) -> None:
+def test_errors_are_reported_in_one_line(terminal: Terminal, words: tuple[str, ...], says: str) -> None:
     _, errors = terminal(*words, code=1)
     assert says in errors
     assert "Traceback" not in errors
 
 
-def test_a_batch_that_is_stopped_and_killed_goes_on_without_loss_or_doubles(
-    terminal: Terminal, service: Service
-) -> None:
+def test_a_batch_resumes_after_an_interrupt_and_a_kill(terminal: Terminal, service: Service) -> None:
     run = f"run-{time.time_ns()}"
     rows: list[dict[str, Any]] = [
         {"custom_id": f"row-{number}", "prompt": f"Say {number}.", "metadata": {"run": run}} for number in range(LINES)
@@ -132,7 +130,7 @@ def test_a_batch_that_is_stopped_and_killed_goes_on_without_loss_or_doubles(
         process.send_signal(how)
         errors = process.communicate(timeout=10)[1]
         assert process.returncode == code, errors
-    # What a kill in the middle of a write leaves.
+    # A process that is killed during a write leaves an incomplete row.
     with results.open("ab") as file:
         file.write(b'{"line": 7, "cust')
 
@@ -141,13 +139,13 @@ def test_a_batch_that_is_stopped_and_killed_goes_on_without_loss_or_doubles(
     assert Counter(row["custom_id"] for row in rows_done) == Counter(row["custom_id"] for row in rows)
     assert all(row["job"]["status"] == "completed" for row in rows_done)
     jobs = terminal("jobs", "--metadata", f"run={run}", "--limit", "1000", "--json")[0].splitlines()
-    assert len(jobs) == LINES, "no line made two jobs"
+    assert len(jobs) == LINES, "no line was submitted twice"
 
     _, errors = terminal(*words)
     assert f"{LINES} of {LINES} lines are done already" in errors
 
 
-def test_a_batch_names_what_was_refused_and_asks_again_when_told(terminal: Terminal) -> None:
+def test_a_batch_reports_refused_lines_and_retries_them_on_request(terminal: Terminal) -> None:
     rows = [{"prompt": "Hi."}, {"prompt": "Hi.", "sampling": {"temperature": 99}}]
     (terminal.folder / "two.jsonl").write_text("\n".join(json.dumps(row) for row in rows), "utf-8")
     words = ("batch", "two.jsonl", "--budget", "0", "--max-answer", "1")
@@ -161,8 +159,8 @@ def test_a_batch_names_what_was_refused_and_asks_again_when_told(terminal: Termi
     assert len(read_rows(results)) == 2
 
 
-def test_a_batch_whose_files_are_uploads_makes_nothing_twice(terminal: Terminal, service: Service) -> None:
-    """Another upload is another body, which the same Idempotency-Key would not take."""
+def test_a_batch_with_uploads_submits_no_line_twice(terminal: Terminal, service: Service) -> None:
+    """A second upload has another id: the body changes, and the same Idempotency-Key is refused."""
     picture = SHAPES.read_bytes() + bytes(9 * 2**20)
     (terminal.folder / "large.png").write_bytes(picture)
     run = f"run-{time.time_ns()}"
@@ -176,7 +174,7 @@ def test_a_batch_whose_files_are_uploads_makes_nothing_twice(terminal: Terminal,
     assert len(terminal("jobs", "--metadata", f"run={run}", "--json")[0].splitlines()) == 1
 
 
-def test_a_batch_touches_no_other_file(terminal: Terminal) -> None:
+def test_a_batch_does_not_overwrite_another_file(terminal: Terminal) -> None:
     (terminal.folder / "p.jsonl").write_text('{"prompt": "Hi."}\n', "utf-8")
     notes = terminal.folder / "notes.txt"
     notes.write_text("mine\nand no line end", "utf-8")
