@@ -62,6 +62,8 @@ docs: .venv/dev.done
 	$(BIN)/python -m api.print_openapi > docs/openapi.json
 	$(BIN)/python -m api.schemas.webhooks > docs/webhooks.md
 	$(BIN)/python -m runtime.settings_doc > docs/configuration.md
+	$(BIN)/python -m observe.metrics_reference > docs/metrics.md
+	$(BIN)/python -m observe.logs_reference > docs/logs.md
 	$(BIN)/python observe/dashboard.py > observe/grafana/dashboards/thinkqueue.json
 
 eval: .venv/runtime.done

@@ -94,7 +94,8 @@ class Deliverer:
         metrics.DELIVERY_SECONDS.observe(attempt.latency_ms / 1000)
         wait_s = max(retry_delay_s(due.attempts + 1), retry_after_s) * self._settings.webhook_schedule_scale
         log.info(
-            f"delivery.{'retrying' if state == 'pending' else state}",
+            "delivery.attempted",
+            outcome=state,
             job_id=due.job_id,
             event_type=due.event,
             host=host,
