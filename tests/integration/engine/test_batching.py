@@ -22,10 +22,10 @@ from testing.engine import (
     tokens_of,
 )
 
-CONTEXT = 320
+CONTEXT = 256
 """A short context, so that a request without a budget reaches its end soon."""
-SMALL_CACHE_GIB = 640 * 2_048 / 2**30
-"""640 tokens of 2,048 bytes: about three of the sequences."""
+SMALL_CACHE_GIB = 400 * 2_048 / 2**30
+"""400 tokens of 2,048 bytes: two or three of the sequences."""
 BOTH_MODES = pytest.mark.parametrize("async_scheduling", [False, True], ids=["sync", "async"])
 
 
@@ -112,7 +112,7 @@ def test_a_cache_that_is_too_small_preempts_and_changes_no_output(
     batch = Batch(small)
     originals = [one for one in requests if one.thinking_budget > 0][:12]
     for one in originals:
-        batch.submit(replace(one, max_answer_tokens=80))
+        batch.submit(replace(one, max_answer_tokens=60))
     batch.run()
     assert small.stats().num_preemptions > 0, "the cache must be small enough"
     assert any(end.num_prefills > 1 for end in batch.finished.values())
@@ -189,7 +189,7 @@ SHARED_ENGINE = [HealthCheck.function_scoped_fixture]
 
 @pytest.fixture(scope="module", params=[False, True], ids=["sync", "async"])
 def small(model: LoadedModel, request: Any) -> Engine:
-    config = EngineConfig(slots=3, kv_cache_gib=SMALL_CACHE_GIB / 1.5, max_prefill_tokens=40)
+    config = EngineConfig(slots=3, kv_cache_gib=SMALL_CACHE_GIB, max_prefill_tokens=40)
     return Engine(model, config, async_scheduling=request.param)
 
 
