@@ -232,7 +232,7 @@ class UsageReply(Reply):
 
 
 class StageScale(Reply):
-    """The wanted workers of one stage, and the figures behind the decision."""
+    """The wanted workers of one stage, and the figures used to decide."""
 
     wanted: int
     """Number of workers that the stage should have."""

@@ -196,7 +196,7 @@ class EventHub:
     def _read_positions(self, now: float) -> dict[str, int]:
         """Return the event after which to read each stream, and close the subscriptions that stall.
 
-        A subscription with a full queue does not hold the others back: it is skipped until it has capacity.
+        A subscription with a full queue does not delay the others: it is skipped until it has capacity.
         """
         positions: dict[str, int] = {}
         for job_id, subscriptions in self._subscriptions.items():
