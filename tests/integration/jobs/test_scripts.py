@@ -7,6 +7,7 @@ import pytest
 from jobs.errors import ClaimLost, JournalGap, Overloaded, RecoveryNeeded
 from jobs.model.events import Event, JournalToken, tokens_data
 from jobs.model.job import MAX_LOST_LEASES, RECORD_VERSION, JobStatus, Stage, new_claim
+from jobs.objects.keys import cancel_key
 from jobs.table import keys
 from jobs.table.scripts import connect
 from jobs.table.store import JobStore
@@ -340,3 +341,11 @@ def test_the_lease_of_the_settings_is_the_lease_of_a_claim_a_heartbeat_and_a_sea
         renew()
         assert 900 < remaining_s() <= 1_000
         redis.zincrby(keys.leases(Stage.PREPARE), -500_000, "job_a")
+
+
+def test_a_cancel_during_an_end_is_recorded_in_both_stores(table: Table) -> None:
+    job = table.running("job_a")
+    table.store.seal("job_a", sealer=job.claim, status=JobStatus.COMPLETED, error="", expect="owner")
+    assert table.store.cancel("job_a") == "ending"
+    table.finalizer.cancel(job)
+    assert not table.object_store.is_empty(cancel_key("job_a"))

@@ -47,7 +47,7 @@ def test_an_idle_service_needs_no_worker() -> None:
 
 def test_one_waiting_job_starts_the_first_worker() -> None:
     assert wanted(waiting=1) == (1, "backlog")
-    assert wanted(preparing=1) == (1, "backlog"), "it will be in line before the worker is there"
+    assert wanted(preparing=1) == (1, "backlog"), "it will wait for a generate worker before that worker is ready"
 
 
 def test_the_job_duration_is_estimated_before_the_first_job() -> None:

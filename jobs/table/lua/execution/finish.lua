@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Step three of an end: what results/<id>.json says becomes the job's status, event and deliveries.
--- There is no fence: the object is the proof, so whoever has read it may finish.
+-- There is no fence: the object is the proof, so any process that has read it may finish.
 -- job:{id}                        status, ended_ms, error_code; expires
 -- queue, leases, deadlines        - id
 -- tenant:{tenant}                 finish_tag is corrected from the estimate to the tokens used; open_jobs - 1
