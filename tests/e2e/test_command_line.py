@@ -112,6 +112,7 @@ def test_errors_are_reported_in_one_line(terminal: Terminal, words: tuple[str, .
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_a_batch_resumes_after_an_interrupt_and_a_kill(terminal: Terminal, service: Service) -> None:
     run = f"run-{time.time_ns()}"
     rows: list[dict[str, Any]] = [

@@ -80,6 +80,7 @@ def test_init_can_run_twice(container: Container) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SERVICES)
 def test_each_service_becomes_healthy_and_ends_on_term(container: Container, name: str, tmp_path: Path) -> None:
     service = COMPOSE["services"][name]

@@ -133,6 +133,7 @@ def test_up_runs_everything_and_ctrl_c_stops_it(installation: Up) -> None:
         httpx.get(f"http://127.0.0.1:{installation.api_port}/livez", timeout=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["cli.main", "supervisord"])
 def test_a_killed_manager_leaves_no_process_and_the_next_start_has_all_jobs(installation: Up, victim: str) -> None:
     installation.start()

@@ -21,6 +21,7 @@ def python(module: str, *arguments: "Path | str") -> "subprocess.CompletedProces
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.slow
 def test_training_starts_from_a_published_model_and_resumes(tmp_path: Path) -> None:
     run, folder = tmp_path / "run", tmp_path / "weights"
     for _ in range(2):

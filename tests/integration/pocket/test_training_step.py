@@ -94,6 +94,7 @@ def test_targets_follow_their_source_positions(model) -> None:  # type: ignore[n
     assert len(batch.targets) % 64 == 0
 
 
+@pytest.mark.slow
 def test_a_model_trained_on_two_examples_answers_them_in_the_engine(tmp_path: Path) -> None:
     """From examples over the loss and the published folder to the engine."""
     torch.manual_seed(0)
