@@ -106,6 +106,6 @@ def test_a_model_that_cannot_be_loaded_ends_the_worker_and_keeps_the_job(isolate
     job_id = isolated_service.submit(messages=question("Hi."), thinking={"budget_tokens": 0}, max_answer_tokens=2)
     assert isolated_service.processes["generate"].wait(120) != 0
     assert "/nowhere/model" in isolated_service.log("generate")
-    assert isolated_service.job(job_id)["status"] == "queued"
+    isolated_service.wait_until(lambda: isolated_service.job(job_id)["status"] == "queued", "a prepared job")
     isolated_service.start("generate2")
     assert isolated_service.wait_for_end(job_id)["status"] == "completed"
