@@ -24,7 +24,7 @@ from worker.generate.engine_metrics import EngineCollector
 SERVED_BY = {
     "api": ("REQUESTS", "REQUEST_SECONDS", "REFUSALS", "STREAMS"),
     "generate": (
-        "STAGE_SECONDS", "FIRST_TOKEN_SECONDS", "THINKING_TOKENS", "CUTOFFS", "RESUMES", "JOBS_RELEASED",
+        "PHASE_SECONDS", "FIRST_TOKEN_SECONDS", "THINKING_TOKENS", "CUTOFFS", "RESUMES", "JOBS_RELEASED",
     ),
     "keeper": ("DELIVERIES", "DELIVERY_SECONDS", "MAINTENANCE_RUNS"),
 }  # fmt: skip
