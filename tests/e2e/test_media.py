@@ -72,7 +72,7 @@ def test_a_video_is_seen_and_has_a_contact_sheet(service: Service, http_server: 
 def test_a_bad_file_fails_its_job_with_a_code_and_a_message(service: Service, http_server: HttpServer) -> None:
     cases: dict[str, tuple[dict[str, Any], str, str]] = {
         "long": (file_part(http_server.answer("/long", body=pdf(10_000, color=False))), "document_too_long", "pages"),
-        "page": (file_part(http_server.answer("/short", body=pdf(3)), pages="4"), "document_pages", "no page 4"),
+        "page": (file_part(http_server.answer("/short", body=pdf(3)), pages="4"), "document_pages", "page 4 does"),
         "locked": (
             file_part(http_server.answer("/locked", body=pdf(1, encrypt=True))),
             "document_encrypted",
