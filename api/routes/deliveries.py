@@ -14,7 +14,7 @@ from jobs.errors import DeliveryNotFound
 from jobs.lifecycle.lookup import find_job
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import load_json
-from jobs.objects.keys import test_event_key
+from jobs.objects.keys import event_test_key
 from jobs.table.deliveries import Delivery
 from jobs.tenants.api_keys import ApiKey
 
@@ -77,6 +77,6 @@ def _owner(service: Services, delivery: Delivery) -> str | None:
         job = service.store.get(delivery.job_id)
         return job.tenant if job else None
     try:
-        return str(load_json(service.object_store, test_event_key(delivery.id))["tenant"])
+        return str(load_json(service.object_store, event_test_key(delivery.id))["tenant"])
     except ObjectNotFound:
         return None

@@ -15,7 +15,7 @@ from api.schemas.replies import DeliveryReply, SecretReply
 from api.schemas.requests import RotateBody, TestEventBody
 from jobs.model.retention import DAY_MS
 from jobs.objects.documents import save_json
-from jobs.objects.keys import test_event_key
+from jobs.objects.keys import event_test_key
 from jobs.tenants.api_keys import ApiKey
 
 Caller = Annotated[ApiKey, Depends(caller)]
@@ -44,7 +44,7 @@ def send_test_event(body: TestEventBody, key: Caller, service: Service) -> dict[
     """Send a signed test event. Read its delivery at `GET /v1/webhook_deliveries/{id}`."""
     delivery = f"evt_test_{ULID()}"
     event = {"url": body.url, "tenant": key.tenant, "created_at": int(time.time())}
-    save_json(service.object_store, test_event_key(delivery), event)
+    save_json(service.object_store, event_test_key(delivery), event)
     service.deliveries.create_test(delivery, event=body.event_type, retention_ms=DAY_MS)
     return {"id": delivery, "event_type": body.event_type, "state": "pending", "attempts": []}
 

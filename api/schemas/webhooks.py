@@ -34,7 +34,7 @@ RETRIES = (
     "Answer with any 2xx. The service retries after any other status, a redirect, a connection error, or no response "
     f"within {duration(Settings.model_fields['webhook_timeout_s'].default)} (`WEBHOOK_TIMEOUT_S`). It makes at most "
     f"{MAX_ATTEMPTS} attempts and waits {', '.join(map(duration, RETRY_DELAYS_S))} between them, each "
-    f"±{RETRY_JITTER:.0%}. A `Retry-After` of a 429 or 503 is honored up to {duration(MAX_RETRY_AFTER_S)}. "
+    f"±{RETRY_JITTER:.0%}. A `Retry-After` header is honored up to {duration(MAX_RETRY_AFTER_S)}. "
     "A 410 stops the delivery."
 )
 SIGNATURE = (

@@ -59,13 +59,13 @@ def prepared_key(job_id: str, folder: str) -> str:
     return f"{job_folder(job_id)}/{folder}/{PREPARED}"
 
 
-def test_event_key(delivery: str) -> str:
-    """The receiver of a test event."""
+def event_test_key(delivery: str) -> str:
+    """Return the key of a test event's ``url``, ``tenant`` and ``created_at``."""
     return f"{DELIVERIES}{delivery}.json"
 
 
 def tombstone_key(delivery: str) -> str:
-    """The state and attempts of a settled delivery; `recover` does not send it again."""
+    """Return the key of a settled delivery's state and attempts. ``recover`` does not send such a delivery again."""
     return f"{DELIVERIES}{delivery}.json"
 
 

@@ -53,16 +53,6 @@ class Delivery:
     attempts: list[DeliveryAttempt]
 
 
-def test_event_key(delivery: str) -> str:
-    """Object key of a test event's ``url``, ``tenant`` and ``created_at``."""
-    return f"deliveries/{delivery}.json"
-
-
-def tombstone_key(delivery: str) -> str:
-    """Object key of a settled delivery's state and attempts. Because of it, ``recover`` does not deliver again."""
-    return f"deliveries/{delivery}.json"
-
-
 class DeliveryStore:
     """Safe to share between threads; every method raises StoreUnavailable."""
 

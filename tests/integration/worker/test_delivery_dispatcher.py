@@ -17,7 +17,7 @@ from worker.keeper.delivery.dispatcher import DeliveryDispatcher
 
 def create_test_event(table: Table, delivery: str, url: str) -> None:
     event = {"url": url, "tenant": "default", "created_at": 1_760_000_000}
-    save_json(table.object_store, keys.test_event_key(delivery), event)
+    save_json(table.object_store, keys.event_test_key(delivery), event)
     table.deliveries.create_test(delivery, event="job.completed", retention_ms=DAY_MS)
 
 

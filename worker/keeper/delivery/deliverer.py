@@ -13,7 +13,7 @@ from jobs.model.request import JobRequest
 from jobs.model.retention import DAY_MS
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import load_json, load_request, load_result, save_json
-from jobs.objects.keys import test_event_key, tombstone_key
+from jobs.objects.keys import event_test_key, tombstone_key
 from jobs.objects.store import ObjectStore
 from jobs.table.deliveries import (
     COPY_EVENT,
@@ -111,7 +111,7 @@ class Deliverer:
         """Return the receiver's URL; None: the job's objects are gone, or the job has no such receiver."""
         try:
             if not due.job_id:
-                return str(load_json(self._object_store, test_event_key(due.id))["url"])
+                return str(load_json(self._object_store, event_test_key(due.id))["url"])
             request = self._read_request(due)
         except (ObjectNotFound, NotFound):
             return None

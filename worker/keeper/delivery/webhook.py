@@ -11,7 +11,7 @@ from jobs.model.public_job import PublicJob, WebhookEvent, WebhookJob, public_jo
 from jobs.model.request import JobRequest
 from jobs.model.result import JobResult
 from jobs.objects.documents import load_json
-from jobs.objects.keys import test_event_key
+from jobs.objects.keys import event_test_key
 from jobs.objects.store import ObjectStore
 from jobs.table.deliveries import DueDelivery
 from jobs.tenants.webhook_secrets import WebhookSecrets
@@ -50,7 +50,7 @@ def test_event_request(due: DueDelivery, object_store: ObjectStore, secrets: Web
     Raises:
         ObjectNotFound: the test event has expired.
     """
-    event = load_json(object_store, test_event_key(due.id))
+    event = load_json(object_store, event_test_key(due.id))
     return _signed(
         due, event["url"], test_event_body(due, event["created_at"]), secrets.signing_secrets(event["tenant"])
     )
