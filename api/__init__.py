@@ -1,0 +1,1 @@
+"""The HTTP API: accepts jobs and serves their state, events and results. Imports jobs, runtime and families."""

@@ -1,0 +1,1 @@
+"""Kubernetes manifests, and the check that validates them."""

@@ -1,0 +1,1 @@
+"""The worker processes: prepare, generate, keeper. Imports engine, jobs, runtime and families."""

@@ -1,0 +1,1 @@
+"""Turns a submitted request into a stored, queued job."""

@@ -1,0 +1,1 @@
+"""Delivers the event streams of jobs to the clients that follow them."""

@@ -1,0 +1,1 @@
+"""The subcommands of ``thinkqueue``, most of them one module each."""

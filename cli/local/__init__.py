@@ -1,0 +1,1 @@
+"""The installation on this machine: state folder, embedded servers, supervised processes and checks."""

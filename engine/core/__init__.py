@@ -1,0 +1,1 @@
+"""Scheduling, sequences, KV block accounting and thinking control. Imports no torch."""

@@ -1,0 +1,1 @@
+"""Loads a model and allocates its KV cache on the device."""

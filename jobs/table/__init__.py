@@ -1,0 +1,1 @@
+"""The job table in Redis: key names, Lua scripts and the methods that call them."""

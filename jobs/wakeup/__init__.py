@@ -1,0 +1,1 @@
+"""The sending side of Celery: the app, its Redis transport and ``notify``."""

@@ -1,0 +1,1 @@
+"""Evaluates the pocket model and draws its charts."""

@@ -1,0 +1,1 @@
+"""Trains the pocket model and publishes its weights."""

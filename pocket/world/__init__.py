@@ -1,0 +1,1 @@
+"""The synthetic world that training images show: objects, scenes and renderers."""

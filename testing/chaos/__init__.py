@@ -1,0 +1,1 @@
+"""Workload, faults and assertions of the chaos tests."""

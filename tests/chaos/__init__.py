@@ -1,0 +1,1 @@
+"""Many jobs with injected faults: no job may be lost or end twice."""

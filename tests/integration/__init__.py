@@ -1,0 +1,1 @@
+"""Tests of modules with real servers or the real model."""

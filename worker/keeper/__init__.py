@@ -1,0 +1,1 @@
+"""The keeper: the process that delivers webhooks and maintains the job table."""

@@ -1,0 +1,1 @@
+"""Tests of api/ with real servers or the real model."""

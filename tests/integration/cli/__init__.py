@@ -1,0 +1,1 @@
+"""Tests of cli/ with real servers or the real model."""

@@ -1,0 +1,1 @@
+"""Tests of worker/egress/ with real servers or the real model."""

@@ -1,0 +1,1 @@
+"""Tests of engine/ with real servers or the real model."""

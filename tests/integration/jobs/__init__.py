@@ -1,0 +1,1 @@
+"""Tests of jobs/ with real servers or the real model."""

@@ -1,0 +1,1 @@
+"""Tests of pocket/ with real servers or the real model."""

@@ -1,0 +1,1 @@
+"""Tests of worker/ with real servers or the real model."""

@@ -1,0 +1,1 @@
+"""Tests of worker/prepare/media/, without servers."""

@@ -1,0 +1,1 @@
+"""Delivers webhooks and result copies: builds, signs, sends and retries them."""

@@ -1,0 +1,1 @@
+"""Decodes images, videos and documents of clients. The sandbox runs these functions."""

@@ -1,0 +1,1 @@
+"""Runs decoders of untrusted files in processes with limits on time, memory, files and network."""
