@@ -1,1 +1,1 @@
-"""The bodies of requests and replies, and what the OpenAPI document says about them. Imports api.errors and jobs.model."""
+"""Bodies of requests and replies, and their OpenAPI texts. Imports api.errors, jobs.model and runtime."""
