@@ -1,4 +1,4 @@
-"""The api process: ``python -m api``."""
+"""Entry point of the api process: ``python -m api``."""
 
 import signal
 import socket

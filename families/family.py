@@ -45,7 +45,7 @@ class ImageBounds:
         )  # fmt: skip
 
     def narrow(self, max_pixels: int | None) -> "ImageBounds":
-        """These bounds with a client's limit. None: the client set no limit."""
+        """Return these bounds with a client's limit. None: the client set no limit."""
         if max_pixels is None:
             return self
         return replace(self, max_pixels=max(self.min_pixels, min(self.max_pixels, max_pixels)))

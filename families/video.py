@@ -22,17 +22,17 @@ class FrameClock:
 
     @property
     def duration(self) -> float:
-        """In seconds."""
+        """Return the duration in seconds."""
         if self.seconds is None:
             return self.frames / self.fps
         return self.seconds[-1] + 1 / self.fps
 
     def time_of(self, index: int) -> float:
-        """In seconds."""
+        """Return the time of a frame in seconds."""
         return index / self.fps if self.seconds is None else self.seconds[index]
 
     def first_frame_at(self, second: float) -> int:
-        """The index of the first frame that is shown at or after this time, or of the last frame."""
+        """Return the index of the first frame that is shown at or after this time, or of the last frame."""
         if self.seconds is None:
             return min(self.frames - 1, math.ceil(second * self.fps))
         return min(self.frames - 1, bisect_left(self.seconds, second))
@@ -122,7 +122,7 @@ class VideoBounds:
     """A client's limit; None: all sampled frames."""
 
     def narrow(self, *, max_frames: int | None, max_pixels: int | None) -> "VideoBounds":
-        """These bounds with a client's limits. None: the client set no limit."""
+        """Return these bounds with a client's limits. None: the client set no limit."""
         pixels = self.max_pixels if max_pixels is None else max(self.min_pixels, min(self.max_pixels, max_pixels))
         return replace(self, max_frames=max_frames, max_pixels=pixels)
 
@@ -166,12 +166,12 @@ class VideoBounds:
 
 
 def _linspace(first: float, last: float, count: int) -> list[float]:
-    """Evenly spaced numbers from first to last, both included; rounds as numpy's linspace does."""
+    """Return evenly spaced numbers from first to last, both included; rounds as numpy's linspace does."""
     step = (last - first) / (count - 1) if count > 1 else 0.0
     return [number * step + first for number in range(count - 1)] + [last if count > 1 else first]
 
 
 def _even(indices: Sequence[int]) -> list[int]:
-    """Without repeats, and an even number: the vision encoder reads pairs of frames."""
+    """Remove repeats and return an even number of indices: the vision encoder reads pairs of frames."""
     unique = list(dict.fromkeys(indices))
     return unique if len(unique) % TEMPORAL_PATCH == 0 else [*unique, unique[-1]]

@@ -82,7 +82,7 @@ def _jobs_per_s(stage: Stage, found: StageStats) -> float:
 
 
 def _in_prepare(stage: Stage, stats: ServiceStats) -> int:
-    """Jobs that will soon wait for a generate worker: it takes longer to start than they take to be prepared."""
+    """Return how many jobs will soon wait for a generate worker: it starts more slowly than they are prepared."""
     prepare = stats.stages[Stage.PREPARE]
     return prepare.waiting + prepare.in_progress if stage == Stage.GENERATE else 0
 

@@ -25,7 +25,7 @@ class TableCollector(Collector):
         self._targets = {stage: ScalingTargets.for_stage(stage, settings) for stage in Stage}
 
     def describe(self) -> list[Metric]:
-        """Registration calls this; an empty list avoids a read from Redis."""
+        """Return nothing: registration must not read from Redis."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -121,7 +121,7 @@ def _single_values(stats: ServiceStats) -> Iterator[Metric]:
 
 
 def _counters(stats: ServiceStats) -> Iterator[Metric]:
-    """Counters in Redis, which count each job once, whichever process ended it."""
+    """Return the counters in Redis, which count each job once, whichever process ended it."""
     ended = CounterMetricFamily("thinkqueue_jobs_ended", "Ended jobs by status and code.", labels=["status", "code"])
     lost = CounterMetricFamily("thinkqueue_leases_lost", "Jobs requeued because a lease expired.", labels=["stage"])
     tokens = CounterMetricFamily("thinkqueue_tokens", "Tokens of ended jobs.", labels=["kind"])

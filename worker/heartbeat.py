@@ -40,7 +40,7 @@ def host_prefix() -> str:
 
 
 class Heartbeat:
-    """Registers one worker in the job table and keeps its leases. States: starting → ready → draining → gone."""
+    """Registers one worker in the job table and renews its leases. States: starting → ready → draining → gone."""
 
     def __init__(
         self,

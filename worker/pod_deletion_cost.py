@@ -1,4 +1,4 @@
-"""PROCESS, on Kubernetes only: sets each generate pod's deletion cost. ``python -m worker.pod_deletion_cost``.
+"""Sets the deletion cost of each generate pod, on Kubernetes only: ``python -m worker.pod_deletion_cost``.
 
 An HPA removes the pods with the lowest deletion cost first. Without one, a busy worker may be removed while an idle
 one stays. This is a separate process because it alone holds a token of the cluster. While it is away nothing is lost:

@@ -16,7 +16,10 @@ RETRY_S = 1.0
 
 
 class JobSettler:
-    """Raises no error of a server: in the worst case the lease expires and the keeper takes care of the job."""
+    """Finishes or releases the claimed jobs of a worker.
+
+    Raises no error of a server: in the worst case the lease expires and the keeper takes care of the job.
+    """
 
     def __init__(self, store: JobStore, finalizer: JobFinalizer, *, timeout_s: float = float("inf")) -> None:
         """

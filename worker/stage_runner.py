@@ -99,7 +99,7 @@ class Backoff:
 
 
 class StageRunner:
-    """Safe to call from several threads, one job each."""
+    """Claims and runs the jobs of one stage. Safe to call from several threads, one job each."""
 
     def __init__(
         self,

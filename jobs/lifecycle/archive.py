@@ -10,6 +10,8 @@ from jobs.table.store import JobStore
 
 
 class EventArchive:
+    """Moves event streams to the object store, and reads them from either place."""
+
     def __init__(self, store: JobStore, object_store: ObjectStore) -> None:
         self._store = store
         self._object_store = object_store

@@ -30,6 +30,8 @@ RESEALED_URL_LIFETIME = timedelta(minutes=10)
 
 
 class JobFinalizer:
+    """Ends jobs, with or without their worker."""
+
     def __init__(self, store: JobStore, object_store: ObjectStore, *, retention_days: int) -> None:
         self._store = store
         self._object_store = object_store
@@ -120,7 +122,7 @@ class JobFinalizer:
         )
 
     def _publish(self, result: JobResult, expect: Precondition, sealed_at: float) -> JobStatus:
-        """Steps two and three.
+        """Store the result and finish the record: steps two and three.
 
         A process that was frozen for longer than its seal lasts must not write: the presigned URL of its PUT has
         expired by then. A clock that differs from the store's has the same effect, so the seal is checked once more

@@ -6,10 +6,10 @@ from jobs.table.store import JobStore
 
 
 def find_job(store: JobStore, job_id: str, *, tenant: str) -> Job:
-    """The record of a tenant's job.
+    """Return the record of a tenant's job.
 
     Raises:
-        NotFound: there is no such job, or it belongs to another tenant; the two cannot be told apart.
+        NotFound: there is no such job, or it belongs to another tenant; the error does not say which.
         StoreUnavailable: the job may exist, but the job table has not been reconciled after a restart of Redis.
     """
     job = store.get(job_id)

@@ -50,6 +50,8 @@ READERS = 8
 
 @dataclass
 class RecoveryReport:
+    """What a recovery did."""
+
     requests: int = 0
     """Checked."""
     waiting: int = 0
@@ -98,6 +100,8 @@ def recover(settings: Settings) -> RecoveryReport:
 
 
 class Recovery:
+    """Compares the job table with the object store and repairs the table."""
+
     def __init__(self, client: "redis.Redis", object_store: ObjectStore, settings: Settings) -> None:
         self._store = JobStore(client, lease_s=settings.lease_s)
         self._deliveries = DeliveryStore(client)
@@ -107,7 +111,7 @@ class Recovery:
 
     @property
     def is_needed(self) -> bool:
-        """Has Redis restarted since the job table was last reconciled?"""
+        """Whether Redis has restarted since the job table was last reconciled."""
         return not self._store.integrity.is_reconciled()
 
     def run(self, *, stop: Callable[[], bool] = lambda: False) -> RecoveryReport:
@@ -211,12 +215,12 @@ class Recovery:
             self._deliveries.restore_attempts(delivery, attempts, retention_ms=self._retention_ms)
 
     def _tombstone(self, delivery: str) -> tuple[DeliveryState, list[str]]:
-        """A settled delivery's state and its attempts, each as JSON."""
+        """Return a settled delivery's state and its attempts, each as JSON."""
         tombstone = load_json(self._object_store, keys.tombstone_key(delivery))
         return cast("DeliveryState", tombstone["state"]), [json.dumps(attempt) for attempt in tombstone["attempts"]]
 
     def _find_request(self, job_id: str) -> JobRequest | None:
-        """None: it was deleted meanwhile, or is corrupt."""
+        """Return the request; None: it was deleted meanwhile, or is corrupt."""
         try:
             return load_request(self._object_store, job_id)
         except NotFound:
@@ -232,7 +236,7 @@ class Recovery:
             return None
 
     def _find_prepared(self, job_id: str) -> tuple[str, PreparedInputs] | None:
-        """The newest folder with complete inputs, and the inputs."""
+        """Return the newest folder with complete inputs, and the inputs."""
         folder = f"{keys.job_folder(job_id)}/"
         objects = self._object_store.list_with_times(folder)
         found = [(at, key) for key, at in objects if key.endswith(f"/{keys.PREPARED}")]

@@ -13,7 +13,7 @@ passed."""
 
 
 def waiting_fields(request: JobRequest, prepared: tuple[str, PreparedInputs] | None, now_ms: int) -> RecordFields:
-    """Of a job that has no result.
+    """Return the fields of a job that has no result.
 
     Args:
         prepared: the folder of its prepared inputs, and the inputs.
@@ -32,7 +32,7 @@ def waiting_fields(request: JobRequest, prepared: tuple[str, PreparedInputs] | N
 
 
 def sealed_fields(request: JobRequest, result: JobResult) -> RecordFields:
-    """Of a job that has a result: sealed, with the times that the result contains."""
+    """Return the fields of a job that has a result: sealed, with the times that the result contains."""
     fields = {**_common_fields(request), "stage": Stage.GENERATE if result.timings else Stage.PREPARE}
     fields |= {"status": JobStatus.RUNNING if result.timings else JobStatus.PREPARING, "attempt": result.attempt}
     fields |= {"sealed": result.status, "claim": new_claim(), "error_code": result.error_code[:64]}

@@ -20,6 +20,8 @@ STREAM_RETENTION_MS = 10 * 60 * 1000
 
 @dataclass(frozen=True, slots=True)
 class Event:
+    """One entry of a job's event stream."""
+
     seq: int
     type: EventType
     data: dict[str, Any]
@@ -35,6 +37,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class JournalToken:
+    """A generated token, as the journal stores it."""
+
     id: int
     forced: bool
     """Fed by the service (the closing text), not sampled from the model."""

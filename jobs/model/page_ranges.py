@@ -13,7 +13,7 @@ class PageSelection:
 
     @classmethod
     def parse(cls, text: str) -> "PageSelection":
-        """Raises ValueError."""
+        """Parse a selection of pages. Raises ValueError if it is malformed."""
         if not re.match(PAGES, text):
             raise ValueError("must be page numbers and ranges, counted from 1, such as '1-5,9' or '3-'")
         return cls(tuple(_range(part) for part in text.split(",")))

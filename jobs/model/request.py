@@ -7,6 +7,8 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Callback:
+    """Where and for which events to send webhooks."""
+
     url: str
     events: tuple[str, ...]
     """Terminal statuses for which a webhook is sent."""
@@ -14,6 +16,8 @@ class Callback:
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
+    """A job's request, validated and with its media stored."""
+
     id: str
     tenant: str
     priority: str

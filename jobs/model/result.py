@@ -22,6 +22,8 @@ class StoredMedia:
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
+    """How a job ended, with its output."""
+
     id: str
     status: JobStatus
     attempt: int

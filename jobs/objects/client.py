@@ -51,7 +51,7 @@ class CircuitBreakerPool(urllib3.PoolManager):
 
 
 def connection_pool(*, timeout_s: float, retries: int, is_shared: bool) -> urllib3.PoolManager:
-    """Connections with short time limits: minio's own pool waits 300 s and tries five times.
+    """Create connections with short time limits: minio's own pool waits 300 s and tries five times.
 
     Args:
         timeout_s: for each read from the server.

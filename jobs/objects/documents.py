@@ -22,7 +22,8 @@ class CorruptDocument(ValueError):
 
 
 def load_request(object_store: ObjectStore, job_id: str) -> JobRequest:
-    """
+    """Load a job's request.
+
     Raises:
         NotFound: the object has expired or was deleted.
         CorruptDocument
@@ -32,18 +33,18 @@ def load_request(object_store: ObjectStore, job_id: str) -> JobRequest:
 
 
 def load_result(object_store: ObjectStore, job_id: str) -> JobResult:
-    """Raises as ``load_request``; NotFound also if the job has not ended."""
+    """Load a job's result. Raises as ``load_request``, and NotFound also if the job has not ended."""
     return parse(result_key(job_id), load_job_object(object_store, result_key(job_id)), JobResult.from_json)
 
 
 def load_prepared(object_store: ObjectStore, job_id: str, folder: str) -> PreparedInputs:
-    """The inputs in a folder of the job, ``Job.prepared``. Raises as ``load_request``."""
+    """Load the inputs in a folder of the job, ``Job.prepared``. Raises as ``load_request``."""
     key = prepared_key(job_id, folder)
     return parse(key, load_job_object(object_store, key), PreparedInputs.from_json)
 
 
 def load_job_object(object_store: ObjectStore, key: str) -> bytes:
-    """Raises NotFound instead of ObjectNotFound."""
+    """Load a JSON object of a job. Raises NotFound instead of ObjectNotFound."""
     try:
         return object_store.get(key)
     except ObjectNotFound:
@@ -51,7 +52,7 @@ def load_job_object(object_store: ObjectStore, key: str) -> bytes:
 
 
 def load_json(object_store: ObjectStore, key: str) -> dict[str, Any]:
-    """Any JSON object. Raises ObjectNotFound, CorruptDocument and ObjectStoreUnavailable."""
+    """Load any JSON object. Raises ObjectNotFound, CorruptDocument and ObjectStoreUnavailable."""
     return parse(key, object_store.get(key), _json_object)
 
 
@@ -65,7 +66,7 @@ def encode_json(document: dict[str, Any]) -> bytes:
 
 
 def parse(key: str, data: bytes, from_json: Callable[[bytes], T]) -> T:
-    """Raises CorruptDocument, which names the key."""
+    """Parse a document. Raises CorruptDocument, which names the key."""
     try:
         return from_json(data)
     except (ValueError, KeyError, TypeError) as error:

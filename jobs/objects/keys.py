@@ -50,7 +50,7 @@ def job_id_of(key: str) -> str:
 
 
 def job_folder(job_id: str) -> str:
-    """Without a slash at the end."""
+    """Return the folder of a job's objects, without a slash at the end."""
     return f"{JOBS}{job_id}"
 
 
@@ -81,12 +81,12 @@ def job_id_of_delivery(delivery: str) -> str | None:
 
 
 def upload_meta_key(tenant: str, upload_id: str) -> str:
-    """What the client announced."""
+    """Return the key of what the client announced about an upload."""
     return f"{UPLOADS}{tenant}/{upload_id}/meta.json"
 
 
 def upload_data_key(tenant: str, upload_id: str) -> str:
-    """What the client sent."""
+    """Return the key of the file that the client uploaded."""
     return f"{UPLOADS}{tenant}/{upload_id}/data"
 
 

@@ -39,7 +39,7 @@ class DocumentCache:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Entries and bytes."""
+        """The number of entries and of bytes."""
         with self._lock:
             return len(self._entries), self._bytes
 
@@ -79,17 +79,17 @@ class DocumentReader:
         self._pool = ThreadPoolExecutor(READ_THREADS, "documents")
 
     def request(self, job: Job) -> JobRequest:
-        """Raises NotFound: the object has expired."""
+        """Return a job's request. Raises NotFound: the object has expired."""
         return self._read(request_key(job.id), job, JobRequest.from_json)
 
     def result(self, job: Job) -> JobResult | None:
-        """None: the job has not ended. Raises NotFound: the object has expired."""
+        """Return a job's result; None: it has not ended. Raises NotFound: the object has expired."""
         if not job.status.is_terminal:
             return None
         return self._read(result_key(job.id), job, JobResult.from_json)
 
     def requests(self, jobs: Sequence[Job]) -> list[JobRequest | None]:
-        """The requests of several jobs, read in parallel. None: the object has expired."""
+        """Return the requests of several jobs, read in parallel. None: the object has expired."""
         found: list[JobRequest | None] = []
         for batch in _batches(jobs):
             found += self._pool.map(self._find_request, batch)

@@ -127,7 +127,7 @@ class ObjectStore:
         raise ObjectStoreUnavailable
 
     def get(self, key: str) -> bytes:
-        """Raises ObjectNotFound."""
+        """Return the content of an object. Raises ObjectNotFound."""
         with translate_s3_errors():
             reply = self._minio.get_object(self._bucket, key)
             try:
@@ -153,7 +153,7 @@ class ObjectStore:
             self._minio.fput_object(self._bucket, key, str(path), content_type)
 
     def delete(self, key: str) -> None:
-        """Does nothing if the object does not exist."""
+        """Delete an object, if it exists."""
         with translate_s3_errors():
             self._minio.remove_object(self._bucket, key)
 
@@ -168,12 +168,12 @@ class ObjectStore:
             self._minio.copy_object(self._bucket, target, CopySource(self._bucket, source))
 
     def size(self, key: str) -> int:
-        """In bytes. Raises ObjectNotFound."""
+        """Return the size of an object in bytes. Raises ObjectNotFound."""
         with translate_s3_errors():
             return int(self._minio.stat_object(self._bucket, key).size or 0)
 
     def is_empty(self, prefix: str) -> bool:
-        """Does no key start with ``prefix``?"""
+        """Whether no key starts with ``prefix``."""
         with translate_s3_errors():
             # Recursive, because SeaweedFS still lists a folder after its objects are deleted.
             return next(iter(self._minio.list_objects(self._bucket, prefix, recursive=True)), None) is None
@@ -203,12 +203,12 @@ class ObjectStore:
     # minio has no public calls for uploads whose parts are sent by somebody else.
 
     def start_multipart(self, key: str) -> str:
-        """Returns the multipart id."""
+        """Start a multipart upload and return its id."""
         with translate_s3_errors():
             return self._minio._create_multipart_upload(self._bucket, key, {})
 
     def complete_multipart(self, key: str, multipart_id: str, etags: list[str]) -> bool:
-        """False: the ETags do not match the parts that were sent."""
+        """Complete a multipart upload. False: the ETags do not match the parts that were sent."""
         parts = [Part(number, etag.strip('"')) for number, etag in enumerate(etags, 1)]
         try:
             with translate_s3_errors():

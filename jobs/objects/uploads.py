@@ -29,6 +29,8 @@ ID = re.compile(r"upload_[0-9A-HJKMNP-TV-Z]{26}")
 
 @dataclass(frozen=True, slots=True)
 class Upload:
+    """An upload that a client announced."""
+
     id: str
     tenant: str
     bytes: int
@@ -50,7 +52,7 @@ class Upload:
 
 
 class Uploads:
-    """Every method raises ObjectStoreUnavailable; those that take an id raise UploadNotFound."""
+    """Manages uploads. Every method raises ObjectStoreUnavailable; those that take an id raise UploadNotFound."""
 
     def __init__(self, object_store: ObjectStore, settings: Settings) -> None:
         self._object_store = object_store
@@ -66,7 +68,7 @@ class Uploads:
         return upload
 
     def presigned_urls(self, upload: Upload) -> list[str]:
-        """PUT URLs: one for the whole file, or one for each part, in order."""
+        """Return the PUT URLs: one for the whole file, or one for each part, in order."""
         if not upload.multipart_id:
             return [presigned_put(self._settings, upload.key, size=upload.bytes, lifetime=PUT_URL_LIFETIME)]
         return [

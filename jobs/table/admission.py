@@ -11,7 +11,7 @@ REPEAT_WINDOW_MS = 10 * 60 * 1000
 
 
 class AdmissionControl:
-    """Safe to share between threads."""
+    """Checks the limits on new jobs. Safe to share between threads."""
 
     def __init__(self, client: "redis.Redis") -> None:
         self._scripts = LuaScripts(client)

@@ -21,6 +21,8 @@ DeliveryState = Literal["delivered", "pending", "abandoned"]
 
 @dataclass(frozen=True, slots=True)
 class DueDelivery:
+    """A delivery that a keeper has claimed for its next attempt."""
+
     id: str
     """For a webhook also the event id: ``evt_<job>_<status>``, the same for each attempt."""
     job_id: str
@@ -46,6 +48,8 @@ class DeliveryAttempt:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
+    """A delivery with its state and attempts."""
+
     id: str
     job_id: str
     event: str
@@ -54,7 +58,7 @@ class Delivery:
 
 
 class DeliveryStore:
-    """Safe to share between threads; every method raises StoreUnavailable."""
+    """Reads and changes deliveries. Safe to share between threads; every method raises StoreUnavailable."""
 
     def __init__(self, client: "redis.Redis") -> None:
         self._redis = client

@@ -7,7 +7,7 @@ from jobs.table.scripts import translate_redis_errors
 
 
 class IntakeSwitch:
-    """Every method raises StoreUnavailable."""
+    """Pauses and resumes the intake. Every method raises StoreUnavailable."""
 
     def __init__(self, client: "redis.Redis") -> None:
         self._redis = client

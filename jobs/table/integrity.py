@@ -14,7 +14,7 @@ from jobs.table.scripts import translate_redis_errors
 
 
 class Integrity:
-    """Every method raises StoreUnavailable when Redis does not answer."""
+    """Reads and writes the epoch and the run id. Every method raises StoreUnavailable when Redis does not answer."""
 
     def __init__(self, client: "redis.Redis") -> None:
         self._redis = client
@@ -24,7 +24,7 @@ class Integrity:
             self._redis.ping()
 
     def try_write(self) -> None:
-        """Raises StoreUnavailable while Redis is read-only: its disk is full, or it is a replica."""
+        """Check that Redis accepts writes. Raises StoreUnavailable: its disk is full, or it is a replica."""
         with translate_redis_errors():
             self._redis.persist(keys.EPOCH)  # it never expires, so this write changes nothing
 
@@ -39,7 +39,7 @@ class Integrity:
         return self.epoch() or epoch
 
     def require_epoch(self) -> None:
-        """Raises NotInitialized when there is no epoch."""
+        """Check that there is an epoch. Raises NotInitialized."""
         if self.epoch() is None:
             raise NotInitialized
 

@@ -81,7 +81,7 @@ def usage(tenant_name: str, day: str) -> str:
 
 
 def usage_day(day: date) -> str:
-    """Days since 1970 UTC."""
+    """Return the day as days since 1970 UTC."""
     return str((day - date(1970, 1, 1)).days)
 
 

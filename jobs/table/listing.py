@@ -22,7 +22,7 @@ class JobPage:
 
 
 class JobIndex:
-    """Safe to share between threads; every method raises StoreUnavailable."""
+    """Lists jobs and finds positions. Safe to share between threads; every method raises StoreUnavailable."""
 
     def __init__(self, client: "redis.Redis") -> None:
         self._redis = client

@@ -14,7 +14,7 @@ STALLED_LEASES = 4
 
 
 class MaintenanceStore:
-    """Safe to share between threads, and for several keepers at once. Raises as JobStore does."""
+    """Finds and moves overdue rows. Safe to share between threads, and several keepers. Raises as JobStore does."""
 
     def __init__(self, client: "redis.Redis", *, lease_s: float) -> None:
         self._redis = client

@@ -94,14 +94,14 @@ class ServiceStats:
 
 
 class StatsReader:
-    """Safe to share between threads."""
+    """Reads ServiceStats. Safe to share between threads."""
 
     def __init__(self, client: "redis.Redis", *, lease_s: float) -> None:
         self._scripts = LuaScripts(client)
         self._lease_ms = round(lease_s * 1000)
 
     def read(self) -> ServiceStats:
-        """Raises StoreUnavailable, RecoveryNeeded."""
+        """Read the state of the service. Raises StoreUnavailable, RecoveryNeeded."""
         horizons = [seconds * 1000 for seconds in HORIZONS_S]
         return ServiceStats.from_json(self._scripts.call("stats", self._lease_ms, *horizons)[1])
 

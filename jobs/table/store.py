@@ -238,12 +238,12 @@ class JobStore:
         return self._scripts.call("needs_wakeup", stage, self._lease_ms)[0] == "ok"
 
     def pending_wakeups(self, stage: Stage) -> int:
-        """Wake-up messages that no worker has received yet."""
+        """Return the number of wake-up messages that no worker has received yet."""
         with translate_redis_errors():
             return int(self._redis.llen(keys.wakeups(stage)))
 
     def workers(self) -> list[WorkerStatus]:
-        """Workers with a heartbeat within one lease."""
+        """Return the workers with a heartbeat within one lease."""
         found = []
         with translate_redis_errors():
             seconds, micros = self._redis.time()

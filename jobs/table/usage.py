@@ -13,7 +13,7 @@ from jobs.table.scripts import translate_redis_errors
 
 
 class UsageLedger:
-    """Safe to share between threads."""
+    """Reads a tenant's usage. Safe to share between threads."""
 
     def __init__(self, client: "redis.Redis") -> None:
         self._redis = client

@@ -36,6 +36,8 @@ TOKEN = re.compile(r"[\x21-\x7e]{24,200}")
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
+    """An API key without its secret."""
+
     id: str
     tenant: str
     name: str = ""
@@ -55,7 +57,7 @@ class ApiKey:
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> "ApiKey":
-        """Raises ValueError if a field is unknown or invalid."""
+        """Build a key from its JSON fields. Raises ValueError if one is unknown or invalid."""
         unknown = set(fields) - set(cls.__slots__)
         if unknown:
             raise ValueError(f"unknown fields: {', '.join(sorted(unknown))}")
@@ -75,14 +77,14 @@ ANONYMOUS = ApiKey(id="", tenant="default", name="no keys", priorities=PRIORITIE
 
 
 class ApiKeyStore:
-    """Every method raises StoreUnavailable and ObjectStoreUnavailable."""
+    """Creates, finds and revokes API keys. Every method raises StoreUnavailable and ObjectStoreUnavailable."""
 
     def __init__(self, client: "redis.Redis", object_store: ObjectStore) -> None:
         self._redis = client
         self._object_store = object_store
 
     def find(self, token: str) -> ApiKey | None:
-        """None: the token is unknown, revoked or expired."""
+        """Return the key of a token; None: it is unknown, revoked or expired."""
         if not TOKEN.fullmatch(token):
             return None
         digest = _digest(token)
@@ -103,7 +105,7 @@ class ApiKeyStore:
         return created, token
 
     def all(self) -> list[ApiKey]:
-        """Every key, oldest first."""
+        """Return every key, oldest first."""
         return sorted((key for _, key in self._load_all()), key=lambda key: key.created_ms)
 
     def revoke(self, key_id: str) -> bool:
@@ -172,7 +174,7 @@ class ApiKeyStore:
             self._redis.delete(_cache_key(digest))
 
     def _load_all(self) -> list[tuple[str, ApiKey]]:
-        """Every key with its digest."""
+        """Return every key with its digest."""
         return [
             (name.removeprefix(API_KEYS).removesuffix(".json"), ApiKey.from_fields(load_json(self._object_store, name)))
             for name in self._object_store.list_keys(API_KEYS)

@@ -31,7 +31,7 @@ class SecretVersion:
 
 
 class WebhookSecrets:
-    """Every method raises ObjectStoreUnavailable."""
+    """Derives and rotates webhook secrets. Every method raises ObjectStoreUnavailable."""
 
     def __init__(self, object_store: ObjectStore, settings: Settings) -> None:
         self._object_store = object_store
@@ -47,13 +47,13 @@ class WebhookSecrets:
         return self._derive(tenant, self.version(tenant).version)
 
     def reveal_first(self, tenant: str) -> str | None:
-        """The tenant's first secret. None: it was revealed before, or the tenant has rotated it."""
+        """Return the tenant's first secret. None: it was revealed before, or the tenant has rotated it."""
         revealed = encode_json(asdict(SecretVersion(0, _now_ms())))
         is_first = self._object_store.put_if_absent(webhook_secret_key(tenant), revealed)
         return self._derive(tenant, 0) if is_first else None
 
     def signing_secrets(self, tenant: str) -> list[str]:
-        """The secrets that sign now, newest first."""
+        """Return the secrets that sign now, newest first."""
         present = self.version(tenant)
         secrets = [self._derive(tenant, present.version)]
         if _now_ms() < present.old_until_ms:

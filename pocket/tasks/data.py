@@ -28,7 +28,7 @@ LAST = re.compile(r"\s*<think>(.*?)</think>\s*<answer>(.*?)</answer>\s*", re.DOT
 
 
 class BadExample(ValueError):
-    """An example is invalid. The message names the file, the example and the fault."""
+    """An example is invalid. The message names the file, the example and the problem."""
 
 
 def write(folder: Path, examples: Iterable[Example]) -> int:

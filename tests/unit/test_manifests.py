@@ -1,4 +1,4 @@
-"""The Kubernetes manifests, held against the code that they run; their schemas are `make lint`'s."""
+"""The Kubernetes manifests match the code that they run; `make lint` checks their schemas."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""PROCESS: the generate worker (Celery, threads). ``python -m worker.generate``.
+"""Entry point of the generate worker (Celery, threads): ``python -m worker.generate``.
 
 One process holds one model. Celery's thread only receives wake-ups; each job has a thread that mostly waits, and the
 engine steps in a thread of its own.

@@ -33,6 +33,8 @@ MAX_LABEL_CHARS = 200
 
 @dataclass(frozen=True, slots=True)
 class Box:
+    """A region that an answer names."""
+
     label: str | None
     image: int | None
     """Index among the images of the conversation; None if there are several and the answer does not say which."""

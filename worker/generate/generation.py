@@ -69,7 +69,7 @@ class GenerationContext:
 
 
 class Generation:
-    """Runs in a thread that mostly waits: tokens go from the engine's thread to the flusher's without it."""
+    """Runs one job in a thread that mostly waits: tokens go from the engine's thread to the flusher's without it."""
 
     def __init__(self, context: GenerationContext, claimed: ClaimedJob, lease: Lease, job_log: Any) -> None:
         self._context = context

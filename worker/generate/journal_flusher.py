@@ -19,6 +19,8 @@ OnSignal = Callable[[LeaseSignal], object]
 
 
 class JournalFlusher:
+    """Owns the thread that flushes; a generation registers its journal for the time that it runs."""
+
     def __init__(self) -> None:
         self._writers: dict[JournalWriter, OnSignal] = {}
         self._lock = threading.Lock()

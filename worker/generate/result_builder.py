@@ -28,6 +28,8 @@ class Interruption:
 
 
 class ResultBuilder:
+    """Builds results and uploads the annotated images."""
+
     def __init__(self, object_store: ObjectStore, special_tokens: SpecialTokens) -> None:
         self._object_store = object_store
         self._special_tokens = special_tokens

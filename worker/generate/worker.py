@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 class GenerateWorker:
-    """Each running job has a thread, which mostly waits; the engine steps in a thread of its own."""
+    """Claims and runs jobs, each in a thread that mostly waits; the engine steps in a thread of its own."""
 
     def __init__(
         self,

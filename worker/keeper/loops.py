@@ -42,7 +42,7 @@ class LoopMonitor:
         return counted
 
     def is_live(self) -> bool:
-        """Whether a run has ended lately; otherwise the process should be restarted."""
+        """Whether a run has ended recently; otherwise the process should be restarted."""
         return time.monotonic() - self._last_run < STALL_TIMEOUT_S
 
     def is_ready(self) -> bool:

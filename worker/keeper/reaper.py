@@ -36,7 +36,7 @@ CANCELLED = ("cancelled", "The job was cancelled; its worker was lost before it 
 
 
 class Reaper:
-    """Two reapers may run at once: each action is one script that checks what it changes."""
+    """Runs the maintenance and the cleanup. Two reapers may run at once: each script checks what it changes."""
 
     def __init__(
         self, store: JobStore, maintenance: MaintenanceStore, object_store: ObjectStore, finalizer: JobFinalizer

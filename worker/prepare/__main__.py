@@ -1,4 +1,4 @@
-"""PROCESS: the prepare worker (Celery, prefork). ``python -m worker.prepare``.
+"""Entry point of the prepare worker (Celery, prefork): ``python -m worker.prepare``.
 
 Each child process is a worker with its own heartbeat. Client files are opened in a further process (sandbox/).
 """

@@ -172,7 +172,7 @@ local function refusal(id, claim)
 end
 
 -- A job that has lost this many leases is a suspected poison job: it may be what kills its workers. A worker runs at
--- most one of them, so that the next crash counts against that job alone.
+-- most one of them, so that the next crash is counted for that job alone.
 local SUSPECT_LOST_LEASES = 2
 
 local function is_suspect(id)

@@ -6,6 +6,8 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class OutboundRequest:
+    """An HTTP request that is ready to send."""
+
     method: Literal["POST", "PUT"]
     url: str
     body: bytes
