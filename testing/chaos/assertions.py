@@ -197,7 +197,7 @@ def _find_leftovers(fleet: Fleet) -> list[str]:
 def usage_of(fleet: Fleet) -> Counter[str]:
     """Return the jobs that the usage ledger has counted, by status."""
     client, counts = fleet.redis(), Counter[str]()
-    for key in client.scan_iter("usage:default:*"):
+    for key in client.scan_iter(keys.usage("default", "*")):
         row = client.hgetall(key)
         counts.update({status: int(row.get(status, 0)) for status in TERMINAL})
     return +counts

@@ -161,7 +161,7 @@ def test_a_lost_last_second_is_repaired(client: TestClient, table: Table) -> Non
 
     recovery = Recovery(redis, table.object_store, table.settings)
     assert not recovery.is_needed
-    redis.set("reconciled", "an earlier run")  # as after a restart
+    redis.set(keys.RECONCILED, "an earlier run")  # as after a restart
     assert recovery.is_needed
     assert client.get("/v1/jobs/job_none").status_code == 503, "the job may exist: the table is not reconciled yet"
     assert recovery.run() == RecoveryReport(requests=3, waiting=1, cancelled=1, finalized=1)

@@ -3,6 +3,7 @@
 import pytest
 
 from jobs.model.job import Stage
+from jobs.table import keys
 from jobs.table.deliveries import DeliveryAttempt
 from jobs.table.scripts import connect
 from jobs.table.stats import StatsReader
@@ -46,7 +47,7 @@ def test_jobs_are_counted_by_stage_and_priority(table: Table, reader: StatsReade
 
 def test_a_clock_that_is_set_back_does_not_raise_the_arrival_rate(table: Table, reader: StatsReader) -> None:
     table.accept("job_a")
-    connect(table.settings).hincrby("arrivals:prepare", "at", 3_600_000)
+    connect(table.settings).hincrby(keys.arrivals(Stage.PREPARE), "at", 3_600_000)
     table.accept("job_b")
     assert reader.read().stages[Stage.PREPARE].arrivals_per_s == pytest.approx(2 / 300, rel=0.05)
 

@@ -128,7 +128,7 @@ def test_times_are_corrected_after_the_clock_is_set_back(table: Table) -> None:
     ):
         client.zincrby(key, hour_ms, row)
     now_ms = int(table.store.integrity.server_clock()[1] * 1000)
-    client.set("clock", now_ms + hour_ms)
+    client.set(keys.CLOCK, now_ms + hour_ms)
     assert table.maintenance.unarchived() == []
     assert table.deliveries.claim_due(claim="k", limit=10) == []
     reaper_of(table).run_maintenance()
