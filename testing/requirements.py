@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -11,7 +12,7 @@ from pocket.world.render_svg import PROGRAM
 from worker.prepare.media.libreoffice import find_libreoffice
 
 
-def missing(what: str, remedy: str) -> None:
+def missing(what: str, remedy: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(f"{what} is missing: {remedy}")
     pytest.skip(f"{what} is missing: {remedy}")
@@ -36,6 +37,14 @@ def librsvg() -> None:
     """A second renderer of the scenes of the pocket model."""
     if not shutil.which(PROGRAM):
         missing("librsvg", "apt install librsvg2-bin")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a browser."""
+    if (program := shutil.which("chromium")) is None:
+        missing("Chromium", "apt install chromium")
+    return program
 
 
 @pytest.fixture(scope="session")
