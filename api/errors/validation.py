@@ -20,7 +20,7 @@ MESSAGES = {
 def json_pointer(location: Sequence[str | int]) -> str:
     """Convert a pydantic location to a JSON pointer (RFC 6901).
 
-    Union tags are written ``<tag>`` (see ``api.schemas.requests``); they are not part of the body and are left out.
+    Union tags are written ``<tag>`` (see ``api.schemas.messages``); they are not part of the body and are left out.
     """
     steps = (str(step) for step in location if not (isinstance(step, str) and step.startswith("<")))
     return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)

@@ -4,7 +4,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from api.schemas.requests import JobBody, TextPart
+from api.schemas.jobs import JobBody
+from api.schemas.messages import TextPart
 from families import Family, SpecialTokens, extract_answer
 from jobs.errors import Invalid, NotFound, Problem
 from jobs.lifecycle.lookup import find_job

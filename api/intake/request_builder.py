@@ -9,7 +9,8 @@ from typing import Any
 
 from api.intake.conversation import Conversation
 from api.intake.media import MediaIntake
-from api.schemas.requests import AnyPart, FilePart, ImagePart, JobBody, Message, TextPart, VideoPart
+from api.schemas.jobs import JobBody
+from api.schemas.messages import AnyPart, FilePart, ImagePart, Message, TextPart, VideoPart
 from jobs.errors import NotFound
 from jobs.model.job import Job
 from jobs.model.request import Callback, JobRequest

@@ -14,7 +14,7 @@ from api.intake.admission import AdmissionQuota
 from api.intake.conversation import ConversationLoader, raise_invalid
 from api.intake.media import MediaIntake
 from api.intake.request_builder import RequestBuilder, fingerprint_of
-from api.schemas.requests import JobBody
+from api.schemas.jobs import JobBody
 from jobs.errors import (
     Forbidden,
     IdempotencyConflict,

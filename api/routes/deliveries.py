@@ -9,7 +9,7 @@ from api.dependencies import Services, services
 from api.errors.catalog import ERROR_RESPONSES
 from api.middleware.auth import bearer_auth, caller
 from api.middleware.json_body import JsonRoute
-from api.schemas.replies import DeliveryList, DeliveryReply
+from api.schemas.webhooks import DeliveryList, DeliveryReply
 from jobs.errors import DeliveryNotFound
 from jobs.lifecycle.lookup import find_job
 from jobs.objects.client import ObjectNotFound

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 
 from api.dependencies import Services, services
-from api.schemas.replies import LiveReply, ReadyReply
+from api.schemas.health import LiveReply, ReadyReply
 from jobs.errors import ThinkqueueError
 
 router = APIRouter(tags=["health"])

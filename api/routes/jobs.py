@@ -17,8 +17,7 @@ from api.errors.catalog import ERROR_RESPONSES
 from api.intake.service import AcceptedJob
 from api.middleware.auth import bearer_auth, caller
 from api.middleware.json_body import JsonRoute
-from api.schemas.replies import JobList, JobReply, Status
-from api.schemas.requests import JobBody
+from api.schemas.jobs import JobBody, JobList, JobReply, Status
 from jobs.errors import Invalid, Problem
 from jobs.lifecycle import deletion
 from jobs.lifecycle.lookup import find_job

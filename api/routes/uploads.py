@@ -9,8 +9,7 @@ from api.dependencies import Services, services
 from api.errors.catalog import ERROR_RESPONSES
 from api.middleware.auth import bearer_auth, caller
 from api.middleware.json_body import JsonRoute
-from api.schemas.replies import UploadReply
-from api.schemas.requests import UploadBody, UploadParts
+from api.schemas.uploads import UploadBody, UploadParts, UploadReply
 from jobs.errors import Invalid, Problem
 from jobs.objects.uploads import PART_BYTES, Upload
 from jobs.tenants.api_keys import ApiKey

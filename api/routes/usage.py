@@ -10,7 +10,7 @@ from pydantic import BeforeValidator
 from api.dependencies import Services, services
 from api.errors.catalog import ERROR_RESPONSES
 from api.middleware.auth import bearer_auth, caller
-from api.schemas.replies import UsageReply
+from api.schemas.usage import UsageReply
 from jobs.errors import Invalid, Problem
 from jobs.model.usage import DayUsage, today
 from jobs.tenants.api_keys import ApiKey

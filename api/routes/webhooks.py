@@ -11,8 +11,7 @@ from api.dependencies import Services, services
 from api.errors.catalog import ERROR_RESPONSES
 from api.middleware.auth import bearer_auth, caller
 from api.middleware.json_body import JsonRoute
-from api.schemas.replies import DeliveryReply, SecretReply
-from api.schemas.requests import RotateBody, TestEventBody
+from api.schemas.webhooks import DeliveryReply, RotateBody, SecretReply, TestEventBody
 from jobs.model.retention import DAY_MS
 from jobs.objects.documents import save_json
 from jobs.objects.keys import event_test_key

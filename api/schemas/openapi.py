@@ -6,9 +6,11 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api.errors.catalog import ERROR_RESPONSES
-from api.schemas import replies, requests
-from api.schemas.webhooks import WEBHOOK_EXAMPLES, documented_webhooks
+from api.schemas import autoscale, health, jobs, models, problems, uploads, usage, webhooks
+from api.schemas.webhook_events import WEBHOOK_EXAMPLES, documented_webhooks
 
+MODULES = (autoscale, health, jobs, models, uploads, usage, webhooks)
+"""The modules whose bodies have examples."""
 REF_TEMPLATE = "#/components/schemas/{model}"
 
 TAGS = [
@@ -48,7 +50,7 @@ def _build(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
         tags=TAGS,
     )
     schemas = document["components"]["schemas"]
-    problem = replies.ProblemReply.model_json_schema(ref_template=REF_TEMPLATE)
+    problem = problems.ProblemReply.model_json_schema(ref_template=REF_TEMPLATE)
     schemas.update(problem.pop("$defs"))
     schemas["ProblemReply"] = problem
     schemas.pop("HTTPValidationError", None)
@@ -68,7 +70,7 @@ def _build(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
 
 def _restore_examples(document: dict[str, Any]) -> None:
     """Put the examples back as they were written: FastAPI removes all nulls from its document."""
-    for model in {**vars(requests), **vars(replies)}.values():
+    for model in (model for module in MODULES for model in vars(module).values()):
         extra = getattr(model, "model_config", {}).get("json_schema_extra")
         if isinstance(extra, dict) and "examples" in extra and model.__name__ in document["components"]["schemas"]:
             document["components"]["schemas"][model.__name__]["examples"] = extra["examples"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.schemas.replies import AutoscaleReply, StageScale
+from api.schemas.autoscale import AutoscaleReply, StageScale
 from k8s.check import OVERLAYS, built
 from runtime.settings import Settings
 

@@ -229,6 +229,6 @@ def image(url: str) -> dict[str, Any]:
 def test_the_api_documents_every_job_status() -> None:
     from typing import get_args
 
-    from api.schemas.replies import Status
+    from api.schemas.jobs import Status
 
     assert set(get_args(Status)) == {status.value for status in JobStatus}

@@ -1,0 +1,114 @@
+"""Jobs: the request that creates one, and the replies."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
+
+from api.schemas import examples
+from api.schemas.base import Reply, RequestBody, with_example
+from api.schemas.messages import Message
+from api.schemas.urls import HttpUrl
+from api.schemas.webhooks import CallbackBody
+from jobs.model import public_job
+from jobs.model.public_job import PublicJob
+
+WEEK_S = 7 * 24 * 3600
+MAX_SEED = 2**53 - 1
+"""The largest integer that every JSON parser keeps exactly."""
+
+Status = Literal["preparing", "queued", "running", "completed", "failed", "cancelled", "expired"]
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+
+
+class ThinkingOptions(RequestBody):
+    """How long the model may think."""
+
+    budget_tokens: Annotated[int, Field(ge=-1)]
+    """Maximum number of thinking tokens: at N the service closes the thinking. 0: no thinking. -1: no limit."""
+
+
+class SamplingOptions(RequestBody):
+    """How tokens are sampled. Missing fields use the model's generation config."""
+
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
+    """0: greedy, the most likely token is always chosen."""
+    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    """Samples from the smallest set of tokens with at least this total probability."""
+    top_k: Annotated[int, Field(ge=0, le=1_000)] | None = None
+    """Samples from this many of the most likely tokens. 0: no limit."""
+    repetition_penalty: Annotated[float, Field(ge=0.5, le=2, allow_inf_nan=False)] | None = None
+    """Values over 1 make tokens that occurred before less likely."""
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
+    """The same request with the same seed gives the same tokens, up to rounding. Default: random."""
+
+
+class JobBody(RequestBody):
+    """A conversation, and how the model should answer it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.JOB_BODY]})
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=256)]
+    """An optional `system` message, then turns that start and end with a `user` message."""
+    previous_job_id: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+    """Continues the conversation of one of your completed jobs: its messages, media and answer come first."""
+    thinking: ThinkingOptions | None = None
+    """Default: the model's budget, see `GET /v1/models`."""
+    max_answer_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Maximum number of answer tokens. Default: see `GET /v1/models`."""
+    sampling: SamplingOptions = SamplingOptions()
+    """How tokens are sampled."""
+    priority: Literal["high", "default", "low"] = "default"
+    """Jobs of the three priorities are started at a ratio of 8:4:1. The API key must permit the priority."""
+    expires_in: Annotated[int, Field(ge=1, le=WEEK_S)] | None = None
+    """Seconds until the job ends as `expired`, unless a worker has started it. Default: see `GET /v1/models`."""
+    max_run_seconds: Annotated[int, Field(ge=1, le=24 * 3600)] | None = None
+    """Maximum run time on a generate worker. Then the job fails with `run_time_exceeded`; partial output is kept."""
+    retention_seconds: Annotated[int, Field(ge=60)] | None = None
+    """How long the job is kept after it ends. Default and maximum: see `GET /v1/models`."""
+    box_tokens: Literal["strip", "keep"] = "strip"
+    """Whether `output.answer` keeps the model's special tokens around boxes. `output.raw` always has them."""
+    callback: CallbackBody | None = None
+    """Sends a signed webhook when the job ends."""
+    result_urls: Annotated[list[HttpUrl], Field(max_length=4, default_factory=list)]
+    """Your presigned PUT URLs. The result is uploaded to each as JSON, whose SHA-256 is `result_sha256`."""
+    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16, default_factory=dict)]
+    """Up to 16 pairs for your own use. Webhooks contain them and lists can filter by them."""
+
+    @model_validator(mode="after")
+    def _check_turns(self) -> Self:
+        roles = [message.role for message in self.messages]
+        turns = roles[1:] if roles[0] == "system" else roles
+        if "system" in turns:
+            raise ValueError("messages may contain one system message, and only as the first")
+        if not turns or turns[0] != "user" or turns[-1] != "user":
+            raise ValueError("messages must start (after the system message) and end with a user message")
+        return self
+
+
+class JobSummary(public_job.JobSummary):
+    """A job without its output, as lists contain it. Fields that are not known yet are null."""
+
+    model_config = with_example(examples.SUMMARY)
+
+
+class JobReply(PublicJob):
+    """A job in its current state. Each reply has new presigned URLs."""
+
+    model_config = with_example(examples.JOB)
+
+
+class JobList(Reply):
+    """A page of jobs, newest first. While `has_more`, request the next page with `after` set to `last_id`."""
+
+    model_config = with_example(examples.JOB_LIST)
+
+    object: Literal["list"] = "list"
+    data: list[JobSummary]
+    """The jobs of this page."""
+    has_more: bool
+    """Whether there is another page."""
+    first_id: str | None
+    """Id of the first job of this page."""
+    last_id: str | None
+    """Where the next page starts. With a filter, not always the last job of `data`."""
