@@ -28,16 +28,16 @@ def json_pointer(location: Sequence[str | int]) -> str:
 
 def validation_problems(error: RequestValidationError) -> list[Problem]:
     """Return the first ``MAX_PROBLEMS`` problems, in the order of the body."""
-    return [_problem(fault) for fault in list(error.errors())[:MAX_PROBLEMS]]
+    return [_problem(detail) for detail in list(error.errors())[:MAX_PROBLEMS]]
 
 
-def _problem(fault: dict[str, Any]) -> Problem:
-    location, kind = fault["loc"], fault["type"]
+def _problem(detail: dict[str, Any]) -> Problem:
+    location, kind = detail["loc"], detail["type"]
     if kind == "json_invalid":
-        return Problem("", f"The body is not valid JSON: {fault['ctx']['error']}.", "invalid_json")
+        return Problem("", f"The body is not valid JSON: {detail['ctx']['error']}.", "invalid_json")
     if location == ("body",) and kind == "missing":
         return Problem("", "the body is missing; send a JSON object", "missing")
-    message = MESSAGES.get(kind) or str(fault["msg"]).removeprefix("Value error, ")
+    message = MESSAGES.get(kind) or str(detail["msg"]).removeprefix("Value error, ")
     code = {"extra_forbidden": "unknown_field", "missing": "missing"}.get(kind, "invalid_value")
     # The location of a list in the query ends with the index of the item; only the parameter's name is reported.
     pointer = json_pointer(location[1:]) if location[0] == "body" else f"{location[0]}:{location[1]}"

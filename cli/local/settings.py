@@ -26,8 +26,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        faults = (f"{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors())
-        raise CommandError("Wrong settings:\n" + "\n".join(faults)) from error
+        problems = (f"{'.'.join(map(str, detail['loc'])).upper()}: {detail['msg']}" for detail in error.errors())
+        raise CommandError("Wrong settings:\n" + "\n".join(problems)) from error
     finally:
         os.environ.clear()
         os.environ.update(before)

@@ -1,9 +1,9 @@
 """Evaluates the pocket model on new scenes through the engine.
 
-    python -m pocket.eval.evaluate [MODEL] [--count N] [--to FOLDER] [--fonts FOLDER] [--skills NAMES] [--vector]
+    python -m pocket.eval.evaluate [MODEL] [--count N] [--to FOLDER] [--fonts FOLDER] [--skills NAMES] [--svg]
 
 Writes a table and the curve of accuracy against the thinking budget. The seeds differ from those of training.
-``--skills`` prints a table of these skills only; ``--vector`` prints one for scenes that librsvg draws.
+``--skills`` prints a table of these skills only; ``--svg`` prints one for scenes that librsvg draws.
 """
 
 import argparse
@@ -63,7 +63,7 @@ class QuestionSet:
     def __init__(self, fonts: Fonts, draw: Draw | None = None) -> None:
         self._fonts = fonts
         self._draw = draw or (lambda _rng, scene: (scene, scene.image()))
-        self._skills = {asking.__name__: self._about_a_scene(asking) for asking in SCENE_QUESTIONS}
+        self._skills = {generator.__name__: self._about_a_scene(generator) for generator in SCENE_QUESTIONS}
         if not draw:
             self._skills |= self._others()
 
@@ -92,11 +92,11 @@ class QuestionSet:
             for number in range(count)
         ]
 
-    def _about_a_scene(self, asking: QuestionGenerator) -> Callable[[random.Random, Language], Example]:
+    def _about_a_scene(self, generator: QuestionGenerator) -> Callable[[random.Random, Language], Example]:
         def example(rng: random.Random, language: Language) -> Example:
             while True:
                 scene, image = self._draw(rng, _scene(rng))
-                if asked := asking(rng, scene, language):
+                if asked := generator(rng, scene, language):
                     return single_turn_example(rng, asked, scene, image, language)
 
         return example
@@ -171,15 +171,15 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200, help="questions per skill")
     parser.add_argument("--to", type=Path, default=Path(__file__).parents[1] / "scores")
     parser.add_argument("--fonts", type=Path, help="folder of fonts for pages, in addition to Pillow's")
-    parser.add_argument("--vector", action="store_true", help="use scenes drawn by librsvg")
+    parser.add_argument("--svg", action="store_true", help="use scenes drawn by librsvg")
     parser.add_argument("--skills", help="only these skills, comma-separated")
     options = parser.parse_args()
-    exam = QuestionSet(Fonts(options.fonts), redraw_as_svg if options.vector else None)
+    exam = QuestionSet(Fonts(options.fonts), redraw_as_svg if options.svg else None)
     skills = options.skills.split(",") if options.skills else exam.skills
     if unknown := sorted(set(skills) - set(exam.skills)):
         parser.error(f"unknown skill {unknown[0]}; known are {', '.join(exam.skills)}")
     engine = Engine.load(str(options.model), revision="main", device="auto", dtype="auto", family=FAMILIES["pocket"])
-    if options.vector or options.skills:
+    if options.svg or options.skills:
         by_skill = {skill: run_questions(engine, exam.questions(skill, options.count), -1) for skill in skills}
         print(scores_table(by_skill))  # noqa: T201
         return

@@ -19,7 +19,7 @@ SYSTEM = ("You are a helpful assistant.", "Answer questions about pictures.", "B
 
 def random_question(rng: random.Random, scene: Scene, language: Language, weights: dict[str, float]) -> QuestionAnswer:
     """Choose a question by the weights. If the scene has no clear answer to it, ask for a count."""
-    chosen = rng.choices(SCENE_QUESTIONS, [weights[asking.__name__] for asking in SCENE_QUESTIONS])[0]
+    chosen = rng.choices(SCENE_QUESTIONS, [weights[generator.__name__] for generator in SCENE_QUESTIONS])[0]
     found = chosen(rng, scene, language) or count(rng, scene, language)
     assert found
     return found

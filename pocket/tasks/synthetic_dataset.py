@@ -96,13 +96,13 @@ class SyntheticDataset:
         grids = SMALL if rng.random() < 0.5 or curriculum.progress < 0.3 else FULL
         grid = rng.choice(grids[: self._sizes])
         spec = spec_for(rng, grid, curriculum.progress)
-        lesson = []
+        examples = []
         for _ in range(size // 2):
             scene = new_scene(rng, _pixels(grid), spec)
             image = scene.image()
             new_example = follow_up_example if is_follow_up else scene_example
-            lesson += [new_example(rng, scene, image, self._language(), curriculum.weights) for _ in range(2)]
-        return lesson
+            examples += [new_example(rng, scene, image, self._language(), curriculum.weights) for _ in range(2)]
+        return examples
 
     def _shared(self, usual: Mapping[str, float]) -> dict[str, float]:
         return {name: share * self._shares.get(name, 1) for name, share in usual.items()}

@@ -112,7 +112,7 @@ def _frames(
     look = random_style(rng, varied=True)
     images: list[Image.Image] = []
     targets: list[list[AuxTarget]] = []
-    moves, hastes = rng.random() < 0.5, rng.random() < 0.25
+    moves, is_hasty = rng.random() < 0.5, rng.random() < 0.25
     for number, kind in enumerate(shown):
         if number and kind == shown[number - 1] and not moves:
             images.append(images[-1])
@@ -130,7 +130,7 @@ def _frames(
         targets.append(aux_targets_of([obj]))
     frames = []
     for number, image in enumerate(images):
-        is_early = hastes and number + 1 < len(images) and rng.random() < 0.4
+        is_early = is_hasty and number + 1 < len(images) and rng.random() < 0.4
         frames += [image, images[number + 1] if is_early else image]
     return frames, targets
 

@@ -51,7 +51,7 @@ class Training:
     def __init__(self, run: Path, options: argparse.Namespace) -> None:
         self._run = run
         self._plan: float = options.plan
-        self._peak_lr: float = options.peak
+        self._peak_lr: float = options.peak_lr
         self._device = torch.device(options.device)
         torch.manual_seed(SEED)
         self._tokenizer = make_tokenizer()
@@ -74,7 +74,7 @@ class Training:
         vectors = [p for p in self._parameters.values() if p.dim() <= 1]
         self._optimizer = torch.optim.AdamW(
             [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}],
-            lr=options.peak,
+            lr=options.peak_lr,
             betas=(0.9, 0.98),
             fused=self._device.type == "cuda",
         )
@@ -85,7 +85,7 @@ class Training:
         # The average restarts here; otherwise that of a short run would be the one of the previous run.
         self._resumed_at = self.step
         # A published model has completed the curriculum.
-        self._curriculum_share = 0.0 if options.start else options.ramp
+        self._curriculum_share = 0.0 if options.start else options.curriculum_share
         self._update_curriculum()
         seed, only = 1_000 * (SEED + self.step), options.only.split(",") if options.only else ()
 
@@ -205,14 +205,14 @@ class Training:
         return self._peak_lr * min(1.0, (self.step + 1) / WARMUP_STEPS) * max(falling, 0.01)
 
 
-def parse_shares(said: str) -> dict[str, float]:
+def parse_shares(text: str) -> dict[str, float]:
     """Parse ``pages=3,locate=2``.
 
     Raises:
         ArgumentTypeError
     """
     found = {}
-    for part in said.split(","):
+    for part in text.split(","):
         name, _, times = part.partition("=")
         if not re.fullmatch(r"\d+(\.\d+)?", times):
             raise argparse.ArgumentTypeError(f"{part!r} is not of the form NAME=TIMES, as pages=3")
@@ -230,13 +230,16 @@ def main() -> None:
     )
     parser.add_argument("--plan", type=float, default=1_200, help="total seconds of training, earlier runs included")
     parser.add_argument("--batch", type=int, default=256, help="examples per step")
-    parser.add_argument("--peak", type=float, default=PEAK_LR, help="peak learning rate")
+    parser.add_argument("--peak-lr", type=float, default=PEAK_LR, help="peak learning rate")
     parser.add_argument(
         "--workers", type=int, default=max(1, multiprocessing.cpu_count() - 1), help="processes that draw examples"
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
-        "--ramp", type=float, default=CURRICULUM_SHARE, help="share of the plan until the whole curriculum is trained"
+        "--curriculum-share",
+        type=float,
+        default=CURRICULUM_SHARE,
+        help="share of the plan until the whole curriculum is trained",
     )
     parser.add_argument("--start", type=Path, help="folder of a published model to start a new RUN from")
     parser.add_argument(

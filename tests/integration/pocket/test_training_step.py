@@ -102,10 +102,10 @@ def test_a_model_trained_on_two_examples_answers_them_in_the_engine(tmp_path: Pa
     init_weights(model)
     loss_module = LossModule(model)
     image = THREE_OBJECTS.image().resize((112, 84))
-    told = (("How many stars?", "50,44 blue star: 1\n", "1"), ("有几个圆形？", "没有\n", "0"))
+    conversations = (("How many stars?", "50,44 blue star: 1\n", "1"), ("有几个圆形？", "没有\n", "0"))
     examples = [
         Example("count", "en", [user(IMAGE, text(question))], thought, answer, [image])
-        for question, thought, answer in told
+        for question, thought, answer in conversations
     ]
     batch = collate(examples, Encoder(TOKENIZER, model.config))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)

@@ -52,7 +52,7 @@ def test_the_format_of_the_published_data_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "told"),
+    ("entry", "message"),
     [
         ({}, "example 2: it has no 'messages'"),
         ({"messages": [GOOD["messages"][0]]}, "its last message must be the assistant's"),
@@ -63,13 +63,13 @@ def test_the_format_of_the_published_data_is_read(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_an_invalid_example_is_named_in_the_error(tmp_path: Path, entry: dict[str, object], told: str) -> None:
+def test_an_invalid_example_is_named_in_the_error(tmp_path: Path, entry: dict[str, object], message: str) -> None:
     (tmp_path / FILE).write_text(json.dumps([GOOD, entry]), "utf-8")
     with pytest.raises(BadExample, match="example 2"):
         list(read(tmp_path / FILE))
     with pytest.raises(BadExample) as caught:
         list(read(tmp_path / FILE))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_file_that_is_not_json_is_named_in_the_error(tmp_path: Path) -> None:
@@ -87,10 +87,10 @@ def test_examples_of_one_batch_have_images_of_one_size(tmp_path: Path) -> None:
     dataset = FileDataset.of_file(tmp_path / FILE, seed=1)
     seen = set()
     for _ in range(60):
-        lesson = dataset.next_examples(Curriculum(), 4)
-        (shown,) = {tuple(image.size for image in example.images) for example in lesson}
+        examples = dataset.next_examples(Curriculum(), 4)
+        (shown,) = {tuple(image.size for image in example.images) for example in examples}
         assert all(not side % 28 for size in shown for side in size)
-        seen.add((shown, len(lesson)))
+        seen.add((shown, len(examples)))
     assert seen == {(((364, 280),), 4), (((112, 56),), 2), ((), 1)}
 
 

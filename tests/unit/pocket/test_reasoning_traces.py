@@ -14,11 +14,11 @@ from testing.scenes import THREE_OBJECTS
 RNG_SEEDS = range(120)
 
 
-@pytest.mark.parametrize("asking", [locate, attribute])
-def test_the_last_line_of_a_search_has_the_object(asking) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("generator", [locate, attribute])
+def test_the_last_line_of_a_search_has_the_object(generator) -> None:  # type: ignore[no-untyped-def]
     absent = 0
     for seed in range(400):
-        asked = asking(random.Random(seed), THREE_OBJECTS, "en")
+        asked = generator(random.Random(seed), THREE_OBJECTS, "en")
         if asked is None:
             continue
         *trace, last = asked.thought.splitlines()

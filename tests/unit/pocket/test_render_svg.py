@@ -29,5 +29,5 @@ def test_an_object_is_drawn_at_its_position_in_its_color(librsvg: None) -> None:
 def test_an_object_without_contrast_is_removed(librsvg: None) -> None:
     """Black on dark gray."""
     black = plain_scene(("black", "circle", 100, 100), ("red", "star", 200, 60))
-    told = {len(redraw_as_svg(random.Random(seed), black)[0].objects) for seed in range(40)}
-    assert told == {1, 2}
+    counts = {len(redraw_as_svg(random.Random(seed), black)[0].objects) for seed in range(40)}
+    assert counts == {1, 2}

@@ -62,8 +62,8 @@ def test_a_box_encloses_the_painted_pixels() -> None:
         pixels = np.asarray(scene.image()).astype(int)
         ys, xs = np.nonzero(np.abs(pixels - pixels[0, 0]).sum(axis=2) > 100)
         painted = (xs.min() / 336, ys.min() / 224, (xs.max() + 1) / 336, (ys.max() + 1) / 224)
-        told = [int(part) / 1000 for part in format_box(obj, scene).strip("[]").split(",")]
-        assert np.abs(np.array(painted) - told).max() < 0.012, number
+        expected = [int(part) / 1000 for part in format_box(obj, scene).strip("[]").split(",")]
+        assert np.abs(np.array(painted) - expected).max() < 0.012, number
 
 
 def test_positions_are_asked_for_only_if_unambiguous() -> None:
@@ -104,6 +104,6 @@ def test_all_questions_have_answers_for_scenes_of_all_sizes(language: str) -> No
             assert top > -6
             assert right < scene.size[0] + 6
             assert bottom < scene.size[1] + 6
-        for asking in SCENE_QUESTIONS:
-            asked = asking(rng, scene, language)  # type: ignore[arg-type]
+        for generator in SCENE_QUESTIONS:
+            asked = generator(rng, scene, language)  # type: ignore[arg-type]
             assert asked is None or (asked.question and asked.thought and asked.answer)

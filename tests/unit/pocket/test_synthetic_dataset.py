@@ -23,12 +23,12 @@ def test_shares_change_the_frequency_of_tasks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("text", "message"),
     [("pages", "NAME=TIMES"), ("pages=x", "NAME=TIMES"), ("pages=-1", "NAME=TIMES"), ("page=3", "pages")],
 )
-def test_invalid_shares_are_rejected(said: str, told: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match=told):
-        parse_shares(said)
+def test_invalid_shares_are_rejected(text: str, message: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=message):
+        parse_shares(text)
 
 
 def test_a_seed_gives_the_same_examples_in_every_process() -> None:
