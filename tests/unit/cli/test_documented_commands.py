@@ -14,7 +14,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "ex
 HISTORY = {"CHANGELOG.md"}
 """Names commands of earlier versions."""
 FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
-IN_FENCE = re.compile(r"(?:^|/|-- |&& |; |api )thinkqueue ([a-z][^`|#\n]*)", re.MULTILINE)
+IN_FENCE = re.compile(r"(?:^|bin/|-- |&& |; |exec api |:slim )thinkqueue ([a-z][^`|#\n]*)", re.MULTILINE)
 INLINE = re.compile(r"`thinkqueue ([a-z][^`\n]*)`")
 OPTION = re.compile(r"(?<!\S)--[a-z][a-z-]*")
 
