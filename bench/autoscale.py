@@ -54,7 +54,6 @@ class Job:
 @dataclass(eq=False)
 class Worker:
     ready_at: float
-    gone: bool = False
     running: dict[int, tuple[Job, float]] = field(default_factory=dict)
     """Jobs and the seconds at which they end."""
 
