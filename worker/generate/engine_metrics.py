@@ -41,7 +41,7 @@ class EngineCollector(Collector):
                 "Jobs that were preempted because the KV cache was full, and resumed later.",
                 stats.num_preemptions,
             ),
-            ("vision_passes", "Forward passes of the vision encoder.", stats.encoded_media),
+            ("encoded_media", "Images and videos encoded.", stats.encoded_media),
         ):
             yield CounterMetricFamily(f"thinkqueue_engine_{name}", text, value=value)
         if memory := device_memory():
