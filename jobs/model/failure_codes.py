@@ -18,8 +18,8 @@ FAILURES: dict[str, tuple[str, str]] = {
         "Retry it once. If it happens again, the job may be what crashes them: read their logs.",
     ),
     "context_exceeded": (
-        "Prompt, thinking budget and answer do not fit into the model's context.",
-        "Lower the budgets, or send fewer or smaller media.",
+        "The request does not fit the model's context or the worker's KV cache.",
+        "Send less input, or lower the thinking budget or `max_answer_tokens`.",
     ),
     "media_missing": ("A media file is missing in the object store.", "Submit the job again."),
     "request_missing": ("The request is missing in the object store.", "Submit the job again."),
@@ -67,9 +67,12 @@ FAILURES: dict[str, tuple[str, str]] = {
         "The GPU has no memory left for this job.",
         "Send fewer or smaller images, or lower the token budgets.",
     ),
-    "model_nan": ("The model produced invalid numbers (NaN) for this input.", "Retry it; then check the input."),
+    "model_nan": ("The model returned NaN for this input.", "Retry it; then check the input."),
     "engine_error": ("The engine failed on this job.", "Retry it; then report it with the job's id."),
     "engine_stuck": ("The engine did not stop when it was asked to.", "Retry it; then report it with the job's id."),
-    "journal_mismatch": ("The journal of the job does not fit the model that should resume it.", "Retry it."),
+    "journal_mismatch": (
+        "The journal was generated with other settings than those of the worker that resumes the job.",
+        "Retry it: the new job starts without the journal.",
+    ),
     "internal_error": ("An unexpected error occurred.", "Retry it; then report it with the job's id."),
 }
