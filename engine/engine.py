@@ -1,39 +1,23 @@
 """The engine: submit, step, abort. Sequences join and leave the batch at every step (continuous batching)."""
 
-import time
 from collections import deque
-from collections.abc import Iterator
 from collections.abc import Sequence as Items
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-import torch
 from PIL import Image
 
 from engine.config import EngineConfig
-from engine.core.scheduler import ScheduledTokens, Scheduler, SchedulerOutput
-from engine.core.sequence import OnEvent, PendingToken, Sequence
+from engine.core.scheduler import Scheduler
+from engine.core.sequence import OnEvent, Sequence
 from engine.core.thinking import CHARACTER_GRACE, ThinkingController
-from engine.errors import DeviceLost, SequenceError
-from engine.events import Failed
+from engine.errors import SequenceError
 from engine.inputs.processor import InputProcessor, Video
 from engine.loading.allocate import allocate
 from engine.loading.model_loader import Device, Dtype, LoadedModel, load_model
 from engine.request import ModelInputs, Request
-from engine.runner.device import is_device_error
-from engine.runner.model_runner import SampledTokens
-from engine.runner.sampler import NAN_TOKEN
 from engine.stats import EngineStats
+from engine.step_executor import InFlightStep, StepExecutor
 from families import Family, SamplingDefaults
-
-
-@dataclass(frozen=True, slots=True)
-class InFlightStep:
-    """A step that was launched and whose tokens the host has not read yet."""
-
-    scheduled: list[ScheduledTokens]
-    sampled: list[SampledTokens]
 
 
 class Engine:
@@ -71,8 +55,7 @@ class Engine:
         is_cuda = loaded.model.device.type == "cuda"
         self._async_scheduling = is_cuda if async_scheduling is None else async_scheduling
         self._in_flight: deque[InFlightStep] = deque()
-        self._accounted_at = 0.0
-        self._steps = self._sampled_tokens = self._prefill_tokens = 0
+        self._executor = StepExecutor(self._scheduler, self._runner)
 
     @classmethod
     def load(
@@ -125,9 +108,9 @@ class Engine:
             waiting=len(scheduler.waiting),
             kv_tokens=scheduler.pool.num_tokens,
             kv_free_tokens=scheduler.pool.num_free * (scheduler.pool.num_tokens // scheduler.pool.num_blocks),
-            steps=self._steps,
-            sampled_tokens=self._sampled_tokens,
-            prefill_tokens=self._prefill_tokens,
+            steps=self._executor.steps,
+            sampled_tokens=self._executor.sampled_tokens,
+            prefill_tokens=self._executor.prefill_tokens,
             num_preemptions=scheduler.num_preemptions,
             encoded_media=self._runner.encoded_media,
         )
@@ -165,19 +148,18 @@ class Engine:
             DeviceLost: this process cannot use the device any more.
         """
         if not self._in_flight:
-            self._accounted_at = time.monotonic()
+            self._executor.start_clock()
         output = self._scheduler.schedule(async_scheduling=self._async_scheduling)
         has_work = bool(output.all)
         if has_work:
-            self._in_flight.append(self._launch(output))
-            self._steps += 1
+            self._in_flight.append(self._executor.launch(output))
         while len(self._in_flight) > (1 if self._async_scheduling and has_work else 0):
-            self._process_outputs(self._in_flight.popleft())
+            self._executor.process(self._in_flight.popleft())
 
     def fail_all(self, code: str, message: str) -> None:
         """End every sequence with an error, without using the device."""
         self._in_flight.clear()
-        self._fail([*self._scheduler.running, *self._scheduler.waiting], code, message)
+        self._executor.fail([*self._scheduler.running, *self._scheduler.waiting], code, message)
 
     def _thinking_controller(self, request: Request) -> ThinkingController:
         prompt, answer = len(request.inputs), request.max_answer_tokens
@@ -201,87 +183,3 @@ class Engine:
             max_answer_tokens=answer,
             thinking_closed=request.inputs.thinking_closed,
         )
-
-    def _launch(self, output: SchedulerOutput) -> InFlightStep:
-        sampled: list[SampledTokens] = []
-        # Taken before the passes: on a CPU they run to their end here.
-        now = time.monotonic()
-        for scheduled in output.all:
-            scheduled.sequence.first_pass_at = scheduled.sequence.first_pass_at or now
-        for scheduled in output.prefills:
-            with self._fail_on_error([scheduled.sequence]):
-                if (tokens := self._runner.prefill(scheduled)) is not None:
-                    sampled.append(tokens)
-                self._prefill_tokens += scheduled.end - scheduled.start
-        if output.decodes:
-            with self._fail_on_error([scheduled.sequence for scheduled in output.decodes]):
-                sampled.append(self._runner.decode(output.decodes))
-        return InFlightStep(output.all, sampled)
-
-    def _process_outputs(self, step: InFlightStep) -> None:
-        """Read the sampled tokens of a step, and append each to its sequence."""
-        for sampled in step.sampled:
-            try:
-                tokens = sampled.read()
-            except RuntimeError as error:
-                raise DeviceLost(str(error)) from error
-            for pending, token in zip(sampled.pending, tokens, strict=True):
-                if not pending.is_void:
-                    with self._fail_on_error([pending.sequence]):
-                        self._process_token(pending, token)
-        self._account_time(step)
-
-    def _process_token(self, pending: PendingToken, token: int) -> None:
-        sequence = pending.sequence
-        sequence.pending.popleft()
-        if token == NAN_TOKEN:
-            raise SequenceError("model_nan", "The model returned NaN for this input.")
-        self._sampled_tokens += 1
-        sequence.append_sampled(token)
-        if (reason := sequence.controller.finish_reason) is not None:
-            self._scheduler.remove(sequence)
-            sequence.on_event(sequence.finished(reason))
-        elif sequence.pending:
-            self._reconcile_lookahead(sequence, pending.position, token)
-
-    def _reconcile_lookahead(self, sequence: Sequence, position: int, token: int) -> None:
-        """Keep or discard the look-ahead row, which computed ``token`` at ``position``, now that the token is known."""
-        if sequence.output_ids(position, position + 1) == [token]:
-            sequence.num_computed_tokens = position + 1
-        else:
-            self._runner.rebuild_penalty_mask(sequence)
-        lookahead = sequence.pending[0]
-        if sequence.num_tokens != position + 1 or lookahead.suppressed_ids != sequence.controller.suppressed_ids:
-            lookahead.is_void = True
-            sequence.pending.clear()
-            # Compute the last token again, to sample the token after it.
-            sequence.num_computed_tokens = min(sequence.num_computed_tokens, sequence.num_tokens - 1)
-
-    def _account_time(self, step: InFlightStep) -> None:
-        """Distribute the time since the last step over its sequences, by tokens computed."""
-        now = time.monotonic()
-        elapsed_ms, self._accounted_at = (now - self._accounted_at) * 1000, now
-        total = sum(scheduled.end - scheduled.start for scheduled in step.scheduled)
-        for scheduled in step.scheduled:
-            scheduled.sequence.device_ms += elapsed_ms * (scheduled.end - scheduled.start) / total
-
-    @contextmanager
-    def _fail_on_error(self, sequences: Items[Sequence]) -> Iterator[None]:
-        """End these sequences if the body raises."""
-        try:
-            yield
-        except SequenceError as error:
-            self._fail(sequences, error.code, error.message)
-        except torch.OutOfMemoryError:
-            self._fail(sequences, "out_of_memory", "The device has no memory left for this request; retry it later.")
-            torch.cuda.empty_cache()
-        except Exception as error:
-            if is_device_error(error):
-                raise DeviceLost(str(error)) from error
-            message = f"The engine failed on this request: {type(error).__name__}: {error}"
-            self._fail(sequences, "engine_error", message)
-
-    def _fail(self, sequences: Items[Sequence], code: str, message: str) -> None:
-        for sequence in sequences:
-            self._scheduler.remove(sequence)
-            sequence.on_event(Failed(code, message))

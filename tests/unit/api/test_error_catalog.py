@@ -9,7 +9,7 @@ from jobs.model.failure_codes import FAILURES
 ROOT = Path(__file__).parents[3]
 CODES = (
     r'(?:JobFailed|MediaError|SequenceError)\(\s*"(\w+)"',
-    r'(?:_fail|Interruption)\([\w., ]*?"(\w+)"',
+    r'(?:\b_?fail|Interruption)\([\w., ]*?"(\w+)"',
     r'\bcode = "(\w+)"',
     r'code, message = "(\w+)"',
     r'JobStatus\.\w+, "(\w+)"',

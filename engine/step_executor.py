@@ -1,0 +1,137 @@
+"""Executes the steps that the scheduler decides: launches their passes, and processes the sampled tokens."""
+
+import time
+from collections.abc import Iterator
+from collections.abc import Sequence as Items
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from engine.core.scheduler import ScheduledTokens, Scheduler, SchedulerOutput
+from engine.core.sequence import PendingToken, Sequence
+from engine.errors import DeviceLost, SequenceError
+from engine.events import Failed
+from engine.runner.device import is_device_error
+from engine.runner.model_runner import ModelRunner, SampledTokens
+from engine.runner.sampler import NAN_TOKEN
+
+
+@dataclass(frozen=True, slots=True)
+class InFlightStep:
+    """A step that was launched and whose tokens the host has not read yet."""
+
+    scheduled: list[ScheduledTokens]
+    sampled: list[SampledTokens]
+
+
+class StepExecutor:
+    """Launches steps and processes their tokens. An error of one sequence ends only that sequence."""
+
+    def __init__(self, scheduler: Scheduler, runner: ModelRunner) -> None:
+        self._scheduler = scheduler
+        self._runner = runner
+        self._accounted_at = 0.0
+        self.steps = 0
+        """Steps launched."""
+        self.sampled_tokens = 0
+        self.prefill_tokens = 0
+
+    def start_clock(self) -> None:
+        """Start the time that the next processed step is charged with: no step was in flight before."""
+        self._accounted_at = time.monotonic()
+
+    def launch(self, output: SchedulerOutput) -> InFlightStep:
+        """Run the prefills and the decode pass of a step. On a GPU they may still be running on return.
+
+        Raises:
+            DeviceLost
+        """
+        sampled: list[SampledTokens] = []
+        # Taken before the passes: on a CPU they run to their end here.
+        now = time.monotonic()
+        for scheduled in output.all:
+            scheduled.sequence.first_pass_at = scheduled.sequence.first_pass_at or now
+        for scheduled in output.prefills:
+            with self._fail_on_error([scheduled.sequence]):
+                if (tokens := self._runner.prefill(scheduled)) is not None:
+                    sampled.append(tokens)
+                self.prefill_tokens += scheduled.end - scheduled.start
+        if output.decodes:
+            with self._fail_on_error([scheduled.sequence for scheduled in output.decodes]):
+                sampled.append(self._runner.decode(output.decodes))
+        self.steps += 1
+        return InFlightStep(output.all, sampled)
+
+    def process(self, step: InFlightStep) -> None:
+        """Read the sampled tokens of a step, and append each to its sequence.
+
+        Raises:
+            DeviceLost
+        """
+        for sampled in step.sampled:
+            try:
+                tokens = sampled.read()
+            except RuntimeError as error:
+                raise DeviceLost(str(error)) from error
+            for pending, token in zip(sampled.pending, tokens, strict=True):
+                if not pending.is_void:
+                    with self._fail_on_error([pending.sequence]):
+                        self._process_token(pending, token)
+        self._account_time(step)
+
+    def fail(self, sequences: Items[Sequence], code: str, message: str) -> None:
+        """End these sequences with an error, without using the device."""
+        for sequence in sequences:
+            self._scheduler.remove(sequence)
+            sequence.on_event(Failed(code, message))
+
+    def _process_token(self, pending: PendingToken, token: int) -> None:
+        sequence = pending.sequence
+        sequence.pending.popleft()
+        if token == NAN_TOKEN:
+            raise SequenceError("model_nan", "The model returned NaN for this input.")
+        self.sampled_tokens += 1
+        sequence.append_sampled(token)
+        if (reason := sequence.controller.finish_reason) is not None:
+            self._scheduler.remove(sequence)
+            sequence.on_event(sequence.finished(reason))
+        elif sequence.pending:
+            self._reconcile_lookahead(sequence, pending.position, token)
+
+    def _reconcile_lookahead(self, sequence: Sequence, position: int, token: int) -> None:
+        """Keep or discard the look-ahead row, which computed ``token`` at ``position``, now that the token is known."""
+        if sequence.output_ids(position, position + 1) == [token]:
+            sequence.num_computed_tokens = position + 1
+        else:
+            self._runner.rebuild_penalty_mask(sequence)
+        lookahead = sequence.pending[0]
+        if sequence.num_tokens != position + 1 or lookahead.suppressed_ids != sequence.controller.suppressed_ids:
+            lookahead.is_void = True
+            sequence.pending.clear()
+            # Compute the last token again, to sample the token after it.
+            sequence.num_computed_tokens = min(sequence.num_computed_tokens, sequence.num_tokens - 1)
+
+    def _account_time(self, step: InFlightStep) -> None:
+        """Distribute the time since the last step over its sequences, by tokens computed."""
+        now = time.monotonic()
+        elapsed_ms, self._accounted_at = (now - self._accounted_at) * 1000, now
+        total = sum(scheduled.end - scheduled.start for scheduled in step.scheduled)
+        for scheduled in step.scheduled:
+            scheduled.sequence.device_ms += elapsed_ms * (scheduled.end - scheduled.start) / total
+
+    @contextmanager
+    def _fail_on_error(self, sequences: Items[Sequence]) -> Iterator[None]:
+        """End these sequences if the body raises."""
+        try:
+            yield
+        except SequenceError as error:
+            self.fail(sequences, error.code, error.message)
+        except torch.OutOfMemoryError:
+            self.fail(sequences, "out_of_memory", "The device has no memory left for this request; retry it later.")
+            torch.cuda.empty_cache()
+        except Exception as error:
+            if is_device_error(error):
+                raise DeviceLost(str(error)) from error
+            message = f"The engine failed on this request: {type(error).__name__}: {error}"
+            self.fail(sequences, "engine_error", message)
