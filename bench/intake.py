@@ -232,10 +232,10 @@ def await_api(port: int) -> None:
 class PutOnly(Intake):
     """Stores the request, and does not use Redis."""
 
-    def _admit(self, job_id: str, *_: Any, **__: Any) -> Admission:
+    def admit(self, job_id: str, *_: Any, **__: Any) -> Admission:
         return Admission(job_id)
 
-    def _create_record(self, request: JobRequest) -> AcceptResult:
+    def create_record(self, request: JobRequest) -> AcceptResult:
         fields = {"tenant": request.tenant, "status": "preparing", "stage": "prepare", "priority": request.priority}
         return AcceptResult(Job.from_hash(request.id, fields), is_new=True, needs_wakeup=False, position=0)
 

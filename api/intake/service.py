@@ -72,7 +72,7 @@ class ExistingJob:
 
 
 class Intake:
-    """Accepts jobs."""
+    """Accepts jobs. The benchmark of the intake replaces ``admit`` and ``create_record`` to measure their cost."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class Intake:
         if idempotency_key is not None:
             admission = self._admit_keyed(caller, idempotency_key)
         else:
-            admission = self._admit(f"job_{ULID()}", caller, fingerprint=fingerprint, retry_count=retry_count)
+            admission = self.admit(f"job_{ULID()}", caller, fingerprint=fingerprint, retry_count=retry_count)
         if isinstance(admission, ExistingJob):
             return self._replay(admission.job, fingerprint)
         request = self._builder.build_and_store_media(
@@ -137,26 +137,23 @@ class Intake:
         if idempotency_key is not None:
             admission = self._admit_keyed(caller, idempotency_key)
         else:
-            admission = self._admit(f"job_{ULID()}", caller)
+            admission = self.admit(f"job_{ULID()}", caller)
         fingerprint = fingerprint_of({"retried": job.id})
         if isinstance(admission, ExistingJob):
             return self._replay(admission.job, fingerprint)
         request = self._builder.build_retry_and_copy_media(admission.job_id, job, fingerprint=fingerprint)
         return self._store_and_create(request, is_keyed=idempotency_key is not None)
 
-    def _admit_keyed(self, caller: ApiKey, idempotency_key: str) -> Admission | ExistingJob:
-        job_id = keyed_job_id(caller.tenant, idempotency_key)
-        if (job := self._store.get(job_id)) is not None:
-            return ExistingJob(job)
-        return self._admit(job_id, caller)
-
-    def _admit(
+    def admit(
         self, job_id: str, caller: ApiKey, *, fingerprint: str = "", retry_count: int | None = None
     ) -> Admission | ExistingJob:
-        """Check the limits. Raises Overloaded.
+        """Check the limits for a new job.
 
         When the client library counts its retries, the fingerprint is remembered for some minutes, and a retry finds
         the id of the first attempt.
+
+        Raises:
+            Overloaded: a limit is reached.
         """
         remembered = "" if retry_count is None else fingerprint
         if not remembered and self._quota.spend(caller.tenant):
@@ -175,30 +172,8 @@ class Intake:
         job = self._store.get(checked.existing_job_id)
         return Admission(checked.existing_job_id) if job is None else ExistingJob(job)
 
-    def _replay(self, job: Job, fingerprint: str) -> AcceptedJob:
-        request = self._read_earlier_request(job.id, fingerprint)
-        return AcceptedJob(job, request, is_replay=True, position=self._index.position(job))
-
-    def _store_and_create(self, request: JobRequest, *, is_keyed: bool) -> AcceptedJob:
-        """Store the request, then create its record."""
-        is_replay = not self._object_store.put_if_absent(request_key(request.id), request.to_json())
-        if is_replay:
-            # An earlier attempt stored it, and may have died before it created the record.
-            request = self._read_earlier_request(request.id, request.fingerprint)
-        try:
-            created = self._create_record(request)
-        except ThinkqueueError:
-            # The client learns that nothing was accepted, so `recover` must not create the job. A keyed request stays:
-            # another attempt may already use it, and the next one with the same key finds it.
-            if not (is_replay or is_keyed):
-                self._remove_request(request)
-            raise
-        if not is_replay:
-            log.info("job.accepted", job_id=request.id, tenant=request.tenant, priority=request.priority)
-        return AcceptedJob(created.job, request, is_replay, created.position)
-
-    def _create_record(self, request: JobRequest) -> AcceptResult:
-        """Create the record and send a wake-up. Does nothing to an existing record."""
+    def create_record(self, request: JobRequest) -> AcceptResult:
+        """Create the record of a stored request and send a wake-up. Does nothing to an existing record."""
         retention_ms = self._settings.retention_days * DAY_MS
         created = self._store.accept(
             request.id,
@@ -217,6 +192,34 @@ class Intake:
             except StoreUnavailable:
                 log.warning("wakeup.failed", stage=Stage.PREPARE)  # the job is durable; the keeper sends a wake-up
         return created
+
+    def _admit_keyed(self, caller: ApiKey, idempotency_key: str) -> Admission | ExistingJob:
+        job_id = keyed_job_id(caller.tenant, idempotency_key)
+        if (job := self._store.get(job_id)) is not None:
+            return ExistingJob(job)
+        return self.admit(job_id, caller)
+
+    def _replay(self, job: Job, fingerprint: str) -> AcceptedJob:
+        request = self._read_earlier_request(job.id, fingerprint)
+        return AcceptedJob(job, request, is_replay=True, position=self._index.position(job))
+
+    def _store_and_create(self, request: JobRequest, *, is_keyed: bool) -> AcceptedJob:
+        """Store the request, then create its record."""
+        is_replay = not self._object_store.put_if_absent(request_key(request.id), request.to_json())
+        if is_replay:
+            # An earlier attempt stored it, and may have died before it created the record.
+            request = self._read_earlier_request(request.id, request.fingerprint)
+        try:
+            created = self.create_record(request)
+        except ThinkqueueError:
+            # The client learns that nothing was accepted, so `recover` must not create the job. A keyed request stays:
+            # another attempt may already use it, and the next one with the same key finds it.
+            if not (is_replay or is_keyed):
+                self._remove_request(request)
+            raise
+        if not is_replay:
+            log.info("job.accepted", job_id=request.id, tenant=request.tenant, priority=request.priority)
+        return AcceptedJob(created.job, request, is_replay, created.position)
 
     def _remove_request(self, request: JobRequest) -> None:
         try:
