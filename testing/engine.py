@@ -146,8 +146,11 @@ class Batch:
         assert snapshot.free_slots == self.engine.slots
 
 
-def mixed_requests(engine: Engine) -> list[Request]:
-    """Text and media, greedy and sampled; thinking closed at once, early, late, and by the end of the context."""
+def mixed_requests(engine: Engine, *, unlimited_answer: int = 40) -> list[Request]:
+    """Text and media, greedy and sampled; thinking closed at once, early, late, and by the end of the context.
+
+    The last one has no budget, and up to ``unlimited_answer`` tokens of answer.
+    """
     kinds = [(0, SAMPLED), (7, SAMPLED), (24, GREEDY), (40, replace(SAMPLED, seed=3, top_k=2))]
     mixed = [
         replace(
@@ -157,5 +160,5 @@ def mixed_requests(engine: Engine) -> list[Request]:
         for number, (budget, sampling) in enumerate(kinds)
         for name in INPUT_NAMES
     ]
-    unlimited = request(inputs_of(engine, "an image"), budget=-1, answer=40, sampling=GREEDY)
+    unlimited = request(inputs_of(engine, "an image"), budget=-1, answer=unlimited_answer, sampling=GREEDY)
     return [*mixed, replace(unlimited, id="an image, no budget")]

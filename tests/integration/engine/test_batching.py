@@ -1,6 +1,6 @@
 """Many sequences in one engine: each generates what it generates alone, whatever joins, leaves or is preempted."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -22,34 +22,55 @@ from testing.engine import (
     tokens_of,
 )
 
-CONTEXT = 256
-"""A short context, so that a request without a budget reaches its end soon."""
-SMALL_CACHE_GIB = 400 * 2_048 / 2**30
-"""400 tokens of 2,048 bytes: two or three of the sequences."""
+SHORT_CONTEXT = 256
+"""A request without a budget reaches its end soon."""
+SMALL_CACHE_TOKENS = 400
+"""Two or three of the sequences with a short answer."""
 BOTH_MODES = pytest.mark.parametrize("async_scheduling", [False, True], ids=["sync", "async"])
 
 
+@dataclass(frozen=True)
+class Workload:
+    """A model, a mix of requests, and the output of each request when it runs alone."""
+
+    model: LoadedModel
+    requests: list[Request]
+    alone: dict[str, list[Token]]
+    is_full: bool
+    """The model's full context and all requests in every test; otherwise a short context, and some requests."""
+
+    def some(self, start: int, stop: int | None = None) -> list[Request]:
+        """Return these requests, and all of them if the workload is full."""
+        return self.requests if self.is_full else self.requests[start:stop]
+
+
+def new_workload(model: LoadedModel, *, is_full: bool) -> Workload:
+    engine = Engine(model)
+    requests = mixed_requests(engine, unlimited_answer=1_500 if is_full else 40)
+    alone = {one.id: tokens_of(run(engine, one)[0]) for one in requests}
+    return Workload(model, requests, alone, is_full)
+
+
 @pytest.fixture(scope="module")
-def model(pocket_model: LoadedModel) -> LoadedModel:
-    return replace(pocket_model, context_tokens=CONTEXT)
+def short(pocket_model: LoadedModel) -> Workload:
+    return new_workload(replace(pocket_model, context_tokens=SHORT_CONTEXT), is_full=False)
+
+
+@pytest.fixture(scope="module")
+def full(pocket_model: LoadedModel) -> Workload:
+    return new_workload(pocket_model, is_full=True)
+
+
+@pytest.fixture(scope="module", params=["short", pytest.param("full", marks=pytest.mark.slow)])
+def workload(request: Any) -> Workload:
+    chosen: Workload = request.getfixturevalue(request.param)
+    return chosen
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["sync", "async"])
-def engine(model: LoadedModel, request: Any) -> Engine:
+def engine(workload: Workload, request: Any) -> Engine:
     """``async`` is the mode of a GPU: a step is launched before the tokens of the last one are read."""
-    return Engine(model, EngineConfig(slots=6), async_scheduling=request.param)
-
-
-@pytest.fixture(scope="module")
-def requests(model: LoadedModel) -> list[Request]:
-    return mixed_requests(Engine(model, EngineConfig(slots=1)))
-
-
-@pytest.fixture(scope="module")
-def alone(model: LoadedModel, requests: list[Request]) -> dict[str, list[Token]]:
-    """The output of each request when it runs alone."""
-    engine = Engine(model)
-    return {one.id: tokens_of(run(engine, one)[0]) for one in requests}
+    return Engine(workload.model, EngineConfig(slots=6), async_scheduling=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -57,25 +78,28 @@ def reference(pocket_engine: Engine) -> dict[str, list[int]]:
     return {name: generated_by_transformers(pocket_engine, inputs_of(pocket_engine, name)) for name in INPUT_NAMES}
 
 
-def test_a_full_batch_generates_what_each_request_generates_alone(
-    engine: Engine, requests: list[Request], alone: dict[str, list[Token]]
-) -> None:
+def small_cache(tokens: int) -> float:
+    """Return the GiB of a cache for this many tokens, of 2,048 bytes each."""
+    return tokens * 2_048 / 2**30
+
+
+def test_a_full_batch_generates_what_each_request_generates_alone(engine: Engine, workload: Workload) -> None:
     batch = Batch(engine)
-    for one in requests:
+    for one in reversed(workload.requests):  # the longest first, so that it runs beside the others
         batch.submit(one)
     batch.run()
-    assert batch.tokens == alone
-    assert set(batch.finished) == set(alone)
+    assert batch.tokens == workload.alone
+    assert set(batch.finished) == set(workload.alone)
     reasons = {end.truncation_reason for end in batch.finished.values()}
     assert {"budget", "context"} <= reasons, "the mix must reach both limits"
 
 
 def test_greedy_tokens_in_a_full_batch_equal_those_of_transformers_generate(
-    engine: Engine, requests: list[Request], reference: dict[str, list[int]]
+    engine: Engine, workload: Workload, reference: dict[str, list[int]]
 ) -> None:
     batch = Batch(engine)
     for number, name in enumerate(INPUT_NAMES):
-        batch.submit(requests[number])
+        batch.submit(workload.requests[number])
         batch.submit(replace(request(inputs_of(engine, name), budget=50, sampling=GREEDY), id=name))
     batch.run()
     for name in INPUT_NAMES:
@@ -84,11 +108,11 @@ def test_greedy_tokens_in_a_full_batch_equal_those_of_transformers_generate(
 
 
 def test_sequences_that_join_late_or_leave_early_change_nothing_for_the_others(
-    engine: Engine, requests: list[Request], alone: dict[str, list[Token]]
+    engine: Engine, workload: Workload
 ) -> None:
     batch = Batch(engine)
     aborted: list[str] = []
-    for number, one in enumerate(requests):
+    for number, one in enumerate(workload.requests):
         batch.submit(one)
         for _ in range(number % 5):
             engine.step()
@@ -99,52 +123,48 @@ def test_sequences_that_join_late_or_leave_early_change_nothing_for_the_others(
     for name, tokens in batch.tokens.items():
         if name in aborted:
             assert batch.finished[name].finish_reason == "aborted"
-            assert tokens == alone[name][: len(tokens)]
+            assert tokens == workload.alone[name][: len(tokens)]
         else:
-            assert tokens == alone[name]
+            assert tokens == workload.alone[name]
 
 
 @BOTH_MODES
-def test_a_cache_that_is_too_small_preempts_and_changes_no_output(
-    model: LoadedModel, requests: list[Request], alone: dict[str, list[Token]], async_scheduling: bool
-) -> None:
-    small = Engine(model, EngineConfig(slots=6, kv_cache_gib=SMALL_CACHE_GIB), async_scheduling=async_scheduling)
+def test_a_cache_that_is_too_small_preempts_and_changes_no_output(workload: Workload, async_scheduling: bool) -> None:
+    cache_tokens, answer = (2_100, 400) if workload.is_full else (SMALL_CACHE_TOKENS, 60)
+    config = EngineConfig(slots=6, kv_cache_gib=small_cache(cache_tokens))
+    small = Engine(workload.model, config, async_scheduling=async_scheduling)
     batch = Batch(small)
-    originals = [one for one in requests if one.thinking_budget > 0][:12]
+    originals = [one for one in workload.some(6, 18) if one.thinking_budget >= 0]
     for one in originals:
-        batch.submit(replace(one, max_answer_tokens=60))
+        batch.submit(replace(one, max_answer_tokens=answer))
     batch.run()
     assert small.stats().num_preemptions > 0, "the cache must be small enough"
     assert any(end.num_prefills > 1 for end in batch.finished.values())
     for one in originals:
         # The same request with a shorter answer generates the beginning.
-        alike = alone[one.id][: len(batch.tokens[one.id])]
+        alike = workload.alone[one.id][: len(batch.tokens[one.id])]
         assert batch.tokens[one.id][: len(alike)] == alike
 
 
 @pytest.mark.parametrize("chunk", [9, 64])
-def test_a_prompt_computed_in_chunks_gives_the_same_output(
-    model: LoadedModel, requests: list[Request], alone: dict[str, list[Token]], chunk: int
-) -> None:
-    batch = Batch(Engine(model, EngineConfig(slots=6, max_prefill_tokens=chunk)))
-    for one in requests[6:18]:
+def test_a_prompt_computed_in_chunks_gives_the_same_output(workload: Workload, chunk: int) -> None:
+    batch = Batch(Engine(workload.model, EngineConfig(slots=6, max_prefill_tokens=chunk)))
+    for one in workload.some(6, 18):
         batch.submit(one)
     batch.run()
-    assert batch.tokens == {name: alone[name] for name in batch.tokens}
+    assert batch.tokens == {name: workload.alone[name] for name in batch.tokens}
 
 
-def test_sequences_resumed_in_a_full_batch_continue_as_they_would_have(
-    engine: Engine, requests: list[Request], alone: dict[str, list[Token]]
-) -> None:
+def test_sequences_resumed_in_a_full_batch_continue_as_they_would_have(engine: Engine, workload: Workload) -> None:
     batch = Batch(engine)
-    for number, one in enumerate(requests[6:]):
-        batch.submit(replace(one, journal=tuple(alone[one.id][: 1 + 7 * (number % 4)])))
+    for number, one in enumerate(workload.some(6)):
+        batch.submit(replace(one, journal=tuple(workload.alone[one.id][: 1 + 7 * (number % 4)])))
     batch.run()
-    assert batch.tokens == {name: alone[name] for name in batch.tokens}
+    assert batch.tokens == {name: workload.alone[name] for name in batch.tokens}
 
 
-def test_an_image_is_encoded_once_for_all_requests(model: LoadedModel) -> None:
-    engine = Engine(model, EngineConfig(slots=4))
+def test_an_image_is_encoded_once_for_all_requests(pocket_model: LoadedModel) -> None:
+    engine = Engine(pocket_model, EngineConfig(slots=4))
     batch = Batch(engine)
     for number in range(5):
         batch.submit(replace(request(inputs_of(engine, "two images"), budget=4, answer=4), id=str(number)))
@@ -160,9 +180,9 @@ def test_inputs_without_hashes_are_encoded_again(engine: Engine) -> None:
     assert engine.stats().encoded_media == before + 2
 
 
-def test_device_time_is_shared_among_the_sequences_of_a_batch(engine: Engine, requests: list[Request]) -> None:
+def test_device_time_is_shared_among_the_sequences_of_a_batch(engine: Engine, workload: Workload) -> None:
     batch = Batch(engine)
-    for one in requests[:6]:
+    for one in workload.requests[:6]:
         batch.submit(one)
     batch.run()
     assert all(end.device_ms > 0 for end in batch.finished.values())
@@ -188,15 +208,13 @@ SHARED_ENGINE = [HealthCheck.function_scoped_fixture]
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["sync", "async"])
-def small(model: LoadedModel, request: Any) -> Engine:
-    config = EngineConfig(slots=3, kv_cache_gib=SMALL_CACHE_GIB, max_prefill_tokens=40)
-    return Engine(model, config, async_scheduling=request.param)
+def small(short: Workload, request: Any) -> Engine:
+    config = EngineConfig(slots=3, kv_cache_gib=small_cache(SMALL_CACHE_TOKENS), max_prefill_tokens=40)
+    return Engine(short.model, config, async_scheduling=request.param)
 
 
-def check_any_order(
-    engine: Engine, requests: list[Request], alone: dict[str, list[Token]], actions: list[tuple[str, int]]
-) -> None:
-    known = [one for one in requests if one.thinking_budget >= 0][:16]
+def check_any_order(engine: Engine, workload: Workload, actions: list[tuple[str, int]]) -> None:
+    known = [one for one in workload.requests if one.thinking_budget >= 0][:16]
     batch = Batch(engine)
     aborted: set[str] = set()
     for action, number in actions:
@@ -211,21 +229,22 @@ def check_any_order(
     batch.run()
     assert set(batch.finished) == set(batch.tokens)
     for name, tokens in batch.tokens.items():
-        assert tokens == (alone[name][: len(tokens)] if name in aborted else alone[name])
+        alone = workload.alone[name]
+        assert tokens == (alone[: len(tokens)] if name in aborted else alone)
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=SHARED_ENGINE)
 @given(actions=st.lists(ACTIONS, max_size=20))
 def test_any_order_of_submits_aborts_and_steps_keeps_the_sequences_apart(
-    small: Engine, requests: list[Request], alone: dict[str, list[Token]], actions: list[tuple[str, int]]
+    small: Engine, short: Workload, actions: list[tuple[str, int]]
 ) -> None:
-    check_any_order(small, requests, alone, actions)
+    check_any_order(small, short, actions)
 
 
 @pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=SHARED_ENGINE)
 @given(actions=st.lists(ACTIONS, max_size=40))
 def test_long_sequences_of_submits_aborts_and_steps_keep_the_sequences_apart(
-    small: Engine, requests: list[Request], alone: dict[str, list[Token]], actions: list[tuple[str, int]]
+    small: Engine, short: Workload, actions: list[tuple[str, int]]
 ) -> None:
-    check_any_order(small, requests, alone, actions)
+    check_any_order(small, short, actions)

@@ -38,6 +38,9 @@ from testing.engine import (
 
 SHORT_CONTEXT = 256
 """A request without a budget reaches its end soon."""
+SHORT_AND_FULL_CONTEXT = pytest.mark.parametrize(
+    "context", [SHORT_CONTEXT, pytest.param(2_048, marks=pytest.mark.slow)]
+)
 
 
 @pytest.mark.parametrize("name", INPUT_NAMES)
@@ -50,12 +53,13 @@ def test_greedy_tokens_equal_those_of_transformers_generate(pocket_engine: Engin
     assert len(set(reference)) > 10, "a model that repeats itself would prove little"
 
 
+@SHORT_AND_FULL_CONTEXT
 @pytest.mark.parametrize("budget", [0, 1, -1])
 @pytest.mark.parametrize("name", ["text", "two images"])
 def test_each_budget_gives_an_answer_with_one_prefill_and_one_encoding(
-    pocket_model: LoadedModel, budget: int, name: str
+    pocket_model: LoadedModel, budget: int, name: str, context: int
 ) -> None:
-    engine = Engine(replace(pocket_model, context_tokens=SHORT_CONTEXT))
+    engine = Engine(replace(pocket_model, context_tokens=context))
     deltas, end = run(engine, request(inputs_of(engine, name), budget=budget))
     assert end.num_prefills == 1
     assert inspect(engine).prefills == 1
@@ -180,12 +184,13 @@ def test_a_request_that_does_not_fit_the_context_is_rejected_before_any_work(
     assert inspect(pocket_engine).prefills == before
 
 
-def test_thinking_without_a_budget_leaves_room_for_the_answer(pocket_model: LoadedModel) -> None:
-    engine = Engine(replace(pocket_model, context_tokens=SHORT_CONTEXT))
+@SHORT_AND_FULL_CONTEXT
+def test_thinking_without_a_budget_leaves_room_for_the_answer(pocket_model: LoadedModel, context: int) -> None:
+    engine = Engine(replace(pocket_model, context_tokens=context))
     inputs = inputs_of(engine, "text")
-    answer = SHORT_CONTEXT - len(inputs) - 40
+    answer = context - len(inputs) - 40
     deltas, end = run(engine, request(inputs, budget=-1, answer=answer))
-    assert len(inputs) + len(tokens_of(deltas)) <= SHORT_CONTEXT
+    assert len(inputs) + len(tokens_of(deltas)) <= context
     assert end.truncation_reason == "context"
     assert end.finish_reason in ("stop", "length", "repetition")
 
