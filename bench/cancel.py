@@ -13,7 +13,7 @@ import statistics
 import time
 
 from bench.endless import ENDLESS, endless_service
-from testing.service import Service
+from testing.processes.service import Service
 
 LOAD = 12
 """Jobs that run or wait at the same time."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pocket.training.untrained import build
-from testing.request_bodies import question
-from testing.service import Service, standalone_service
+from testing.inputs.request_bodies import question
+from testing.processes.service import Service, standalone_service
 
 ENDLESS: dict[str, Any] = {
     "messages": question("Describe everything that you see."),

@@ -37,7 +37,7 @@ from jobs.table.scripts import connect
 from jobs.table.types import AcceptResult
 from runtime.logs import configure_logs
 from runtime.settings import Settings
-from testing.servers import SECRET_KEY, Servers, free_ports, settings_of, start, stop
+from testing.processes.servers import SECRET_KEY, Servers, free_ports, settings_of, start, stop
 
 BODY = json.dumps(
     {

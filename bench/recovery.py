@@ -20,7 +20,7 @@ from bench.endless import ENDLESS, endless_service
 from jobs.model.job import Stage
 from jobs.table import keys
 from jobs.table.scripts import connect
-from testing.service import Service
+from testing.processes.service import Service
 
 POLL_S = 0.002
 WAIT_S = 60

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from engine import Delta, Engine, Event, Failed, Finished, ModelInputs, Request, SamplingParams, Token, Video
 from engine.core.tokenizer_info import SpecialTokenIds
 from engine.debug import inspect, model_of
-from testing.videos import scene
+from testing.inputs.videos import scene
 
 GREEDY = SamplingParams(temperature=0, top_p=1, top_k=0, repetition_penalty=1, seed=1)
 SAMPLED = SamplingParams(temperature=0.9, top_p=0.9, top_k=40, repetition_penalty=1.1, seed=7)

@@ -1,12 +1,12 @@
 """The fixtures of all tests: real servers, the real pocket model."""
 
 pytest_plugins = [
-    "testing.servers",
+    "testing.processes.servers",
     "testing.pocket",
     "testing.table",
     "testing.api",
-    "testing.http_server",
-    "testing.service",
-    "testing.requirements",
-    "testing.wheel",
+    "testing.processes.http_server",
+    "testing.processes.service",
+    "testing.processes.requirements",
+    "testing.processes.wheel",
 ]

@@ -17,7 +17,7 @@ from testing.chaos.faults import LOST_SECOND
 from testing.chaos.fleet import Fleet
 from testing.chaos.plan import InjectedFault
 from testing.chaos.workload import TEMPLATES, WebhookReceiver, Workload
-from testing.waiting import TIME_SCALE
+from testing.processes.waiting import TIME_SCALE
 
 Reference = dict[int, dict[str, Any]]
 """The job without faults, by template."""

@@ -15,9 +15,9 @@ import redis
 
 from cli.local.servers import SeaweedFS, Valkey
 from jobs.table.scripts import connect, script_source
-from testing.proxy import Proxy, Trap, When
-from testing.servers import SECRET_KEY, Servers, free_ports, settings_of, start, stop
-from testing.service import Service, new_service
+from testing.processes.proxy import Proxy, Trap, When
+from testing.processes.servers import SECRET_KEY, Servers, free_ports, settings_of, start, stop
+from testing.processes.service import Service, new_service
 from testing.table import new_table
 
 FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), Path("/libfaketime is not installed"))

@@ -8,7 +8,7 @@ from typing import Literal
 
 from testing.chaos.faults import PAST_THE_LEASE_S, Act, Fault, NothingHit, sleep_past_lease
 from testing.chaos.fleet import CALLS, GENERATORS, KEEPERS, Fleet
-from testing.proxy import When
+from testing.processes.proxy import When
 from worker.keeper.reaper import GRACE_LEASES
 
 TRAP_LIMIT_S = 8.0

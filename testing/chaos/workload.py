@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import httpx
 
-from testing.request_bodies import FAR_FROM_TIES, SHAPES_PNG, image_part, question
+from testing.inputs.request_bodies import FAR_FROM_TIES, SHAPES_PNG, image_part, question
 
 QUESTIONS = ("How many?", "What colour is it?", "Which is the largest?", "Why?", "And then?", "Read it to me.")
 TRUNCATED_PICTURE = "data:image/png;base64," + base64.b64encode(SHAPES_PNG[:600]).decode()

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from testing.service import Service
-from testing.waiting import LIMIT_S, TIME_SCALE
+from testing.processes.service import Service
+from testing.processes.waiting import LIMIT_S, TIME_SCALE
 
 FLAGS = (
     "--headless",

@@ -10,8 +10,8 @@ from cli.errors import CommandError
 from cli.local.servers import valkey_binary, weed_binary
 from testing.chaos.fleet import Fleet
 from testing.chaos.workload import WebhookReceiver
-from testing.requirements import missing
-from testing.waiting import wait_until
+from testing.processes.requirements import missing
+from testing.processes.waiting import wait_until
 
 
 @pytest.fixture

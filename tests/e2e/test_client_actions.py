@@ -6,9 +6,9 @@ import json
 import httpx
 
 from testing.api import inline_picture
-from testing.http_server import HttpServer
-from testing.request_bodies import ENDLESS_JOB, image_part, question
-from testing.service import Service
+from testing.inputs.request_bodies import ENDLESS_JOB, image_part, question
+from testing.processes.http_server import HttpServer
+from testing.processes.service import Service
 from testing.sse import events_of, read_stream
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from testing.service import Service
+from testing.processes.service import Service
 
 SHAPES = Path(__file__).parents[2] / "cli" / "commands" / "shapes.png"
 LINES = 150

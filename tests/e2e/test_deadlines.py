@@ -2,9 +2,9 @@
 
 import json
 
-from testing.http_server import HttpServer
-from testing.request_bodies import ENDLESS_JOB, question
-from testing.service import Service
+from testing.inputs.request_bodies import ENDLESS_JOB, question
+from testing.processes.http_server import HttpServer
+from testing.processes.service import Service
 
 
 def test_a_job_that_no_worker_starts_in_time_expires(isolated_service: Service, http_server: HttpServer) -> None:

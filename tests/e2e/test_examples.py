@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from testing.requirements import missing
-from testing.servers import free_ports, stop
-from testing.service import Service
-from testing.videos import clip
-from testing.waiting import wait_until
+from testing.inputs.videos import clip
+from testing.processes.requirements import missing
+from testing.processes.servers import free_ports, stop
+from testing.processes.service import Service
+from testing.processes.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

@@ -12,10 +12,10 @@ import pytest
 from cli.local.servers import Server
 from jobs.model.job import Stage
 from jobs.table.scripts import connect
-from testing.request_bodies import SHORT_JOB
-from testing.requirements import missing
-from testing.servers import Servers, free_ports, settings_of, short_times, start, stop
-from testing.service import Service, new_service
+from testing.inputs.request_bodies import SHORT_JOB
+from testing.processes.requirements import missing
+from testing.processes.servers import Servers, free_ports, settings_of, short_times, start, stop
+from testing.processes.service import Service, new_service
 from testing.table import new_table
 
 STALL_TIMEOUT_S, CHECK_INTERVAL_S = 8.0, 0.5

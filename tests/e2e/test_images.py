@@ -16,7 +16,7 @@ import redis
 import yaml
 
 from cli.local.servers import valkey_binary
-from testing.servers import Servers, free_ports, stop
+from testing.processes.servers import Servers, free_ports, stop
 from testing.table import Table
 
 ROOT = Path(__file__).parents[2]

@@ -6,9 +6,9 @@ import httpx
 from standardwebhooks import Webhook
 
 from engine.core.thinking import CHARACTER_GRACE
-from testing.http_server import HttpServer
-from testing.request_bodies import SHAPES_PNG, SHAPES_URL, image_part, question
-from testing.service import Service
+from testing.inputs.request_bodies import SHAPES_PNG, SHAPES_URL, image_part, question
+from testing.processes.http_server import HttpServer
+from testing.processes.service import Service
 
 SAMPLING = {"temperature": 0.9, "top_p": 0.9, "top_k": 40, "seed": 11}
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from jobs.model.job import JobStatus
-from testing.http_server import HttpServer
-from testing.request_bodies import LONG_JOB, question
-from testing.service import Service
+from testing.inputs.request_bodies import LONG_JOB, question
+from testing.processes.http_server import HttpServer
+from testing.processes.service import Service
 
 
 @pytest.fixture(scope="module")

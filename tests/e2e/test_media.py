@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from jobs.objects.client import ObjectNotFound
-from testing.documents import deck, pdf
-from testing.http_server import HttpServer
-from testing.request_bodies import question
-from testing.service import Service
-from testing.videos import clip
+from testing.inputs.documents import deck, pdf
+from testing.inputs.request_bodies import question
+from testing.inputs.videos import clip
+from testing.processes.http_server import HttpServer
+from testing.processes.service import Service
 
 SHORT = {"thinking": {"budget_tokens": 8}, "max_answer_tokens": 4}
 

@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 from cli.commands.demo import IMAGE, QUESTION, RIGHT_ANSWER
 from pocket.eval.scoring import boxes, iou
 from pocket.world.scenes import Scene, SceneSpec, new_scene
-from testing.request_bodies import image_part, question
-from testing.servers import Servers
-from testing.service import Service, started_service
+from testing.inputs.request_bodies import image_part, question
+from testing.processes.servers import Servers
+from testing.processes.service import Service, started_service
 
 RED_CIRCLES = ((40, 40, 130, 131), (360, 180, 461, 281))
 """In pixels of the demo's picture."""

@@ -5,10 +5,10 @@ from functools import partial
 
 import pytest
 
-from testing.monitored import MonitoredService
-from testing.request_bodies import question
-from testing.servers import Servers
-from testing.service import Service
+from testing.inputs.request_bodies import question
+from testing.processes.monitored import MonitoredService
+from testing.processes.servers import Servers
+from testing.processes.service import Service
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from observe.dashboard import dashboard
-from testing.monitored import MonitoredService
-from testing.request_bodies import question
-from testing.servers import free_ports, stop
-from testing.service import Service
-from testing.waiting import wait_until
+from testing.inputs.request_bodies import question
+from testing.processes.monitored import MonitoredService
+from testing.processes.servers import free_ports, stop
+from testing.processes.service import Service
+from testing.processes.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 RULES = yaml.safe_load((ROOT / "observe" / "alerts.yml").read_text("utf-8"))

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from testing.service import Service
+from testing.processes.service import Service
 
 ROOT = Path(__file__).parents[2]
 READMES = ("README.md", "README_zh.md")

@@ -7,10 +7,10 @@ import pytest
 
 from jobs.model.result import JobResult
 from jobs.objects.keys import result_key
-from testing.http_server import HttpServer
-from testing.proxy import Proxy, Trap
-from testing.request_bodies import SHORT_JOB
-from testing.service import Service
+from testing.inputs.request_bodies import SHORT_JOB
+from testing.processes.http_server import HttpServer
+from testing.processes.proxy import Proxy, Trap
+from testing.processes.service import Service
 
 
 @pytest.fixture

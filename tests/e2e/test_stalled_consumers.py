@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from testing.proxy import Proxy
-from testing.request_bodies import SHORT_JOB
-from testing.service import Service
+from testing.inputs.request_bodies import SHORT_JOB
+from testing.processes.proxy import Proxy
+from testing.processes.service import Service
 
 STALL_TIMEOUT_S, CHECK_INTERVAL_S = 8.0, 0.5
 EXIT_LIMIT_S = 120.0

@@ -9,10 +9,10 @@ from typing import Any
 import psutil
 import pytest
 
-from testing.http_server import HttpServer
-from testing.malformed_files import COMPLETED, malformed_files
-from testing.request_bodies import image_part, question
-from testing.service import Service
+from testing.inputs.malformed_files import COMPLETED, malformed_files
+from testing.inputs.request_bodies import image_part, question
+from testing.processes.http_server import HttpServer
+from testing.processes.service import Service
 from worker.prepare.media.libreoffice import find_libreoffice
 
 REPEATS = 2

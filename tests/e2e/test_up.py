@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from testing.servers import free_ports
+from testing.processes.servers import free_ports
 
 PROGRAMS = ("valkey-server", "weed", "worker.generate", "worker.prepare", "worker.keeper", "supervisord")
 SERVER_SETTINGS = ("REDIS_URL", "S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "WEBHOOK_SECRET")

@@ -14,11 +14,11 @@ import pytest
 from jobs.model.job import Stage
 from jobs.model.retry_schedule import MAX_ATTEMPTS
 from testing.api import HELLO
-from testing.http_server import HttpServer
-from testing.servers import Servers
-from testing.service import Service, started_service
+from testing.processes.http_server import HttpServer
+from testing.processes.servers import Servers
+from testing.processes.service import Service, started_service
+from testing.processes.waiting import LIMIT_S
 from testing.table import completed
-from testing.waiting import LIMIT_S
 
 SCALE = 0.00002
 """Shortens the schedule of three days to six seconds."""

@@ -2,9 +2,9 @@
 
 import psutil
 
-from testing.http_server import HttpServer
-from testing.request_bodies import image_part, question
-from testing.service import Service
+from testing.inputs.request_bodies import image_part, question
+from testing.processes.http_server import HttpServer
+from testing.processes.service import Service
 
 
 def test_prepare_worker_releases_the_job_whose_media_it_fetches(

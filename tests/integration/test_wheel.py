@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from testing.wheel import ROOT
+from testing.processes.wheel import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PACKAGES = [name.removesuffix("*") for name in PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]]

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from runtime.settings import Settings
-from testing.wheel import image_files
+from testing.processes.wheel import image_files
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))

@@ -12,11 +12,11 @@ from jobs.model.job import Job, Stage
 from jobs.table import keys
 from jobs.table.scripts import connect
 from testing.api import HELLO
-from testing.servers import free_ports
-from testing.service import Service
+from testing.processes.servers import free_ports
+from testing.processes.service import Service
+from testing.processes.waiting import wait_until
 from testing.sse import Sent, events_of, read_stream
 from testing.table import Table, completed
-from testing.waiting import wait_until
 
 
 @pytest.fixture

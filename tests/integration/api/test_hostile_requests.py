@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 from testing.api import HELLO
-from testing.servers import Servers
-from testing.service import Service
+from testing.processes.servers import Servers
+from testing.processes.service import Service
+from testing.processes.waiting import LIMIT_S, TIME_SCALE
 from testing.sse import events_of
-from testing.waiting import LIMIT_S, TIME_SCALE
 
 CALLERS = 240
 STREAMS = 200

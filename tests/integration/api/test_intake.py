@@ -14,7 +14,7 @@ from jobs.table import keys
 from jobs.table.scripts import connect
 from runtime.settings import Settings
 from testing.api import HELLO, client_of, inline_picture
-from testing.servers import free_ports
+from testing.processes.servers import free_ports
 from testing.table import Table, completed
 
 

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from jobs.model.job import PRIORITIES
 from jobs.table.scripts import connect
 from jobs.tenants.api_keys import ApiKey, ApiKeyStore
-from testing.service import Service
+from testing.processes.service import Service
 from testing.table import Table
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")

@@ -11,8 +11,8 @@ from structlog.typing import EventDict
 
 from api.middleware.request_id import add_request_id
 from testing.api import HELLO, client_of
-from testing.servers import free_ports
-from testing.service import Service
+from testing.processes.servers import free_ports
+from testing.processes.service import Service
 from testing.table import Table
 
 

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from jobs.tenants.webhook_secrets import WebhookSecrets
-from testing.http_server import HttpServer
+from testing.processes.http_server import HttpServer
 from testing.table import Table
 from worker.egress.client import EgressClient
 from worker.keeper.delivery.deliverer import Deliverer

@@ -11,7 +11,7 @@ from cli.main import app
 from jobs.model.job import Stage
 from jobs.table.types import WorkerStatus
 from testing.api import HELLO
-from testing.servers import Servers
+from testing.processes.servers import Servers
 from testing.table import Table, completed
 
 

@@ -12,7 +12,7 @@ from cli.client.api_client import ApiClient
 from cli.client.batch_input import read_lines
 from cli.client.batch_runner import BatchRunner
 from jobs.table.scripts import connect
-from testing.service import Service
+from testing.processes.service import Service
 
 SHORT = {"thinking": {"budget_tokens": 0}, "max_answer_tokens": 1}
 

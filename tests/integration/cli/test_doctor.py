@@ -14,7 +14,7 @@ from cli.main import app
 from jobs.table import keys
 from jobs.table.scripts import connect
 from jobs.table.types import WorkerStatus
-from testing.servers import Servers, free_ports
+from testing.processes.servers import Servers, free_ports
 from testing.table import Table
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from jobs.table.scripts import connect
 from jobs.tenants.api_keys import ApiKeyStore
-from testing.servers import Servers
+from testing.processes.servers import Servers
 from testing.table import Table
 
 TOKEN = re.compile(r"tq_[\w-]{43}")

@@ -17,8 +17,8 @@ from cli.local.servers import GRPC_OFFSET, SeaweedFS, Valkey
 from cli.local.service import check_ports
 from jobs.objects.store import ObjectStore
 from jobs.table.scripts import connect
-from testing.servers import Servers, free_ports, launch, settings_of, start, stop
-from testing.waiting import wait_until
+from testing.processes.servers import Servers, free_ports, launch, settings_of, start, stop
+from testing.processes.waiting import wait_until
 
 
 def test_wrong_credentials_are_not_let_in(servers: Servers) -> None:

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from testing.egress import download, post
-from testing.http_server import HttpServer
+from testing.processes.http_server import HttpServer
 from worker.egress.errors import BadStatus, TimedOut, TooLarge, Unreachable
 
 

@@ -11,7 +11,7 @@ from socket import AF_INET, SOCK_STREAM, create_connection, socket
 import pytest
 
 from testing.egress import LOOPBACK, download, post, resolve_to
-from testing.http_server import HttpServer
+from testing.processes.http_server import HttpServer
 from worker.egress.client import EgressClient
 from worker.egress.errors import TimedOut, Unreachable
 from worker.egress.transport import MAX_ADDRESSES

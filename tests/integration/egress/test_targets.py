@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from testing.egress import LOOPBACK, download, post, resolve_to
-from testing.http_server import HttpServer
+from testing.processes.http_server import HttpServer
 from worker.egress.errors import EgressError, ForbiddenUrl, InvalidUrl, TooManyRedirects, Unreachable
 
 

@@ -10,7 +10,7 @@ from engine import Engine, ModelInputs, Video
 from engine.loading.model_loader import load_model
 from families import FAMILIES
 from testing.engine import GREEDY, SAMPLED, request, run, tokens_of, user
-from testing.videos import scene
+from testing.inputs.videos import scene
 
 SWITCH = "{%- if enable_thinking is defined and not enable_thinking -%}/nothink{%- endif -%}"
 CLOSED = "{% if enable_thinking is defined and not enable_thinking -%}<think></think>\n{% endif -%}"

@@ -16,7 +16,7 @@ from engine.debug import observe_scores
 from engine.runner.sampler import RowSampling, uniform
 from testing.chaos.workload import MALFORMED, TEMPLATES
 from testing.engine import run_until_idle
-from testing.request_bodies import LONG_JOB, SHAPES_PNG
+from testing.inputs.request_bodies import LONG_JOB, SHAPES_PNG
 
 MIN_MARGIN = 1e-4
 """Measured over 39,000 samplings in batches of 2 to 14 and 4,000 after a resume: the logits of the most likely tokens

@@ -18,7 +18,7 @@ from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProce
 from engine import ModelInputs, Video
 from engine.inputs.processor import InputProcessor
 from families import FAMILIES, Family, FrameClock
-from testing.videos import shades, write
+from testing.inputs.videos import shades, write
 from worker.prepare.media.video import extract_frames
 
 ROOT = Path(__file__).parents[3]

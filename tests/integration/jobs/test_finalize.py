@@ -14,7 +14,7 @@ from jobs.model.result import JobResult
 from jobs.objects.documents import load_result
 from jobs.objects.keys import cancel_key, request_key, result_key
 from jobs.table.scripts import connect
-from testing.servers import Servers
+from testing.processes.servers import Servers
 from testing.table import Table, completed
 
 

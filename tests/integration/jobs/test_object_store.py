@@ -15,7 +15,7 @@ from jobs.objects.store import ObjectStore
 from jobs.table.integrity import Integrity
 from jobs.table.scripts import connect
 from runtime.settings import Settings
-from testing.http_server import HttpServer
+from testing.processes.http_server import HttpServer
 from testing.table import Table, empty_bucket
 
 INTERNAL_ERROR = b"<Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>"

@@ -18,8 +18,8 @@ from jobs.objects.keys import job_folder
 from jobs.table import keys
 from jobs.table.scripts import connect
 from testing.api import HELLO
-from testing.http_server import HttpServer
-from testing.servers import Servers
+from testing.processes.http_server import HttpServer
+from testing.processes.servers import Servers
 from testing.table import Table, completed
 from worker.egress.client import EgressClient
 from worker.keeper.delivery.deliverer import Deliverer

@@ -19,7 +19,7 @@ from pocket.training.encoding import Encoder
 from pocket.training.init_weights import init_weights
 from pocket.training.publish import publish
 from pocket.training.training_step import LossModule
-from testing.scenes import THREE_OBJECTS
+from testing.inputs.scenes import THREE_OBJECTS
 
 TOKENIZER = make_tokenizer()
 PROCESSOR = InputProcessor(TOKENIZER, make_image_processor(), FAMILIES["pocket"])

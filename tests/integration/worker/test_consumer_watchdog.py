@@ -8,7 +8,7 @@ import pytest
 
 from jobs.model.job import Stage
 from jobs.wakeup.notify import notify
-from testing.servers import Servers
+from testing.processes.servers import Servers
 from testing.table import Table
 
 # The watchdog of a worker that receives no wake-up. The argument says what the process does at SIGTERM.

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler
 from jobs.model.retention import DAY_MS
 from jobs.objects import keys
 from jobs.objects.documents import save_json
-from testing.http_server import HttpServer
+from testing.processes.http_server import HttpServer
 from testing.table import Table
 from worker.egress.client import EgressClient
 from worker.keeper.delivery.deliverer import Deliverer

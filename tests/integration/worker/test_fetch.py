@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jobs.errors import JobFailed
-from testing.http_server import HttpServer
+from testing.processes.http_server import HttpServer
 from testing.table import Table
 from worker.prepare.deadline import Deadline
 from worker.prepare.fetch import MediaFetcher, list_media

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from jobs.model.job import Stage
 from jobs.table import keys
 from jobs.table.scripts import connect
+from testing.processes.waiting import wait_until
 from testing.table import Table
-from testing.waiting import wait_until
 from worker.heartbeat import Heartbeat, Lease
 
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from jobs.table.stats import WorkerStats
-from testing.http_server import HttpServer
+from testing.processes.http_server import HttpServer
 from worker.pod_deletion_cost import ANNOTATION, PodDeletionCosts
 
 PATH = "/api/v1/namespaces/ours/pods/"

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from families import FAMILIES
-from testing.documents import deck, page_color, pdf, scanned_pdf, zip_bomb
-from testing.http_server import HttpServer
+from testing.inputs.documents import deck, page_color, pdf, scanned_pdf, zip_bomb
+from testing.processes.http_server import HttpServer
 from worker.prepare.media.document import open_document, render_page
 from worker.prepare.media.document_kind import detect_document_kind
 from worker.prepare.media.errors import MediaError

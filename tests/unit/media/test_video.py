@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from families import FAMILIES
-from testing.videos import BLUE, RED, clip, write
+from testing.inputs.videos import BLUE, RED, clip, write
 from worker.prepare.media.errors import MediaError
 from worker.prepare.media.video import ExtractedFrames, extract_frames
 

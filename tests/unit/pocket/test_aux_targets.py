@@ -17,7 +17,7 @@ from pocket.tasks.aux_targets import (
     encode_cells,
 )
 from pocket.tasks.pages import Fonts, pages
-from testing.scenes import SIZE, THREE_OBJECTS
+from testing.inputs.scenes import SIZE, THREE_OBJECTS
 
 COLUMNS_OF_CELLS, ROWS = SIZE[0] // SIDE, SIZE[1] // SIDE
 

@@ -9,7 +9,7 @@ from pocket.tasks.multi_image import among
 from pocket.tasks.pages import Fonts, compare_digits, pages
 from pocket.tasks.video import video_example
 from pocket.world.lexicon import COLORS, ORDINALS, SHAPES
-from testing.scenes import THREE_OBJECTS
+from testing.inputs.scenes import THREE_OBJECTS
 
 RNG_SEEDS = range(120)
 

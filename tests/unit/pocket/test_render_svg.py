@@ -5,7 +5,7 @@ import random
 import numpy as np
 
 from pocket.world.render_svg import redraw_as_svg
-from testing.scenes import SIZE, THREE_OBJECTS, plain_scene
+from testing.inputs.scenes import SIZE, THREE_OBJECTS, plain_scene
 
 
 def test_an_object_is_drawn_at_its_position_in_its_color(librsvg: None) -> None:

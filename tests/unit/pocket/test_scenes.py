@@ -15,7 +15,7 @@ from pocket.tasks.synthetic_dataset import FULL, SMALL, spec_for
 from pocket.world.lexicon import COLORS, SHAPES, ObjectKind
 from pocket.world.render import PLAIN
 from pocket.world.scenes import Scene, SceneSpec, new_scene
-from testing.scenes import SIZE, THREE_OBJECTS, plain_scene
+from testing.inputs.scenes import SIZE, THREE_OBJECTS, plain_scene
 
 
 def test_scenes_depend_on_the_seed_only() -> None:

@@ -4,7 +4,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
-SHAPES_PATH = Path(__file__).parents[1] / "cli" / "commands" / "shapes.png"
+SHAPES_PATH = Path(__file__).parents[2] / "cli" / "commands" / "shapes.png"
 SHAPES_PNG = SHAPES_PATH.read_bytes()
 SHAPES_URL = "data:image/png;base64," + base64.b64encode(SHAPES_PNG).decode()
 """The picture of the demo."""

@@ -11,8 +11,8 @@ import numpy as np
 import pillow_heif
 from PIL import Image
 
-from testing.documents import deck, pdf, scanned_pdf, zip_bomb
-from testing.videos import clip
+from testing.inputs.documents import deck, pdf, scanned_pdf, zip_bomb
+from testing.inputs.videos import clip
 
 pillow_heif.register_heif_opener()
 

@@ -15,8 +15,8 @@ from cli.errors import CommandError
 from cli.local.servers import GRPC_OFFSET, SeaweedFS, Server, Valkey, valkey_binary, weed_binary
 from jobs.table.scripts import connect
 from runtime.settings import Settings
-from testing.fork_server import Process
-from testing.waiting import TIME_SCALE, wait_until
+from testing.processes.fork_server import Process
+from testing.processes.waiting import TIME_SCALE, wait_until
 
 SECRET_KEY = "test-secret-key-0123456789"
 

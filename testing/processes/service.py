@@ -15,10 +15,10 @@ import pytest
 
 from cli.local.servers import SeaweedFS, Valkey
 from jobs.model.job import JobStatus
-from testing.fork_server import ForkedProcess, Process
-from testing.servers import SECRET_KEY, Servers, free_ports, settings_of, short_times, start, stop
+from testing.processes.fork_server import ForkedProcess, Process
+from testing.processes.servers import SECRET_KEY, Servers, free_ports, settings_of, short_times, start, stop
+from testing.processes.waiting import LIMIT_S, wait_until
 from testing.table import Table, new_table
-from testing.waiting import LIMIT_S, wait_until
 
 MODULES = {"api": "api", "prepare": "worker.prepare", "generate": "worker.generate", "keeper": "worker.keeper"}
 ALL = tuple(MODULES)

@@ -5,8 +5,8 @@ from collections import defaultdict
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from testing.servers import free_ports
-from testing.service import MODULES, Service, spawn
+from testing.processes.servers import free_ports
+from testing.processes.service import MODULES, Service, spawn
 
 
 class MonitoredService:

@@ -1,0 +1,1 @@
+"""Request bodies and files that tests submit."""

@@ -1,0 +1,1 @@
+"""Real servers, the service's processes, and what tests put between them."""
