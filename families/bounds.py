@@ -6,7 +6,7 @@ import math
 def fit(
     width: int, height: int, *, frames: int, factor: int, min_pixels: int, max_pixels: int, max_aspect: int
 ) -> tuple[int, int]:
-    """The size at which the model sees an image or a video.
+    """Return the size at which the model sees an image or a video.
 
     Gives the sizes of ``smart_resize`` of transformers' Glm4v processors for an even number of frames; a test compares
     them.

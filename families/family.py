@@ -34,7 +34,7 @@ class ImageBounds:
     max_aspect: int = 200
 
     def fit(self, width: int, height: int) -> tuple[int, int]:
-        """The width and height at which the model sees an image, in pixels.
+        """Return the width and height at which the model sees an image, in pixels.
 
         Raises:
             ValueError: one side is more than ``max_aspect`` times the other.
@@ -51,7 +51,7 @@ class ImageBounds:
         return replace(self, max_pixels=max(self.min_pixels, min(self.max_pixels, max_pixels)))
 
     def token_count(self, width: int, height: int) -> int:
-        """The number of prompt tokens of an image, with its begin and end tokens."""
+        """Return the number of prompt tokens of an image, with its begin and end tokens."""
         fitted_width, fitted_height = self.fit(width, height)
         return fitted_width * fitted_height // self.factor**2 + 2
 

@@ -4,7 +4,7 @@ from families.family import SpecialTokens
 
 
 def history_answer(text: str, special_tokens: SpecialTokens) -> str:
-    """The answer in an assistant turn that a client sent, as the model should see it.
+    """Return the answer in an assistant turn that a client sent, as the model should see it.
 
     Clients send the answer alone, or the complete output with its special tokens. Only special tokens at the ends are
     removed; everything inside the answer (HTML, code, boxes, even the text ``</think>``) is part of it.
@@ -21,7 +21,7 @@ def history_answer(text: str, special_tokens: SpecialTokens) -> str:
 
 
 def extract_answer(raw: str, special_tokens: SpecialTokens) -> str:
-    """The answer in a model's complete output, without the thinking and the special tokens around the answer."""
+    """Return the answer in a model's complete output, without the thinking and the special tokens around the answer."""
     thinking, close, rest = raw.partition(special_tokens.think_close)
     answer = (rest if close else thinking).strip()
     if special_tokens.answer_open and answer.startswith(special_tokens.answer_open):

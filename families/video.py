@@ -22,7 +22,7 @@ class FrameClock:
 
     @property
     def duration(self) -> float:
-        """Return the duration in seconds."""
+        """The duration in seconds."""
         if self.seconds is None:
             return self.frames / self.fps
         return self.seconds[-1] + 1 / self.fps
@@ -87,7 +87,7 @@ class RateByDuration:
         return _even(chosen or [0])
 
     def _every(self, clock: FrameClock, step_s: float) -> list[int]:
-        """The first frame of each step."""
+        """Return the first frame of each step."""
         chosen: list[int] = []
         due_s, last_s = 0.0, int(clock.duration)
         frame_s = 1 / clock.fps
@@ -127,7 +127,7 @@ class VideoBounds:
         return replace(self, max_frames=max_frames, max_pixels=pixels)
 
     def select_frames(self, clock: FrameClock) -> list[int]:
-        """The indices of the frames that the model sees: as sampled, thinned out evenly to ``max_frames``."""
+        """Return the indices of the frames that the model sees: as sampled, thinned out evenly to ``max_frames``."""
         indices = self.sampler(clock)
         if self.max_frames is None or len(indices) <= self.max_frames:
             return indices
@@ -135,7 +135,7 @@ class VideoBounds:
         return _even([indices[int(index)] for index in _linspace(0, len(indices) - 1, count)])
 
     def fit(self, frames: int, width: int, height: int) -> tuple[int, int]:
-        """The width and height at which the model sees each of ``frames`` frames, in pixels.
+        """Return the width and height at which the model sees each of ``frames`` frames, in pixels.
 
         Raises:
             ValueError: one side is more than ``max_aspect`` times the other.
@@ -146,7 +146,7 @@ class VideoBounds:
         )  # fmt: skip
 
     def timestamps(self, seconds: Sequence[float]) -> list[str]:
-        """The text that follows each pair of frames in the prompt.
+        """Return the text that follows each pair of frames in the prompt.
 
         Args:
             seconds: of all frames.
@@ -155,7 +155,7 @@ class VideoBounds:
         return [self.timestamp_format.format(int(second) if self.whole_seconds else second) for second in firsts]
 
     def max_tokens(self, width: int, height: int, seconds: Sequence[float]) -> int:
-        """An upper bound for the prompt tokens of frames of this size: each character of a timestamp counts as one.
+        """Return an upper bound for the prompt tokens of such frames: each character of a timestamp counts as one.
 
         Args:
             seconds: of all frames.

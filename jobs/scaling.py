@@ -95,7 +95,10 @@ def _for_backlog(waiting: int, arrivals: float, rate: float, present: int, targe
 
 
 def _for_deadlines(stats: ServiceStats, rate: float, targets: ScalingTargets) -> int:
-    """A worker requested now has the time after its start, at least a tenth of the horizon."""
+    """Return the workers wanted for the deadlines.
+
+    A worker requested now has the time after its start, at least a tenth of the horizon.
+    """
     return max(
         ceil(count / (rate * max(seconds - targets.startup_s, seconds / 10)))
         for seconds, count in stats.must_start.items()

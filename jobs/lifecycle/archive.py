@@ -26,7 +26,7 @@ class EventArchive:
         self._store.mark_archived(job_id)
 
     def read(self, job_id: str, *, after: int = 0) -> list[Event]:
-        """An ended job's events with a sequence number greater than ``after``; none if they have expired."""
+        """Return an ended job's events with a sequence number greater than ``after``; none if they have expired."""
         if events := self._store.events(job_id, after=after):
             return events
         try:

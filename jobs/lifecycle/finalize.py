@@ -141,7 +141,7 @@ class JobFinalizer:
         return self._finish(result if is_ours else load_result(self._object_store, result.id))
 
     def _store_result_only(self, result: JobResult) -> JobStatus:
-        """The job table was lost: write the result, so that `recover` finds it and does not run the job again.
+        """Write only the result, after the job table was lost: `recover` finds it and does not run the job again.
 
         Raises:
             ClaimLost: the job was deleted.

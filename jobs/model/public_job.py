@@ -221,7 +221,7 @@ def public_job(
 
 
 def result_copy(request: JobRequest, result: JobResult) -> bytes:
-    """The bytes of a job's ResultCopy: JSON with sorted keys, so that they always have the same SHA-256."""
+    """Return the bytes of a job's ResultCopy: JSON with sorted keys, so that they always have the same SHA-256."""
     copy = ResultCopy(
         id=result.id,
         status=result.status,
@@ -249,5 +249,5 @@ def _summary_fields(job: Job, request: JobRequest) -> dict[str, object]:
 
 
 def _outcome_fields(result: JobResult | None) -> dict[str, object]:
-    """The fields of Outcome have the same names in a JobResult."""
+    """Return the fields of Outcome, which have the same names in a JobResult."""
     return {name: getattr(result, name) if result else None for name in Outcome.model_fields}

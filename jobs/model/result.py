@@ -48,7 +48,7 @@ class JobResult:
 
     @classmethod
     def without_output(cls, job: Job, status: JobStatus, code: str, message: str, *, claim: str) -> "JobResult":
-        """The result of a job that generated nothing."""
+        """Return the result of a job that generated nothing."""
         return cls(job.id, status, job.attempt, claim, error={"code": code, "message": message})
 
     def with_journal(self, events: Iterable[Event]) -> "JobResult":

@@ -45,7 +45,7 @@ def events_key(job_id: str) -> str:
 
 
 def job_id_of(key: str) -> str:
-    """The job id in a request, result, cancel or events key."""
+    """Return the job id in a request, result, cancel or events key."""
     return key.partition("/")[2].partition(".")[0]
 
 
@@ -74,7 +74,7 @@ def delivery_id_of(key: str) -> str:
 
 
 def job_id_of_delivery(delivery: str) -> str | None:
-    """The job in ``evt_<job>_<status>`` and ``copy_<job>_<number>``; None for a test event."""
+    """Return the job in ``evt_<job>_<status>`` and ``copy_<job>_<number>``; None for a test event."""
     kind, _, rest = delivery.partition("_")
     job_id, _, _ = rest.rpartition("_")
     return job_id if kind in ("evt", "copy") and job_id.startswith("job_") else None

@@ -15,7 +15,7 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 
 
 def presigned_put(settings: Settings, key: str, *, size: int, lifetime: timedelta, now: datetime | None = None) -> str:
-    """A URL for one PUT of exactly ``size`` bytes, on the host that clients use."""
+    """Return a URL for one PUT of exactly ``size`` bytes, on the host that clients use."""
     endpoint = (settings.s3_public_endpoint or settings.s3_endpoint).rstrip("/")
     at = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
     scope = f"{at[:8]}/{settings.s3_region}/s3/aws4_request"

@@ -182,7 +182,7 @@ class ObjectStore:
         return [key for key, _ in self.list_with_times(prefix)]
 
     def list_with_times(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """The keys under a prefix, each with the time of its last change in milliseconds since 1970."""
+        """Return the keys under a prefix, each with the time of its last change in milliseconds since 1970."""
         with translate_s3_errors():
             for item in self._minio.list_objects(self._bucket, prefix, recursive=True):
                 at = item.last_modified
@@ -191,11 +191,11 @@ class ObjectStore:
     # ── presigned URLs, for clients ──
 
     def presigned_url(self, key: str) -> str:
-        """A GET URL, valid for ``URL_LIFETIME``. Sends no request."""
+        """Return a GET URL, valid for ``URL_LIFETIME``. Sends no request."""
         return self._public.presigned_get_object(self._bucket, key, expires=URL_LIFETIME)
 
     def presigned_part_url(self, key: str, multipart_id: str, number: int, *, lifetime: timedelta) -> str:
-        """A PUT URL for one part. Sends no request."""
+        """Return a PUT URL for one part. Sends no request."""
         query: dict[str, str | list[str] | tuple[str]] = {"uploadId": multipart_id, "partNumber": str(number)}
         return self._public.get_presigned_url("PUT", self._bucket, key, expires=lifetime, extra_query_params=query)
 

@@ -58,7 +58,7 @@ class SceneObject:
 
 
 def new_object(rng: random.Random, kind: ObjectKind, x: float, y: float, radius: float, *, varied: bool) -> SceneObject:
-    """A thing of a kind at a place; ``wild``: turned, edged and patterned ones too."""
+    """Return an object of a kind at a place; ``wild``: turned, edged and patterned ones too."""
     assert kind.color
     assert kind.shape
     rgb = random_shade(rng, kind.color)
