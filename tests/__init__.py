@@ -1,1 +1,1 @@
-"""All tests, by what they need: unit, integration, e2e, chaos, gpu. CONTRIBUTING.md describes each folder."""
+"""All tests, by what they need: unit, integration, e2e, browser, chaos, gpu. CONTRIBUTING.md describes each folder."""

@@ -40,10 +40,10 @@ def start_running(table: Table, job_id: str) -> Job:
     assert prepare is not None
     assert prepare.job.id == job_id
     table.store.mark_prepared(job_id, prepare.job.claim, folder="a1", required_tokens=10)
-    gpu = table.claim(Stage.GENERATE)
-    assert gpu is not None
-    table.store.append(job_id, gpu.job.claim, [Event(1, "started", {"attempt": 1, "revision": "r"})], tokens=0)
-    return gpu.job
+    claimed = table.claim(Stage.GENERATE)
+    assert claimed is not None
+    table.store.append(job_id, claimed.job.claim, [Event(1, "started", {"attempt": 1, "revision": "r"})], tokens=0)
+    return claimed.job
 
 
 def end(table: Table, job: Job) -> None:
@@ -75,12 +75,12 @@ def test_a_stream_reports_a_job_from_its_position_to_its_end(api: Service, table
         queued = next(events).data
         assert (queued["status"], queued["position"], queued["media"]) == ("queued", 0, None)
 
-        gpu = table.claim(Stage.GENERATE)
-        assert gpu is not None
-        table.store.append(second, gpu.job.claim, [Event(1, "started", {"attempt": 1, "revision": "r"})], tokens=0)
-        table.store.append(second, gpu.job.claim, tokens(2, 3), tokens=2)
-        table.store.append(second, gpu.job.claim, tokens(4, 4, "answer"), tokens=3)
-        end(table, gpu.job)
+        claimed = table.claim(Stage.GENERATE)
+        assert claimed is not None
+        table.store.append(second, claimed.job.claim, [Event(1, "started", {"attempt": 1, "revision": "r"})], tokens=0)
+        table.store.append(second, claimed.job.claim, tokens(2, 3), tokens=2)
+        table.store.append(second, claimed.job.claim, tokens(4, 4, "answer"), tokens=3)
+        end(table, claimed.job)
         events_with_id = [event for event in events if event.event != "job.status"]
     assert [(event.id, event.event) for event in events_with_id] == [
         (1, "job.started"),

@@ -18,8 +18,14 @@ def reader(table: Table) -> StatsReader:
 
 def test_an_empty_table_has_statistics(reader: StatsReader) -> None:
     stats = reader.read()
-    gpu = stats.stages[Stage.GENERATE]
-    assert (gpu.waiting, gpu.in_progress, gpu.job_s, gpu.slots, gpu.workers) == (0, 0, 0, 0, ())
+    generate = stats.stages[Stage.GENERATE]
+    assert (generate.waiting, generate.in_progress, generate.job_s, generate.slots, generate.workers) == (
+        0,
+        0,
+        0,
+        0,
+        (),
+    )
     assert (stats.deliveries_open, stats.oldest_delivery_s, stats.totals) == (0, 0, {})
     assert stats.memory_used > 0
 
@@ -78,9 +84,9 @@ def test_workers_are_listed_with_their_heartbeat(table: Table, reader: StatsRead
     table.store.heartbeat(WorkerStatus("w1", "generate", "starting", 8, 8), {})
     table.store.heartbeat(WorkerStatus("k1", "keeper", "ready", 0, 0), {})
     stats = reader.read()
-    gpu = stats.stages[Stage.GENERATE]
-    assert [(worker.id, worker.state, worker.slots) for worker in gpu.workers] == [("w1", "starting", 8)]
-    assert (gpu.slots, stats.keepers) == (0, 1)
+    generate = stats.stages[Stage.GENERATE]
+    assert [(worker.id, worker.state, worker.slots) for worker in generate.workers] == [("w1", "starting", 8)]
+    assert (generate.slots, stats.keepers) == (0, 1)
     table.store.heartbeat(WorkerStatus("w1", "generate", "ready", 8, 8), {})
     table.store.heartbeat(WorkerStatus("w1", "generate", "gone", 8, 8), {})
     assert reader.read().stages[Stage.GENERATE].slots == 8, "remembered, for a start from zero"

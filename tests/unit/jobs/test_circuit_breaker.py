@@ -19,7 +19,7 @@ def test_calls_after_a_failure_fail_immediately_until_one_succeeds() -> None:
         fail(breaker)
     time.sleep(PAUSE_S + 0.05)
     with breaker.call(), pytest.raises(ConnectionError):
-        fail(breaker)  # while one tries, the others hear no
+        fail(breaker)  # while one tries, the others are refused
     with breaker.call():
         pass
 
