@@ -11,6 +11,7 @@ from api.middleware.auth import bearer_auth, caller
 from api.middleware.json_body import JsonRoute
 from api.schemas.uploads import UploadBody, UploadParts, UploadReply
 from jobs.errors import Invalid, Problem
+from jobs.model.times import format_time
 from jobs.objects.uploads import PART_BYTES, Upload
 from jobs.tenants.api_keys import ApiKey
 
@@ -48,7 +49,7 @@ def _reply(upload: Upload, links: list[str]) -> dict[str, Any]:
     return {
         "id": upload.id,
         "bytes": upload.bytes,
-        "expires_at": upload.expires_ms // 1000,
+        "expires_at": format_time(upload.expires_ms),
         "url": None if in_parts or not links else links[0],
         "part_bytes": PART_BYTES if in_parts else None,
         "part_urls": links if in_parts else [],

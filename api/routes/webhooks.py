@@ -13,6 +13,7 @@ from api.middleware.auth import bearer_auth, caller
 from api.middleware.json_body import JsonRoute
 from api.schemas.webhooks import DeliveryReply, RotateBody, SecretReply, TestEventBody
 from jobs.model.retention import DAY_MS
+from jobs.model.times import format_time_if_set
 from jobs.objects.documents import save_json
 from jobs.objects.keys import event_test_key
 from jobs.tenants.api_keys import ApiKey
@@ -52,7 +53,7 @@ def _secret(service: Services, tenant: str, secret: str | None) -> dict[str, Any
     version = service.secrets.version(tenant)
     return {
         "version": version.version,
-        "rotated_at": version.rotated_ms // 1000 or None,
-        "old_secret_expires_at": version.old_until_ms // 1000 or None,
+        "rotated_at": format_time_if_set(version.rotated_ms),
+        "old_secret_expires_at": format_time_if_set(version.old_until_ms),
         "secret": secret,
     }

@@ -2,7 +2,12 @@
 
 from typing import Any
 
+from jobs.model.job import JobStatus
+from jobs.model.sample_job import sample_job
+
 ID = "job_01K9ZXV4T8Q2M6R0C5B7N3D1FG"
+ENDED_MS = 1_795_464_009_000
+"""2026-11-23T20:00:09Z."""
 
 JOB_BODY: dict[str, Any] = {
     "messages": [
@@ -27,10 +32,10 @@ SUMMARY: dict[str, Any] = {
     "status": "completed",
     "priority": "default",
     "attempt": 1,
-    "created_at": 1795464000,
-    "started_at": 1795464001,
-    "ended_at": 1795464009,
-    "expires_at": 1795550400,
+    "created_at": "2026-11-23T20:00:00.000Z",
+    "started_at": "2026-11-23T20:00:01.000Z",
+    "ended_at": "2026-11-23T20:00:09.000Z",
+    "expires_at": "2026-11-24T20:00:00.000Z",
     "tokens": 412,
     "metadata": {"order": "A-17"},
     "retried_from": None,
@@ -62,7 +67,7 @@ UPLOAD: dict[str, Any] = {
     "id": "upload_01K9ZXV4T8Q2M6R0C5B7N3D1FG",
     "object": "upload",
     "bytes": 48213,
-    "expires_at": 1795636800,
+    "expires_at": "2026-11-25T20:00:00.000Z",
     "method": "PUT",
     "url": "https://…",
     "part_bytes": None,
@@ -72,8 +77,8 @@ UPLOAD: dict[str, Any] = {
 SECRET: dict[str, Any] = {
     "object": "webhook_secret",
     "version": 1,
-    "rotated_at": 1795464000,
-    "old_secret_expires_at": 1795550400,
+    "rotated_at": "2026-11-23T20:00:00.000Z",
+    "old_secret_expires_at": "2026-11-24T20:00:00.000Z",
     "secret": None,
 }
 
@@ -83,8 +88,8 @@ DELIVERY: dict[str, Any] = {
     "event_type": "job.completed",
     "state": "delivered",
     "attempts": [
-        {"at": "2026-11-23T20:00:09Z", "status": 503, "error": None, "latency_ms": 41, "reply": "busy"},
-        {"at": "2026-11-23T20:00:14Z", "status": 204, "error": None, "latency_ms": 12, "reply": ""},
+        {"at": "2026-11-23T20:00:09.000Z", "status": 503, "error": None, "latency_ms": 41, "reply": "busy"},
+        {"at": "2026-11-23T20:00:14.000Z", "status": 204, "error": None, "latency_ms": 12, "reply": ""},
     ],
 }
 
@@ -144,9 +149,9 @@ EVENT: dict[str, Any] = {
     "id": f"evt_{ID}_completed",
     "object": "event",
     "type": "job.completed",
-    "created_at": 1795464009,
-    "timestamp": "2026-11-23T20:00:09+00:00",
-    "data": {**JOB, "omitted": []},
+    "created_at": "2026-11-23T20:00:09.000Z",
+    "timestamp": "2026-11-23T20:00:09.000Z",
+    "data": {**JOB, "omitted": [], "test": False},
 }
 FAILED: dict[str, Any] = {
     "output": None,
@@ -190,7 +195,7 @@ def event(status: str) -> dict[str, Any]:
 
 def sample_event(status: str) -> dict[str, Any]:
     """Return the body of a test event."""
-    data = {"id": "job_test", "object": "job", "status": status, "test": True}
+    data = sample_job(JobStatus(status), ended_ms=ENDED_MS).model_dump(mode="json")
     return {**EVENT, "id": "evt_test_01K9ZXV4T8Q2M6R0C5B7N3D1FG", "type": f"job.{status}", "data": data}
 
 

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from api.schemas import examples
 from api.schemas.base import Reply, RequestBody, with_example
+from jobs.model.times import Time
 
 
 class UploadBody(RequestBody):
@@ -36,8 +37,8 @@ class UploadReply(Reply):
     object: Literal["upload"] = "upload"
     bytes: int
     """The announced size."""
-    expires_at: int
-    """When the upload is deleted, in seconds since 1970. Jobs have copies of their own."""
+    expires_at: Time
+    """When the upload is deleted. Jobs have copies of their own."""
     method: Literal["PUT"] = "PUT"
     url: str | None
     """PUT the whole file here, with its `Content-Length`. Null for a multipart upload."""

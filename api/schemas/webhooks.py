@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 from api.schemas import examples
 from api.schemas.base import Reply, RequestBody, with_example
 from api.schemas.urls import HttpUrl
+from jobs.model.times import Time
 
 TerminalEvent = Literal["job.completed", "job.failed", "job.cancelled", "job.expired"]
 
@@ -43,9 +44,9 @@ class SecretReply(Reply):
     object: Literal["webhook_secret"] = "webhook_secret"
     version: int
     """Increases with each rotation."""
-    rotated_at: int | None
-    """Time of the last rotation, in seconds since 1970; null before the first."""
-    old_secret_expires_at: int | None
+    rotated_at: Time | None
+    """Time of the last rotation; null before the first."""
+    old_secret_expires_at: Time | None
     """Until then webhooks carry two signatures, one with the old secret. Null when only one secret signs."""
     secret: str | None
     """The secret; only the reply to a rotation contains it."""
@@ -67,8 +68,8 @@ class TestEventBody(RequestBody):
 class AttemptReply(Reply):
     """One attempt of a delivery."""
 
-    at: str
-    """Time of the attempt: ISO 8601, UTC."""
+    at: Time
+    """Time of the attempt."""
     status: int | None
     """The receiver's HTTP status. Null when there was no response; `error` says why."""
     error: str | None

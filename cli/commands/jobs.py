@@ -3,7 +3,6 @@
 import secrets
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from cli.client.request_body import is_link, read_files, user_message
 from cli.commands.options import DEFAULT_STATE, JsonLines, State, Url, api_client
 from cli.errors import CommandError
 from cli.terminal import new_table, print_table, printable, report_errors, stderr, write_json, write_stdout
+from jobs.model.times import parse_time
 
 app = typer.Typer()
 PAGE = 100
@@ -138,7 +138,7 @@ def jobs(
     table = new_table("id", "status", "priority", "created", "tokens", "metadata")
     for job in found:
         pairs = " ".join(f"{name}={value}" for name, value in job["metadata"].items())
-        created = datetime.fromtimestamp(job["created_at"], UTC).strftime("%Y-%m-%d %H:%M:%S")
+        created = parse_time(job["created_at"]).strftime("%Y-%m-%d %H:%M:%S")
         table.add_row(job["id"], job["status"], job["priority"], created, f"{job['tokens']:,}", printable(pairs))
     print_table(table)
 

@@ -12,6 +12,7 @@ from cli.errors import CommandError
 from cli.local.settings import connect_redis, installed_settings
 from cli.terminal import new_table, print_table, report_errors, stderr, write_json, write_stdout
 from jobs.errors import ThinkqueueError, Unavailable
+from jobs.model.times import format_time, format_time_if_set
 from jobs.objects.store import ObjectStore
 from jobs.tenants.api_keys import ApiKey, ApiKeyStore
 from jobs.tenants.webhook_secrets import WebhookSecrets
@@ -117,7 +118,7 @@ def _show(key: ApiKey, token: str) -> None:
 
 
 def _document(key: ApiKey) -> dict[str, Any]:
-    """Times in seconds since 1970, as in the API; null for no limit of its own and for no end."""
+    """Return a key as JSON; null for no limit of its own and for no end."""
     return {
         "id": key.id,
         "tenant": key.tenant,
@@ -125,8 +126,8 @@ def _document(key: ApiKey) -> dict[str, Any]:
         "priorities": list(key.priorities),
         "max_open_jobs": key.max_open_jobs or None,
         "requests_per_minute": key.requests_per_minute or None,
-        "created_at": key.created_ms // 1000,
-        "expires_at": key.expires_ms // 1000 or None,
+        "created_at": format_time(key.created_ms),
+        "expires_at": format_time_if_set(key.expires_ms),
     }
 
 

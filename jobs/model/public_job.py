@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from jobs.model.job import Job, JobStatus
 from jobs.model.request import JobRequest
 from jobs.model.result import JobResult
+from jobs.model.times import Time, format_time, format_time_if_set
 
 Priority = Literal["high", "default", "low"]
 
@@ -85,13 +86,13 @@ class JobSummary(PublicModel):
     """Jobs of a higher priority get a larger share of the workers."""
     attempt: int
     """How many times a worker has claimed the job in its current stage."""
-    created_at: int
-    """Seconds since 1970, as all times in the API."""
-    started_at: int | None
+    created_at: Time
+    """RFC 3339 in UTC with milliseconds, as all times in the API."""
+    started_at: Time | None
     """When a generate worker first claimed it."""
-    ended_at: int | None
+    ended_at: Time | None
     """When it reached a terminal status."""
-    expires_at: int
+    expires_at: Time
     """The deadline for a worker to start the job."""
     tokens: int
     """Tokens generated so far, thinking included."""
@@ -158,6 +159,8 @@ class WebhookJob(PublicJob):
     """What the model was shown, and images with boxes drawn in."""
     omitted: list[str] = []
     """Paths of the omitted fields, such as `output.raw`; GET the job to read them."""
+    test: bool = False
+    """True in a test event: its job `job_test` does not exist."""
 
 
 class WebhookEvent(PublicModel):
@@ -168,10 +171,10 @@ class WebhookEvent(PublicModel):
     object: Literal["event"] = "event"
     type: str
     """`job.completed`, `job.failed`, `job.cancelled` or `job.expired`."""
-    created_at: int
-    """When the job ended, in seconds since 1970."""
-    timestamp: str
-    """The same in ISO 8601."""
+    created_at: Time
+    """When the job ended."""
+    timestamp: Time
+    """The same, under the name that Standard Webhooks gives it."""
     data: WebhookJob
     """The job, as a poll returns it."""
 
@@ -238,10 +241,10 @@ def _summary_fields(job: Job, request: JobRequest) -> dict[str, object]:
         "status": job.status,
         "priority": job.priority,
         "attempt": job.attempt,
-        "created_at": job.created_ms // 1000,
-        "started_at": job.started_ms // 1000 or None,
-        "ended_at": job.ended_ms // 1000 or None,
-        "expires_at": job.deadline_ms // 1000,
+        "created_at": format_time(job.created_ms),
+        "started_at": format_time_if_set(job.started_ms),
+        "ended_at": format_time_if_set(job.ended_ms),
+        "expires_at": format_time(job.deadline_ms),
         "tokens": job.tokens,
         "metadata": request.metadata,
         "retried_from": request.retried_from,

@@ -60,7 +60,7 @@ def prepared_key(job_id: str, folder: str) -> str:
 
 
 def event_test_key(delivery: str) -> str:
-    """Return the key of a test event's ``url``, ``tenant`` and ``created_at``."""
+    """Return the key of a test event's ``url``, ``tenant`` and ``created_at`` (seconds since 1970)."""
     return f"{DELIVERIES}{delivery}.json"
 
 

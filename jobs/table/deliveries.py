@@ -37,7 +37,7 @@ class DeliveryAttempt:
     """One attempt, as the log has it."""
 
     at: str
-    """ISO 8601, UTC."""
+    """See ``jobs.model.times``."""
     status: int | None
     """HTTP status; None: there was no response."""
     error: str | None

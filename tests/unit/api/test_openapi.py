@@ -104,3 +104,24 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield f"{method.upper()} {path}", operation
+
+
+def test_every_time_of_a_reply_is_described_as_rfc_3339(document: dict[str, Any]) -> None:
+    fields = {
+        f"{model}.{name}": field
+        for model, schema in document["components"]["schemas"].items()
+        for name, field in schema.get("properties", {}).items()
+        if name.endswith("_at") or name in ("at", "timestamp")
+    }
+    assert len(fields) > 10
+    for name, field in fields.items():
+        types = field.get("anyOf", [field])
+        assert {"type": "string", "format": "date-time"} in [
+            {key: kind[key] for key in ("type", "format") if key in kind} for kind in types
+        ], name
+
+
+def test_every_time_of_an_example_has_the_same_format(document: dict[str, Any]) -> None:
+    times = re.findall(r'"(?:\w+_at|at|timestamp)": ("[^"]*"|[0-9.]+)', json.dumps(document))
+    assert len(times) > 20
+    assert [time for time in times if not re.fullmatch(r'"[0-9-]{10}T[0-9:]{8}\.[0-9]{3}Z"', time)] == []

@@ -87,7 +87,12 @@ def test_an_ended_job_has_the_fields_of_its_record_request_and_result() -> None:
         "result_sha256": hashlib.sha256(result_copy(REQUEST, RESULT)).hexdigest(),
         "media": [{"kind": "input", "name": "0.png", "url": "https://store/jobs/job_a/0.png"}],
     }
-    assert (public["created_at"], public["started_at"], public["ended_at"], public["expires_at"]) == (5, 6, 7, 9)
+    assert [public[f"{name}_at"] for name in ("created", "started", "ended", "expires")] == [
+        "1970-01-01T00:00:05.000Z",
+        "1970-01-01T00:00:06.000Z",
+        "1970-01-01T00:00:07.999Z",
+        "1970-01-01T00:00:09.999Z",
+    ]
     assert (public["attempt"], public["tokens"], public["metadata"]) == (2, 12, {"order": "A-17"})
 
 

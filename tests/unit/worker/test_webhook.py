@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from jobs.model.job import JobStatus
 from jobs.model.public_job import Output, PublicJob, WebhookEvent
 from jobs.table.deliveries import DueDelivery
+from worker.keeper.delivery import webhook
 from worker.keeper.delivery.webhook import MAX_BODY_BYTES, webhook_body
 
 DUE = DueDelivery("evt_job_a_completed", "job_a", "job.completed", 0, 5)
@@ -16,10 +19,10 @@ def job(thinking: str, answer: str = "four", metadata: dict[str, str] | None = N
         status=JobStatus.COMPLETED,
         priority="default",
         attempt=1,
-        created_at=1_759_999_990,
-        started_at=1_759_999_991,
-        ended_at=1_760_000_000,
-        expires_at=1_760_086_400,
+        created_at="2025-10-09T08:53:10.000Z",
+        started_at="2025-10-09T08:53:11.000Z",
+        ended_at="2025-10-09T08:53:20.000Z",
+        expires_at="2025-10-10T08:53:20.000Z",
         tokens=10,
         metadata=metadata or {},
         retried_from=None,
@@ -69,3 +72,14 @@ def test_a_body_with_every_omittable_field_omitted_is_a_valid_event() -> None:
     assert event.data.omitted == ["output.thinking", "output.answer", "metadata"]
     assert event.data.output is not None
     assert (event.data.output.thinking, event.data.output.answer, event.data.metadata) == (None, None, None)
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "cancelled", "expired"])
+def test_a_test_event_has_every_field_of_a_real_event(status: str) -> None:
+    due = DueDelivery("evt_test_a", "", f"job.{status}", 0, 5)
+    sample, real = json.loads(webhook.test_event_body(due, 1_760_000_000)), json.loads(webhook_body(DUE, job("a")))
+    assert sample.keys() == real.keys()
+    assert sample["data"].keys() == real["data"].keys()
+    assert (sample["data"]["status"], sample["data"]["test"], real["data"]["test"]) == (status, True, False)
+    assert (sample["data"]["error"] is None) == (status == "completed")
+    assert sample["created_at"] == sample["timestamp"] == sample["data"]["ended_at"] == "2025-10-09T08:53:20.000Z"

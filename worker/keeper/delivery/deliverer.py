@@ -3,7 +3,6 @@
 import asyncio
 import time
 from dataclasses import asdict
-from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import structlog
@@ -11,6 +10,7 @@ import structlog
 from jobs.errors import NotFound, ObjectStoreUnavailable
 from jobs.model.request import JobRequest
 from jobs.model.retention import DAY_MS
+from jobs.model.times import now
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import load_json, load_request, load_result, save_json
 from jobs.objects.keys import event_test_key, tombstone_key
@@ -149,7 +149,7 @@ class Deliverer:
 
     async def _send(self, request: OutboundRequest) -> tuple[DeliveryAttempt, float]:
         """Send a request; return the attempt, and the seconds of the response's ``Retry-After``."""
-        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        at = now()
         try:
             response = await self._egress.send(
                 request.method,
@@ -183,4 +183,4 @@ class Deliverer:
 
 
 def _attempt_without_request() -> DeliveryAttempt:
-    return DeliveryAttempt(datetime.now(UTC).isoformat(timespec="milliseconds"), None, NOTHING_TO_SEND, 0, "")
+    return DeliveryAttempt(now(), None, NOTHING_TO_SEND, 0, "")

@@ -6,10 +6,11 @@ from typing import Any
 
 from standardwebhooks import Webhook
 
-from jobs.model.job import Job
+from jobs.model.job import Job, JobStatus
 from jobs.model.public_job import PublicJob, WebhookEvent, WebhookJob, public_job
 from jobs.model.request import JobRequest
 from jobs.model.result import JobResult
+from jobs.model.sample_job import sample_job
 from jobs.objects.documents import load_json
 from jobs.objects.keys import event_test_key
 from jobs.objects.store import ObjectStore
@@ -68,9 +69,9 @@ def _signed(due: DueDelivery, url: str, body: str, secrets: list[str]) -> Outbou
 
 
 def test_event_body(due: DueDelivery, created_at: int) -> str:
-    """Build an event that looks like a real one; its job ``job_test`` does not exist."""
-    data = {"id": "job_test", "object": "job", "status": due.event.removeprefix("job."), "test": True}
-    return json.dumps({**_event_fields(due, created_at), "data": data})
+    """Build an event with the fields of a real one. ``created_at``: seconds since 1970."""
+    job = sample_job(JobStatus(due.event.removeprefix("job.")), ended_ms=created_at * 1000)
+    return WebhookEvent(**_event_fields(due, job.ended_at), data=job).model_dump_json()
 
 
 def webhook_body(due: DueDelivery, job: PublicJob) -> str:
@@ -83,7 +84,7 @@ def webhook_body(due: DueDelivery, job: PublicJob) -> str:
         JSON. Fields that do not fit are null and listed in ``data.omitted``.
     """
     data = WebhookJob(**job.model_dump())
-    event = WebhookEvent(**_event_fields(due, job.ended_at or 0), data=data).model_dump(mode="json")
+    event = WebhookEvent(**_event_fields(due, job.ended_at), data=data).model_dump(mode="json")
     for path in OMISSION_ORDER:
         text = json.dumps(event, ensure_ascii=False)
         if len(text.encode()) <= MAX_BODY_BYTES:
@@ -92,14 +93,14 @@ def webhook_body(due: DueDelivery, job: PublicJob) -> str:
     return json.dumps(event, ensure_ascii=False)
 
 
-def _event_fields(due: DueDelivery, created_at: int) -> dict[str, Any]:
+def _event_fields(due: DueDelivery, ended_at: str | None) -> dict[str, Any]:
     """Return the fields of a WebhookEvent except its data."""
     return {
         "id": due.id,
         "object": "event",
         "type": due.event,
-        "created_at": created_at,
-        "timestamp": datetime.fromtimestamp(created_at, UTC).isoformat(),
+        "created_at": ended_at,
+        "timestamp": ended_at,
     }
 
 
