@@ -45,7 +45,7 @@ def send_test_event(body: TestEventBody, key: Caller, service: Service) -> dict[
     delivery = f"evt_test_{ULID()}"
     event = {"url": body.url, "tenant": key.tenant, "created_at": int(time.time())}
     save_json(service.object_store, event_test_key(delivery), event)
-    service.deliveries.create_test(delivery, event=body.event_type, retention_ms=DAY_MS)
+    service.deliveries.create_test(delivery, tenant=key.tenant, event=body.event_type, retention_ms=DAY_MS)
     return {"id": delivery, "event_type": body.event_type, "state": "pending", "attempts": []}
 
 

@@ -1,7 +1,7 @@
 """Webhook deliveries: their rows, their schedule and the log of attempts."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, cast
 
@@ -27,8 +27,10 @@ class DueDelivery:
     """For a webhook also the event id: ``evt_<job>_<status>``, the same for each attempt."""
     job_id: str
     """Empty for a test event."""
+    tenant: str
     event: str
     attempts: int
+    """So far; a claim that a keeper lost counts as one."""
     age_ms: int
 
 
@@ -64,11 +66,20 @@ class DeliveryStore:
         self._redis = client
         self._scripts = LuaScripts(client)
 
-    def claim_due(self, *, claim: str, limit: int) -> list[DueDelivery]:
-        """Claim due deliveries for one minute."""
-        items = self._scripts.call("claim_deliveries", claim, limit, DELIVERY_CLAIM_MS)[1:]
-        rows = zip(*[iter(items)] * 5, strict=True)
-        return [DueDelivery(row[0], row[1], row[2], int(row[3]), int(row[4])) for row in rows]
+    def claim_due(
+        self, *, claim: str, limit: int, share: int | None = None, running: Mapping[str, int] | None = None
+    ) -> list[DueDelivery]:
+        """Claim due deliveries for one minute, in turns of one for each tenant.
+
+        Args:
+            share: the largest number of attempts of one tenant, including ``running``; None: ``limit``.
+            running: attempts of each tenant that the caller runs already.
+        """
+        pairs = [item for pair in (running or {}).items() for item in pair]
+        arguments = (claim, limit, DELIVERY_CLAIM_MS, limit if share is None else share, *pairs)
+        items = self._scripts.call("claim_deliveries", *arguments)[1:]
+        rows = zip(*[iter(items)] * 6, strict=True)
+        return [DueDelivery(row[0], row[1], row[2], row[3], int(row[4]), int(row[5])) for row in rows]
 
     def settle(
         self,
@@ -105,9 +116,9 @@ class DeliveryStore:
                 self._redis.rpush(key, *lines)
                 self._redis.pexpire(key, retention_ms)
 
-    def create_test(self, delivery: str, *, event: str, retention_ms: int) -> None:
+    def create_test(self, delivery: str, *, tenant: str, event: str, retention_ms: int) -> None:
         """Create a delivery without a job, for an event that tests a receiver."""
-        self._scripts.call("create_test_delivery", delivery, event, retention_ms)
+        self._scripts.call("create_test_delivery", delivery, event, retention_ms, tenant)
 
     def get(self, delivery: str) -> Delivery | None:
         """Return a delivery with all its attempts."""

@@ -121,7 +121,13 @@ def durations(stage: str) -> str:
 
 # ── webhook deliveries ──
 DELIVERIES_DUE = "deliveries:due"
+"""Tenants that have deliveries to attempt."""
 DELIVERIES_OPEN = "deliveries:open"
+
+
+def tenant_deliveries_due(tenant: str) -> str:
+    """A tenant's deliveries by the time of their next attempt."""
+    return f"deliveries:due:{tenant}"
 
 
 def delivery(delivery_id: str) -> str:

@@ -22,7 +22,7 @@
 --                                  slots: of the stage's last ready worker
 --   usage:{tenant}:{day}           jobs by status, tokens by kind, gpu_ms; day: days since 1970; expires
 --   totals                         counters since the epoch: {status}:{error code}, lost:{stage}, tokens:{kind}
---   delivery:{delivery}            job, event, state, attempts, created_ms, claim; expires once it is settled
+--   delivery:{delivery}            job, tenant, event, state, attempts, created_ms, claim; expires once it is settled
 -- Sorted sets
 --   queue:{stage}:{priority}       waiting jobs by start tag
 --   leases:{stage}                 claimed and sealed jobs by the end of their lease
@@ -32,7 +32,8 @@
 --   jobs:{tenant}                  a tenant's jobs by creation time
 --   label:{tenant}:{hash}          those with one pair of metadata by creation time
 --   workers                        workers by their last heartbeat
---   deliveries:due                 deliveries by the time of their next attempt
+--   deliveries:due                 tenants that have deliveries to attempt, by the time of the earliest attempt
+--   deliveries:due:{tenant}        a tenant's deliveries by the time of their next attempt
 --   deliveries:open                deliveries that are not settled, by creation time
 -- Lists and streams
 --   stream:{id}                    events and journal of a job
@@ -62,6 +63,7 @@ function keys.poison_suspect(worker) return 'poison_suspect:' .. worker end
 function keys.wakeups(stage) return stage end
 function keys.arrivals(stage) return 'arrivals:' .. stage end
 function keys.durations(stage) return 'durations:' .. stage end
+function keys.tenant_deliveries_due(tenant) return 'deliveries:due:' .. tenant end
 function keys.delivery(delivery) return 'delivery:' .. delivery end
 function keys.delivery_attempts(delivery) return 'delivery:' .. delivery .. ':attempts' end
 function keys.job_deliveries(id) return 'job_deliveries:' .. id end
@@ -141,6 +143,27 @@ local function add_to_lists(id, tenant, created_ms, max_age, first_label, last_l
     redis.call('ZREMRANGEBYSCORE', list, '-inf', now - tonumber(max_age))
     redis.call('PEXPIRE', list, max_age)
   end
+end
+
+-- Each tenant has a queue of deliveries, so that a claim finds every tenant's first ones however long another queue is.
+-- deliveries:due lists the tenants by the first member of their queues.
+local function refresh_deliveries_due(tenant)
+  local first = redis.call('ZRANGE', keys.tenant_deliveries_due(tenant), 0, 0, 'WITHSCORES')
+  if first[2] then
+    redis.call('ZADD', keys.deliveries_due, first[2], tenant)
+  else
+    redis.call('ZREM', keys.deliveries_due, tenant)
+  end
+end
+
+local function schedule_delivery(delivery, tenant, at)
+  redis.call('ZADD', keys.tenant_deliveries_due(tenant), integer(at), delivery)
+  refresh_deliveries_due(tenant)
+end
+
+local function unschedule_delivery(delivery, tenant)
+  redis.call('ZREM', keys.tenant_deliveries_due(tenant), delivery)
+  refresh_deliveries_due(tenant)
 end
 
 -- Whether a stage needs another wake-up message: jobs wait, and fewer messages wait than ready workers have free slots

@@ -124,9 +124,10 @@ def test_times_are_corrected_after_the_clock_is_set_back(table: Table) -> None:
     for key, row in (
         (keys.leases(Stage.GENERATE), "job_lost"),
         (keys.UNARCHIVED, "job_ended"),
-        (keys.DELIVERIES_DUE, "evt_job_ended_completed"),
+        (keys.tenant_deliveries_due("default"), "evt_job_ended_completed"),
     ):
         client.zincrby(key, hour_ms, row)
+    client.zincrby(keys.DELIVERIES_DUE, hour_ms, "default")
     now_ms = int(table.store.integrity.server_clock()[1] * 1000)
     client.set(keys.CLOCK, now_ms + hour_ms)
     assert table.maintenance.unarchived() == []

@@ -10,7 +10,7 @@ from jobs.table.deliveries import DueDelivery
 from worker.keeper.delivery import webhook
 from worker.keeper.delivery.webhook import MAX_BODY_BYTES, webhook_body
 
-DUE = DueDelivery("evt_job_a_completed", "job_a", "job.completed", 0, 5)
+DUE = DueDelivery("evt_job_a_completed", "job_a", "default", "job.completed", 0, 5)
 
 
 def job(thinking: str, answer: str = "four", metadata: dict[str, str] | None = None) -> PublicJob:
@@ -76,7 +76,7 @@ def test_a_body_with_every_omittable_field_omitted_is_a_valid_event() -> None:
 
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled", "expired"])
 def test_a_test_event_has_every_field_of_a_real_event(status: str) -> None:
-    due = DueDelivery("evt_test_a", "", f"job.{status}", 0, 5)
+    due = DueDelivery("evt_test_a", "", "default", f"job.{status}", 0, 5)
     sample, real = json.loads(webhook.test_event_body(due, 1_760_000_000)), json.loads(webhook_body(DUE, job("a")))
     assert sample.keys() == real.keys()
     assert sample["data"].keys() == real["data"].keys()

@@ -1,13 +1,14 @@
 #!lua
 -- Create a delivery without a job, for an event that tests a receiver.
--- delivery:{delivery}   created unless it exists; expires
--- deliveries:due        + delivery
+-- delivery:{delivery}        created unless it exists; expires
+-- deliveries:due:{tenant}    + delivery
 --
--- ARGV: delivery, event type, retention in ms
+-- ARGV: delivery, event type, retention in ms, tenant
 -- Returns: ok
 local key = keys.delivery(ARGV[1])
 if redis.call('EXISTS', key) == 1 then return {'ok'} end
-redis.call('HSET', key, 'job', '', 'event', ARGV[2], 'state', 'pending', 'attempts', 0, 'created_ms', integer(now))
+redis.call('HSET', key,
+  'job', '', 'tenant', ARGV[4], 'event', ARGV[2], 'state', 'pending', 'attempts', 0, 'created_ms', integer(now))
 redis.call('PEXPIRE', key, ARGV[3])
-redis.call('ZADD', keys.deliveries_due, now, ARGV[1])
+schedule_delivery(ARGV[1], ARGV[4], now)
 return {'ok'}

@@ -11,7 +11,7 @@
 -- totals                          jobs by status and code, tokens by kind
 -- durations:generate              of a completed job
 -- delivery:{delivery} · job_deliveries:{id}   its result copies, and the webhook when its callback asks for this status
--- deliveries:due                  + delivery, unless it is settled
+-- deliveries:due:{tenant}         + delivery, unless it is settled
 -- deliveries:open                 + delivery by its creation time, unless it is settled
 -- poison_suspect:{worker}         deleted, unless the job may have killed the worker
 --
@@ -71,13 +71,14 @@ end
 
 local function create_delivery(delivery, event)
   redis.call('HSET', keys.delivery(delivery),
-    'job', id, 'event', event, 'state', settled[delivery] or 'pending', 'attempts', 0, 'created_ms', integer(ended))
+    'job', id, 'tenant', tenant, 'event', event, 'state', settled[delivery] or 'pending', 'attempts', 0,
+    'created_ms', integer(ended))
   redis.call('RPUSH', keys.job_deliveries(id), delivery)
   redis.call('PEXPIRE', keys.job_deliveries(id), expires)
   if settled[delivery] then
     redis.call('PEXPIRE', keys.delivery(delivery), expires)
   else
-    redis.call('ZADD', keys.deliveries_due, now, delivery)
+    schedule_delivery(delivery, tenant, now)
     redis.call('ZADD', keys.deliveries_open, ended, delivery)
   end
 end

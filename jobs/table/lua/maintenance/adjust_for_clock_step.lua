@@ -6,7 +6,7 @@
 -- leases:{stage}     at most one lease from now
 -- workers            last heartbeat: at most now
 -- unarchived         due at most now
--- deliveries:due     moved back by as much as the clock
+-- deliveries:due:{tenant}   moved back by as much as the clock
 --
 -- ARGV: lease in ms, the largest step to ignore in ms
 -- Returns: ok | back, milliseconds
@@ -27,8 +27,12 @@ end
 for _, stage in ipairs(STAGES) do cap(keys.leases(stage), now + tonumber(ARGV[1])) end
 cap(keys.workers, now)
 cap(keys.unarchived, now)
-local later = redis.call('ZRANGEBYSCORE', keys.deliveries_due, '(' .. integer(now), '+inf', 'WITHSCORES')
-for index = 1, #later, 2 do
-  redis.call('ZADD', keys.deliveries_due, integer(tonumber(later[index + 1]) - back), later[index])
+for _, tenant in ipairs(redis.call('ZRANGE', keys.deliveries_due, 0, -1)) do
+  local queue = keys.tenant_deliveries_due(tenant)
+  local later = redis.call('ZRANGEBYSCORE', queue, '(' .. integer(now), '+inf', 'WITHSCORES')
+  for index = 1, #later, 2 do
+    redis.call('ZADD', queue, integer(tonumber(later[index + 1]) - back), later[index])
+  end
+  refresh_deliveries_due(tenant)
 end
 return {'back', integer(back)}

@@ -1,8 +1,8 @@
 #!lua flags=no-writes
 -- Read the state of the service from counters and the first members of the queues. It reads no key whose size grows with
 -- the number of jobs.
--- queue, leases, deadlines, deliveries:due, deliveries:open, unarchived   counted; their first members
--- arrivals, durations, totals, workers, worker                            read
+-- queue, leases, deadlines, deliveries:due:{tenant}, deliveries:open, unarchived   counted; their first members
+-- arrivals, durations, totals, workers, worker                                    read
 --
 -- ARGV: lease in ms, then the horizons in ms within which to count deadlines
 -- Returns: ok, JSON
@@ -53,6 +53,11 @@ end
 local stages = {}
 for _, stage in ipairs(STAGES) do stages[stage] = stage_stats(stage) end
 
+local deliveries_due = 0
+for _, tenant in ipairs(redis.call('ZRANGEBYSCORE', keys.deliveries_due, '-inf', now)) do
+  deliveries_due = deliveries_due + redis.call('ZCOUNT', keys.tenant_deliveries_due(tenant), '-inf', now)
+end
+
 local oldest = redis.call('ZRANGE', keys.deliveries_open, 0, 0, 'WITHSCORES')
 local memory = redis.call('INFO', 'memory')
 return {'ok', cjson.encode({
@@ -60,7 +65,7 @@ return {'ok', cjson.encode({
   workers = workers,
   must_start = must_start,
   deliveries = {
-    due = redis.call('ZCOUNT', keys.deliveries_due, '-inf', now),
+    due = deliveries_due,
     open = redis.call('ZCARD', keys.deliveries_open),
     oldest_ms = oldest[2] and since(oldest[2]) or 0,
   },

@@ -1,0 +1,77 @@
+"""The queues of deliveries: fair between tenants, bounded, and without endless claims."""
+
+from jobs.model.retention import DAY_MS
+from jobs.table import keys
+from jobs.table.deliveries import DeliveryAttempt
+from jobs.table.scripts import connect
+from testing.table import Table, completed
+
+ATTEMPT = DeliveryAttempt("2026-01-01T00:00:00Z", 500, None, 1, "")
+
+
+def create(table: Table, tenant: str, count: int, *, first: int = 0) -> None:
+    for number in range(first, first + count):
+        table.deliveries.create_test(f"evt_{tenant}_{number}", tenant=tenant, event="job.failed", retention_ms=DAY_MS)
+
+
+def lose_claims(table: Table, tenant: str) -> None:
+    """Make the claims of a tenant's deliveries expire, as if their keeper had died; no clock moves."""
+    client = connect(table.settings)
+    for row in client.zrange(keys.tenant_deliveries_due(tenant), 0, -1):
+        client.zincrby(keys.tenant_deliveries_due(tenant), -120_000, str(row))
+    client.zincrby(keys.DELIVERIES_DUE, -120_000, tenant)
+
+
+def test_tenants_are_claimed_in_turns_however_many_deliveries_one_of_them_has(table: Table) -> None:
+    create(table, "flood", 300)
+    create(table, "b", 2)
+    create(table, "c", 1)
+    claimed = [due.tenant for due in table.deliveries.claim_due(claim="k", limit=8)]
+    assert sorted(claimed[:3]) == ["b", "c", "flood"]
+    assert claimed.count("b") == 2
+    assert len(claimed) == 8
+
+
+def test_a_tenant_gets_its_share_and_no_more(table: Table) -> None:
+    create(table, "flood", 50)
+    create(table, "b", 1)
+    first = table.deliveries.claim_due(claim="k", limit=100, share=10)
+    assert sorted(due.tenant for due in first) == ["b", *["flood"] * 10]
+    assert table.deliveries.claim_due(claim="l", limit=100, share=10, running={"flood": 10}) == []
+    [due] = table.deliveries.claim_due(claim="m", limit=100, share=10, running={"flood": 9})
+    assert due.tenant == "flood"
+
+
+def test_a_claim_that_a_keeper_lost_counts_as_an_attempt(table: Table) -> None:
+    create(table, "a", 1)
+    for attempts in range(3):
+        [due] = table.deliveries.claim_due(claim=f"k{attempts}", limit=1)
+        assert due.attempts == attempts
+        lose_claims(table, "a")
+    [due] = table.deliveries.claim_due(claim="k", limit=1)
+    table.deliveries.postpone(due.id, claim="k", wait_ms=0)
+    assert [row.attempts for row in table.deliveries.claim_due(claim="l", limit=1)] == [3], "a release costs nothing"
+
+
+def test_the_log_of_a_delivery_that_is_repeated_again_and_again_is_bounded(table: Table) -> None:
+    create(table, "a", 1)
+    for _ in range(60):
+        table.deliveries.redeliver("evt_a_0")
+        table.deliveries.claim_due(claim="k", limit=1)
+        table.deliveries.settle(
+            "evt_a_0", claim="k", state="abandoned", attempt=ATTEMPT, wait_ms=0, retention_ms=DAY_MS
+        )
+    delivery = table.deliveries.get("evt_a_0")
+    assert delivery is not None
+    assert len(delivery.attempts) == 50
+
+
+def test_a_tenant_without_deliveries_is_in_no_list(table: Table) -> None:
+    table.finalizer.finalize(completed(table.running("job_a", tenant="a", events=("completed",))), expect="owner")
+    create(table, "b", 1)
+    client = connect(table.settings)
+    assert sorted(client.zrange(keys.DELIVERIES_DUE, 0, -1)) == ["a", "b"]
+    table.store.delete("job_a")
+    client.delete(keys.delivery("evt_b_0"))  # it expired
+    assert table.deliveries.claim_due(claim="k", limit=10) == []
+    assert not client.exists(keys.DELIVERIES_DUE, keys.tenant_deliveries_due("a"), keys.tenant_deliveries_due("b"))
