@@ -6,8 +6,13 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 
 from jobs.model.retention import DAY_MS
+from jobs.model.retry_schedule import MAX_ATTEMPTS
 from jobs.objects import keys
 from jobs.objects.documents import save_json
+from jobs.objects.store import ObjectStore
+from jobs.table import keys as table_keys
+from jobs.table.deliveries import Delivery
+from jobs.table.scripts import connect
 from testing.processes.http_server import HttpServer
 from testing.table import Table
 from worker.egress.client import EgressClient
@@ -18,7 +23,7 @@ from worker.keeper.delivery.dispatcher import DeliveryDispatcher
 def create_test_event(table: Table, delivery: str, url: str) -> None:
     event = {"url": url, "tenant": "default", "created_at": 1_760_000_000}
     save_json(table.object_store, keys.event_test_key(delivery), event)
-    table.deliveries.create_test(delivery, event="job.completed", retention_ms=DAY_MS)
+    table.deliveries.create_test(delivery, tenant="default", event="job.completed", retention_ms=DAY_MS)
 
 
 def dispatch(table: Table, *, until: Callable[[], bool], drain_timeout_s: float) -> None:
@@ -69,3 +74,47 @@ def test_a_draining_keeper_releases_an_attempt_that_takes_too_long(table: Table,
         stopped.set()
     [due] = table.deliveries.claim_due(claim="other keeper", limit=10)
     assert (due.id, due.attempts) == ("evt_test_a", 0), "another keeper can make the attempt at once"
+
+
+def test_a_delivery_whose_handling_crashes_ends(table: Table) -> None:
+    """Its object is not a JSON document, so that no attempt can be built."""
+    table.object_store.put(keys.event_test_key("evt_test_a"), b"[")
+    table.deliveries.create_test("evt_test_a", tenant="default", event="job.completed", retention_ms=DAY_MS)
+    table.settings = table.settings.model_copy(update={"webhook_schedule_scale": 0.0})
+
+    def delivery() -> Delivery:
+        found = table.deliveries.get("evt_test_a")
+        assert found is not None
+        return found
+
+    for attempts in range(1, MAX_ATTEMPTS + 1):
+        dispatch(table, until=lambda count=attempts: len(delivery().attempts) == count, drain_timeout_s=30)  # type: ignore[misc]
+    assert delivery().state == "abandoned"
+    assert "CorruptDocument" in str(delivery().attempts[0].error)
+    assert table.deliveries.claim_due(claim="k", limit=1) == []
+
+
+def test_a_delivery_that_ends_its_keepers_is_not_attempted_forever(table: Table, http_server: HttpServer) -> None:
+    create_test_event(table, "evt_test_a", http_server.answer("/hook"))
+    connect(table.settings).hset(
+        table_keys.delivery("evt_test_a"), mapping={"claim": "lost", "attempts": MAX_ATTEMPTS - 1}
+    )
+    dispatch(table, until=lambda: table.deliveries.get("evt_test_a").state == "abandoned", drain_timeout_s=30)  # type: ignore[union-attr]
+    assert http_server.received == []
+
+
+def test_an_object_store_that_does_not_answer_costs_no_attempt(table: Table, http_server: HttpServer) -> None:
+    create_test_event(table, "evt_test_a", http_server.answer("/hook"))
+    away = ObjectStore(table.settings.model_copy(update={"s3_endpoint": "http://127.0.0.1:9"}), tries=1)
+    reachable, table.object_store = table.object_store, away
+    client, row = connect(table.settings), table_keys.delivery("evt_test_a")
+    dispatch(
+        table,
+        until=lambda: (
+            (client.zscore(table_keys.tenant_deliveries_due("default"), "evt_test_a") or 0) > 0
+            and not client.hexists(row, "claim")
+        ),
+        drain_timeout_s=30,
+    )
+    assert client.hget(row, "attempts") == "0"
+    table.object_store = reachable

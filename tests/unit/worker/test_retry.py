@@ -45,6 +45,10 @@ def test_retries_follow_the_documented_schedule_with_jitter() -> None:
         ("Wed, 21 Oct 2026 07:28:00 GMT", 90),
         ("Wed, 21 Oct 2026 07:20:00 GMT", 0),
         ("Wed, 28 Oct 2026 07:28:00 GMT", 86_400),
+        ("Wed, 21 Oct 20260000000 07:28:00 GMT", 0),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", 86_400),
+        ("Mon, 01 Jan 0001 00:00:00 +2359", 0),
+        ("21 Oct 2026 07:28:00 +99999999999999", 0),
     ],
 )
 def test_retry_after_is_honored_up_to_a_day(value: str, seconds: float) -> None:

@@ -10,6 +10,7 @@ import structlog
 from jobs.errors import NotFound, ObjectStoreUnavailable
 from jobs.model.request import JobRequest
 from jobs.model.retention import DAY_MS
+from jobs.model.retry_schedule import MAX_ATTEMPTS
 from jobs.model.times import now
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import load_json, load_request, load_result, save_json
@@ -36,7 +37,12 @@ from worker.keeper.delivery.webhook import test_event_request, webhook_request
 
 log = structlog.get_logger(__name__)
 
+STORE_RETRY_S = 2.0
+MAX_STORE_RETRY_S = 60.0
+"""Bounds of the wait for a server of ours that does not answer."""
 NOTHING_TO_SEND = "the job was deleted after its retention; nothing was sent"
+LOST = "the keeper stopped during each of the last attempts; nothing was sent"
+UNREADABLE = "the job could not be read during its retention; nothing was sent"
 
 
 class Deliverer:
@@ -63,6 +69,10 @@ class Deliverer:
 
         A cancelled attempt releases the delivery, so that another keeper can make the attempt at once.
         """
+        if due.attempts >= MAX_ATTEMPTS:
+            # The claims of the last attempts were lost: whatever ended their keepers must not end this one.
+            await self._settle(due, claim, "abandoned", _attempt_without_request(LOST))
+            return
         url = await asyncio.to_thread(self._target_url, due)
         if url is None:
             await self._settle(due, claim, "abandoned", _attempt_without_request())
@@ -84,6 +94,22 @@ class Deliverer:
         finally:
             self._hosts.release(host, duration_s=time.monotonic() - started)
         await self._record(due, claim, host, attempt, retry_after_s)
+
+    async def release(self, due: DueDelivery, claim: str) -> None:
+        """Release a delivery that could not be attempted because a server of ours does not answer.
+
+        The wait grows with the delivery's age, and ends with its retention: one object that the store cannot read must
+        not be tried forever.
+        """
+        if due.age_ms >= self._settings.retention_days * DAY_MS:
+            await self._settle(due, claim, "abandoned", _attempt_without_request(UNREADABLE))
+            return
+        await self._postpone(due, claim, min(max(due.age_ms / 1000, STORE_RETRY_S), MAX_STORE_RETRY_S))
+
+    async def record_crash(self, due: DueDelivery, claim: str, error: Exception) -> None:
+        """Count an attempt that ended with an unexpected error, so that the schedule ends here as well."""
+        attempt = _attempt_without_request(f"the service failed to make this attempt: {type(error).__name__}")
+        await self._record(due, claim, "", attempt, 0)
 
     async def _record(
         self, due: DueDelivery, claim: str, host: str, attempt: DeliveryAttempt, retry_after_s: float
@@ -182,5 +208,5 @@ class Deliverer:
         )
 
 
-def _attempt_without_request() -> DeliveryAttempt:
-    return DeliveryAttempt(now(), None, NOTHING_TO_SEND, 0, "")
+def _attempt_without_request(error: str = NOTHING_TO_SEND) -> DeliveryAttempt:
+    return DeliveryAttempt(now(), None, error, 0, "")

@@ -1,10 +1,11 @@
 """Takes due deliveries from the job table and runs their attempts concurrently."""
 
 import asyncio
+from collections.abc import Coroutine
 
 import structlog
 
-from jobs.errors import ThinkqueueError
+from jobs.errors import NotInitialized, Overloaded, Unavailable
 from jobs.model.job import new_claim
 from jobs.table.deliveries import DeliveryStore, DueDelivery
 from worker.keeper.delivery.deliverer import Deliverer
@@ -45,8 +46,15 @@ class DeliveryDispatcher:
     async def _attempt(self, due: DueDelivery, claim: str) -> None:
         try:
             await self._deliverer.deliver(due, claim=claim)
-        except ThinkqueueError as error:
-            # The delivery is not settled: it is due again when its claim expires.
+        except (Unavailable, NotInitialized, Overloaded) as error:
             log.warning("delivery.delayed", job_id=due.job_id, code=error.code)
-        except Exception:
+            await self._settle_failure(self._deliverer.release(due, claim), due)
+        except Exception as error:
             log.exception("delivery.crashed", job_id=due.job_id)
+            await self._settle_failure(self._deliverer.record_crash(due, claim, error), due)
+
+    async def _settle_failure(self, action: Coroutine[None, None, None], due: DueDelivery) -> None:
+        try:
+            await action
+        except Exception as error:  # noqa: BLE001 - the claim expires, and claim_deliveries.lua counts it as an attempt
+            log.warning("delivery.delayed", job_id=due.job_id, code=type(error).__name__)

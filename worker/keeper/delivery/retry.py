@@ -48,7 +48,7 @@ def parse_retry_after_s(headers: Mapping[str, str], now: datetime | None = None)
         return float(min(int(value[:9]), MAX_RETRY_AFTER_S))
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+        wait = at - (now or datetime.now(UTC)) if at.tzinfo else timedelta()
+    except (ValueError, OverflowError, TypeError):  # a year of eleven digits overflows
         return 0.0
-    wait = at - (now or datetime.now(UTC)) if at.tzinfo else timedelta()
     return min(max(wait.total_seconds(), 0.0), MAX_RETRY_AFTER_S)
