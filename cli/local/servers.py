@@ -23,6 +23,7 @@ GRPC_OFFSET = 10_000
 """SeaweedFS opens a second port, this far above each of its ports."""
 HIGHEST_S3_PORT = 65_535 - GRPC_OFFSET - 4
 """SeaweedFS uses five consecutive ports."""
+SHELL_TIMEOUT_S = 30
 PROBED_OBJECTS = 10
 """Stored objects that a readiness check tries to read at most, in each bucket."""
 MEMORY = "1gb"
@@ -119,6 +120,8 @@ class SeaweedFS:
             "-webdav=false",
             "-admin.ui=false",
             "-master.telemetry=false",
+            # The master's HTTP interface needs no credentials: one GET, from any web page, would delete a bucket.
+            "-disableHttp",
         ]
 
     def environment(self) -> dict[str, str]:
@@ -144,14 +147,13 @@ class SeaweedFS:
         client = Minio(where, self.access_key, self.secret_key, secure=False, region="us-east-1", http_client=http)
         try:
             buckets = client.list_buckets()
-            return self._has_volume_server(http) and all(_is_readable(client, bucket.name) for bucket in buckets)
-        except (MinioException, HTTPError, ValueError):
+            return self._has_volume_server() and all(_is_readable(client, bucket.name) for bucket in buckets)
+        except (MinioException, HTTPError, ValueError, subprocess.TimeoutExpired):
             return False
 
-    def _has_volume_server(self, http: PoolManager) -> bool:
+    def _has_volume_server(self) -> bool:
         """Return whether a volume server is registered with the master; without one, no object can be written."""
-        reply = http.request("GET", f"http://127.0.0.1:{self._role_ports()['master']}/dir/status")
-        return bool(reply.json()["Topology"]["DataCenters"])
+        return bool(re.search(r"volume:\d+/[1-9]", self._run_shell("volume.list").stdout))
 
     def configure_fsync(self, bucket: str) -> None:
         """Make SeaweedFS write requests and results to disk before it acknowledges them; by default it does not.
@@ -159,20 +161,30 @@ class SeaweedFS:
         Raises:
             CommandError: SeaweedFS did not apply the setting.
         """
-        roles = self._role_ports()
         lines = [
             f"fs.configure -locationPrefix=/buckets/{bucket}/{folder}/ -fsync -apply"
             for folder in ("requests", "results")
         ]
-        shell = [str(weed_binary()), "shell"]
-        shell += [f"-{role}=127.0.0.1:{roles[role]}" for role in ("master", "filer")]
-        script = "\n".join([*lines, "fs.configure", ""])
         try:
-            done = subprocess.run(shell, input=script, capture_output=True, text=True, timeout=30, check=False)
+            done = self._run_shell(*lines, "fs.configure")
         except subprocess.TimeoutExpired as error:
-            raise CommandError("SeaweedFS does not answer in its shell within 30 s.") from error
+            raise CommandError(f"SeaweedFS does not answer in its shell within {SHELL_TIMEOUT_S} s.") from error
         if len(re.findall(r'"fsync":\s*true', done.stdout)) < len(lines):
             raise CommandError(f"SeaweedFS did not apply the fsync setting: {done.stderr[-500:]}")
+
+    def _run_shell(self, *lines: str) -> subprocess.CompletedProcess[str]:
+        """Run commands in SeaweedFS's shell, which uses gRPC.
+
+        Raises:
+            subprocess.TimeoutExpired: no answer within ``SHELL_TIMEOUT_S``.
+        """
+        roles = self._role_ports()
+        command = [str(weed_binary()), "shell"]
+        command += [f"-{role}=127.0.0.1:{roles[role]}" for role in ("master", "filer")]
+        script = "\n".join([*lines, ""])
+        return subprocess.run(
+            command, input=script, capture_output=True, text=True, timeout=SHELL_TIMEOUT_S, check=False
+        )
 
     def remove_sockets(self) -> None:
         """Remove the sockets that SeaweedFS leaves in /tmp when it exits."""

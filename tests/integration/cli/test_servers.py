@@ -17,6 +17,7 @@ from cli.local.servers import GRPC_OFFSET, SeaweedFS, Valkey
 from cli.local.service import check_ports
 from jobs.objects.store import ObjectStore
 from jobs.table.scripts import connect
+from runtime.settings import Settings
 from testing.processes.servers import Servers, free_ports, launch, settings_of, start, stop
 from testing.processes.waiting import wait_until
 
@@ -38,6 +39,30 @@ def test_no_port_of_the_object_store_serves_without_a_key(servers: Servers) -> N
             except httpx.HTTPError:
                 continue  # it is not HTTP, or shut
             assert reply.status_code >= 400, f"port {port} answers {path}"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_no_port_of_the_object_store_is_managed_without_a_key(
+    method: str, servers: Servers, settings: Settings
+) -> None:
+    """A web page in the user's browser can send these requests, and so can a callback to a loopback address."""
+    object_store = ObjectStore(settings)
+    object_store.create_bucket(retention_days=7)
+    object_store.put("requests/kept", b"yes")
+    management = (
+        f"/col/delete?collection={settings.s3_bucket}",
+        "/dir/assign",
+        "/vol/grow?count=1",
+        "/vol/vacuum?garbageThreshold=0",
+        "/submit",
+        f"/buckets/{settings.s3_bucket}/?recursive=true",
+        "/1,000000000000",
+    )
+    for port in range(servers.seaweedfs.port, servers.seaweedfs.port + 5):
+        for path in management:
+            reply = httpx.request(method, f"http://127.0.0.1:{port}{path}", timeout=5)
+            assert reply.status_code >= 400, f"port {port} answers {path}"
+    assert object_store.get("requests/kept") == b"yes"
 
 
 def test_servers_keep_their_data_over_a_restart(tmp_path: Path) -> None:
