@@ -29,7 +29,8 @@ def _run(installation: Installation, console: Console) -> int:
         with run_service(installation, console) as service:
             _print_ready(service, installation, console)
             while not stop:
-                service.check()
+                for name in service.check():
+                    console.print(f"{name} exited and was started again; its log: {installation.logs / name}.log")
                 time.sleep(1)
     except AlreadyRunning as error:
         console.print(f"{error}. Its logs: {installation.logs}")

@@ -36,8 +36,8 @@ class Service:
 
     url: str
     settings: Settings
-    check: Callable[[], None]
-    """Raises ProcessExited when a process has exited."""
+    check: Callable[[], list[str]]
+    """Returns the processes that were started again since the last call; raises ProcessExited when one cannot be."""
 
 
 @contextmanager
@@ -146,7 +146,7 @@ def await_ready(url: str, settings: Settings, supervisor: Supervisor) -> None:
 def _wait(is_ready: Callable[[], bool], timeout_s: float, supervisor: Supervisor, *, what: str) -> None:
     give_up = time.monotonic() + timeout_s
     while not is_ready():
-        supervisor.check()
+        supervisor.check_start()
         if time.monotonic() >= give_up:
             raise CommandError(f"{what} is not ready after {timeout_s:.0f} s.\n{supervisor.log_tail(what)}")
         time.sleep(0.1)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import xmlrpc.client
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -19,7 +20,10 @@ from cli.errors import CommandError, ProcessExited
 MAX_SOCKET_PATH = 100
 """Bytes; the kernel accepts 107."""
 STOP_TIMEOUT_S = 60.0
-FAILED_STATES = ("BACKOFF", "EXITED", "FATAL")
+START_RETRIES = 10
+"""Starts that may fail in a row, each after a longer pause, before supervisord gives up: after about a minute."""
+KILLS_AT_START = 3
+"""Times that a program may be killed before the service is ready; the kernel's OOM killer would do it at each start."""
 
 HEAD = """\
 [supervisord]
@@ -44,6 +48,7 @@ command=setpriv --pdeathsig KILL -- {command}
 priority={order}
 autorestart=true
 startsecs=1
+startretries={start_retries}
 stopwaitsecs={stop_s}
 killasgroup=true
 redirect_stderr=true
@@ -74,6 +79,8 @@ class Supervisor:
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._pids: dict[str, int] = {}
+        self._exits: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
         socket = self._folder / "supervisor.sock"
@@ -111,15 +118,42 @@ class Supervisor:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def check(self) -> None:
-        """Raise ProcessExited if a program that should run has exited."""
+    def check_start(self) -> None:
+        """Check the programs until all are ready.
+
+        Raises:
+            ProcessExited: a program exited with an error, or was killed several times, or supervisord has exited.
+        """
+        self.check()
+        for info in self._infos():
+            if info["statename"] in ("BACKOFF", "EXITED") and info["exitstatus"] > 0:
+                raise self._exited(info)
+        for name, exits in self._exits.items():
+            if exits > KILLS_AT_START:
+                raise ProcessExited(f"{name} was killed {exits} times while it started.\n{self.log_tail(name)}")
+
+    def check(self) -> list[str]:
+        """Return the programs that supervisord has started again since the last call.
+
+        Raises:
+            ProcessExited: a program could not be started again, or supervisord has exited.
+        """
         if not self.is_running:
             raise ProcessExited(f"supervisord has exited.\n{self.log_tail('supervisord')}")
+        restarted = []
         for info in self._infos():
-            if info["statename"] in FAILED_STATES or info["exitstatus"]:
-                raise ProcessExited(
-                    f"{info['name']} has exited ({info['description']}).\n{self.log_tail(info['name'])}"
-                )
+            name, pid = info["name"], info["pid"]
+            if info["statename"] == "FATAL":
+                raise self._exited(info)
+            # Between an exit and the next start, the pid is 0.
+            if pid and pid != self._pids.setdefault(name, pid):
+                self._pids[name] = pid
+                self._exits[name] += 1
+                restarted.append(name)
+        return restarted
+
+    def _exited(self, info: dict[str, Any]) -> ProcessExited:
+        return ProcessExited(f"{info['name']} has exited ({info['description']}).\n{self.log_tail(info['name'])}")
 
     def log_tail(self, name: str, lines: int = 15) -> str:
         path = self._folder / "logs" / f"{name}.log"
@@ -146,6 +180,7 @@ class Supervisor:
                 name=program.name,
                 command=" ".join(f'"{_escaped(word)}"' for word in program.command),
                 order=program.order,
+                start_retries=START_RETRIES,
                 stop_s=program.stop_s,
                 folder=_escaped(self._folder),
                 monitor_port=program.monitor_port,

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from testing.processes.servers import free_ports
+from testing.processes.waiting import wait_until
 
 PROGRAMS = ("valkey-server", "weed", "worker.generate", "worker.prepare", "worker.keeper", "supervisord")
 SERVER_SETTINGS = ("REDIS_URL", "S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "WEBHOOK_SECRET")
@@ -76,6 +77,23 @@ class Up:
                 continue
         return found
 
+    def end(self, name: str, number: int) -> None:
+        """Send a signal to one of the supervised programs, and wait until `up` reports that it runs again."""
+        log = (self.folder / "state" / "logs" / "supervisord.log").read_text("utf-8")
+        os.kill(int(re.findall(rf"spawned: '{name}' with pid (\d+)", log)[-1]), number)
+        self.await_text("up", f"{name} exited and was started again", 60)
+
+    def await_ready(self) -> None:
+        def is_ready() -> bool:
+            try:
+                reply = httpx.get(f"http://127.0.0.1:{self.api_port}/readyz", timeout=5)
+            except httpx.HTTPError:
+                return False
+            workers = reply.json().get("workers", {})
+            return reply.status_code == 200 and all(workers.get(name) for name in ("prepare", "generate", "keeper"))
+
+        wait_until(is_ready, "the service is ready again", limit_s=60)
+
     def await_nothing(self) -> None:
         give_up = time.monotonic() + 20
         while left := self.processes():
@@ -122,10 +140,17 @@ def test_up_runs_everything_and_ctrl_c_stops_it(installation: Up) -> None:
     assert created.split()[0] in installation.run_elsewhere("keys", "list")
     assert installation.run_elsewhere("jobs").startswith("id ")
 
+    for name, number in (("valkey", signal.SIGKILL), ("seaweedfs", signal.SIGKILL), ("generate", signal.SIGKILL)):
+        installation.end(name, number)
+    installation.end("keeper", signal.SIGTERM)
+    installation.end("prepare", signal.SIGTERM)
+    installation.end("api", signal.SIGTERM)
+    installation.await_ready()
+    assert installation.process is not None
+    assert installation.process.poll() is None, installation.output("up")
     assert installation.run("demo").wait(100) == 0, installation.output("demo")
     assert "webhook verified" in installation.output("demo")
 
-    assert installation.process is not None
     installation.process.send_signal(signal.SIGINT)
     assert installation.process.wait(60) == 0
     installation.await_nothing()
