@@ -14,6 +14,7 @@ from api.intake.admission import AdmissionQuota
 from api.intake.conversation import ConversationLoader, raise_invalid
 from api.intake.media import MediaIntake
 from api.intake.request_builder import RequestBuilder, fingerprint_of
+from api.intake.url_policy import UrlPolicy
 from api.schemas.jobs import JobBody
 from jobs.errors import (
     Forbidden,
@@ -88,6 +89,7 @@ class Intake:
         self._object_store = object_store
         self._builder = RequestBuilder(documents, media, settings)
         self._conversations = ConversationLoader(store, documents, settings.family.special_tokens)
+        self._url_policy = UrlPolicy(settings.egress_allow)
         self._settings = settings
         self._quota = AdmissionQuota()
 
@@ -109,6 +111,7 @@ class Intake:
             Overloaded: a limit is reached.
             Unavailable, NotInitialized: nothing was accepted; the same request may be sent again.
         """
+        self._url_policy.check_job(body)
         conversation = self._conversations.load(body, tenant=caller.tenant)
         conversation.check(self._settings.family)
         self._check_token_limits(body)

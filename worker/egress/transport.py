@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import httpx
 
+from runtime.address_policy import is_allowed
 from runtime.settings import Network
 from worker.egress.errors import ForbiddenUrl, InvalidUrl, Unreachable
-from worker.egress.policy import is_allowed
 
 MAX_PORT = 65_535
 MAX_CONNECTIONS = 256

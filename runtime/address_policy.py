@@ -1,10 +1,16 @@
 """Decides which IP addresses outgoing requests may reach: public ones, and networks that the operator allows."""
 
+import re
+import socket
+import unicodedata
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from urllib.parse import unquote
 
 from runtime.settings import Network
 
+LOCALHOST = {"localhost", "localhost.localdomain", "localhost6", "ip6-localhost", "ip6-loopback", "loopback"}
+NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 NAT64 = IPv6Network("64:ff9b::/96")
 GLOBAL_UNICAST = IPv6Network("2000::/3")
 """The only IPv6 range that is assigned for the public internet. Python's `is_global` also accepts unassigned ranges."""
@@ -23,7 +29,12 @@ NOT_PUBLIC = tuple(
 
 
 def is_allowed(address: str, allow: Sequence[Network]) -> bool:
-    """Whether an address, and every address embedded in it, is public or in one of the ``allow`` networks."""
+    """Whether an address, and every address embedded in it, is public or in one of the ``allow`` networks.
+
+    An address with an IPv6 zone is never allowed: it is valid on one machine only.
+    """
+    if "%" in address:
+        return False
     for found in embedded_addresses(ip_address(address)):
         if any(found.version == network.version and found in network for network in allow):
             continue
@@ -56,3 +67,27 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
     if isinstance(address, IPv6Address) and address not in GLOBAL_UNICAST and address not in NAT64:
         return False
     return address.is_global and not address.is_multicast
+
+
+def literal_addresses(host: str) -> list[str]:
+    """Return the addresses that a URL's host names without a lookup; empty for a host name.
+
+    Reads what resolvers and browsers read: IPv4 in one to four decimal, octal or hexadecimal numbers, IPv6 with or
+    without brackets, full-width digits, percent-encoded characters, a dot at the end, and ``localhost`` with its
+    aliases. An IPv6 zone is kept after a ``%``.
+
+    Raises:
+        ValueError: the host ends in a number and is not an IPv4 address, or is a broken IPv6 address.
+    """
+    name = unicodedata.normalize("NFKC", unquote(host)).replace("\u3002", ".").lower().rstrip(".")
+    if name in LOCALHOST or name.endswith(".localhost"):
+        return ["127.0.0.1", "::1"]
+    if ":" in name or name.startswith("["):
+        return [str(ip_address(name.strip("[]")))]
+    last = name.rpartition(".")[2]
+    if not NUMBER.fullmatch(last):
+        return []
+    try:
+        return [socket.inet_ntoa(socket.inet_aton(name))]
+    except OSError:
+        raise ValueError(f"{host} is not an IPv4 address") from None
