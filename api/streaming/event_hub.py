@@ -18,6 +18,7 @@ from jobs.errors import TooManyStreams
 from jobs.model.events import Event
 from jobs.model.job import JobStatus
 from jobs.table import keys
+from jobs.table.scripts import script_source
 from runtime import metrics
 from runtime.settings import Settings
 
@@ -105,6 +106,7 @@ class EventHub:
         self._redis = redis.asyncio.Redis.from_url(
             self._url, decode_responses=True, socket_timeout=2, socket_connect_timeout=1, health_check_interval=10
         )
+        self._positions = self._redis.register_script(script_source("positions"))
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
@@ -216,20 +218,30 @@ class EventHub:
         job_ids = list(self._subscriptions)
         records = self._redis.pipeline(transaction=False)
         for job_id in job_ids:
-            records.hmget(keys.job(job_id), ["status", "stage", "priority", "progress"])
+            records.hmget(keys.job(job_id), ["status", "progress"])
         rows = await records.execute()
         lookups = self._redis.pipeline(transaction=False)
-        for job_id, (_, stage, priority, _) in zip(job_ids, rows, strict=True):
-            lookups.zrank(keys.queue(stage, priority), job_id)
+        for job_id in job_ids:
             lookups.exists(keys.stream(job_id))
         found = await lookups.execute()
-        for job_id, (status, _, _, progress), rank, exists in zip(job_ids, rows, found[::2], found[1::2], strict=True):
+        positions = await self._read_queue_positions(job_ids)
+        for job_id, (status, progress), position, exists in zip(job_ids, rows, positions, found, strict=True):
             for subscription in self._subscriptions.get(job_id, []):
                 if status and not JobStatus(status).is_terminal:
-                    subscription.push_state(JobState(JobStatus(status), rank, progress or ""))
+                    subscription.push_state(JobState(JobStatus(status), position, progress or ""))
                 elif not exists:
                     # The stream with the job's last event is gone; a client that reconnects reads the archive.
                     subscription.close()
+
+    async def _read_queue_positions(self, job_ids: list[str]) -> list[int | None]:
+        """Return the estimated position of each job; None: it does not wait, or the job table is lost."""
+        positions: list[int | None] = []
+        for start in range(0, len(job_ids), STREAMS_PER_CALL):
+            part = job_ids[start : start + STREAMS_PER_CALL]
+            reply: list[str | int] = await self._positions(args=part)
+            found = reply[1:] if reply[0] == "ok" else [""] * len(part)
+            positions += [None if position == "" else int(position) for position in found]
+        return positions
 
 
 def _entries_by_stream(reply: Any) -> list[tuple[str, list[tuple[str, dict[str, str]]]]]:

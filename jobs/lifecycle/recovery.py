@@ -182,12 +182,12 @@ class Recovery:
             if ended_ms + (request.retention_ms or self._retention_ms) <= now_ms:
                 report.past_retention += 1
                 return
-            if self._create_record(request, sealed_fields(request, result), cost=0):
+            if self._create_record(request, sealed_fields(request, result)):
                 self._finish(request.id, listing, ended_ms)
                 report.ended += 1
                 log.info("job.restored", job_id=request.id, status=result.status)
         elif request.id in listing.cancels:
-            if self._create_record(request, waiting_fields(request, None, now_ms), cost=1):
+            if self._create_record(request, waiting_fields(request, None, now_ms)):
                 job = self._store.get(request.id)
                 if job is not None:
                     self._finalizer.cancel(job)
@@ -195,14 +195,13 @@ class Recovery:
                 log.info("job.restored", job_id=request.id, status=JobStatus.CANCELLED)
         else:
             prepared = self._find_prepared(request.id)
-            cost = prepared[1].required_tokens if prepared else 1
-            if self._create_record(request, waiting_fields(request, prepared, now_ms), cost=cost):
+            if self._create_record(request, waiting_fields(request, prepared, now_ms)):
                 report.waiting += 1
                 log.info("job.restored", job_id=request.id, status="queued" if prepared else "preparing")
 
-    def _create_record(self, request: JobRequest, fields: RecordFields, *, cost: int) -> bool:
+    def _create_record(self, request: JobRequest, fields: RecordFields) -> bool:
         index_ms = request.expires_ms + self._retention_ms + DAY_MS
-        return self._store.restore(request.id, fields, cost=cost, index_ms=index_ms, labels=labels(request.metadata))
+        return self._store.restore(request.id, fields, index_ms=index_ms, labels=labels(request.metadata))
 
     def _finish(self, job_id: str, listing: _Listing, ended_ms: int) -> None:
         """End a restored job as its result says, without sending its settled deliveries again."""

@@ -128,7 +128,7 @@ class PublicJob(Outcome, JobSummary):
     """A job in its current state."""
 
     position: int | None
-    """How many jobs of the same priority are ahead in the queue; null if the job does not wait."""
+    """Estimate of how many jobs of the same priority start before it; null if the job does not wait."""
     result_sha256: str | None
     """SHA-256, in hex, of the document that is uploaded to `result_urls`; null without them."""
     media: list[MediaLink]

@@ -33,7 +33,23 @@ def stream(job_id: str) -> str:
 
 
 def queue(stage: str, priority: str) -> str:
+    """Waiting jobs of all tenants."""
     return f"queue:{stage}:{priority}"
+
+
+def tenant_queue(stage: str, priority: str, tenant_name: str) -> str:
+    """Waiting jobs of a tenant, in their order."""
+    return f"queue:{stage}:{priority}:{tenant_name}"
+
+
+def active_tenants(stage: str, priority: str) -> str:
+    """Tenants that have waiting jobs, by the service that they have received."""
+    return f"tenants:{stage}:{priority}"
+
+
+def delayed(stage: str) -> str:
+    """Waiting jobs that may not be claimed yet."""
+    return f"delayed:{stage}"
 
 
 def virtual_time(stage: str, priority: str) -> str:

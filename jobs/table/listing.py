@@ -65,10 +65,9 @@ class JobIndex:
         return JobPage(jobs, reply[1] == "1", reply[2])
 
     def position(self, job: Job) -> int | None:
-        """Return the number of jobs of the same priority ahead of a job; None: it does not wait."""
-        with translate_redis_errors():
-            rank = self._redis.zrank(keys.queue(job.stage, job.priority), job.id)
-        return cast("int | None", rank)
+        """Estimate how many jobs of the same priority start before a job; None: it does not wait."""
+        found = self._scripts.call("positions", job.id)[1]
+        return int(found) if found else None
 
 
 def labels(metadata: Mapping[str, str]) -> list[str]:

@@ -15,6 +15,8 @@ from runtime.circuit_breaker import CircuitBreaker
 from runtime.settings import Settings
 
 FOLDER = Path(__file__).parent / "lua"
+SHARED = ("prelude.lua", "fair_queue.lua")
+"""Functions that precede every script, in this order."""
 REDIS_TIMEOUT_S = 1.5
 
 
@@ -99,7 +101,8 @@ def script_names() -> list[str]:
 
 @cache
 def script_source(name: str) -> str:
-    """Return a script with the prelude after its shebang line, which Redis requires to be first."""
+    """Return a script with the shared functions after its shebang line, which Redis requires to be first."""
     (path,) = FOLDER.glob(f"*/{name}.lua")
     shebang, body = path.read_text("utf-8").split("\n", 1)
-    return f"{shebang}\n{(FOLDER / 'prelude.lua').read_text('utf-8')}\n{body}"
+    shared = [(FOLDER / file).read_text("utf-8") for file in SHARED]
+    return "\n".join((shebang, *shared, body))

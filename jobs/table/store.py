@@ -105,13 +105,12 @@ class JobStore:
         job_id: str,
         fields: Mapping[str, str | int],
         *,
-        cost: int,
         index_ms: int = INDEX_MS,
         labels: Sequence[str] = (),
     ) -> bool:
         """Create a record from a job's objects. False: it exists."""
         pairs = [item for pair in {"version": RECORD_VERSION, **fields}.items() for item in pair]
-        reply = self._scripts.call("restore", job_id, cost, index_ms, self._lease_ms, len(labels), *labels, *pairs)
+        reply = self._scripts.call("restore", job_id, index_ms, self._lease_ms, len(labels), *labels, *pairs)
         return reply[0] == "ok"
 
     # ── execution ──
@@ -148,27 +147,38 @@ class JobStore:
             raise JournalGap(int(reply[1]))
         return cast("LeaseSignal", reply[0])
 
-    def mark_prepared(self, job_id: str, claim: str, *, folder: str, required_tokens: int) -> None:
-        """Move a job to the queue of the generate stage. Raises ClaimLost, Cancelled."""
-        self._call_fenced("mark_prepared", job_id, claim, folder, required_tokens)
+    def mark_prepared(
+        self, job_id: str, claim: str, *, folder: str, required_tokens: int, cost_s: float | None = None
+    ) -> None:
+        """Move a job to the queue of the generate stage.
 
-    def release(self, job_id: str, claim: str, *, is_loss: bool = False) -> None:
+        Args:
+            cost_s: what its tenant is charged, in seconds of a child process; None: the time since the claim.
+
+        Raises:
+            ClaimLost, Cancelled
+        """
+        cost = "" if cost_s is None else cost_s
+        self._call_fenced("mark_prepared", job_id, claim, folder, required_tokens, cost)
+
+    def release(self, job_id: str, claim: str, *, is_loss: bool = False, cost_s: float | None = None) -> None:
         """Return a claimed job to its queue.
 
         Args:
             is_loss: the worker stops, perhaps because of this job: count a lost lease.
+            cost_s: what its tenant is charged for the prepare stage, as in ``mark_prepared``.
 
         Raises:
             ClaimLost
             Cancelled: end it instead.
         """
-        self._call_fenced("release", job_id, claim, int(is_loss))
+        self._call_fenced("release", job_id, claim, int(is_loss), "" if cost_s is None else cost_s)
 
     def report_progress(self, job_id: str, claim: str, *, done: int, total: int) -> None:
         """Record how many of a job's media are ready. Raises ClaimLost, Cancelled."""
         self._call_fenced("report_progress", job_id, claim, f"{done}/{total}")
 
-    def _call_fenced(self, script: str, *args: str | int) -> None:
+    def _call_fenced(self, script: str, *args: str | float) -> None:
         reply = self._scripts.call(script, *args)
         if reply[0] == "cancel":
             raise Cancelled

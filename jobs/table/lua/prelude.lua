@@ -1,4 +1,4 @@
--- Precedes every script. A script returns a list; its first item is a word: ok, or the reason for a refusal.
+-- Precedes every script, followed by fair_queue.lua. A script returns a list; its first item is a word: ok, or the reason for a refusal.
 -- Times are milliseconds since 1970 by Redis' clock.
 --
 -- Strings
@@ -12,10 +12,10 @@
 --   api_key:{hash}                 cached lookup of an API key; expires
 -- Hashes
 --   job:{id}                       the record; fields in jobs/model/job.py
---   virtual_time:{stage}:{priority}   time: start tag of the job claimed last · pass: jobs claimed so far, divided by the
---                                  priority's weight
---   tenant:{tenant}                open_jobs: jobs that have not ended · finish_tag:{stage}:{priority}: the start tag of
---                                  the tenant's next job
+--   virtual_time:{stage}:{priority}   time: service of the tenant whose job was claimed last · pass: jobs claimed so far,
+--                                  divided by the priority's weight
+--   tenant:{tenant}                open_jobs: jobs that have not ended · sequence: number of its newest queued job ·
+--                                  service:{stage}:{priority}: what it has received · mean_cost:{stage}: of its jobs
 --   worker:{worker}                stage, state, slots, free, kv_free_tokens, tokens_per_s; expires
 --   arrivals:{stage}               jobs that entered the stage's queues, as a moving average: count, at
 --   durations:{stage}              how long workers had the stage's jobs, as a moving average: count, sum_ms, at ·
@@ -24,7 +24,10 @@
 --   totals                         counters since the epoch: {status}:{error code}, lost:{stage}, tokens:{kind}
 --   delivery:{delivery}            job, tenant, event, state, attempts, created_ms, claim; expires once it is settled
 -- Sorted sets
---   queue:{stage}:{priority}       waiting jobs by start tag
+--   queue:{stage}:{priority}       waiting jobs of all tenants by the time at which they entered the stage
+--   queue:{stage}:{priority}:{tenant}   a tenant's waiting jobs in their order, without delayed ones
+--   tenants:{stage}:{priority}     tenants with a job in a queue of theirs, by the service that they have received
+--   delayed:{stage}                waiting jobs that may not be claimed yet, by the time from which they may
 --   leases:{stage}                 claimed and sealed jobs by the end of their lease
 --   deadlines                      jobs that no generate worker has started by their deadline
 --   unarchived                     ended jobs whose events are in Redis only, by their end
@@ -50,6 +53,9 @@ local keys = {
 function keys.job(id) return 'job:' .. id end
 function keys.stream(id) return 'stream:' .. id end
 function keys.queue(stage, priority) return 'queue:' .. stage .. ':' .. priority end
+function keys.tenant_queue(stage, priority, tenant) return 'queue:' .. stage .. ':' .. priority .. ':' .. tenant end
+function keys.active_tenants(stage, priority) return 'tenants:' .. stage .. ':' .. priority end
+function keys.delayed(stage) return 'delayed:' .. stage end
 function keys.virtual_time(stage, priority) return 'virtual_time:' .. stage .. ':' .. priority end
 function keys.leases(stage) return 'leases:' .. stage end
 function keys.claim(claim) return 'claim:' .. claim end
@@ -103,36 +109,6 @@ local function get_number(id, field)
   return tonumber(get(id, field)) or 0
 end
 
--- Add a job to its queue for the first time.
--- Start-time fair queueing between the tenants of a priority: a job starts where the tenant's previous one finishes,
--- but never in the past. Waiting tenants share evenly, and an idle tenant saves up no credit.
-local function enqueue(id, tenant, stage, priority, cost)
-  local virtual_time = tonumber(redis.call('HGET', keys.virtual_time(stage, priority), 'time')) or 0
-  local field = 'finish_tag:' .. stage .. ':' .. priority
-  local finish_tag = tonumber(redis.call('HGET', keys.tenant(tenant), field)) or 0
-  local start_tag = math.max(virtual_time, finish_tag)
-  redis.call('HSET', keys.tenant(tenant), field, decimal(start_tag + cost))
-  redis.call('HSET', keys.job(id), 'start_tag', decimal(start_tag), 'cost', cost)
-  redis.call('ZADD', keys.queue(stage, priority), start_tag, id)
-end
-
--- Return a job to its earlier position in its queue.
-local function return_to_queue(id, stage)
-  redis.call('ZADD', keys.queue(stage, get(id, 'priority')), get(id, 'start_tag'), id)
-end
-
-local function dequeue(id, stage, priority)
-  redis.call('ZREM', keys.queue(stage, priority), id)
-end
-
-local function count_waiting(stage)
-  local waiting = 0
-  for _, priority in ipairs(PRIORITIES) do
-    waiting = waiting + redis.call('ZCARD', keys.queue(stage, priority))
-  end
-  return waiting
-end
-
 -- Add a job to its tenant's lists: all jobs, and those with one pair of metadata, whose hashes are in ARGV.
 -- The lists forget jobs after max_age ms: the oldest members here, and the whole list when no job is added.
 local function add_to_lists(id, tenant, created_ms, max_age, first_label, last_label)
@@ -164,19 +140,6 @@ end
 local function unschedule_delivery(delivery, tenant)
   redis.call('ZREM', keys.tenant_deliveries_due(tenant), delivery)
   refresh_deliveries_due(tenant)
-end
-
--- Whether a stage needs another wake-up message: jobs wait, and fewer messages wait than ready workers have free slots
--- (at least one). A surplus message costs one claim; a missing one costs until the keeper's next round.
-local function needs_wakeup(stage, lease)
-  local waiting = count_waiting(stage)
-  if waiting == 0 then return false end
-  local free = 0
-  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', keys.workers, now - lease, '+inf')) do
-    local row = redis.call('HMGET', keys.worker(worker), 'stage', 'free', 'state')
-    if row[1] == stage and row[3] == 'ready' then free = free + tonumber(row[2]) end
-  end
-  return redis.call('LLEN', keys.wakeups(stage)) < math.max(1, math.min(free, waiting))
 end
 
 -- Sequence number of a job's newest event; 0 when it has none.

@@ -114,7 +114,7 @@ def test_an_empty_priority_saves_up_no_credit(table: Table) -> None:
 
 
 def test_a_job_past_its_deadline_is_not_claimed(table: Table) -> None:
-    table.store.accept("job_1_old", tenant="t", priority="default", expires_ms=-1, events=[])
+    table.store.accept("job_1_old", tenant="default", priority="default", expires_ms=-1, events=[])
     table.accept("job_2_new")
     claimed = table.claim(Stage.PREPARE)
     assert claimed is not None

@@ -1,8 +1,10 @@
 #!lua flags=allow-oom
 -- Give the best waiting job of a stage to a worker, under a lease.
--- queue:{stage}:{priority}          - id
+-- queue:{stage}:{priority} · queue:{stage}:{priority}:{tenant} · tenants:{stage}:{priority}   - id
+-- delayed:{stage}                   - jobs that are due: they return to their queues
+-- tenant:{tenant}                   service: + the estimated cost of the job
 -- virtual_time:{stage}:{priority}   time and pass advance
--- job:{id}                          attempt + 1, claim, worker, claimed_ms, started_ms
+-- job:{id}                          attempt + 1, claim, worker, claimed_ms, started_ms, charged
 -- leases:{stage}                    + id
 -- deadlines                         - id when a generate worker claims it. 0 when its deadline has passed: a clock that
 --                                   is set back later does not change that
@@ -11,6 +13,8 @@
 --
 -- ARGV: stage, claim, worker, free KV tokens, lease in ms, newest record version that the worker knows
 -- Returns: ok, id, seq of its newest event, now, field, value … | empty | full (the first job does not fit) | newer
+local MAX_CHECKED = 100  -- jobs of a priority; takes half a millisecond
+
 local stage, claim, worker = ARGV[1], ARGV[2], ARGV[3]
 local free_tokens, lease, version = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 
@@ -46,30 +50,37 @@ local function runs_suspect()
 end
 local has_suspect = runs_suspect()
 
+-- The first claimable job of the tenant that has received least, the tenant, and its service.
 local function first_claimable(priority)
-  local skipped = 0
-  for _ = 1, 100 do
-    local first = redis.call('ZRANGE', keys.queue(stage, priority), skipped, skipped, 'WITHSCORES')
-    if #first == 0 then return nil end
-    if not is_claimable(first[1]) then
-      dequeue(first[1], stage, priority)
-    elseif has_suspect and is_suspect(first[1]) then
+  local active, skipped_tenants, skipped = keys.active_tenants(stage, priority), 0, 0
+  for _ = 1, MAX_CHECKED do
+    local row = redis.call('ZRANGE', active, skipped_tenants, skipped_tenants, 'WITHSCORES')
+    if #row == 0 then return nil end
+    local tenant = row[1]
+    local id = redis.call('ZRANGE', keys.tenant_queue(stage, priority, tenant), skipped, skipped)[1]
+    if not id then
+      if skipped == 0 then redis.call('ZREM', active, tenant) else skipped_tenants = skipped_tenants + 1 end
+      skipped = 0
+    elseif not is_claimable(id) then
+      dequeue(id, stage, priority, tenant)
+    elseif has_suspect and is_suspect(id) then
       skipped = skipped + 1
     else
-      return first[1], tonumber(first[2])
+      return id, tenant, tonumber(row[2])
     end
   end
 end
 
 -- Stride scheduling between priorities: the one with the lowest pass is next. One that was empty resumes at the pass of
 -- those that were not, below.
+insert_due(stage)
 local best
 for _, priority in ipairs(PRIORITIES) do
-  local id, start_tag = first_claimable(priority)
+  local id, tenant, service = first_claimable(priority)
   if id then
     local pass = tonumber(redis.call('HGET', keys.virtual_time(stage, priority), 'pass')) or 0
     if not best or pass < best.pass then
-      best = {priority = priority, id = id, start_tag = start_tag, pass = pass}
+      best = {priority = priority, id = id, tenant = tenant, service = service, pass = pass}
     end
   end
 end
@@ -79,10 +90,11 @@ local id, priority = best.id, best.priority
 if get_number(id, 'version') > version then return {'newer'} end
 if get_number(id, 'required_tokens') > free_tokens then return {'full'} end
 
-dequeue(id, stage, priority)
+dequeue(id, stage, priority, best.tenant)
+charge_claim(id, best.tenant, stage, priority)
 local clock = keys.virtual_time(stage, priority)
 redis.call('HSET', clock,
-  'time', decimal(math.max(tonumber(redis.call('HGET', clock, 'time')) or 0, best.start_tag)),
+  'time', decimal(math.max(tonumber(redis.call('HGET', clock, 'time')) or 0, best.service)),
   'pass', decimal(best.pass + 1 / WEIGHTS[priority]))
 for _, other in ipairs(PRIORITIES) do
   if redis.call('ZCARD', keys.queue(stage, other)) == 0 then

@@ -2,8 +2,8 @@
 -- Step three of an end: what results/<id>.json says becomes the job's status, event and deliveries.
 -- There is no fence: the object is the proof, so any process that has read it may finish.
 -- job:{id}                        status, ended_ms, error_code; expires
--- queue, leases, deadlines        - id
--- tenant:{tenant}                 finish_tag is corrected from the estimate to the tokens used; open_jobs - 1
+-- queue, delayed, leases, deadlines   - id
+-- tenant:{tenant}                 service: the tokens used replace the estimate; open_jobs - 1
 -- stream:{id}                     + ended
 -- unarchived                      + id: the keeper moves its stream to the object store
 -- removals                        + id by the end of its retention, when that is shorter than the service's
@@ -30,7 +30,7 @@ local ended = tonumber(ARGV[11]) or 0
 if ended == 0 then ended = now end
 local expires = integer(math.max(1, ended + retention - now))
 redis.call('HSET', keys.job(id), 'status', status, 'error_code', error_code, 'ended_ms', integer(ended), 'sealed', '')
-dequeue(id, stage, priority)
+dequeue(id, stage, priority, tenant)
 redis.call('ZREM', keys.leases(stage), id)
 redis.call('ZREM', keys.deadlines, id)
 redis.call('PEXPIRE', keys.job(id), expires)
@@ -38,9 +38,11 @@ if error_code ~= 'worker_lost' then clear_suspect(id) end
 
 redis.call('HINCRBY', keys.tenant(tenant), 'open_jobs', -1)
 local used = tonumber(ARGV[7]) + tonumber(ARGV[8]) + tonumber(ARGV[9])
-if used > 0 then
-  local estimate = tonumber(get(id, 'cost')) or used
-  redis.call('HINCRBYFLOAT', keys.tenant(tenant), 'finish_tag:' .. stage .. ':' .. priority, used - estimate)
+if stage == 'generate' then
+  -- A job that failed reports no usage; its record says how many tokens it has generated.
+  settle_charge(id, stage, math.max(used, get_number(id, 'tokens')), status == 'completed')
+else
+  settle_charge(id, stage)
 end
 
 if ARGV[12] ~= '1' then

@@ -3,7 +3,8 @@
 -- job:{id}                     sealed: the status that it will end with; claim: the sealer
 --                              stopped_after_ms: of a cancelled job, from the request to this moment, when its engine has
 --                              stopped
--- queue:{stage}:{priority}     - id
+-- queue, delayed               - id
+-- tenant:{tenant}              service: of the prepare stage, the time since the claim replaces the estimate
 -- leases:{stage}               + id: a seal is a lease, too
 --
 -- ARGV: id, sealer (the worker's claim, or a new claim), status, error code, lease in ms,
@@ -27,7 +28,8 @@ elseif precondition == 'expired' then
 end
 
 redis.call('HSET', keys.job(id), 'sealed', status, 'claim', sealer, 'error_code', ARGV[4])
-dequeue(id, stage, get(id, 'priority'))
+if stage == 'prepare' then settle_charge(id, stage) end
+dequeue(id, stage, get(id, 'priority'), get(id, 'tenant'))
 redis.call('ZADD', keys.leases(stage), now + tonumber(ARGV[5]), id)
 if status ~= 'cancelled' then return {'ok', ''} end
 -- When a keeper seals again what a dead worker had sealed, the first value stays: the engine stopped then.

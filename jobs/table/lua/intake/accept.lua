@@ -1,8 +1,8 @@
 #!lua
 -- Create the record of a job whose request object is durable, and queue it for the prepare stage.
 -- job:{id}                     created unless it exists
--- queue:prepare:{priority}     + id
--- tenant:{tenant}              finish_tag advances; open_jobs + 1
+-- queue:prepare:{priority} · queue:prepare:{priority}:{tenant} · tenants:prepare:{priority}   + id, its tenant
+-- tenant:{tenant}              open_jobs + 1, sequence + 1
 -- arrivals:prepare             + 1
 -- deadlines                    + id by its deadline
 -- jobs:{tenant}                + id by creation time
@@ -16,7 +16,7 @@
 local id, tenant, priority = ARGV[1], ARGV[2], ARGV[3]
 
 local function reply(word, stage, queue_priority, more)
-  local rank = redis.call('ZRANK', keys.queue(stage, queue_priority), id)
+  local rank = position(id, stage, queue_priority, tenants_in(stage, queue_priority))
   local wakeup = needs_wakeup('prepare', tonumber(ARGV[10])) and 1 or 0
   return {word, wakeup, rank or '', unpack(more)}
 end
@@ -30,7 +30,7 @@ redis.call('HSET', keys.job(id),
   'version', ARGV[4], 'status', 'preparing', 'stage', 'prepare', 'tenant', tenant, 'priority', priority,
   'attempt', 0, 'claim', '', 'lost_leases', 0, 'created_ms', integer(now), 'deadline_ms', integer(deadline),
   'callback_events', ARGV[6], 'result_copies', ARGV[7], 'retention_ms', ARGV[8])
-enqueue(id, tenant, 'prepare', priority, 1)
+enqueue(id, tenant, 'prepare', priority)
 record_arrival('prepare')
 redis.call('ZADD', keys.deadlines, deadline, id)
 redis.call('HINCRBY', keys.tenant(tenant), 'open_jobs', 1)

@@ -3,7 +3,9 @@
 -- poison job, only that job's count rises.
 -- job:{id}                     no claim, no seal, lost_leases + 1
 -- leases:{stage}               - id
--- queue:{stage}:{priority}     + id under its earlier start tag
+-- queue:{stage}:{priority} · queue:{stage}:{priority}:{tenant} · tenants:{stage}:{priority}   + id, its tenant
+-- tenant:{tenant}              service: the time since the claim replaces the estimate; in the generate stage, the end
+--                              counts it
 -- poison_suspect:{worker}      read; a lost worker's stays until it expires
 -- totals                       lost:{stage} + 1
 --
@@ -22,6 +24,7 @@ local lost_leases = get_number(id, 'lost_leases')
 if not suspect or suspect == id then lost_leases = lost_leases + 1 end
 if lost_leases >= tonumber(ARGV[3]) then return {'exhausted'} end
 
+settle_charge(id, stage, stage == 'generate' and 0 or nil)
 redis.call('HSET', keys.job(id), 'claim', '', 'sealed', '', 'lost_leases', lost_leases)
 if stage == 'generate' then redis.call('HSET', keys.job(id), 'status', 'queued') end
 redis.call('ZREM', keys.leases(stage), id)

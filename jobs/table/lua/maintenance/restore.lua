@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Create the record of a job from its objects, after the table has lost it.
 -- job:{id}                     created unless it exists
--- queue:{stage}:{priority}     + id, when it waits
+-- queue:{stage}:{priority} · queue:{stage}:{priority}:{tenant} · tenants:{stage}:{priority}   + id, its tenant, when it waits
 -- deadlines                    + id by its deadline, when it waits
 -- leases:{stage}               + id, when it is sealed: the caller finishes it, or else the keeper does
 -- tenant:{tenant}              open_jobs + 1
@@ -9,24 +9,24 @@
 -- stream:{id}                  + started, when it was prepared: clients may have read its lost events. The event says that
 --                              the stream restarts, with a higher number than any that they can have read
 --
--- ARGV: id, its cost in the queue in tokens, milliseconds that a list remembers it, lease in ms,
+-- ARGV: id, milliseconds that a list remembers it, lease in ms,
 --       number of labels, the hash of each, then field, value … of its record
 -- Returns: ok | exists
 local id = ARGV[1]
 if redis.call('EXISTS', keys.job(id)) == 1 then return {'exists'} end
 
-local labels = tonumber(ARGV[5])
-redis.call('HSET', keys.job(id), unpack(ARGV, 6 + labels))
+local labels = tonumber(ARGV[4])
+redis.call('HSET', keys.job(id), unpack(ARGV, 5 + labels))
 local tenant, stage, priority = get(id, 'tenant'), get(id, 'stage'), get(id, 'priority')
 local created = tonumber(get(id, 'created_ms'))
 redis.call('HINCRBY', keys.tenant(tenant), 'open_jobs', 1)
-add_to_lists(id, tenant, created, ARGV[3], 6, 5 + labels)
+add_to_lists(id, tenant, created, ARGV[2], 5, 4 + labels)
 
 if get(id, 'sealed') ~= '' then
-  redis.call('ZADD', keys.leases(stage), now + tonumber(ARGV[4]), id)
+  redis.call('ZADD', keys.leases(stage), now + tonumber(ARGV[3]), id)
   return {'ok'}
 end
-enqueue(id, tenant, stage, priority, tonumber(ARGV[2]))
+enqueue(id, tenant, stage, priority)
 redis.call('ZADD', keys.deadlines, get(id, 'deadline_ms'), id)
 if stage == 'generate' then
   -- A stream has fewer events than the job is milliseconds old.
