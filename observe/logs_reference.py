@@ -54,6 +54,7 @@ MEANINGS = {
     "keeper.paused": "Expired leases are ignored for a while, because Redis did not answer.",
     "keeper.reconciled": "The job table was compared with the object store after Redis restarted.",
     "model.loading": "The generate worker loads its model.",
+    "model.unusable": "The model cannot be loaded; the process ends. `reason` says what is wrong with its files.",
     "monitor.listening": "Probes and metrics are served on `port`.",
     "pod.cost_refused": "Kubernetes refused a pod's deletion cost.",
     "pod.costs_failed": "Deletion costs could not be set. The next attempt follows.",

@@ -58,14 +58,21 @@ def check_model(settings: Settings, _: Installation) -> Iterator[Finding]:
             remedy = "The generate worker downloads it when it starts, about 20 GB."
             yield Finding("note", f"{model} is not downloaded yet", remedy)
     else:
-        missing = [name for name in ("config.json", "tokenizer_config.json") if not (Path(model) / name).is_file()]
-        if not list(Path(model).glob("*.safetensors")):
-            missing.append("*.safetensors")
-        if missing:
-            remedy = "Set MODEL to pocket, a hub id, or a folder that holds a model in the hub's format."
-            yield Finding("problem", f"MODEL={model} has no {', '.join(missing)}", remedy)
-        else:
-            yield Finding("ok", f"the model {model}, family {settings.family_name}")
+        yield _check_model_folder(settings)
+
+
+def _check_model_folder(settings: Settings) -> Finding:
+    folder = Path(settings.model)
+    remedy = "Set MODEL to pocket, a hub id, or a folder that holds a model in the hub's format."
+    if not folder.is_dir():
+        return Finding("problem", f"MODEL={settings.model}: there is no such folder", remedy)
+    if find_spec("safetensors") is None:
+        return Finding("note", f"the model {settings.model} is not checked: safetensors is not installed", remedy)
+    from engine.loading.model_folder import find_problems
+
+    if problems := find_problems(folder, model_type=settings.family.model_type):
+        return Finding("problem", f"MODEL={settings.model} cannot be used: {'; '.join(problems)}", remedy)
+    return Finding("ok", f"the model {settings.model}, family {settings.family_name}")
 
 
 def check_gpu(settings: Settings, _: Installation) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -17,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from engine.core.tokenizer_info import TokenizerInfo
 from engine.errors import ModelLoadError
+from engine.loading.model_folder import find_problems
 from families import Family, SamplingDefaults
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -44,9 +46,11 @@ def load_model(name: str, *, revision: str, device: Device, dtype: Dtype, family
     """Load a model from a folder or hub id onto a device.
 
     Raises:
-        ModelLoadError: the model does not exist, is of another family, or its device does not exist.
+        ModelLoadError: the model does not exist, is incomplete or of another family, or its device does not exist.
     """
     transformers_logging.disable_progress_bar()
+    if Path(name).is_dir() and (problems := find_problems(Path(name), model_type=family.model_type)):
+        raise ModelLoadError(f"MODEL={name!r} cannot be used: {'; '.join(problems)}.")
     try:
         config = AutoConfig.from_pretrained(name, revision=revision)
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
@@ -60,9 +64,7 @@ def load_model(name: str, *, revision: str, device: Device, dtype: Dtype, family
             f"{family.model_type!r}; set MODEL_FAMILY to the model's family."
         )
     chosen = _choose_device(device)
-    model = Glm4vForConditionalGeneration.from_pretrained(
-        name, revision=revision, dtype=_choose_dtype(dtype, chosen), attn_implementation="sdpa"
-    )
+    model = _load_weights(name, revision, _choose_dtype(dtype, chosen))
     eos = generation.eos_token_id
     return LoadedModel(
         model=model.to(chosen).eval(),
@@ -74,6 +76,21 @@ def load_model(name: str, *, revision: str, device: Device, dtype: Dtype, family
         context_tokens=min(family.context_tokens, config.text_config.max_position_embeddings),
         revision=_revision(name, config),
     )
+
+
+def _load_weights(name: str, revision: str, dtype: torch.dtype) -> Any:
+    """Raises ModelLoadError, also for missing tensors, which transformers would fill with random numbers."""
+    try:
+        model, report = Glm4vForConditionalGeneration.from_pretrained(
+            name, revision=revision, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelLoadError(f"The weights of MODEL={name!r} cannot be loaded: {error}") from error
+    if missing := sorted(report["missing_keys"]):
+        raise ModelLoadError(
+            f"The weights of MODEL={name!r} lack {len(missing)} tensors, such as {missing[0]}; download them again."
+        )
+    return model
 
 
 def _choose_device(device: Device) -> torch.device:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from engine import Engine, EngineConfig, EngineLoop
+from engine import Engine, EngineConfig, EngineLoop, ModelLoadError
 from jobs.model.job import Stage
 from jobs.objects.store import ObjectStore
 from jobs.table.store import JobStore
@@ -43,19 +43,16 @@ class GenerateProcess:
         )
 
     def start(self) -> None:
-        """Load the model and become ready for jobs. An error means that the process must end."""
+        """Load the model and become ready for jobs. An error means that the process must end.
+
+        Raises:
+            SystemExit: the model cannot be loaded; the log says why.
+        """
         settings = self._settings
         log.info("model.loading", model=settings.model, family=settings.family_name)
         # Registered while the model loads, so that the autoscaler does not start more workers than it wants.
         self._heartbeat.start()
-        engine = Engine.load(
-            str(POCKET_WEIGHTS) if settings.model == "pocket" else settings.model,
-            revision=settings.model_revision,
-            device=settings.model_device,
-            dtype=settings.model_dtype,
-            family=settings.family,
-            config=EngineConfig(slots=settings.engine_slots, kv_cache_gib=settings.engine_kv_gib),
-        )
+        engine = self._load_engine()
         self._loop = EngineLoop(engine, on_lost=self._handle_device_loss)
         self._loop.start()
         self._worker = GenerateWorker(self._store, self._object_store, settings, engine, self._loop, self._heartbeat)
@@ -70,6 +67,21 @@ class GenerateProcess:
             kv_tokens=engine.kv_tokens,
             attention=engine.attention,
         )
+
+    def _load_engine(self) -> Engine:
+        settings = self._settings
+        try:
+            return Engine.load(
+                str(POCKET_WEIGHTS) if settings.model == "pocket" else settings.model,
+                revision=settings.model_revision,
+                device=settings.model_device,
+                dtype=settings.model_dtype,
+                family=settings.family,
+                config=EngineConfig(slots=settings.engine_slots, kv_cache_gib=settings.engine_kv_gib),
+            )
+        except ModelLoadError as error:
+            log.critical("model.unusable", reason=str(error))
+            raise SystemExit(1) from error
 
     def claim_available(self) -> None:
         """Handle a wake-up. Raises Unavailable, NotInitialized."""

@@ -88,7 +88,7 @@ def test_a_missing_epoch_is_reported(doctor: Doctor, table: Table) -> None:
         ("S3_SECRET_KEY", "wrong-secret-0123456789", "S3_SECRET_KEY does not belong to S3_ACCESS_KEY"),
         ("S3_ACCESS_KEY", "nobody", "does not know S3_ACCESS_KEY"),
         ("S3_ENDPOINT", "http://127.0.0.1:9", "correct S3_ENDPOINT"),
-        ("MODEL", "/nowhere/model", "has no config.json"),
+        ("MODEL", "/nowhere/model", "there is no such folder"),
         ("MODEL_DEVICE", "cuda", "shows no GPU"),
         ("WEBHOOK_SECRET", "whsec_short", "WEBHOOK_SECRET"),
         ("API_HOST", "0.0.0.0", "AUTH=keys"),
