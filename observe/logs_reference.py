@@ -42,6 +42,7 @@ MEANINGS = {
     "job.maintenance_crashed": "Handling an overdue job raised an unexpected error.",
     "job.prepared": "The inputs of a job are ready. It waits for a generate worker.",
     "job.release_failed": "A job could not be released. Its lease expires.",
+    "job.confirm_failed": "A worker could not tell Redis that it has received a job; its next heartbeat does.",
     "job.released": "A worker released a job to the queue unfinished.",
     "job.removed": "A job was deleted because its own retention ended.",
     "job.requeued": "The lease of a job expired. It is in the queue again.",

@@ -42,7 +42,10 @@ class Table:
     def claim(
         self, stage: Stage, claim: str | None = None, *, free_tokens: int = 10**6, worker: str = "test"
     ) -> ClaimedJob | None:
-        return self.store.claim(stage, claim=claim or new_claim(), worker=worker, free_tokens=free_tokens)
+        claimed = self.store.claim(stage, claim=claim or new_claim(), worker=worker, free_tokens=free_tokens)
+        if claimed:
+            self.store.confirm_claim(claimed.job.id, claimed.job.claim)
+        return claimed
 
     def queued(self, job_id: str, *, required_tokens: int = 100, **accept: Any) -> str:
         """Return a job that waits for a generate worker."""

@@ -9,6 +9,7 @@ from jobs.lifecycle.finalize import JobFinalizer
 from jobs.model.job import Job, JobStatus
 from jobs.model.result import JobResult
 from jobs.table.store import JobStore
+from jobs.table.types import Release, ReleaseCause
 from runtime import metrics
 
 RETRY_S = 1.0
@@ -55,16 +56,18 @@ class JobSettler:
                 return True
         return False
 
-    def release(self, job: Job, lost: threading.Event, job_log: Any, *, reason: str, is_loss: bool = False) -> None:
+    def release(
+        self, job: Job, lost: threading.Event, job_log: Any, *, reason: str, cause: ReleaseCause = "stop"
+    ) -> Release | None:
         """Return the job to its place in the queue.
 
         A job that was cancelled in the meantime ends as cancelled, with the output that its journal holds.
 
-        Args:
-            is_loss: the worker dies, and the job may be the cause; counts as a lost lease of the job.
+        Returns:
+            What became of the job; None: it was cancelled, or the job table does not answer.
         """
         try:
-            self._store.release(job.id, job.claim, is_loss=is_loss)
+            release = self._store.release(job.id, job.claim, cause=cause)
         except Cancelled as request:
             result = JobResult.without_output(job, JobStatus.CANCELLED, request.code, request.message, claim=job.claim)
             try:
@@ -76,5 +79,8 @@ class JobSettler:
         except ThinkqueueError as error:
             job_log.warning("job.release_failed", reason=reason, code=error.code)
         else:
-            metrics.JOBS_RELEASED.inc()
-            job_log.info("job.released", reason=reason)
+            if not release.is_exhausted:
+                metrics.JOBS_RELEASED.inc()
+                job_log.info("job.released", reason=reason)
+            return release
+        return None

@@ -8,18 +8,25 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from jobs.errors import Cancelled, ClaimLost, JobFailed, NotInitialized, Unavailable
+from jobs.errors import Cancelled, ClaimLost, JobFailed, NotInitialized, ThinkqueueError, Unavailable
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.model.job import Job, JobStatus, Stage, new_claim
 from jobs.model.result import JobResult
 from jobs.table.store import JobStore
-from jobs.table.types import ClaimedJob
+from jobs.table.types import ClaimedJob, ReleaseCause
 from runtime.logs import job_logger
 from worker.heartbeat import Heartbeat, Lease
 from worker.settlement import JobSettler
 
 FIRST_PAUSE_S = 1.0
 MAX_PAUSE_S = 15.0
+MIN_FAILED_JOBS = 3
+"""Jobs that must fail in a row, while no job passes the stage, before a worker pauses."""
+STORAGE_ERROR = (
+    "storage_error",
+    "A server answered with errors for this job's data, several times, while other jobs succeeded. Submit the job "
+    "again; send a file that it refers to again, too.",
+)
 
 Work = Callable[[ClaimedJob, Lease, Any], JobResult | None]
 """What a stage does with one claimed job, given its lease and its logger.
@@ -78,20 +85,30 @@ class Drain:
 class Backoff:
     """The pause before the next claim while a server does not answer.
 
-    It doubles with each failure, so that jobs are not claimed and released in quick succession.
+    It begins when several jobs in a row have failed: the server may answer with errors for one job's objects only. It
+    doubles with each further failure, so that jobs are not claimed and released in quick succession.
     """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._failed: set[str] = set()
         self._pause_s = FIRST_PAUSE_S
         self._ends_at = 0.0
 
-    def extend(self) -> None:
-        self._ends_at = time.monotonic() + self._pause_s
-        self._pause_s = min(2 * self._pause_s, MAX_PAUSE_S)
+    def record_failure(self, job_id: str) -> None:
+        """Record that a server did not answer while a worker had this job."""
+        with self._lock:
+            if len(self._failed) < MIN_FAILED_JOBS:
+                self._failed.add(job_id)
+            if len(self._failed) >= MIN_FAILED_JOBS:
+                self._ends_at = time.monotonic() + self._pause_s
+                self._pause_s = min(2 * self._pause_s, MAX_PAUSE_S)
 
     def reset(self) -> None:
-        """Start from the shortest pause at the next failure."""
-        self._pause_s = FIRST_PAUSE_S
+        """Record that the servers answer."""
+        with self._lock:
+            self._failed.clear()
+            self._pause_s = FIRST_PAUSE_S
 
     @property
     def remaining_s(self) -> float:
@@ -117,6 +134,8 @@ class StageRunner:
         """
         self.drain = Drain()
         self.backoff = Backoff()
+        self._unanswered = ""
+        """Id of the last claim while its reply is missing."""
         self._store = store
         self._heartbeat = heartbeat
         self._work = work
@@ -124,7 +143,7 @@ class StageRunner:
         self._settler = JobSettler(store, finalizer, timeout_s=settle_timeout_s)
 
     def claim(self, *, free_tokens: int = 0) -> ClaimedJob | None:
-        """Claim the next job of the stage.
+        """Claim the next job of the stage. Call it from one thread at a time.
 
         Args:
             free_tokens: tokens that fit into the worker's KV cache; the generate stage claims only what fits.
@@ -135,25 +154,36 @@ class StageRunner:
         Raises:
             Unavailable, NotInitialized
         """
-        worker = self._heartbeat.worker.id
-        return self._store.claim(self._stage, claim=new_claim(), worker=worker, free_tokens=free_tokens)
+        worker, repeated = self._heartbeat.worker.id, self._unanswered
+        if repeated:
+            # The job table may have given a job to the claim whose reply was lost.
+            claimed = self._store.claim(self._stage, claim=repeated, worker=worker, free_tokens=free_tokens)
+            self._unanswered = ""
+            if claimed is not None:
+                return claimed
+        self._unanswered = new_claim()
+        claimed = self._store.claim(self._stage, claim=self._unanswered, worker=worker, free_tokens=free_tokens)
+        self._unanswered = ""
+        return claimed
 
     def run(self, claimed: ClaimedJob) -> None:
         """Work on one claimed job until it ends, moves to the next stage or is released. Raises nothing."""
         job, job_log = claimed.job, job_logger(claimed.job)
         with self._heartbeat.lease(job) as lease:
             try:
+                self._confirm(job, job_log)
                 result = self._work(claimed, lease, job_log)
             except JobReleased as release:
-                self._settler.release(job, lease.lost, job_log, reason=release.reason, is_loss=release.is_loss)
+                cause: ReleaseCause = "loss" if release.is_loss else "stop"
+                self._settler.release(job, lease.lost, job_log, reason=release.reason, cause=cause)
                 return
             except ClaimLost:
                 job_log.warning("job.claim_lost", stage=self._stage)
                 return
             except (Unavailable, NotInitialized) as error:
-                self.backoff.extend()
-                self._settler.release(job, lease.lost, job_log, reason=error.code)
-                return
+                if not self._release_after_error(job, lease, job_log, error):
+                    return
+                result = _ended(job, JobStatus.FAILED, *STORAGE_ERROR)
             except JobFailed as failure:
                 result = _ended(job, JobStatus.FAILED, failure.failure_code, failure.message)
             except Cancelled as request:
@@ -164,6 +194,23 @@ class StageRunner:
                 result = _ended(job, JobStatus.FAILED, "internal_error", message)
             if result is None or self._settler.settle(result, lease.lost, job_log):
                 self.backoff.reset()
+
+    def _confirm(self, job: Job, job_log: Any) -> None:
+        """Record that this worker has the job. Raises ClaimLost."""
+        try:
+            signal = self._store.confirm_claim(job.id, job.claim)
+        except (Unavailable, NotInitialized) as error:
+            job_log.warning("job.confirm_failed", code=error.code)  # the next heartbeat confirms it
+        else:
+            if signal == "lost":
+                raise ClaimLost
+
+    def _release_after_error(self, job: Job, lease: Lease, job_log: Any, error: ThinkqueueError) -> bool:
+        """Release a job because a server did not answer. Return True if the job must end instead."""
+        release = self._settler.release(job, lease.lost, job_log, reason=error.code, cause="error")
+        if release is None or not release.others_pass:
+            self.backoff.record_failure(job.id)
+        return release is not None and release.is_exhausted
 
 
 def _ended(job: Job, status: JobStatus, code: str, message: str) -> JobResult:

@@ -23,6 +23,11 @@ FAILURES: dict[str, tuple[str, str]] = {
     ),
     "media_missing": ("A media file is missing in the object store.", "Submit the job again."),
     "request_missing": ("The request is missing in the object store.", "Submit the job again."),
+    "storage_error": (
+        "A server, in general the object store, answered with errors for this job's data several times, while other "
+        "jobs succeeded.",
+        "Submit the job again, with new uploads. Operators: the log of the prepare or generate worker names the error.",
+    ),
     "image_unsupported": (
         "The file is not an image of a supported format.",
         "Send PNG, JPEG, WebP, GIF, BMP, TIFF or HEIC.",

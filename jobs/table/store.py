@@ -19,12 +19,18 @@ from jobs.table.types import (
     ClaimedJob,
     LeaseSignal,
     Precondition,
+    Release,
+    ReleaseCause,
     SealResult,
     WorkerStatus,
 )
 
 INDEX_MS = 40 * 24 * 3600 * 1000
 """How long a tenant's lists remember a job, unless the retention is longer."""
+MAX_ERROR_RELEASES = 6
+"""Releases after an error, while other jobs pass the stage; then the job fails. With the delays below, after 46 s."""
+ERROR_DELAYS_MS = (1_000, 15_000)
+"""Shortest and longest time until a job can be claimed again; it doubles with each counted error."""
 
 
 class JobStore:
@@ -124,6 +130,10 @@ class JobStore:
         job = Job.from_hash(job_id, dict(zip(pairs[::2], pairs[1::2], strict=True)))
         return ClaimedJob(job, last_seq, ran_ms=max(0, now_ms - job.started_ms) if job.started_ms else 0)
 
+    def confirm_claim(self, job_id: str, claim: str) -> LeaseSignal:
+        """Record that the worker has received the reply to its claim. Until then a lost lease is not counted."""
+        return cast("LeaseSignal", self._scripts.call("confirm_claim", job_id, claim)[0])
+
     def heartbeat(self, worker: WorkerStatus, claims: dict[str, str]) -> dict[str, LeaseSignal]:
         """Renew the leases of ``{job id: claim}`` and return what became of each job."""
         pairs = [item for pair in claims.items() for item in pair]
@@ -161,29 +171,30 @@ class JobStore:
         cost = "" if cost_s is None else cost_s
         self._call_fenced("mark_prepared", job_id, claim, folder, required_tokens, cost)
 
-    def release(self, job_id: str, claim: str, *, is_loss: bool = False, cost_s: float | None = None) -> None:
-        """Return a claimed job to its queue.
+    def release(self, job_id: str, claim: str, *, cause: ReleaseCause = "stop", cost_s: float | None = None) -> Release:
+        """Return a claimed job to its queue; after an error with a delay.
 
         Args:
-            is_loss: the worker stops, perhaps because of this job: count a lost lease.
+            cause: ``loss`` counts a lost lease. ``error`` counts if other jobs pass the stage meanwhile.
             cost_s: what its tenant is charged for the prepare stage, as in ``mark_prepared``.
 
         Raises:
             ClaimLost
             Cancelled: end it instead.
         """
-        self._call_fenced("release", job_id, claim, int(is_loss), "" if cost_s is None else cost_s)
+        limits = (MAX_ERROR_RELEASES, *ERROR_DELAYS_MS)
+        reply = self._scripts.call("release", job_id, claim, cause, "" if cost_s is None else cost_s, *limits)
+        if reply[0] == "exhausted":
+            return Release(is_exhausted=True, others_pass=True)
+        _raise_refusal(reply[0])
+        return Release(is_exhausted=False, others_pass=reply[1] == "1")
 
     def report_progress(self, job_id: str, claim: str, *, done: int, total: int) -> None:
         """Record how many of a job's media are ready. Raises ClaimLost, Cancelled."""
         self._call_fenced("report_progress", job_id, claim, f"{done}/{total}")
 
     def _call_fenced(self, script: str, *args: str | float) -> None:
-        reply = self._scripts.call(script, *args)
-        if reply[0] == "cancel":
-            raise Cancelled
-        if reply[0] != "ok":
-            raise ClaimLost
+        _raise_refusal(self._scripts.call(script, *args)[0])
 
     def events(self, job_id: str, *, after: int = 0) -> list[Event]:
         """Read a job's events with a sequence number above ``after``; at most what fits into one context window."""
@@ -263,3 +274,11 @@ class JobStore:
                 if row:
                     found.append(WorkerStatus(worker, row["stage"], row["state"], int(row["slots"]), int(row["free"])))
         return found
+
+
+def _raise_refusal(word: str) -> None:
+    """Raise the error that a script's first word stands for, unless it is ``ok``."""
+    if word == "cancel":
+        raise Cancelled
+    if word != "ok":
+        raise ClaimLost

@@ -5,6 +5,8 @@ from typing import Literal
 
 from jobs.model.job import Job, JobStatus
 
+ReleaseCause = Literal["stop", "loss", "error"]
+"""The worker stops; it stops, perhaps because of the job; a server answers with errors."""
 Precondition = Literal["owner", "unclaimed", "expired"]
 """Of an end: the caller has the job, no worker has it, or its worker's lease expired."""
 LeaseSignal = Literal["ok", "cancel", "lost", "unknown"]
@@ -20,6 +22,16 @@ class ClaimedJob:
     """Sequence number of the newest event in its stream."""
     ran_ms: int
     """Since a generate worker first started it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What became of a job that its worker released."""
+
+    is_exhausted: bool
+    """Its objects caused errors too often while other jobs passed its stage: it was not released, end it as failed."""
+    others_pass: bool
+    """Other jobs have passed the stage since the job was claimed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@
 --   worker:{worker}                stage, state, slots, free, kv_free_tokens, tokens_per_s; expires
 --   arrivals:{stage}               jobs that entered the stage's queues, as a moving average: count, at
 --   durations:{stage}              how long workers had the stage's jobs, as a moving average: count, sum_ms, at ·
---                                  slots: of the stage's last ready worker
+--                                  slots: of the stage's last ready worker · successes: jobs that have passed the stage
 --   usage:{tenant}:{day}           jobs by status, tokens by kind, gpu_ms; day: days since 1970; expires
 --   totals                         counters since the epoch: {status}:{error code}, lost:{stage}, tokens:{kind}
 --   delivery:{delivery}            job, tenant, event, state, attempts, created_ms, claim; expires once it is settled
@@ -168,6 +168,15 @@ end
 local function clear_suspect(id)
   local key = keys.poison_suspect(get(id, 'worker'))
   if redis.call('GET', key) == id then redis.call('DEL', key) end
+end
+
+-- Jobs that have passed a stage. When it grows, the servers that the stage needs do answer.
+local function count_successes(stage)
+  return tonumber(redis.call('HGET', keys.durations(stage), 'successes')) or 0
+end
+
+local function record_success(stage)
+  redis.call('HINCRBY', keys.durations(stage), 'successes', 1)
 end
 
 -- Moving averages for autoscaling (jobs/scaling.py): a job of 5 minutes ago counts 1/e of a new one.

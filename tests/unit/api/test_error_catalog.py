@@ -13,7 +13,7 @@ CODES = (
     r'\bcode = "(\w+)"',
     r'code, message = "(\w+)"',
     r'JobStatus\.\w+, "(\w+)"',
-    r'^(?:EXPIRED = \(|    )"(worker_lost|expired)"',
+    r'^(?:EXPIRED = \(|    )"(worker_lost|expired|storage_error)"',
 )
 
 

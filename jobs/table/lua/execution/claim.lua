@@ -4,7 +4,8 @@
 -- delayed:{stage}                   - jobs that are due: they return to their queues
 -- tenant:{tenant}                   service: + the estimated cost of the job
 -- virtual_time:{stage}:{priority}   time and pass advance
--- job:{id}                          attempt + 1, claim, worker, claimed_ms, started_ms, charged
+-- job:{id}                          attempt + 1, claim, worker, claimed_ms, started_ms, charged, successes_seen;
+--                                   not confirmed
 -- leases:{stage}                    + id
 -- deadlines                         - id when a generate worker claims it. 0 when its deadline has passed: a clock that
 --                                   is set back later does not change that
@@ -106,6 +107,8 @@ end
 
 if is_suspect(id) then redis.call('SET', keys.poison_suspect(worker), id, 'PX', 4 * lease) end
 redis.call('HINCRBY', keys.job(id), 'attempt', 1)
+redis.call('HDEL', keys.job(id), 'confirmed')
+redis.call('HSETNX', keys.job(id), 'successes_seen', count_successes(stage))
 redis.call('HSET', keys.job(id), 'claim', claim, 'worker', worker, 'claimed_ms', integer(now))
 if stage == 'generate' then
   redis.call('HSET', keys.job(id), 'status', 'running')

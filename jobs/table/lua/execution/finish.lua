@@ -9,7 +9,7 @@
 -- removals                        + id by the end of its retention, when that is shorter than the service's
 -- usage:{tenant}:{day}            jobs by status, tokens by kind, GPU time
 -- totals                          jobs by status and code, tokens by kind
--- durations:generate              of a completed job
+-- durations:generate              of a completed job; successes + 1
 -- delivery:{delivery} · job_deliveries:{id}   its result copies, and the webhook when its callback asks for this status
 -- deliveries:due:{tenant}         + delivery, unless it is settled
 -- deliveries:open                 + delivery by its creation time, unless it is settled
@@ -68,7 +68,10 @@ if ARGV[11] == '0' then
   for kind, index in pairs({input = 7, thinking = 8, answer = 9}) do
     redis.call('HINCRBY', keys.totals, 'tokens:' .. kind, ARGV[index])
   end
-  if status == 'completed' then record_duration(id, 'generate') end
+  if status == 'completed' then
+    record_duration(id, 'generate')
+    record_success('generate')
+  end
 end
 
 local function create_delivery(delivery, event)

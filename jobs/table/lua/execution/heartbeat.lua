@@ -2,6 +2,7 @@
 -- Record a worker's heartbeat: renew the leases of its jobs and return what became of each.
 -- workers                   the worker by the time of this heartbeat
 -- worker:{worker}           its state and load
+-- job:{id}                  confirmed: the worker has the reply to its claim
 -- leases:{stage}            its jobs, renewed; also an expired lease that the keeper has not taken yet
 -- poison_suspect:{worker}   expiry renewed
 -- durations:{stage}         slots, of a ready worker
@@ -28,6 +29,7 @@ for index = 9, #ARGV, 2 do
   local signal = refusal(id, ARGV[index + 1])
   if not signal then
     redis.call('ZADD', keys.leases(get(id, 'stage')), now + lease, id)
+    redis.call('HSET', keys.job(id), 'confirmed', '1')
     signal = get(id, 'cancel_requested') == '1' and 'cancel' or 'ok'
   end
   answer[#answer + 1] = signal

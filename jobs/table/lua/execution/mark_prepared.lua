@@ -5,7 +5,7 @@
 -- queue:generate:{priority} · queue:generate:{priority}:{tenant} · tenants:generate:{priority}   + id, its tenant
 -- tenant:{tenant}               service: the cost replaces the estimate; sequence + 1
 -- poison_suspect:{worker}       deleted, if it was this job
--- durations:prepare             of this job
+-- durations:prepare             of this job; successes + 1
 -- arrivals:generate             + 1
 --
 -- ARGV: id, claim, folder of prepared.json, KV tokens that the job needs,
@@ -23,7 +23,9 @@ settle_charge(id, 'prepare', tonumber(ARGV[5]), true)
 redis.call('HSET', keys.job(id),
   'status', 'queued', 'stage', 'generate', 'claim', '', 'attempt', 0,
   'prepared_folder', folder, 'required_tokens', required_tokens, 'prepared_ms', integer(now))
+redis.call('HDEL', keys.job(id), 'successes_seen', 'error_releases')
 redis.call('ZREM', keys.leases('prepare'), id)
+record_success('prepare')
 record_duration(id, 'prepare')
 record_arrival('generate')
 enqueue(id, get(id, 'tenant'), 'generate', get(id, 'priority'))
