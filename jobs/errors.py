@@ -50,7 +50,7 @@ class Invalid(ThinkqueueError):
 
     def __init__(self, problems: list["Problem"]) -> None:
         self.problems = problems
-        super().__init__("; ".join(f"{problem.pointer or '/'}: {problem.message}" for problem in problems))
+        super().__init__("; ".join(str(problem) for problem in problems))
 
 
 class Problem:
@@ -61,6 +61,9 @@ class Problem:
         """JSON pointer (RFC 6901) to the field; empty for the whole body."""
         self.message = message
         self.code = code
+
+    def __str__(self) -> str:
+        return f"{self.pointer or 'the body'}: {self.message}"
 
 
 class IdempotencyConflict(ThinkqueueError):

@@ -42,7 +42,7 @@ HTTP_ERRORS = {
     HTTPStatus.REQUEST_TIMEOUT: ("request_timeout", "The body did not arrive within 60 s."),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (
         "request_entity_too_large",
-        "The body is larger than 33554432 bytes; upload large files or send them as URLs.",
+        "The body is larger than 32 MiB; upload large files or send them as URLs.",
     ),
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: (
         "unsupported_media_type",
@@ -55,7 +55,7 @@ HTTP_ERRORS = {
 }
 """Code and sample message of the errors of HTTP itself."""
 
-EXAMPLE_PROBLEM = Problem("/thinking/budget_tokens", "Input should be a valid integer")
+EXAMPLE_PROBLEM = Problem("/thinking/budget_tokens", 'must be a whole number, not "512"')
 EXAMPLE_REQUEST_ID = "req_01K9ZXV4T8Q2M6R0C5B7N3D1FG"
 PROBLEM_CODES = {
     "missing": "A required field is missing; add it.",

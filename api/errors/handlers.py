@@ -31,6 +31,7 @@ from jobs.errors import (
     Unavailable,
 )
 from runtime import metrics
+from runtime.sizes import format_size
 
 log = structlog.get_logger(__name__)
 
@@ -69,7 +70,7 @@ class BodyTooLarge(HTTPException):
     def __init__(self, limit: int) -> None:
         super().__init__(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"The body is larger than {limit} bytes; upload large files or send them as URLs.",
+            f"The body is larger than {format_size(limit)}; upload large files or send them as URLs.",
         )
 
 

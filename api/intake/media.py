@@ -1,19 +1,17 @@
 """Stores the media of a job's request: each becomes an object of the job, or a URL for the prepare worker."""
 
-import base64
-import binascii
 import hashlib
-from typing import Any, Literal
-from urllib.parse import unquote_to_bytes
+from typing import Any
 
+from api.intake.data_urls import decode_data_url, is_data_url
+from api.schemas.media_kind import MediaKind, wrong_part
 from api.schemas.urls import UPLOAD
 from jobs.errors import Invalid, Problem
 from jobs.objects.keys import job_folder
 from jobs.objects.store import ObjectStore
 from jobs.objects.uploads import Uploads
 from runtime.settings import Settings
-
-MediaKind = Literal["image", "document", "video"]
+from runtime.sizes import format_size
 
 
 class MediaIntake:
@@ -37,8 +35,8 @@ class MediaIntake:
         Raises:
             Invalid: at ``pointer``.
         """
-        if url[:5].lower() == "data:":
-            return {"key": self._store_data_url(job_id, url, pointer, max_bytes=self._max_bytes[kind])}
+        if is_data_url(url):
+            return {"key": self._store_data_url(job_id, kind, url, pointer)}
         if url.startswith(UPLOAD):
             upload_id = url.removeprefix(UPLOAD)
             key = self._uploads.copy_to_job(tenant, upload_id, job_id, max_bytes=self._max_bytes[kind], where=pointer)
@@ -53,25 +51,13 @@ class MediaIntake:
         self._object_store.copy(part["key"], key)
         return {**part, "key": key}
 
-    def _store_data_url(self, job_id: str, url: str, pointer: str, *, max_bytes: int) -> str:
+    def _store_data_url(self, job_id: str, kind: MediaKind, url: str, pointer: str) -> str:
         """Store the bytes of a ``data:`` URL. The key is a hash of the content, so a repeat changes nothing."""
-        data = decode_data_url(url, pointer)
-        if len(data) > max_bytes:
-            raise Invalid([Problem(pointer, f"has {len(data)} bytes; the limit is {max_bytes}")])
+        data, limit = decode_data_url(url, pointer), self._max_bytes[kind]
+        if len(data) > limit:
+            raise Invalid([Problem(pointer, f"has {format_size(len(data))}; the limit is {format_size(limit)}")])
+        if problem := wrong_part(data, kind):
+            raise Invalid([Problem(pointer, problem)])
         key = f"{job_folder(job_id)}/media/{hashlib.sha256(data).hexdigest()[:32]}"
         self._object_store.put(key, data)
         return key
-
-
-def decode_data_url(url: str, pointer: str) -> bytes:
-    """Return the bytes of a ``data:`` URL (RFC 2397). Raises Invalid, at ``pointer``."""
-    header, comma, payload = url.partition(",")
-    if not comma:
-        raise Invalid([Problem(pointer, "is not a data: URL: the comma before the data is missing")])
-    raw = unquote_to_bytes(payload)
-    if not header.lower().endswith(";base64"):
-        return raw
-    try:
-        return base64.b64decode(raw, validate=True)
-    except (binascii.Error, ValueError):
-        raise Invalid([Problem(pointer, "is not valid base64; check padding and line breaks")]) from None

@@ -108,7 +108,7 @@ class RequestBuilder:
                 source = store(job_id, tenant, "video", part.video_url.url, f"{pointer}/video_url/url")
                 return {"type": "video", **source, **_video_bounds(part)}
             case FilePart():
-                source = store(job_id, tenant, "document", part.file.url, f"{pointer}/file")
+                source = store(job_id, tenant, "document", part.file.url, f"{pointer}/file/{part.file.source_field}")
                 return {"type": "document", **source, **({"pages": part.file.pages} if part.file.pages else {})}
 
     def _image_bounds(self, part: ImagePart) -> dict[str, int]:

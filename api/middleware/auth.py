@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors.handlers import error_response
 from api.middleware.rate_limit import RateLimiter, RateLimitState
 from jobs.errors import RateLimited, ThinkqueueError, Unauthorized
-from jobs.tenants.api_keys import ANONYMOUS, ApiKey, ApiKeyStore
+from jobs.tenants.api_keys import ANONYMOUS, TOKEN, ApiKey, ApiKeyStore
 
 bearer_auth = Security(
     HTTPBearer(
@@ -46,7 +46,7 @@ class Authenticator:
         scheme, _, token = (authorization or "").partition(" ")
         key = self.keys.find(token.strip()) if scheme.lower() == "bearer" else None
         if key is None:
-            raise Unauthorized
+            raise Unauthorized(_why_unauthorized(authorization, scheme, token.strip()))
         return key, self.rate_limiter.hit(key)
 
 
@@ -77,6 +77,22 @@ class AuthMiddleware:
         if self._authenticator is None:
             return ANONYMOUS, None
         return await run_in_threadpool(self._authenticator.authenticate, authorization)
+
+
+def _why_unauthorized(authorization: str | None, scheme: str, token: str) -> str:
+    """Say whether the key is missing, malformed or unknown, without repeating any part of it."""
+    if not authorization or not authorization.strip():
+        return "No API key was sent; send `Authorization: Bearer tq_…`."
+    if scheme.lower() != "bearer":
+        return "The Authorization header does not start with `Bearer `; send `Authorization: Bearer tq_…`."
+    if not token:
+        return "The Authorization header has no API key after `Bearer `; send `Authorization: Bearer tq_…`."
+    if not TOKEN.fullmatch(token):
+        return (
+            "The API key is malformed: a key has 24 to 200 visible characters and no spaces; "
+            "check that it was copied as a whole."
+        )
+    return "The API key is not known here, was revoked or has expired; ask the operator for a new one."
 
 
 async def caller(request: Request) -> ApiKey:

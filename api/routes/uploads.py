@@ -14,6 +14,7 @@ from jobs.errors import Invalid, Problem
 from jobs.model.times import format_time
 from jobs.objects.uploads import PART_BYTES, Upload
 from jobs.tenants.api_keys import ApiKey
+from runtime.sizes import format_size
 
 Caller = Annotated[ApiKey, Depends(caller)]
 Service = Annotated[Services, Depends(services)]
@@ -28,7 +29,9 @@ def create_upload(body: UploadBody, key: Caller, service: Service) -> dict[str, 
     """Announce a file. PUT it to the URLs in the reply, then use `upload:<id>` wherever a job takes a URL."""
     limit = service.settings.max_upload_bytes
     if body.bytes > limit:
-        raise Invalid([Problem("/bytes", f"is {body.bytes}; the limit is {limit}")])
+        raise Invalid(
+            [Problem("/bytes", f"is {format_size(body.bytes)}; the limit is {format_size(limit)} ({limit} bytes)")]
+        )
     upload = service.uploads.start(key.tenant, body.bytes)
     return _reply(upload, service.uploads.presigned_urls(upload))
 

@@ -1,8 +1,8 @@
 """Jobs: the request that creates one, and the replies."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
 from api.schemas import examples
 from api.schemas.base import Reply, RequestBody, with_example
@@ -19,6 +19,16 @@ MAX_SEED = 2**53 - 1
 Status = Literal["preparing", "queued", "running", "completed", "failed", "cancelled", "expired"]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+
+
+def _check_turns(messages: list[Message]) -> list[Message]:
+    roles = [message.role for message in messages]
+    turns = roles[1:] if roles[0] == "system" else roles
+    if "system" in turns:
+        raise ValueError("may contain one system message, and only as the first; join them into one")
+    if not turns or turns[0] != "user" or turns[-1] != "user":
+        raise ValueError("must start (after the system message) and end with a user message")
+    return messages
 
 
 class ThinkingOptions(RequestBody):
@@ -48,7 +58,7 @@ class JobBody(RequestBody):
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.JOB_BODY]})
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=256)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=256), AfterValidator(_check_turns)]
     """An optional `system` message, then turns that start and end with a `user` message."""
     previous_job_id: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
     """Continues the conversation of one of your completed jobs: its messages, media and answer come first."""
@@ -74,16 +84,6 @@ class JobBody(RequestBody):
     """Your presigned PUT URLs. The result is uploaded to each as JSON, whose SHA-256 is `result_sha256`."""
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16, default_factory=dict)]
     """Up to 16 pairs for your own use. Webhooks contain them and lists can filter by them."""
-
-    @model_validator(mode="after")
-    def _check_turns(self) -> Self:
-        roles = [message.role for message in self.messages]
-        turns = roles[1:] if roles[0] == "system" else roles
-        if "system" in turns:
-            raise ValueError("messages may contain one system message, and only as the first")
-        if not turns or turns[0] != "user" or turns[-1] != "user":
-            raise ValueError("messages must start (after the system message) and end with a user message")
-        return self
 
 
 class JobSummary(public_job.JobSummary):

@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from api.schemas.base import RequestBody
-from api.schemas.urls import UPLOAD, MediaUrl
+from api.schemas.urls import UPLOAD, FileData, FileId, MediaUrl
 from jobs.model.page_ranges import PAGES, PageSelection
 
 
@@ -88,9 +88,9 @@ class FileSource(RequestBody):
 
     file_url: MediaUrl | None = None
     """`http(s)://…`, `data:…;base64,…` or `upload:<id>`."""
-    file_data: Annotated[str, StringConstraints(min_length=1)] | None = None
+    file_data: FileData | None = None
     """The file in base64, plain or as a `data:` URL."""
-    file_id: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+    file_id: FileId | None = None
     """Id of an upload (see `POST /v1/uploads`)."""
     filename: Annotated[str, StringConstraints(max_length=255)] | None = None
     """Not used: the type is detected from the content."""
@@ -102,6 +102,11 @@ class FileSource(RequestBody):
         if sum(source is not None for source in (self.file_url, self.file_data, self.file_id)) != 1:
             raise ValueError("must have exactly one of file_url, file_data and file_id")
         return self
+
+    @property
+    def source_field(self) -> str:
+        """The name of the field that has the source."""
+        return "file_id" if self.file_id else "file_data" if self.file_data else "file_url"
 
     @property
     def url(self) -> str:

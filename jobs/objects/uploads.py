@@ -18,6 +18,7 @@ from jobs.objects.keys import job_folder, upload_data_key, upload_meta_key
 from jobs.objects.presign import presigned_put
 from jobs.objects.store import UPLOAD_RETENTION_DAYS, ObjectStore
 from runtime.settings import Settings
+from runtime.sizes import format_size
 
 PUT_URL_LIFETIME = timedelta(hours=1)
 PART_BYTES = 16 * 2**20
@@ -118,7 +119,9 @@ class Uploads:
         if size != upload.bytes:
             raise Invalid([Problem(where, f"names an upload of {size} bytes; {upload.bytes} were announced")])
         if size > max_bytes:
-            raise Invalid([Problem(where, f"names an upload of {size} bytes; the limit is {max_bytes}")])
+            raise Invalid(
+                [Problem(where, f"names an upload of {format_size(size)}; the limit is {format_size(max_bytes)}")]
+            )
         key = f"{job_folder(job_id)}/media/{upload_id}"
         self._object_store.copy(upload.key, key)
         return key

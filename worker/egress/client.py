@@ -13,6 +13,7 @@ from typing import BinaryIO, Self
 import httpx
 
 from runtime.settings import Network
+from runtime.sizes import format_size
 from worker.egress.errors import BadStatus, InvalidUrl, TimedOut, TooLarge, TooManyRedirects, Unreachable
 from worker.egress.transport import GuardedTransport, ResolveHost, redact, resolve_host
 
@@ -155,7 +156,7 @@ async def _copy_body(response: httpx.Response, file: BinaryIO, max_bytes: int) -
         received += len(chunk)
         if received > max_bytes:
             raise TooLarge(
-                f"{redact(response.url)} is larger than the limit of {max_bytes} bytes; send a smaller file."
+                f"{redact(response.url)} is larger than the limit of {format_size(max_bytes)}; send a smaller file."
             )
         file.write(chunk)
 

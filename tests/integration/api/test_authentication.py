@@ -53,6 +53,27 @@ def test_without_a_valid_key_every_request_is_a_401(client: TestClient, authoriz
     assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("authorization", "says"),
+    [
+        (None, "No API key was sent"),
+        ("  ", "No API key was sent"),
+        ("Basic YTpi", "does not start with `Bearer `"),
+        ("tq_" + "x" * 43, "does not start with `Bearer `"),
+        ("Bearer", "has no API key after"),
+        ("Bearer tq_short", "is malformed"),
+        ("Bearer tq_ with spaces and more than enough characters", "is malformed"),
+        ("Bearer tq_" + "x" * 43, "is not known here"),
+    ],
+)
+def test_a_401_says_whether_the_key_is_missing_malformed_or_unknown(
+    client: TestClient, authorization: str | None, says: str
+) -> None:
+    reply = client.get("/v1/jobs", headers={} if authorization is None else {"Authorization": authorization})
+    assert says in reply.json()["detail"]
+    assert "xxx" not in reply.text, "a key is never repeated"
+
+
 def test_another_tenants_objects_are_a_404_on_every_route(client: TestClient, keys: ApiKeyStore, table: Table) -> None:
     mine, theirs = make(keys, "a"), make(keys, "b")
     body = {**HELLO, "callback": {"url": "https://example.com/"}, "metadata": {"k": "v"}}

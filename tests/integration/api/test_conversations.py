@@ -146,10 +146,10 @@ def test_each_kind_of_document_source_is_stored(client: TestClient, table: Table
     ("content", "pointer", "says"),
     [
         ([document()], "/messages/0/content/0/file", "exactly one of"),
-        ([document(file_url="https://a.b/c", file_id="x")], "/messages/0/content/0/file", "exactly one of"),
+        ([document(file_url="https://a.b/c", file_id="upload_x")], "/messages/0/content/0/file", "exactly one of"),
         ([document(file_url="https://a.b/c", pages="x")], "/messages/0/content/0/file/pages", "such as '1-5,9'"),
-        ([document(file_data="%%%")], "/messages/0/content/0/file", "base64"),
-        ([document(file_id="upload_x")], "/messages/0/content/0/file", "does not exist or has expired"),
+        ([document(file_data="%%%")], "/messages/0/content/0/file/file_data", "base64"),
+        ([document(file_id="upload_x")], "/messages/0/content/0/file/file_id", "does not exist or has expired"),
         ([VIDEO, VIDEO], "/messages", "2 videos; the limit of pocket is 1"),
         ([VIDEO, picture()], "/messages", "not trained on both"),
         ([VIDEO, document(file_url="https://a.b/c")], "/messages", "not trained on both"),

@@ -78,10 +78,10 @@ def picture(url: str) -> dict[str, Any]:
         ({"messages": []}, "/messages", "at least 1"),
         ({**HELLO, "stream": True}, "/stream", "not a field of this API"),
         ({**HELLO, "sampling": {"temprature": 1}}, "/sampling/temprature", "not a field"),
-        ({**HELLO, "sampling": {"temperature": -1}}, "/sampling/temperature", "greater than or equal to 0"),
+        ({**HELLO, "sampling": {"temperature": -1}}, "/sampling/temperature", "at least 0"),
         ({**HELLO, "thinking": {"budget_tokens": -2}}, "/thinking/budget_tokens", "-1"),
         ({**HELLO, "thinking": {"budget_tokens": 10**9}}, "/thinking/budget_tokens", "leave no room"),
-        ({**HELLO, "max_answer_tokens": 0}, "/max_answer_tokens", "greater than or equal to 1"),
+        ({**HELLO, "max_answer_tokens": 0}, "/max_answer_tokens", "at least 1"),
         ({**HELLO, "callback": {"url": "ftp://example.com/"}}, "/callback/url", "http"),
         ({**HELLO, "callback": {"url": "https://example.com/", "events": []}}, "/callback/events", "at least 1"),
         ({**HELLO, "metadata": {"a": 1}}, "/metadata/a", "string"),
@@ -127,7 +127,7 @@ def test_a_body_over_the_limit_is_a_413(table: Table, chunked: bool) -> None:
         body = b'{"messages": "' + b"x" * 5_000 + b'"}'
         reply = client.post("/v1/jobs", content=iter([body[:1_000], body[1_000:]]) if chunked else body)
     assert reply.status_code == 413
-    assert "2000 bytes" in reply.json()["detail"]
+    assert "1.96 KiB" in reply.json()["detail"]
 
 
 def test_an_idempotency_key_creates_one_job(client: TestClient) -> None:
