@@ -6,6 +6,7 @@ ThinkqueueError
 ├── Unauthorized          no API key, or an unknown one
 ├── Forbidden             the API key lacks a permission
 ├── NotFound              the job does not exist, or was deleted
+│   ├── JobWithdrawn      the job was never accepted: its client got an error
 │   ├── UploadNotFound
 │   ├── DeliveryNotFound
 │   └── ModelNotFound
@@ -19,6 +20,7 @@ ThinkqueueError
 │   │   └── JournalGap    Redis was restored without a job's newest events: send them again
 │   ├── ObjectStoreUnavailable
 │   │   └── PresignedUrlExpired  a conditional PUT came too late, or the clocks differ
+│   ├── AcceptanceUnknown the job may have been accepted
 │   └── IntakeClosed      by an operator
 ├── NotInitialized        there is no epoch: run ``thinkqueue init``
 │   └── RecoveryNeeded    jobs exist, but the job table is empty
@@ -88,6 +90,10 @@ class NotFound(ThinkqueueError):
     """The job does not exist, or its retention has ended."""
 
     code = "job_not_found"
+
+
+class JobWithdrawn(NotFound):
+    """The job was never accepted: the request that created it was answered with an error."""
 
 
 class UploadNotFound(NotFound):
@@ -176,6 +182,12 @@ class ObjectStoreUnavailable(Unavailable):
 
 class PresignedUrlExpired(ObjectStoreUnavailable):
     """The object store refused a conditional PUT: its URL has expired, or the clocks differ."""
+
+
+class AcceptanceUnknown(Unavailable):
+    """The job may have been accepted; repeat the request with its Idempotency-Key, or look for it in `GET /v1/jobs`."""
+
+    code = "acceptance_unknown"
 
 
 class IntakeClosed(Unavailable):

@@ -49,6 +49,11 @@ MEANINGS = {
     "job.restored": "Recovery rebuilt a job's record.",
     "job.settle_delayed": "A job could not be ended because a server does not answer. The worker tries again.",
     "job.started": "A job started, or resumed after `resumed_tokens` tokens.",
+    "job.withdrawal_incomplete": (
+        "A request was answered with an error, and a server did not answer while its job was withdrawn. Whoever reads "
+        "the job next removes it."
+    ),
+    "job.withdrawn": "The rows of a job were removed, because the request that created it was answered with an error.",
     "journal.flush_crashed": "Writing a job's tokens raised an unexpected error. The job is released.",
     "keeper.loop_crashed": "A loop of the keeper raised an unexpected error. It continues.",
     "keeper.loop_failed": "A loop of the keeper could not reach a server. It continues.",
@@ -61,7 +66,7 @@ MEANINGS = {
     "pod.costs_failed": "Deletion costs could not be set. The next attempt follows.",
     "recovery.corrupt_request": "A request object could not be read during recovery. The job is skipped.",
     "request.crashed": "A request raised an unexpected error and was answered with 500.",
-    "request.removal_failed": "The request object of a refused job could not be removed.",
+    "request.removal_failed": "The objects of an attempt could not be deleted. Another attempt had its key.",
     "request.unavailable": "A request was answered with 503.",
     "scratch.swept": "Files of a killed child were removed.",
     "start.waiting": "The process waits for Redis or the object store before it starts.",

@@ -3,15 +3,15 @@
 This order makes a 202 a promise: by then, all that is needed to rebuild the job is durable.
 """
 
-import hashlib
-import hmac
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import structlog
 from ulid import ULID
 
 from api.intake.admission import AdmissionQuota
 from api.intake.conversation import ConversationLoader, raise_invalid
+from api.intake.creation import AcceptedJob, JobCreator
 from api.intake.media import MediaIntake
 from api.intake.request_builder import RequestBuilder, fingerprint_of
 from api.intake.url_policy import UrlPolicy
@@ -20,15 +20,14 @@ from jobs.errors import (
     Forbidden,
     IdempotencyConflict,
     NotEnded,
-    ObjectStoreUnavailable,
     StoreUnavailable,
-    ThinkqueueError,
 )
+from jobs.model.idempotency import key_digest
 from jobs.model.job import Job, Stage
 from jobs.model.request import JobRequest
 from jobs.model.retention import DAY_MS
-from jobs.objects.documents import load_request
-from jobs.objects.keys import request_key, result_key
+from jobs.objects.documents import find_keyed_job
+from jobs.objects.keys import idempotency_key as idempotency_object
 from jobs.objects.reader import DocumentReader
 from jobs.objects.store import ObjectStore
 from jobs.table.listing import JobIndex, labels
@@ -40,27 +39,16 @@ from runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+MAX_WITHDRAWN_JOBS = 100
+"""Attempts with one Idempotency-Key that may fail after they had stored their job."""
 
-
-@dataclass(frozen=True)
-class AcceptedJob:
-    """A job that is durable, and its request."""
-
-    job: Job
-    request: JobRequest
-    is_replay: bool
-    """The job already existed: the request is a repeat."""
-    position: int | None
-    """Number of jobs served before it within its priority; None when it does not wait."""
+Build = Callable[[str], JobRequest]
+"""Stores the media of a request under a job id and returns the request."""
 
 
 @dataclass(frozen=True)
 class Admission:
-    """The limits allow a new job under this id.
-
-    The id is new, or an earlier attempt of the same request got it and may have failed before its job existed.
-    """
+    """The limits allow a new job under this id."""
 
     job_id: str
 
@@ -85,13 +73,13 @@ class Intake:
         settings: Settings,
     ) -> None:
         self._store = store
-        self._index = index
         self._object_store = object_store
         self._builder = RequestBuilder(documents, media, settings)
         self._conversations = ConversationLoader(store, documents, settings.family.special_tokens)
         self._url_policy = UrlPolicy(settings.egress_allow)
         self._settings = settings
         self._quota = AdmissionQuota()
+        self._creator = JobCreator(store, index, object_store, create_record=self.create_record)
 
     def accept(
         self, body: JobBody, *, caller: ApiKey, idempotency_key: str | None = None, retry_count: int | None = None
@@ -109,6 +97,7 @@ class Intake:
             Forbidden: the key may not use this priority.
             IdempotencyConflict: the key was used for another body.
             Overloaded: a limit is reached.
+            AcceptanceUnknown: the job may have been accepted.
             Unavailable, NotInitialized: nothing was accepted; the same request may be sent again.
         """
         self._url_policy.check_job(body)
@@ -117,16 +106,15 @@ class Intake:
         self._check_token_limits(body)
         self._check_permissions(body, caller)
         fingerprint = fingerprint_of(body.model_dump(exclude_unset=True))
+
+        def build(job_id: str) -> JobRequest:
+            return self._builder.build_and_store_media(
+                job_id, conversation, tenant=caller.tenant, fingerprint=fingerprint
+            )
+
         if idempotency_key is not None:
-            admission = self._admit_keyed(caller, idempotency_key)
-        else:
-            admission = self.admit(f"job_{ULID()}", caller, fingerprint=fingerprint, retry_count=retry_count)
-        if isinstance(admission, ExistingJob):
-            return self._replay(admission.job, fingerprint)
-        request = self._builder.build_and_store_media(
-            admission.job_id, conversation, tenant=caller.tenant, fingerprint=fingerprint
-        )
-        return self._store_and_create(request, is_keyed=idempotency_key is not None)
+            return self._accept_keyed(build, caller, fingerprint, idempotency_key)
+        return self._accept_unkeyed(build, caller, fingerprint, retry_count)
 
     def retry(self, job: Job, *, caller: ApiKey, idempotency_key: str | None = None) -> AcceptedJob:
         """Create a new job from an ended job's request, with copies of its media.
@@ -137,15 +125,14 @@ class Intake:
         """
         if not job.status.is_terminal:
             raise NotEnded
-        if idempotency_key is not None:
-            admission = self._admit_keyed(caller, idempotency_key)
-        else:
-            admission = self.admit(f"job_{ULID()}", caller)
         fingerprint = fingerprint_of({"retried": job.id})
-        if isinstance(admission, ExistingJob):
-            return self._replay(admission.job, fingerprint)
-        request = self._builder.build_retry_and_copy_media(admission.job_id, job, fingerprint=fingerprint)
-        return self._store_and_create(request, is_keyed=idempotency_key is not None)
+
+        def build(job_id: str) -> JobRequest:
+            return self._builder.build_retry_and_copy_media(job_id, job, fingerprint=fingerprint)
+
+        if idempotency_key is not None:
+            return self._accept_keyed(build, caller, fingerprint, idempotency_key)
+        return self._accept_unkeyed(build, caller, fingerprint, None)
 
     def admit(
         self, job_id: str, caller: ApiKey, *, fingerprint: str = "", retry_count: int | None = None
@@ -173,7 +160,11 @@ class Intake:
         if checked.existing_job_id is None:
             return Admission(job_id)
         job = self._store.get(checked.existing_job_id)
-        return Admission(checked.existing_job_id) if job is None else ExistingJob(job)
+        if job is None and not self._creator.replace_attempt(checked.existing_job_id):
+            job = self._store.get(checked.existing_job_id)  # its record was created just now
+        if job is not None:
+            return ExistingJob(job)
+        return self.admit(job_id, caller, fingerprint=fingerprint, retry_count=0)
 
     def create_record(self, request: JobRequest) -> AcceptResult:
         """Create the record of a stored request and send a wake-up. Does nothing to an existing record."""
@@ -196,39 +187,40 @@ class Intake:
                 log.warning("wakeup.failed", stage=Stage.PREPARE)  # the job is durable; the keeper sends a wake-up
         return created
 
-    def _admit_keyed(self, caller: ApiKey, idempotency_key: str) -> Admission | ExistingJob:
-        job_id = keyed_job_id(caller.tenant, idempotency_key)
-        if (job := self._store.get(job_id)) is not None:
-            return ExistingJob(job)
-        return self.admit(job_id, caller)
+    def _accept_unkeyed(self, build: Build, caller: ApiKey, fingerprint: str, retry_count: int | None) -> AcceptedJob:
+        admission = self.admit(new_job_id(), caller, fingerprint=fingerprint, retry_count=retry_count)
+        if isinstance(admission, ExistingJob):
+            earlier = self._creator.find_earlier(
+                admission.job.id, fingerprint=fingerprint, earlier_fingerprint=fingerprint
+            )
+            if earlier is not None:
+                return earlier
+            admission = self.admit(new_job_id(), caller, fingerprint=fingerprint, retry_count=0)
+            assert isinstance(admission, Admission)
+        accepted = self._creator.create(build(admission.job_id), is_remembered=retry_count is not None)
+        assert accepted is not None
+        return accepted
 
-    def _replay(self, job: Job, fingerprint: str) -> AcceptedJob:
-        request = self._read_earlier_request(job.id, fingerprint)
-        return AcceptedJob(job, request, is_replay=True, position=self._index.position(job))
-
-    def _store_and_create(self, request: JobRequest, *, is_keyed: bool) -> AcceptedJob:
-        """Store the request, then create its record."""
-        is_replay = not self._object_store.put_if_absent(request_key(request.id), request.to_json())
-        if is_replay:
-            # An earlier attempt stored it, and may have died before it created the record.
-            request = self._read_earlier_request(request.id, request.fingerprint)
-        try:
-            created = self.create_record(request)
-        except ThinkqueueError:
-            # The client learns that nothing was accepted, so `recover` must not create the job. A keyed request stays:
-            # another attempt may already use it, and the next one with the same key finds it.
-            if not (is_replay or is_keyed):
-                self._remove_request(request)
-            raise
-        if not is_replay:
-            log.info("job.accepted", job_id=request.id, tenant=request.tenant, priority=request.priority)
-        return AcceptedJob(created.job, request, is_replay, created.position)
-
-    def _remove_request(self, request: JobRequest) -> None:
-        try:
-            self._object_store.delete(request_key(request.id))
-        except ObjectStoreUnavailable:
-            log.warning("request.removal_failed", job_id=request.id)
+    def _accept_keyed(self, build: Build, caller: ApiKey, fingerprint: str, idempotency_key: str) -> AcceptedJob:
+        """Return the job of an Idempotency-Key; create it if the key has none, or only jobs that were withdrawn."""
+        digest, number = key_digest(caller.tenant, idempotency_key), 0
+        while number < MAX_WITHDRAWN_JOBS:
+            key_object = idempotency_object(digest, number)
+            keyed = find_keyed_job(self._object_store, key_object)
+            if keyed is None:
+                admission = self.admit(new_job_id(), caller)
+                assert isinstance(admission, Admission)
+                accepted = self._creator.create(replace(build(admission.job_id), key_object=key_object))
+                if accepted is not None:
+                    return accepted
+                continue  # another attempt with this key was faster
+            earlier = self._creator.find_earlier(
+                keyed.job_id, fingerprint=fingerprint, earlier_fingerprint=keyed.fingerprint
+            )
+            if earlier is not None:
+                return earlier
+            number += 1
+        raise IdempotencyConflict("Too many attempts with this Idempotency-Key have failed; send a new key.")
 
     def _check_permissions(self, body: JobBody, caller: ApiKey) -> None:
         if body.priority not in caller.priorities:
@@ -250,23 +242,6 @@ class Intake:
                 f"{family.context_tokens} tokens; lower one of them",
             )
 
-    def _read_earlier_request(self, job_id: str, fingerprint: str) -> JobRequest:
-        """Return the request stored under this id. Its record may be missing.
 
-        Raises:
-            IdempotencyConflict: it has another body, or its job has expired.
-            NotFound: it has been deleted in the meantime.
-        """
-        earlier = load_request(self._object_store, job_id)
-        if earlier.fingerprint != fingerprint:
-            raise IdempotencyConflict
-        if self._store.get(job_id) is None and not self._object_store.is_empty(result_key(job_id)):
-            raise IdempotencyConflict("The job of this Idempotency-Key has expired; send a new key.")
-        return earlier
-
-
-def keyed_job_id(tenant: str, idempotency_key: str) -> str:
-    """Derive a job id from an Idempotency-Key, so that a retry after a lost reply finds the job it created."""
-    digest = hmac.new(tenant.encode(), idempotency_key.encode(), hashlib.sha256).digest()
-    number = int.from_bytes(digest[:16])
-    return "job_" + "".join(CROCKFORD[number >> shift & 31] for shift in range(125, -5, -5))
+def new_job_id() -> str:
+    return f"job_{ULID()}"

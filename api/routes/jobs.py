@@ -14,11 +14,11 @@ from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services, services
 from api.errors.catalog import ERROR_RESPONSES
-from api.intake.service import AcceptedJob
+from api.intake.creation import AcceptedJob
 from api.middleware.auth import bearer_auth, caller
 from api.middleware.json_body import JsonRoute
 from api.schemas.jobs import JobBody, JobList, JobReply, Status
-from jobs.errors import Invalid, Problem
+from jobs.errors import Invalid, NotInitialized, Problem, Unavailable
 from jobs.lifecycle import deletion
 from jobs.lifecycle.lookup import find_job
 from jobs.model.job import JobStatus
@@ -142,9 +142,12 @@ async def _reply(accept: Callable[[], AcceptedJob], prefer: str | None, service:
         headers["Idempotent-Replayed"] = "true"
     if wait_s := _parse_wait_s(prefer):
         headers["Preference-Applied"] = f"wait={wait_s}"
-        if await service.event_hub.wait_until_ended(accepted.job.id, limit_s=wait_s):
-            status = HTTPStatus.OK
-        body = await run_in_threadpool(_read_job, accepted.job.id, accepted.job.tenant, service)
+        try:
+            if await service.event_hub.wait_until_ended(accepted.job.id, limit_s=wait_s):
+                status = HTTPStatus.OK
+            body = await run_in_threadpool(_read_job, accepted.job.id, accepted.job.tenant, service)
+        except (Unavailable, NotInitialized):
+            status = HTTPStatus.ACCEPTED  # the job is accepted: a 503 would say that it is not
     elif prefer and "respond-async" in prefer:
         headers["Preference-Applied"] = "respond-async"
     return JSONResponse(body.model_dump(mode="json"), status, headers)

@@ -2,6 +2,7 @@
 
 import json
 
+from jobs.lifecycle.deletion import delete_if_removed
 from jobs.model.events import Event
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.keys import events_key
@@ -23,6 +24,7 @@ class EventArchive:
         if events:
             lines = "".join(json.dumps(event.to_fields(), ensure_ascii=False) + "\n" for event in events)
             self._object_store.put(events_key(job_id), lines.encode(), "application/jsonl")
+            delete_if_removed(self._store, self._object_store, job_id, events_key(job_id))
         self._store.mark_archived(job_id)
 
     def read(self, job_id: str, *, after: int = 0) -> list[Event]:

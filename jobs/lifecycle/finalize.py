@@ -13,7 +13,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from jobs.errors import ClaimLost, NotFound, PresignedUrlExpired, RecordMissing, RecoveryNeeded, StoreUnavailable
+from jobs.errors import (
+    ClaimLost,
+    JobWithdrawn,
+    NotFound,
+    PresignedUrlExpired,
+    RecordMissing,
+    RecoveryNeeded,
+    StoreUnavailable,
+)
+from jobs.lifecycle.acceptance import Acceptance
+from jobs.lifecycle.deletion import delete_if_removed
 from jobs.model.job import Job, JobStatus, new_claim
 from jobs.model.result import JobResult
 from jobs.model.retention import DAY_MS
@@ -36,6 +46,7 @@ class JobFinalizer:
         self._store = store
         self._object_store = object_store
         self._retention_ms = retention_days * DAY_MS
+        self._acceptance = Acceptance(store, object_store)
 
     def finalize(self, result: JobResult, *, expect: Precondition) -> JobStatus:
         """End a job with ``result``, which was produced under ``result.claim``.
@@ -44,7 +55,7 @@ class JobFinalizer:
             The status that the job has now: another process may have ended it first.
 
         Raises:
-            ClaimLost: the caller does not own the job.
+            ClaimLost: the caller does not own the job, or the job was withdrawn.
             Unavailable: call it again; steps that are done are skipped.
         """
         sealed_at = time.monotonic()
@@ -85,6 +96,7 @@ class JobFinalizer:
             if reply in ("requested", "ending"):
                 # The client may rely on the cancel from now on, even if Redis loses its last second.
                 self._object_store.put_if_absent(cancel_key(job.id), b"{}")
+                delete_if_removed(self._store, self._object_store, job.id, cancel_key(job.id))
             if reply != "unclaimed":
                 return
             message = "The job was cancelled while it waited."
@@ -105,13 +117,16 @@ class JobFinalizer:
     ) -> JobStatus | None:
         """Finish a job as its result object says. None: it has no result object.
 
+        Raises:
+            ClaimLost: the job was withdrawn; its rows are removed.
+
         Args:
             ended_ms: when the object was written; 0: now.
             is_archived: the job's events are in the object store already.
             deliveries: the states of deliveries that are settled.
         """
         try:
-            result = load_result(self._object_store, job_id)
+            result = self._load_result(job_id)
         except NotFound:
             return None
         return self._finish(result, ended_ms=ended_ms, is_archived=is_archived, deliveries=deliveries)
@@ -138,21 +153,33 @@ class JobFinalizer:
             if ended := self._seal(result, expect).ended:
                 return ended
             is_ours = self._object_store.put_if_absent(key, data, lifetime=RESEALED_URL_LIFETIME)
-        return self._finish(result if is_ours else load_result(self._object_store, result.id))
+        return self._finish(result if is_ours else self._load_result(result.id))
 
     def _store_result_only(self, result: JobResult) -> JobStatus:
         """Write only the result, after the job table was lost: `recover` finds it and does not run the job again.
 
         Raises:
-            ClaimLost: the job was deleted.
+            ClaimLost: the job was deleted or withdrawn.
         """
         if self._object_store.is_empty(request_key(result.id)):
             raise ClaimLost
         if not self._object_store.is_empty(cancel_key(result.id)):
             error = {"code": "cancelled", "message": "The job was cancelled."}
             result = replace(result, status=JobStatus.CANCELLED, error=error, stopped_after_ms=0)
-        self._object_store.put_if_absent(result_key(result.id), result.to_json())
-        return result.status
+        if self._object_store.put_if_absent(result_key(result.id), result.to_json()):
+            return result.status
+        try:
+            return load_result(self._object_store, result.id).status
+        except JobWithdrawn:
+            raise ClaimLost from None
+
+    def _load_result(self, job_id: str) -> JobResult:
+        """Load a stored result. Raises NotFound, and ClaimLost: the job was withdrawn; its rows are removed now."""
+        try:
+            return load_result(self._object_store, job_id)
+        except JobWithdrawn:
+            self._acceptance.discard(job_id)
+            raise ClaimLost from None
 
     def _finish(
         self,

@@ -13,8 +13,18 @@ def find_job(store: JobStore, job_id: str, *, tenant: str) -> Job:
         StoreUnavailable: the job may exist, but the job table has not been reconciled after a restart of Redis.
     """
     job = store.get(job_id)
-    if job is None and not store.integrity.is_reconciled():
-        raise StoreUnavailable("The job table is being recovered; try again shortly.")
+    if job is None:
+        require_reconciled(store)
     if job is None or job.tenant != tenant:
         raise NotFound
     return job
+
+
+def require_reconciled(store: JobStore) -> None:
+    """Check that a job without a record does not exist.
+
+    Raises:
+        StoreUnavailable: it may exist, because the job table has not been reconciled after a restart of Redis.
+    """
+    if not store.integrity.is_reconciled():
+        raise StoreUnavailable("The job table is being recovered; try again shortly.")

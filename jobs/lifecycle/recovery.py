@@ -3,6 +3,7 @@
 Requests, results, cancels and settled deliveries are flat prefixes, so a few listings show what is missing:
 
 no record, no result    the job waits again; prepared inputs are reused
+no record, not accepted the request stays without a job (lifecycle/acceptance.py)
 no record, a result     the job has ended: a record that says so, and the deliveries that are not settled
 no record, a cancel     the job ends as cancelled
 a record, and a result  its writer died before finish: the job ends as the result says
@@ -22,7 +23,8 @@ from typing import Literal, cast
 import redis
 import structlog
 
-from jobs.errors import NotFound
+from jobs.errors import ClaimLost, JobWithdrawn, NotFound
+from jobs.lifecycle.acceptance import Acceptance
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.lifecycle.restored_fields import RecordFields, sealed_fields, waiting_fields
 from jobs.model.job import Job, JobStatus
@@ -83,6 +85,7 @@ class _Listing:
     """Job ids with the time of the end (ms since 1970)."""
     cancels: set[str]
     archived: set[str]
+    decisions: set[str]
     settled: dict[str, list[str]] = field(default_factory=dict)
     """Ids of settled deliveries, by job."""
 
@@ -107,6 +110,7 @@ class Recovery:
         self._deliveries = DeliveryStore(client)
         self._object_store = object_store
         self._retention_ms = settings.retention_days * DAY_MS
+        self._acceptance = Acceptance(self._store, object_store)
         self._finalizer = JobFinalizer(self._store, object_store, retention_days=settings.retention_days)
 
     @property
@@ -148,6 +152,7 @@ class Recovery:
         listing = _Listing(
             requests={keys.job_id_of(key): at for key, at in requests},
             cancels=set(map(keys.job_id_of, self._object_store.list_keys(keys.CANCELS))),
+            decisions=set(map(keys.job_id_of, self._object_store.list_keys(keys.DECISIONS))),
             archived=set(map(keys.job_id_of, self._object_store.list_keys(keys.EVENTS))),
             results={keys.job_id_of(key): at for key, at in self._object_store.list_with_times(keys.RESULTS)},
         )
@@ -162,7 +167,10 @@ class Recovery:
         if job.status.is_terminal:
             return None
         if job.id in listing.results:
-            if not self._finalizer.finalize_from_result(job.id):
+            try:
+                if not self._finalizer.finalize_from_result(job.id):
+                    return None
+            except ClaimLost:  # it was withdrawn
                 return None
             log.info("job.finalized_from_result", job_id=job.id)
             return "finalized"
@@ -177,7 +185,12 @@ class Recovery:
     def _restore(self, request: JobRequest, listing: _Listing, report: RecoveryReport, *, now_ms: int) -> None:
         """Create the record of a job that has none."""
         # Read again, because the job may have ended after the listing.
-        result, ended_ms = self._find_result(request.id), listing.results.get(request.id, now_ms)
+        try:
+            result, ended_ms = self._find_result(request.id), listing.results.get(request.id, now_ms)
+        except JobWithdrawn:
+            return
+        if result is None and not self._is_accepted(request, listing):
+            return
         if result is not None:
             if ended_ms + (request.retention_ms or self._retention_ms) <= now_ms:
                 report.past_retention += 1
@@ -228,9 +241,18 @@ class Recovery:
             log.exception("recovery.corrupt_request", job_id=job_id)
             return None
 
+    def _is_accepted(self, request: JobRequest, listing: _Listing) -> bool:
+        """Whether a job without a result is accepted. A withdrawal that was interrupted is completed."""
+        if request.id in listing.decisions and not self._acceptance.confirm(request.id):
+            return not self._acceptance.withdraw(request.id, is_shared=True)
+        return self._acceptance.is_accepted(request)
+
     def _find_result(self, job_id: str) -> JobResult | None:
+        """Return the result; None: the job has not ended. Raises JobWithdrawn."""
         try:
             return load_result(self._object_store, job_id)
+        except JobWithdrawn:
+            raise
         except NotFound:
             return None
 

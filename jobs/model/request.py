@@ -48,6 +48,9 @@ class JobRequest:
     """Presigned URLs to which the result is also uploaded. They are secrets."""
     retried_from: str | None = None
     """The job whose request this one repeats."""
+    key_object: str | None = None
+    """Of a request with an Idempotency-Key: the object that names the key's job. The job is accepted only if the object
+    names this one (lifecycle/acceptance.py)."""
 
     def to_json(self) -> bytes:
         return json.dumps({"v": 1, **asdict(self)}, ensure_ascii=False).encode()

@@ -5,8 +5,14 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from jobs.errors import JobWithdrawn
 from jobs.model.events import Event, forced_flags
 from jobs.model.job import Job, JobStatus
+
+
+def withdrawal_marker(job_id: str) -> bytes:
+    """Return what is stored instead of a result for a job that was never accepted, so that no result can follow."""
+    return json.dumps({"v": 1, "id": job_id, "withdrawn": True}).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,10 @@ class JobResult:
 
     @classmethod
     def from_json(cls, data: bytes) -> "JobResult":
+        """Parse a result. Raises JobWithdrawn: the object is a ``withdrawal_marker``."""
         fields = json.loads(data)
+        if fields.get("withdrawn"):
+            raise JobWithdrawn
         del fields["v"]
         fields["status"] = JobStatus(fields["status"])
         fields["media"] = tuple(StoredMedia(**item) for item in fields["media"])

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from jobs.errors import NotFound
+from jobs.model.idempotency import KeyedJob
 from jobs.model.prepared import PreparedInputs
 from jobs.model.request import JobRequest
 from jobs.model.result import JobResult
@@ -33,8 +34,23 @@ def load_request(object_store: ObjectStore, job_id: str) -> JobRequest:
 
 
 def load_result(object_store: ObjectStore, job_id: str) -> JobResult:
-    """Load a job's result. Raises as ``load_request``, and NotFound also if the job has not ended."""
+    """Load a job's result.
+
+    Raises:
+        NotFound: the job has not ended, or the object has expired or was deleted.
+        JobWithdrawn: the job was never accepted and cannot get a result.
+        CorruptDocument
+        ObjectStoreUnavailable
+    """
     return parse(result_key(job_id), load_job_object(object_store, result_key(job_id)), JobResult.from_json)
+
+
+def find_keyed_job(object_store: ObjectStore, key: str) -> KeyedJob | None:
+    """Load which job belongs to an Idempotency-Key, from an object of ``keys.idempotency_key``; None: none yet."""
+    try:
+        return parse(key, object_store.get(key), KeyedJob.from_json)
+    except ObjectNotFound:
+        return None
 
 
 def load_prepared(object_store: ObjectStore, job_id: str, folder: str) -> PreparedInputs:

@@ -6,6 +6,8 @@ cancels/<job>.json                      the job was cancelled
 events/<job>.jsonl                      the event stream of an ended job
 jobs/<job>/…                            the job's media and prepared inputs
 deliveries/<delivery>.json              a settled delivery, or a test event
+idempotency/<key>/<n>.json              the job of an Idempotency-Key; written once
+decisions/<job>.json                    whether a job that was repeated or withdrawn is accepted; written once
 uploads/<tenant>/<upload>/…             files that clients upload for later jobs
 keys/<SHA-256 of the API key>.json      an API key
 tenants/<tenant>/webhook_secret.json    the version of the tenant's webhook secret
@@ -18,10 +20,12 @@ CANCELS = "cancels/"
 EVENTS = "events/"
 JOBS = "jobs/"
 DELIVERIES = "deliveries/"
+IDEMPOTENCY = "idempotency/"
+DECISIONS = "decisions/"
 UPLOADS = "uploads/"
 API_KEYS = "keys/"
 
-JOB_PREFIXES = (REQUESTS, RESULTS, CANCELS, EVENTS, JOBS, DELIVERIES)
+JOB_PREFIXES = (REQUESTS, RESULTS, CANCELS, EVENTS, JOBS, DELIVERIES, IDEMPOTENCY, DECISIONS)
 """All that belongs to jobs; the bucket's lifecycle rules expire it."""
 
 PREPARED = "prepared.json"
@@ -42,6 +46,21 @@ def cancel_key(job_id: str) -> str:
 
 def events_key(job_id: str) -> str:
     return f"{EVENTS}{job_id}.jsonl"
+
+
+def decision_key(job_id: str) -> str:
+    """The object exists if a repeat found the job before it ended, or if it was withdrawn (lifecycle/acceptance.py)."""
+    return f"{DECISIONS}{job_id}.json"
+
+
+def idempotency_key(digest: str, number: int) -> str:
+    """Return the key of the ``number``-th job of an Idempotency-Key; there is a next one if that job was withdrawn."""
+    return f"{IDEMPOTENCY}{digest}/{number}.json"
+
+
+def delivery_prefixes(job_id: str) -> tuple[str, str]:
+    """Return what the keys of a job's settled deliveries begin with."""
+    return f"{DELIVERIES}evt_{job_id}_", f"{DELIVERIES}copy_{job_id}_"
 
 
 def job_id_of(key: str) -> str:

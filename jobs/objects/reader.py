@@ -69,8 +69,7 @@ class DocumentReader:
     """Safe to share between threads; every method raises ObjectStoreUnavailable.
 
     Requests and results are written once, so a cached one is never stale. Every method takes the job's record: a
-    deleted job has none, so it is never served from the cache. A cache key includes the record's creation time, because
-    a job that is created again with the same Idempotency-Key has the same id and another request.
+    deleted job has none, so it is never served from the cache.
     """
 
     def __init__(self, object_store: ObjectStore, cache: DocumentCache | None = None) -> None:

@@ -20,6 +20,9 @@ TOTALS = "totals"
 DEADLINES = "deadlines"
 UNARCHIVED = "unarchived"
 REMOVALS = "removals"
+REMOVED = "removed"
+"""Jobs that were deleted or withdrawn a short time ago: their records are not created again."""
+WITHDRAWALS = "withdrawals"
 
 
 def job(job_id: str) -> str:

@@ -50,6 +50,24 @@ class MaintenanceStore:
         """Return ended jobs whose own retention is over."""
         return self._scripts.call("expired", keys.REMOVALS, limit)[1:]
 
+    def withdrawals(self, *, limit: int = 20) -> list[str]:
+        """Return withdrawn jobs whose objects are not deleted yet."""
+        return self._scripts.call("expired", keys.WITHDRAWALS, limit)[1:]
+
+    def removed_jobs(self, *, limit: int = 20) -> list[str]:
+        """Return jobs that were deleted or withdrawn so long ago that nobody writes their objects any more."""
+        return self._scripts.call("expired", keys.REMOVED, limit)[1:]
+
+    def forget_withdrawal(self, job_id: str) -> None:
+        """Record that a withdrawn job's objects are deleted."""
+        with translate_redis_errors():
+            self._redis.zrem(keys.WITHDRAWALS, job_id)
+
+    def forget_removed_job(self, job_id: str) -> None:
+        """Record that the objects of a removed job which were written late are deleted."""
+        with translate_redis_errors():
+            self._redis.zrem(keys.REMOVED, job_id)
+
     def prune_stalled_workers(self) -> None:
         """Remove workers without a heartbeat for four leases from the list; their hashes expire."""
         with translate_redis_errors():

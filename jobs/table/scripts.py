@@ -15,7 +15,7 @@ from runtime.circuit_breaker import CircuitBreaker
 from runtime.settings import Settings
 
 FOLDER = Path(__file__).parent / "lua"
-SHARED = ("prelude.lua", "fair_queue.lua")
+SHARED = ("prelude.lua", "fair_queue.lua", "removal.lua")
 """Functions that precede every script, in this order."""
 REDIS_TIMEOUT_S = 1.5
 

@@ -1,11 +1,11 @@
 """The job table: a method for each Lua script that a job's life needs."""
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Literal, cast
 
 import redis
 
-from jobs.errors import Cancelled, ClaimLost, JournalGap, RecordMissing
+from jobs.errors import Cancelled, ClaimLost, JobWithdrawn, JournalGap, RecordMissing
 from jobs.model.events import STREAM_RETENTION_MS, Event
 from jobs.model.job import RECORD_VERSION, Job, JobStatus, Stage
 from jobs.model.usage import USAGE_RETENTION_MS, Usage
@@ -31,6 +31,9 @@ MAX_ERROR_RELEASES = 6
 """Releases after an error, while other jobs pass the stage; then the job fails. With the delays below, after 46 s."""
 ERROR_DELAYS_MS = (1_000, 15_000)
 """Shortest and longest time until a job can be claimed again; it doubles with each counted error."""
+LATE_WRITER_MS = 15 * 60 * 1000
+"""A process that was frozen may write objects of a deleted job this long afterwards: no presigned PUT lives longer than
+ten minutes, and an S3 server refuses other requests that were signed more than 15 minutes ago."""
 
 
 class JobStore:
@@ -74,9 +77,14 @@ class JobStore:
             retention_ms: its own retention; 0: the service's.
             index_ms: how long the tenant's lists remember it.
             labels: see ``listing.labels``.
+
+        Raises:
+            JobWithdrawn: the job was withdrawn or deleted meanwhile.
         """
         limits = (expires_ms, " ".join(events), copies, retention_ms, index_ms, self._lease_ms)
         reply = self._scripts.call("accept", job_id, tenant, priority, RECORD_VERSION, *limits, *labels)
+        if reply[0] == "removed":
+            raise JobWithdrawn
         is_new = reply[0] == "ok"
         if is_new:
             fields = {"tenant": tenant, "priority": priority, "status": JobStatus.PREPARING, "stage": Stage.PREPARE}
@@ -92,7 +100,24 @@ class JobStore:
 
     def delete(self, job_id: str) -> bool:
         """Delete an ended job's rows. False: it has not ended."""
-        return self._scripts.call("delete", job_id)[0] == "ok"
+        return self._scripts.call("delete", job_id, LATE_WRITER_MS)[0] == "ok"
+
+    def withdraw(self, job_id: str, *, only_without_record: bool = False) -> Literal["ok", "exists", "ended"]:
+        """Remove a job that was not accepted, also one that a worker has; its record cannot be created afterwards.
+
+        Args:
+            only_without_record: leave a job alone that has a record.
+
+        Returns:
+            ``exists``, ``ended``: nothing was written, because the job has a record, or has ended.
+        """
+        reply = self._scripts.call("withdraw", job_id, LATE_WRITER_MS, int(only_without_record))
+        return cast("Literal['ok', 'exists', 'ended']", reply[0])
+
+    def is_removed(self, job_id: str) -> bool:
+        """Whether the job was deleted or withdrawn within ``LATE_WRITER_MS``."""
+        with translate_redis_errors():
+            return self._redis.zscore(keys.REMOVED, job_id) is not None
 
     def get(self, job_id: str) -> Job | None:
         return self.get_many([job_id])[0]
@@ -114,7 +139,7 @@ class JobStore:
         index_ms: int = INDEX_MS,
         labels: Sequence[str] = (),
     ) -> bool:
-        """Create a record from a job's objects. False: it exists."""
+        """Create a record from a job's objects. False: it exists, or the job was deleted or withdrawn meanwhile."""
         pairs = [item for pair in {"version": RECORD_VERSION, **fields}.items() for item in pair]
         reply = self._scripts.call("restore", job_id, index_ms, self._lease_ms, len(labels), *labels, *pairs)
         return reply[0] == "ok"

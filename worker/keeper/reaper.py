@@ -9,7 +9,7 @@ import structlog
 
 from jobs.errors import ClaimLost, NotInitialized, StoreUnavailable, Unavailable
 from jobs.lifecycle.archive import EventArchive
-from jobs.lifecycle.deletion import delete_job
+from jobs.lifecycle.deletion import delete_job, delete_late_objects, delete_withdrawn_job
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.model.job import MAX_LOST_LEASES, Job, JobStatus, Stage
 from jobs.objects.store import ObjectStore
@@ -75,7 +75,8 @@ class Reaper:
             raise
 
     def run_cleanup(self) -> None:
-        """Move the event streams of ended jobs to the object store, and delete jobs after their retention.
+        """Move the event streams of ended jobs to the object store, delete jobs after their retention, and delete what
+        belongs to jobs that were withdrawn or was written after a job was deleted.
 
         Raises:
             Unavailable, NotInitialized
@@ -84,6 +85,18 @@ class Reaper:
             _isolate_errors(partial(self._archive.archive, job_id), log.bind(job_id=job_id))
         for job_id in self._maintenance.due_removals():
             _isolate_errors(partial(self._delete, job_id), log.bind(job_id=job_id))
+        for job_id in self._maintenance.withdrawals():
+            _isolate_errors(partial(self._delete_withdrawn, job_id), log.bind(job_id=job_id))
+        for job_id in self._maintenance.removed_jobs():
+            _isolate_errors(partial(self._delete_late_objects, job_id), log.bind(job_id=job_id))
+
+    def _delete_withdrawn(self, job_id: str) -> None:
+        delete_withdrawn_job(self._object_store, job_id)
+        self._maintenance.forget_withdrawal(job_id)
+
+    def _delete_late_objects(self, job_id: str) -> None:
+        delete_late_objects(self._object_store, job_id)
+        self._maintenance.forget_removed_job(job_id)
 
     def _delete(self, job_id: str) -> None:
         delete_job(self._store, self._object_store, job_id)

@@ -1,4 +1,5 @@
--- Precedes every script, followed by fair_queue.lua. A script returns a list; its first item is a word: ok, or the reason for a refusal.
+-- Precedes every script, followed by fair_queue.lua and removal.lua. A script returns a list; its first item is a word:
+-- ok, or the reason for a refusal.
 -- Times are milliseconds since 1970 by Redis' clock.
 --
 -- Strings
@@ -32,6 +33,9 @@
 --   deadlines                      jobs that no generate worker has started by their deadline
 --   unarchived                     ended jobs whose events are in Redis only, by their end
 --   removals                       ended jobs by the end of their own retention, where it is shorter than the service's
+--   removed                        jobs that were deleted or withdrawn, by the time at which the keeper deletes objects that
+--                                  were written late; until then their records are not created again
+--   withdrawals                    withdrawn jobs whose objects are not deleted yet, by the time of the withdrawal
 --   jobs:{tenant}                  a tenant's jobs by creation time
 --   label:{tenant}:{hash}          those with one pair of metadata by creation time
 --   workers                        workers by their last heartbeat
@@ -47,8 +51,8 @@
 -- jobs/table/keys.py has the same names.
 local keys = {
   epoch = 'epoch', intake_paused = 'intake_paused', clock = 'clock', totals = 'totals', deadlines = 'deadlines',
-  unarchived = 'unarchived', removals = 'removals', workers = 'workers', deliveries_due = 'deliveries:due',
-  deliveries_open = 'deliveries:open',
+  unarchived = 'unarchived', removals = 'removals', removed = 'removed', withdrawals = 'withdrawals', workers = 'workers',
+  deliveries_due = 'deliveries:due', deliveries_open = 'deliveries:open',
 }
 function keys.job(id) return 'job:' .. id end
 function keys.stream(id) return 'stream:' .. id end

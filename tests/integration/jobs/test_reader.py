@@ -123,17 +123,6 @@ def test_a_deleted_job_is_not_in_the_cache(table: Table, gets: Gets) -> None:
         reader.request(ended)
 
 
-def test_a_job_that_is_created_again_under_its_id_is_read_again(table: Table) -> None:
-    """The same Idempotency-Key gives the same id; another api process may have deleted the first job."""
-    first, reader = accept(table, "job_a", "first"), DocumentReader(table.object_store)
-    assert reader.request(first).fingerprint == "first"
-    table.finalizer.cancel(first)
-    delete_job(table.store, table.object_store, "job_a")
-    second = accept(table, "job_a", "second")
-    assert second.created_ms > first.created_ms
-    assert reader.request(second).fingerprint == "second"
-
-
 def test_errors_are_the_same_for_every_document(table: Table) -> None:
     job, reader = accept(table, "job_a"), DocumentReader(table.object_store)
     table.object_store.put(request_key("job_a"), b'{"v": 1}')

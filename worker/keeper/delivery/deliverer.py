@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from jobs.errors import NotFound, ObjectStoreUnavailable
+from jobs.errors import NotFound, Unavailable
+from jobs.lifecycle.deletion import delete_if_removed
 from jobs.model.request import JobRequest
 from jobs.model.retention import DAY_MS
 from jobs.model.retry_schedule import MAX_ATTEMPTS
@@ -169,7 +170,8 @@ class Deliverer:
         attempts = [asdict(attempt) for attempt in [*(known.attempts if known else []), last]]
         try:
             save_json(self._object_store, tombstone_key(due.id), {"state": state, "attempts": attempts})
-        except ObjectStoreUnavailable as error:
+            delete_if_removed(self._store, self._object_store, due.job_id, tombstone_key(due.id))
+        except Unavailable as error:
             # The delivery is settled anyway: it is sent again only if Redis loses its data as well.
             log.warning("delivery.tombstone_failed", job_id=due.job_id, code=error.code)
 

@@ -7,11 +7,13 @@
 -- deadlines                    + id by its deadline
 -- jobs:{tenant}                + id by creation time
 -- label:{tenant}:{hash}        + id by creation time, for each pair of its metadata
+-- removed                      read
 --
 -- ARGV: id, tenant, priority, record version, milliseconds until it expires, statuses that its callback asks for
 --       (space-separated), number of result copies to upload, its own retention in ms (0: the service's default),
 --       milliseconds that a list remembers a job, lease in ms, then the hash of each label
--- Returns: ok | exists, then 1 when a wake-up is needed, the job's position in its queue ('' when it does not wait);
+-- Returns: removed (the job was deleted or withdrawn)
+--          | ok | exists, then 1 when a wake-up is needed, the job's position in its queue ('' when it does not wait);
 --          after ok: created_ms, deadline_ms; after exists: the fields and values of the record
 local id, tenant, priority = ARGV[1], ARGV[2], ARGV[3]
 
@@ -21,6 +23,7 @@ local function reply(word, stage, queue_priority, more)
   return {word, wakeup, rank or '', unpack(more)}
 end
 
+if is_removed(id) then return {'removed'} end
 if redis.call('EXISTS', keys.job(id)) == 1 then
   return reply('exists', get(id, 'stage'), get(id, 'priority'), redis.call('HGETALL', keys.job(id)))
 end

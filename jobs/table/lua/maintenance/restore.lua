@@ -5,14 +5,16 @@
 -- deadlines                    + id by its deadline, when it waits
 -- leases:{stage}               + id, when it is sealed: the caller finishes it, or else the keeper does
 -- tenant:{tenant}              open_jobs + 1
+-- removed                      read
 -- jobs:{tenant} · label:{tenant}:{hash}   + id by creation time
 -- stream:{id}                  + started, when it was prepared: clients may have read its lost events. The event says that
 --                              the stream restarts, with a higher number than any that they can have read
 --
 -- ARGV: id, milliseconds that a list remembers it, lease in ms,
 --       number of labels, the hash of each, then field, value … of its record
--- Returns: ok | exists
+-- Returns: ok | exists | removed (the job was deleted or withdrawn meanwhile)
 local id = ARGV[1]
+if is_removed(id) then return {'removed'} end
 if redis.call('EXISTS', keys.job(id)) == 1 then return {'exists'} end
 
 local labels = tonumber(ARGV[4])

@@ -1,0 +1,181 @@
+"""Creates the job of a stored request, or finds the job that an earlier attempt of the same request created.
+
+``jobs/lifecycle/acceptance.py`` says when a job is accepted. Every job has a new id, also if its Idempotency-Key was
+used before, so nothing that belongs to one job can be mistaken for something of another.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from jobs.errors import (
+    IdempotencyConflict,
+    JobWithdrawn,
+    NotFound,
+    NotInitialized,
+    ObjectStoreUnavailable,
+    StoreUnavailable,
+    Unavailable,
+)
+from jobs.lifecycle.acceptance import Acceptance, is_withdrawn
+from jobs.lifecycle.lookup import require_reconciled
+from jobs.lifecycle.restored_fields import waiting_fields
+from jobs.model.idempotency import KeyedJob
+from jobs.model.job import Job
+from jobs.model.request import JobRequest
+from jobs.objects.documents import find_keyed_job, load_request, load_result
+from jobs.objects.keys import job_folder, request_key
+from jobs.objects.store import ObjectStore
+from jobs.table.listing import JobIndex
+from jobs.table.store import JobStore
+from jobs.table.types import AcceptResult
+
+log = structlog.get_logger(__name__)
+
+CreateRecord = Callable[[JobRequest], AcceptResult]
+
+
+@dataclass(frozen=True)
+class AcceptedJob:
+    """A job that is durable, and its request."""
+
+    job: Job
+    request: JobRequest
+    is_replay: bool
+    """The job already existed: the request is a repeat."""
+    position: int | None
+    """Number of jobs served before it within its priority; None when it does not wait."""
+
+
+class JobCreator:
+    """Creates jobs and finds earlier ones. Every method raises StoreUnavailable and ObjectStoreUnavailable."""
+
+    def __init__(
+        self, store: JobStore, index: JobIndex, object_store: ObjectStore, *, create_record: CreateRecord
+    ) -> None:
+        self._store = store
+        self._index = index
+        self._object_store = object_store
+        self._create_record = create_record
+        self._acceptance = Acceptance(store, object_store)
+
+    def create(self, request: JobRequest, *, is_remembered: bool = False) -> AcceptedJob | None:
+        """Store a request and create its job.
+
+        Args:
+            is_remembered: a repeat without an Idempotency-Key can find the job.
+
+        Returns:
+            None: another attempt with the same Idempotency-Key was faster.
+
+        Raises:
+            ThinkqueueError: nothing was accepted.
+            AcceptanceUnknown: the job may be accepted.
+        """
+        is_shared = False
+        try:
+            self._object_store.put_if_absent(request_key(request.id), request.to_json())
+            is_shared = is_remembered or request.key_object is not None
+            if request.key_object is not None and not self._assign_key(request, request.key_object):
+                self._delete_unused(request)
+                return None
+            created = self._create_record(request)
+        except Exception:
+            if self._acceptance.withdraw(request.id, is_shared=is_shared):
+                raise
+            # It is accepted all the same: its record was created, and a repeat was answered with it, or it has ended.
+            return AcceptedJob(self._read_or_rebuild(request), request, is_replay=False, position=None)
+        log.info("job.accepted", job_id=request.id, tenant=request.tenant, priority=request.priority)
+        return AcceptedJob(created.job, request, is_replay=False, position=created.position)
+
+    def find_earlier(self, job_id: str, *, fingerprint: str, earlier_fingerprint: str) -> AcceptedJob | None:
+        """Return the job of an earlier attempt. If that attempt stored its request and then died, create the record.
+
+        Args:
+            fingerprint: of this request's body.
+            earlier_fingerprint: of the earlier one's.
+
+        Returns:
+            None: the earlier attempt failed, and its job was withdrawn.
+
+        Raises:
+            IdempotencyConflict: the earlier request has another body, or its job was deleted or has expired.
+            StoreUnavailable: also while the job may exist and the job table is being recovered.
+        """
+        job = self._store.get(job_id)
+        if job is None:
+            require_reconciled(self._store)
+            if self._is_withdrawn(job_id):
+                return None
+        if earlier_fingerprint != fingerprint:
+            if is_withdrawn(self._object_store, job_id):
+                return None
+            raise IdempotencyConflict
+        try:
+            request = load_request(self._object_store, job_id)
+        except NotFound:
+            raise _gone() from None
+        position = self._index.position(job) if job else None
+        if job is None:
+            try:
+                created = self._create_record(request)
+            except JobWithdrawn:
+                return None
+            job, position = created.job, created.position
+        if not job.status.is_terminal and not self._acceptance.confirm(job_id):
+            # Its attempt decided to withdraw it, and may have died since.
+            if self._acceptance.withdraw(job_id, is_shared=True):
+                return None
+            job = self._store.get(job_id) or job
+        return AcceptedJob(job, request, is_replay=True, position=position)
+
+    def replace_attempt(self, job_id: str) -> bool:
+        """Make sure that an attempt which has not created its record yet cannot do so later. False: it has a record."""
+        require_reconciled(self._store)
+        return self._store.withdraw(job_id, only_without_record=True) == "ok"
+
+    def _read_or_rebuild(self, request: JobRequest) -> Job:
+        """Return the record of an accepted job; while Redis does not answer, as it was when the job was created."""
+        try:
+            job = self._store.get(request.id)
+        except (Unavailable, NotInitialized):
+            job = None
+        if job is not None:
+            return job
+        fields = waiting_fields(request, None, request.created_ms)
+        return Job.from_hash(request.id, {name: str(value) for name, value in fields.items()})
+
+    def _is_withdrawn(self, job_id: str) -> bool:
+        """Whether a job without a record was withdrawn. Raises IdempotencyConflict: it has ended and expired."""
+        try:
+            load_result(self._object_store, job_id)
+        except JobWithdrawn:
+            return True
+        except NotFound:
+            return False
+        raise _gone()
+
+    def _assign_key(self, request: JobRequest, key_object: str) -> bool:
+        """Make this the job of the request's Idempotency-Key. False: the key has a job."""
+        keyed = KeyedJob(request.id, request.fingerprint)
+        if self._object_store.put_if_absent(key_object, keyed.to_json()):
+            return True
+        stored = find_keyed_job(self._object_store, key_object)
+        if stored is None:  # its lifetime has just ended
+            raise StoreUnavailable("The job of this Idempotency-Key has just expired; send the request again.")
+        return stored.job_id == request.id
+
+    def _delete_unused(self, request: JobRequest) -> None:
+        """Delete the request and media of an attempt that did not get the key. Without the key it is not accepted."""
+        try:
+            self._object_store.delete(request_key(request.id))
+            self._object_store.delete_prefix(f"{job_folder(request.id)}/")
+        except ObjectStoreUnavailable:
+            log.warning("request.removal_failed", job_id=request.id)
+
+
+def _gone() -> IdempotencyConflict:
+    return IdempotencyConflict(
+        "The job of this Idempotency-Key was deleted or has expired; send a new key to run the request again."
+    )
