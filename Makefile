@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-config \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: help demo up test test-all chaos lint format docs eval lock clean
+.PHONY: help demo up test test-all chaos bench-fairness lint format docs eval lock clean
 
 help:
 	@echo "make demo      start everything, submit a picture, verify the signed webhook"
@@ -16,6 +16,7 @@ help:
 	@echo "make test      run the tests against real servers, without the slow ones"
 	@echo "make test-all  run every test, as CI does"
 	@echo "make chaos     2,000 jobs and 100 faults (CHAOS_SEED, CHAOS_JOBS, CHAOS_FAULTS)"
+	@echo "make bench-fairness  how much one tenant's flood delays another tenant, by 19 kinds"
 	@echo "make lint      ruff, mypy, import-linter, hadolint, and the schemas of Compose, Kubernetes and KEDA"
 	@echo "make format    format the code and apply the safe fixes of ruff"
 	@echo "make docs      regenerate the pages that come from the code"
@@ -43,6 +44,9 @@ test-all: .venv/dev.done
 # CHAOS_SEED chooses the faults, CHAOS_JOBS and CHAOS_FAULTS the size of the run.
 chaos: .venv/dev.done
 	CHAOS_JOBS=$${CHAOS_JOBS:-2000} CHAOS_FAULTS=$${CHAOS_FAULTS:-100} $(BIN)/python -m pytest tests/chaos -s
+
+bench-fairness: .venv/dev.done
+	$(BIN)/python -m bench.fairness
 
 lint: .venv/dev.done
 	$(BIN)/ruff check .

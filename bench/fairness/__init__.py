@@ -1,0 +1,1 @@
+"""How much one tenant's flood of requests delays another tenant."""
