@@ -64,7 +64,7 @@ def _model(settings: Settings) -> dict[str, Any]:
         },
         "media": {
             "image_url": {
-                "formats": ["png", "jpeg", "webp", "gif", "bmp", "tiff", "heic"],
+                "formats": ["png", "jpeg", "webp", "gif", "bmp", "tiff", "heic", "avif"],
                 "min_pixels": family.images.min_pixels,
                 "max_pixels": family.images.max_pixels,
             },

@@ -53,7 +53,7 @@ class ImageUrl(RequestBody):
 
 
 class ImagePart(RequestBody):
-    """An image: PNG, JPEG, WebP, GIF, BMP, TIFF or HEIC; of several frames or pages the first."""
+    """An image: PNG, JPEG, WebP, GIF, BMP, TIFF, HEIC or AVIF; of several frames or pages the first."""
 
     type: Literal["image_url"]
     image_url: ImageUrl

@@ -30,7 +30,7 @@ FAILURES: dict[str, tuple[str, str]] = {
     ),
     "image_unsupported": (
         "The file is not an image of a supported format.",
-        "Send PNG, JPEG, WebP, GIF, BMP, TIFF or HEIC.",
+        "Send PNG, JPEG, WebP, GIF, BMP, TIFF, HEIC or AVIF.",
     ),
     "image_unreadable": ("The image cannot be decoded.", "Open it in another program and save it again."),
     "image_truncated": ("The file ends in the middle of the image.", "Send the complete file."),

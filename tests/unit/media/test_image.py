@@ -56,6 +56,7 @@ def two_colored(size: tuple[int, int] = (80, 60)) -> Image.Image:
         ("JPEG", {"progressive": True}, 12),
         ("GIF", {}, 4),
         ("HEIF", {"quality": 95}, 12),
+        ("AVIF", {"quality": 95}, 12),
     ],
 )
 def test_every_format_is_decoded(kind: str, options: dict[str, Any], tolerance: int) -> None:

@@ -1,4 +1,4 @@
-"""Decodes a client's image and normalizes it: RGB, upright, within the family's bounds, without metadata.
+"""Decodes a client's image and normalizes it: sRGB, upright, within the family's bounds, without metadata.
 
 Runs in the sandbox (worker/prepare/sandbox/process.py): no other code opens a client's file.
 """
@@ -8,18 +8,33 @@ import warnings
 from dataclasses import dataclass
 
 import pillow_heif
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, ImageChops, UnidentifiedImageError
 
 from families import ImageBounds
+from worker.prepare.media.color_profile import apply_gamma, convert_to_srgb
+from worker.prepare.media.containers.jpeg import SIGNATURE as JPEG_SIGNATURE
+from worker.prepare.media.containers.jpeg import strip_jpeg, with_fills
+from worker.prepare.media.containers.png import SIGNATURE as PNG_SIGNATURE
+from worker.prepare.media.containers.png import strip_png
+from worker.prepare.media.containers.stripped import StrippedFile
+from worker.prepare.media.containers.tiff import check_tiff, tiff_error
+from worker.prepare.media.containers.webp import strip_webp
 from worker.prepare.media.errors import MediaError
+from worker.prepare.media.file_kind import HEAD_BYTES, describe_file
+from worker.prepare.media.orientation import ORIENTATION_TAG, exif_orientation, transpose, xmp_orientation
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "HEIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "HEIF", "AVIF")
+"""Pillow's names."""
+SEND_SUPPORTED = "send PNG, JPEG, WebP, GIF, BMP, TIFF, HEIC or AVIF"
+AVIF_BRANDS = (b"avif", b"avis")
 HIGH_DEPTH_GRAY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 """Pillow's modes with more than 8 bits per pixel."""
 
 pillow_heif.register_heif_opener()
 # The limit is a setting of ours with its own error. Pillow's would warn at half of it and refuse at another size.
 Image.MAX_IMAGE_PIXELS = None
+Image.init()  # before the sandbox closes: Pillow imports its decoders when it first needs them
+assert AvifImagePlugin.SUPPORTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +58,27 @@ def normalize_image(data: bytes, *, bounds: ImageBounds, max_pixels: int) -> Nor
     Raises:
         MediaError
     """
+    if not data:
+        raise MediaError("image_unreadable", "the file is empty; send the complete file.")
     with warnings.catch_warnings():
         # Pillow warns about irregular files; only whether the pixels can be decoded matters here.
         warnings.simplefilter("ignore")
-        return fit_image(_to_upright_rgb(_decode(data, max_pixels)), bounds)
+        stripped = _strip(data)
+        image = _decode(stripped.data, max_pixels)
+        if stripped.may_be_truncated:
+            _check_last_rows(image, stripped.data, max_pixels)
+        icc = stripped.icc or image.info.get("icc_profile")
+        upright = transpose(image, _orientation(stripped, image))
+        return fit_image(apply_gamma(_to_eight_bit_opaque(upright), stripped.gamma), bounds, icc)
 
 
-def fit_image(image: Image.Image, bounds: ImageBounds) -> NormalizedImage:
-    """Resize an RGB image, if it is too large, to a size that the model accepts.
+def fit_image(image: Image.Image, bounds: ImageBounds, icc: bytes | None = None) -> NormalizedImage:
+    """Resize an image, if it is too large, to a size that the model accepts, and convert it to sRGB.
+
+    Args:
+        image: of mode L, RGB or CMYK.
+        bounds: the family's limits.
+        icc: color profile.
 
     Raises:
         MediaError
@@ -60,25 +88,37 @@ def fit_image(image: Image.Image, bounds: ImageBounds) -> NormalizedImage:
         size = bounds.fit(*source)
     except ValueError as error:
         raise MediaError("image_aspect", f"{error}; crop it.") from error
+    if not icc:
+        image = image.convert("RGB")
     if source[0] * source[1] > bounds.max_pixels:
         # With the size and the filter of the model's own processor, whose resize then changes nothing.
         image = image.resize(size, Image.Resampling.BICUBIC)
+    # After the resize: it takes as long as decoding.
+    image = convert_to_srgb(image, icc).convert("RGB")
     encoded = io.BytesIO()
-    image.save(encoded, "PNG", compress_level=1)
+    image.save(encoded, "PNG", compress_level=1, icc_profile=None)
     return NormalizedImage(encoded.getvalue(), *image.size, *source)
 
 
+def _strip(data: bytes) -> StrippedFile:
+    """Remove the metadata of the formats whose decoders refuse intact pixels because of it."""
+    if data.startswith(PNG_SIGNATURE):
+        return strip_png(data)
+    if data.startswith(JPEG_SIGNATURE):
+        return strip_jpeg(data)
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return strip_webp(data)
+    return StrippedFile(data)
+
+
 def _decode(data: bytes, max_pixels: int) -> Image.Image:
-    if not data:
-        raise MediaError("image_unreadable", "the file is empty; send the complete file.")
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=_candidate_formats(data))
+        check_tiff(image)
+    except MediaError:
+        raise
     except UnidentifiedImageError:
-        if kind := _detect_format(data):
-            message = f"the header of the {kind} image is damaged or incomplete; send the complete file."
-            raise MediaError("image_unreadable", message) from None
-        message = f"the file is not an image in a supported format; send one of {', '.join(FORMATS)}."
-        raise MediaError("image_unsupported", message) from None
+        raise _unidentified(data) from None
     except Exception as error:  # a parser of a broken file may raise any exception
         message = "the image's header is damaged or incomplete; send the complete file."
         raise MediaError("image_unreadable", message) from error
@@ -97,27 +137,73 @@ def _decode(data: bytes, max_pixels: int) -> Image.Image:
     return image
 
 
+def _candidate_formats(data: bytes) -> tuple[str, ...]:
+    """Return the formats to try. HEIC and AVIF share a container, whose list of brands tells them apart."""
+    if data[4:8] == b"ftyp":
+        return ("AVIF",) if any(brand in data[8:64] for brand in AVIF_BRANDS) else ("HEIF",)
+    return FORMATS
+
+
+def _unidentified(data: bytes) -> MediaError:
+    """Return the error for a file that no decoder accepts."""
+    name = _detect_format(data)
+    if name == "TIFF" and (error := tiff_error(data)):
+        return error
+    kind = describe_file(data[:HEAD_BYTES])
+    if name:
+        message = f"the header of the {name} image is damaged or incomplete; send the complete file."
+        return MediaError("image_unreadable", message)
+    message = f"the file is {kind or 'of an unknown kind'}, not a supported image; {SEND_SUPPORTED}."
+    return MediaError("image_unsupported", message)
+
+
 def _detect_format(data: bytes) -> str | None:
     """Return the format that the file's first bytes announce, whether or not the rest can be read."""
-    for name in FORMATS:
+    for name in _candidate_formats(data):
         _, accepts = Image.OPEN[name]
         if accepts and accepts(data[:16]):
             return name
     return None
 
 
-def _to_upright_rgb(image: Image.Image) -> Image.Image:
+def _check_last_rows(image: Image.Image, data: bytes, max_pixels: int) -> None:
+    """Refuse a JPEG without an end mark if pixels are missing too: the decoder fills them with gray."""
+    is_complete = any(_is_same(image, filled, max_pixels) for filled in with_fills(data))
+    if not is_complete:
+        message = "the image is truncated: the file ends before its last pixels; send the complete file."
+        raise MediaError("image_truncated", message)
+
+
+def _is_same(image: Image.Image, data: bytes, max_pixels: int) -> bool:
     try:
-        image = ImageOps.exif_transpose(image)
-    except Exception:  # noqa: BLE001 - broken EXIF data does not affect the pixels
-        image = image.copy()
+        difference = ImageChops.difference(image, _decode(data, max_pixels))
+    except MediaError:
+        return False
+    return difference.getbbox(alpha_only=False) is None
+
+
+def _orientation(stripped: StrippedFile, image: Image.Image) -> int:
+    """Return the EXIF orientation of an image."""
+    if stripped.exif or stripped.xmp:
+        return exif_orientation(stripped.exif) or xmp_orientation(stripped.xmp)
+    try:
+        value = image.getexif().get(ORIENTATION_TAG, 1)
+    except Exception:  # noqa: BLE001 - damaged EXIF data does not affect the pixels
+        return exif_orientation(image.info.get("exif", b"").removeprefix(b"Exif\0\0")) or 1
+    return value if isinstance(value, int) else 1
+
+
+def _to_eight_bit_opaque(image: Image.Image) -> Image.Image:
+    """Return an image of mode L, RGB or CMYK, on white where it is transparent."""
     if image.mode in HIGH_DEPTH_GRAY:
-        image = _to_eight_bit(image)
+        return _to_eight_bit(image)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+        image = image.convert("LA" if image.mode in ("L", "LA", "La") else "RGBA")
+        opaque = image.convert(image.mode.removesuffix("A"))
+        return Image.composite(opaque, Image.new(opaque.mode, image.size, "white"), image.getchannel("A"))
+    if image.mode in ("L", "RGB", "CMYK"):
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")
 
 
 def _to_eight_bit(image: Image.Image) -> Image.Image:
