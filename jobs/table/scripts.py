@@ -17,6 +17,8 @@ from runtime.settings import Settings
 FOLDER = Path(__file__).parent / "lua"
 SHARED = ("prelude.lua", "fair_queue.lua", "removal.lua")
 """Functions that precede every script, in this order."""
+FAULTS_OF_THE_CALLER = ("ERR", "WRONGTYPE", "NOGROUP", "BUSYGROUP", "BUSYKEY", "CROSSSLOT")
+"""Codes of replies to a wrong command. All others describe the server: it is loading, busy, a replica, or read-only."""
 REDIS_TIMEOUT_S = 1.5
 
 
@@ -57,20 +59,34 @@ def translate_redis_errors() -> Iterator[None]:
     """Raise the project's errors instead of those of the client library.
 
     Raises:
-        StoreUnavailable: Redis does not answer, or refuses writes.
+        StoreUnavailable: Redis does not answer, or cannot execute commands at present.
         Overloaded: Redis is out of memory.
     """
     try:
         yield
     except redis.OutOfMemoryError as error:
         raise Overloaded("Redis is out of memory; running jobs must end first.") from error
-    except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError, redis.ReadOnlyError) as error:
-        raise StoreUnavailable from error
-    except redis.ResponseError as error:
-        # Its disk is full, or it has lost its replicas. A script reports this as an error of its own.
-        if any(word in str(error) for word in ("MISCONF", "NOREPLICAS", "LOADING", "READONLY")):
-            raise StoreUnavailable("Redis refuses to write; see its log.") from error
+    except redis.DataError:
         raise
+    except redis.ResponseError as error:
+        if (code := error_code(error)) in FAULTS_OF_THE_CALLER:
+            raise
+        raise StoreUnavailable(f"Redis answers with the error {code}; see its log. Try again shortly.") from error
+    except redis.RedisError as error:
+        raise StoreUnavailable from error
+
+
+def error_code(error: redis.ResponseError) -> str:
+    """Return the code of an error reply, such as ``MASTERDOWN``.
+
+    The client library removes the code from the messages of the classes that it knows, and a pipeline puts the command
+    before the message.
+    """
+    if code := getattr(error, "status_code", None):
+        return str(code)
+    message = str(error).rpartition("caused error: ")[2]
+    word = message.partition(" ")[0]
+    return word if word.isalpha() and word.isupper() else "ERR"
 
 
 class LuaScripts:

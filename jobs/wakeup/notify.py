@@ -1,7 +1,7 @@
 """Send wake-up messages to the workers of a stage."""
 
 import redis
-from kombu.exceptions import OperationalError
+from kombu.exceptions import KombuError
 
 from jobs.errors import StoreUnavailable
 from jobs.model.job import Stage
@@ -25,5 +25,5 @@ def send_wakeup(stage: Stage) -> None:
     """Send a wake-up without asking whether it is needed. Raises StoreUnavailable."""
     try:
         app.send_task(TASKS[stage], args=(WAKEUP_VERSION,), queue=stage.value, ignore_result=True)
-    except (OperationalError, redis.RedisError) as error:
+    except (KombuError, redis.RedisError) as error:
         raise StoreUnavailable from error

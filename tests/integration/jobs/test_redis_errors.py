@@ -1,0 +1,127 @@
+"""What becomes of the errors that a Redis server answers with."""
+
+import socketserver
+import threading
+from collections.abc import Iterator
+from datetime import date
+from typing import cast
+
+import pytest
+import redis
+from pydantic import SecretStr
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from jobs.errors import Overloaded, StoreUnavailable
+from jobs.model.job import Stage, new_claim
+from jobs.table.integrity import Integrity
+from jobs.table.listing import JobIndex
+from jobs.table.scripts import connect, error_code
+from jobs.table.stats import StatsReader
+from jobs.table.store import JobStore
+from jobs.table.usage import UsageLedger
+from jobs.wakeup.app import configure_app
+from jobs.wakeup.notify import send_wakeup
+from runtime.settings import Settings
+
+UNAVAILABLE = (
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    "BUSY Valkey is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+    "CLUSTERDOWN The cluster is down",
+    "TRYAGAIN Multiple keys request during rehashing of slot",
+    "READONLY You can't write against a read only replica.",
+    "LOADING Valkey is loading the dataset in memory",
+    "NOSCRIPT No matching script. Please use EVAL.",
+    "MISCONF Errors writing to the AOF file: No space left on device",
+    "NOREPLICAS Not enough good replicas to write.",
+    "NOAUTH Authentication required.",
+    "NOPERM this user has no permissions to run the 'evalsha' command",
+    "MOVED 3999 127.0.0.1:6381",
+    "ASK 3999 127.0.0.1:6381",
+    "UNKILLABLE Sorry the script already executed write commands against the dataset.",
+    "FAILOVER the server is failing over",
+    "ERR max number of clients reached",
+)
+
+
+class ErrorServer(socketserver.ThreadingTCPServer):
+    """Answers each command with the same error, except those with which a client connects."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    error = ""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), ErrorHandler)
+
+
+class ErrorHandler(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        while line := self.rfile.readline():
+            words = []
+            for _ in range(int(line[1:])):
+                size = int(self.rfile.readline()[1:])
+                words.append(self.rfile.read(size + 2)[:-2].upper())
+            is_greeting = words[0] in (b"HELLO", b"CLIENT", b"AUTH", b"SELECT")
+            reply = "+OK" if is_greeting else f"-{cast('ErrorServer', self.server).error}"
+            self.wfile.write(f"{reply}\r\n".encode())
+
+
+@pytest.fixture
+def server() -> Iterator[ErrorServer]:
+    with ErrorServer() as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def client(server: ErrorServer) -> redis.Redis:
+    port = server.socket.getsockname()[1]
+    return redis.Redis(port=port, protocol=2, decode_responses=True, socket_timeout=2, retry=Retry(NoBackoff(), 0))
+
+
+@pytest.mark.parametrize("error", UNAVAILABLE)
+def test_a_server_that_cannot_answer_is_unavailable(server: ErrorServer, client: redis.Redis, error: str) -> None:
+    """In a script, a command and a pipeline."""
+    server.error = error
+    store = JobStore(client, lease_s=15)
+    for call in (
+        lambda: store.claim(Stage.PREPARE, claim=new_claim(), worker="w"),
+        lambda: store.get("job_a"),
+        lambda: store.integrity.epoch(),
+        lambda: Integrity(client).ping(),
+        lambda: store.events("job_a"),
+        lambda: JobIndex(client).page("t"),
+        lambda: StatsReader(client, lease_s=15).read(),
+        lambda: store.workers(),
+    ):
+        with pytest.raises(StoreUnavailable):
+            call()
+
+
+@pytest.mark.parametrize("error", UNAVAILABLE)
+def test_a_wakeup_to_a_server_that_cannot_answer_is_unavailable(
+    server: ErrorServer, settings: Settings, error: str
+) -> None:
+    server.error = error
+    port = server.socket.getsockname()[1]
+    configure_app(settings.model_copy(update={"redis_url": SecretStr(f"redis://127.0.0.1:{port}/0")}), timeout_s=1)
+    try:
+        with pytest.raises(StoreUnavailable):
+            send_wakeup(Stage.PREPARE)
+    finally:
+        configure_app(settings)
+
+
+def test_a_full_server_is_overloaded(server: ErrorServer, client: redis.Redis) -> None:
+    server.error = "OOM command not allowed when used memory > 'maxmemory'."
+    with pytest.raises(Overloaded):
+        UsageLedger(client).days("t", first=date(2026, 1, 1), last=date(2026, 1, 1))
+
+
+def test_a_wrong_command_is_a_fault_of_the_program(settings: Settings) -> None:
+    client = connect(settings)
+    with pytest.raises(redis.ResponseError) as raised:
+        client.execute_command("NO_SUCH_COMMAND")
+    assert error_code(raised.value) == "ERR"
