@@ -74,6 +74,10 @@ MEANINGS = {
     "stream.disconnected": "A reader of an event stream was too slow and was disconnected.",
     "stream.poll_crashed": "Reading event streams raised an unexpected error. It continues.",
     "stream.poll_failed": "Event streams could not be read from Redis. It continues.",
+    "wakeup.message_dropped": (
+        "A worker dropped messages that are not wake-ups from its Celery queue: another program uses the same Redis "
+        "database. Jobs are not affected; give the service a database of its own."
+    ),
     "wakeup.failed": "A wake-up could not be sent or handled. The keeper sends another one.",
     "worker.ready": "The worker takes jobs.",
     "worker.stalled": "The worker makes no progress. Its leases expire and its probe fails.",

@@ -23,8 +23,10 @@ from worker.generate.engine_metrics import EngineCollector
 
 SERVED_BY = {
     "api": ("REQUESTS", "REQUEST_SECONDS", "REFUSALS", "STREAMS"),
+    "prepare": ("MESSAGES_DROPPED",),
     "generate": (
         "PHASE_SECONDS", "FIRST_TOKEN_SECONDS", "THINKING_TOKENS", "CUTOFFS", "RESUMES", "JOBS_RELEASED",
+        "MESSAGES_DROPPED",
     ),
     "keeper": ("DELIVERIES", "DELIVERY_SECONDS", "MAINTENANCE_RUNS"),
 }  # fmt: skip

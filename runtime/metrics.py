@@ -34,6 +34,9 @@ THINKING_TOKENS = Histogram("thinkqueue_thinking_tokens", "Thinking tokens per j
 CUTOFFS = Counter("thinkqueue_thinking_cutoffs_total", "Jobs whose thinking the service closed, by reason.", ["reason"])
 RESUMES = Counter("thinkqueue_resumes_total", "Jobs resumed from another worker's journal.")
 JOBS_RELEASED = Counter("thinkqueue_jobs_released_total", "Unfinished jobs that a worker released to the queue.")
+MESSAGES_DROPPED = Counter(
+    "thinkqueue_messages_dropped_total", "Messages in a stage's Celery queue that were not sent by this service."
+)
 
 # ── keeper ──
 DELIVERIES = Counter(

@@ -4,6 +4,9 @@ A message is only a wake-up without a job id: lost, late and duplicate messages 
 docs/decisions/celery.md.
 """
 
+import ssl
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
 from celery import Celery
 from kombu import Queue
 
@@ -27,7 +30,9 @@ def configure_app(settings: Settings, *, timeout_s: float = 5.0) -> Celery:
         timeout_s: for each operation on the broker.
     """
     app.conf.update(
-        broker_url=settings.redis_url.get_secret_value(),
+        broker_url=_broker_url(settings),
+        # A transport that is given as a class hides the scheme from kombu, which would connect without TLS.
+        broker_use_ssl={"ssl_cert_reqs": ssl.CERT_REQUIRED} if _has_tls(settings) else None,
         broker_transport="jobs.wakeup.transport:ReconnectingRedisTransport",
         result_backend=None,
         task_ignore_result=True,
@@ -59,3 +64,14 @@ def configure_app(settings: Settings, *, timeout_s: float = 5.0) -> Celery:
         },
     )
     return app
+
+
+def _has_tls(settings: Settings) -> bool:
+    return urlsplit(settings.redis_url.get_secret_value()).scheme == "rediss"
+
+
+def _broker_url(settings: Settings) -> str:
+    """Return the URL of Redis with the parameters that kombu knows, those of TLS."""
+    url = urlsplit(settings.redis_url.get_secret_value())
+    query = [(name, value) for name, value in parse_qsl(url.query) if name.startswith("ssl_")]
+    return url._replace(query=urlencode(query)).geturl()

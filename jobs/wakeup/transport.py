@@ -1,13 +1,25 @@
-"""kombu's Redis transport, for a Redis that refuses writes for a while: a full disk must not end a worker."""
+"""kombu's Redis transport, for a Redis that refuses writes for a while, and for queues with foreign messages.
+
+Neither a full disk nor a message of another program must end a worker.
+"""
 
 import time
+from queue import Empty
 from typing import Any
 
 import redis
+import structlog
 from kombu.transport.redis import Channel, Transport
 from kombu.utils.json import dumps
 
+from jobs.wakeup.message import read_wakeup
+from runtime import metrics
+
+log = structlog.get_logger(__name__)
+
 PAUSE_S = 1.0
+LOG_INTERVAL_S = 10.0
+"""Minimum interval between log lines about dropped messages."""
 PUSH = """#!lua flags=allow-oom
 return redis.call('LPUSH', KEYS[1], ARGV[1])
 """
@@ -24,6 +36,16 @@ class WakeupChannel(Channel):  # type: ignore[misc]
     would wait until the memory is free, if all workers of their stage are idle. Few messages are in a queue at any time
     (see ``needs_wakeup`` in prelude.lua), so they take little memory.
     """
+
+    def _brpop_read(self, **options: Any) -> Any:
+        """Read one message and pass it on; drop one that cannot be parsed."""
+        try:
+            return super()._brpop_read(**options)
+        except (Empty, *self.connection_errors):
+            raise
+        except Exception as error:  # noqa: BLE001 - kombu's decoder calls whatever the message names
+            self.connection.drop_message(type(error).__name__)
+            return True
 
     def _put(self, queue: str, message: Any, **_kwargs: Any) -> None:
         key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
@@ -48,6 +70,27 @@ class ReconnectingRedisTransport(Transport):  # type: ignore[misc]
     # On the class: kombu reads it before a connection exists.
     connection_errors = (*Transport.connection_errors, redis.ResponseError)
     _connected_at = 0.0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._dropped = 0
+        self._logged_at = float("-inf")
+
+    def _deliver(self, message: object, queue: str) -> None:
+        """Pass a wake-up on to Celery. Anything else is dropped: Celery ends the worker on some messages."""
+        wakeup = read_wakeup(message, queue)
+        if wakeup is None:
+            self.drop_message("not_a_wakeup", queue)
+        else:
+            super()._deliver(wakeup, queue)
+
+    def drop_message(self, reason: str, queue: str = "") -> None:
+        """Count a message that is not a wake-up. Its content is not logged: it may be secret."""
+        metrics.MESSAGES_DROPPED.inc()
+        self._dropped += 1
+        if time.monotonic() - self._logged_at >= LOG_INTERVAL_S:
+            log.warning("wakeup.message_dropped", queue=queue, reason=reason, messages=self._dropped)
+            self._dropped, self._logged_at = 0, time.monotonic()
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Wait before a reconnection. Only Celery's consumer calls this; a process that only sends never waits."""
