@@ -14,11 +14,14 @@ ThinkqueueError
 ├── Overloaded            try again after ``retry_after_s``
 │   ├── TenantFull        the tenant has too many jobs that have not ended
 │   ├── TooManyStreams    on one api process
+│   ├── TooManyUploads    the tenant has too many uploads that no job has used
 │   └── RateLimited       the API key has made too many requests
 ├── Unavailable           a required server does not answer
 │   ├── StoreUnavailable
 │   │   └── JournalGap    Redis was restored without a job's newest events: send them again
 │   ├── ObjectStoreUnavailable
+│   │   ├── ObjectUnavailable    the object store answers, but fails for this object: others are not affected
+│   │   ├── ObjectStoreUnsuitable  the object store ignores ``If-None-Match``
 │   │   └── PresignedUrlExpired  a conditional PUT came too late, or the clocks differ
 │   ├── AcceptanceUnknown the job may have been accepted
 │   └── IntakeClosed      by an operator
@@ -142,6 +145,12 @@ class TooManyStreams(Overloaded):
     code = "too_many_streams"
 
 
+class TooManyUploads(Overloaded):
+    """Too many of your uploads are not used by any job yet; submit jobs with them, or wait until they expire."""
+
+    code = "too_many_uploads"
+
+
 class RateLimited(Overloaded):
     """Too many requests with this API key; wait for the time in Retry-After."""
 
@@ -178,6 +187,22 @@ class ObjectStoreUnavailable(Unavailable):
     """The object store does not answer; try again shortly."""
 
     code = "object_store_unavailable"
+
+
+class ObjectUnavailable(ObjectStoreUnavailable):
+    """The object store answers, but not for this object; try again shortly.
+
+    Raised by workers only, which ask the store for another object first. The release of a job for this reason counts,
+    and no other job has to wait.
+    """
+
+    def __init__(self, key: str, cause: str) -> None:
+        super().__init__(f"The object store answers, but fails for the object {key}: {cause}")
+        self.key = key
+
+
+class ObjectStoreUnsuitable(ObjectStoreUnavailable):
+    """The object store ignores If-None-Match on PUT, so results would not be final; use another one."""
 
 
 class PresignedUrlExpired(ObjectStoreUnavailable):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from jobs.errors import Cancelled, ClaimLost, JobFailed, NotInitialized, ThinkqueueError, Unavailable
+from jobs.errors import Cancelled, ClaimLost, JobFailed, NotInitialized, ObjectUnavailable, ThinkqueueError, Unavailable
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.model.job import Job, JobStatus, Stage, new_claim
 from jobs.model.result import JobResult
@@ -207,7 +207,8 @@ class StageRunner:
 
     def _release_after_error(self, job: Job, lease: Lease, job_log: Any, error: ThinkqueueError) -> bool:
         """Release a job because a server did not answer. Return True if the job must end instead."""
-        release = self._settler.release(job, lease.lost, job_log, reason=error.code, cause="error")
+        cause: ReleaseCause = "object" if isinstance(error, ObjectUnavailable) else "error"
+        release = self._settler.release(job, lease.lost, job_log, reason=error.code, cause=cause)
         if release is None or not release.others_pass:
             self.backoff.record_failure(job.id)
         return release is not None and release.is_exhausted

@@ -11,8 +11,8 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from jobs.errors import RateLimited, StoreUnavailable
 from jobs.table import keys
+from jobs.table.scripts import redis_breaker
 from jobs.tenants.api_keys import ApiKey
-from runtime.circuit_breaker import CircuitBreaker
 from runtime.settings import Settings
 
 WINDOW_S = 60
@@ -49,7 +49,7 @@ class RateLimiter:
             socket_connect_timeout=timeout_s,
         )
         self._limiter = SlidingWindowCounterRateLimiter(storage)
-        self._breaker = CircuitBreaker((redis.RedisError,), redis.RedisError)
+        self._breaker = redis_breaker(storage.storage)
         self._default = settings.requests_per_minute
 
     def hit(self, key: ApiKey) -> RateLimitState:

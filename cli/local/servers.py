@@ -207,7 +207,7 @@ def _is_readable(client: Minio, bucket: str) -> bool:
 def _can_read(client: Minio, bucket: str, name: str) -> bool:
     try:
         with client.get_object(bucket, name, offset=0, length=1) as reply:
-            return len(reply.read()) == 1
+            return len(reply.read(decode_content=False)) == 1
     except (MinioException, HTTPError):
         return False
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
-from jobs.errors import NotInitialized, RecoveryNeeded, Unavailable
+from jobs.errors import NotInitialized, ObjectStoreUnsuitable, RecoveryNeeded, Unavailable
 from jobs.objects.keys import REQUESTS
 from jobs.objects.store import ObjectStore
 from jobs.table.scripts import connect
@@ -32,7 +32,7 @@ def initialize(settings: Settings) -> str:
     """
     store, object_store = JobStore(connect(settings), lease_s=settings.lease_s), ObjectStore(settings)
     store.integrity.ping()
-    object_store.create_bucket(retention_days=settings.retention_days)
+    object_store.create_bucket()
     object_store.probe_conditional_put()
     if epoch := store.integrity.epoch():
         return epoch
@@ -49,12 +49,13 @@ def wait_until_ready(
     timeout_s: float = START_TIMEOUT_S,
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Wait for Redis, the object store and the epoch, which may start after this process.
+    """Wait for Redis, the object store and the epoch, which may start after this process. Checks the object store.
 
     Args:
         stop: asked between checks; if it returns True, the error of the last check is raised.
 
     Raises:
+        ObjectStoreUnsuitable: the object store cannot keep results final.
         Unavailable, NotInitialized: not ready after ``timeout_s``.
     """
     give_up = time.monotonic() + timeout_s
@@ -62,6 +63,9 @@ def wait_until_ready(
         try:
             store.integrity.require_epoch()
             object_store.ping()
+            object_store.probe_conditional_put()
+        except ObjectStoreUnsuitable:
+            raise
         except (Unavailable, NotInitialized) as error:
             if time.monotonic() >= give_up or stop():
                 raise

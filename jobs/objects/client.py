@@ -14,61 +14,86 @@ from runtime.circuit_breaker import CircuitBreaker
 from runtime.settings import Settings
 
 NOT_FOUND = ("NoSuchKey", "NoSuchObject", "NoSuchUpload", "InvalidPart", "InvalidPartOrder")
+CHANGED = ("PreconditionFailed",)
 SERVER_FAULTS = (500, 502, 503, 504)
 """Retried. SeaweedFS answers 500 InternalError for some time after a restart, until its volumes are loaded."""
 CONNECT_TIMEOUT_S = 2.0
 RETRY_DELAY_S = 0.1
 MAX_CONNECTIONS = 64
+SLOWEST_BYTES_PER_S = 8 * 2**20
+"""The store may take this long for a body, in addition to the time limit of a small request."""
 
 
 class ObjectNotFound(LookupError):
     """The object does not exist."""
 
 
+class ObjectChanged(ObjectNotFound):
+    """An object with this key exists, but it is not the one that was recorded: its ETag or its size differs."""
+
+
 @contextmanager
 def translate_s3_errors() -> Iterator[None]:
-    """Raise ObjectNotFound or ObjectStoreUnavailable instead of the client's own errors."""
+    """Raise ObjectNotFound, ObjectChanged or ObjectStoreUnavailable instead of the client's own errors."""
     try:
         yield
     except S3Error as error:
         if error.code in NOT_FOUND:
             raise ObjectNotFound(error.code) from None
+        if error.code in CHANGED:
+            raise ObjectChanged(error.code) from None
         raise ObjectStoreUnavailable(f"The object store answered with the error {error.code}.") from error
     except (MinioException, urllib3.exceptions.HTTPError) as error:
         raise ObjectStoreUnavailable from error
 
 
-class CircuitBreakerPool(urllib3.PoolManager):
+class ObjectStorePool(urllib3.PoolManager):
+    """Connections whose time limit grows with the size of a request's body."""
+
+    def __init__(self, *, timeout_s: float, **options: Any) -> None:
+        super().__init__(**options)
+        self._timeout_s = timeout_s
+
+    def urlopen(self, method: str, url: str, *args: Any, **options: Any) -> urllib3.BaseHTTPResponse:
+        body = options.get("body")
+        size = len(body) if isinstance(body, bytes) else 0
+        read_s = self._timeout_s + size / SLOWEST_BYTES_PER_S
+        options["timeout"] = urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, self._timeout_s), read=read_s)
+        return super().urlopen(method, url, *args, **options)
+
+
+class CircuitBreakerPool(ObjectStorePool):
     """Fails at once while the server is known not to answer."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, breaker: CircuitBreaker, **options: Any) -> None:
         super().__init__(**options)
-        self._breaker = CircuitBreaker((urllib3.exceptions.HTTPError,), urllib3.exceptions.HTTPError)
+        self._breaker = breaker
 
     def urlopen(self, *args: Any, **options: Any) -> urllib3.BaseHTTPResponse:
         with self._breaker.call():
             return super().urlopen(*args, **options)
 
 
-def connection_pool(*, timeout_s: float, retries: int, is_shared: bool) -> urllib3.PoolManager:
+def connection_pool(*, timeout_s: float, retries: int, breaker: CircuitBreaker | None = None) -> urllib3.PoolManager:
     """Create connections with short time limits: minio's own pool waits 300 s and tries five times.
 
     Args:
-        timeout_s: for each read from the server.
+        timeout_s: for each read from the server; a large body has more.
         retries: after a lost connection or a server fault.
-        is_shared: use a circuit breaker, so that many threads do not wait for the same unreachable server.
+        breaker: for connections that many threads share, so that they do not wait for the same unreachable server.
     """
-    return (CircuitBreakerPool if is_shared else urllib3.PoolManager)(
-        timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, timeout_s), read=timeout_s),
-        retries=urllib3.Retry(
+    options: dict[str, Any] = {
+        "timeout_s": timeout_s,
+        "retries": urllib3.Retry(
             total=retries,
             backoff_factor=RETRY_DELAY_S,
             status_forcelist=SERVER_FAULTS,
             raise_on_status=False,  # the last answer names the error
             respect_retry_after_header=False,  # it could ask for any delay
         ),
-        maxsize=MAX_CONNECTIONS,
-    )
+        "maxsize": MAX_CONNECTIONS,
+    }
+    return CircuitBreakerPool(breaker=breaker, **options) if breaker else ObjectStorePool(**options)
 
 
 def connect(settings: Settings, endpoint: str, http: urllib3.PoolManager) -> Minio:

@@ -11,7 +11,7 @@ decisions/<job>.json                    whether a job that was repeated or withd
 uploads/<tenant>/<upload>/…             files that clients upload for later jobs
 keys/<SHA-256 of the API key>.json      an API key
 tenants/<tenant>/webhook_secret.json    the version of the tenant's webhook secret
-probes/…                                written and deleted when an installation starts
+probes/…                                written and deleted when a process starts; probes/canary stays
 """
 
 REQUESTS = "requests/"
@@ -24,6 +24,8 @@ IDEMPOTENCY = "idempotency/"
 DECISIONS = "decisions/"
 UPLOADS = "uploads/"
 API_KEYS = "keys/"
+CANARY = "probes/canary"
+"""Written and read to learn whether the store answers."""
 
 JOB_PREFIXES = (REQUESTS, RESULTS, CANCELS, EVENTS, JOBS, DELIVERIES, IDEMPOTENCY, DECISIONS)
 """All that belongs to jobs; the bucket's lifecycle rules expire it."""

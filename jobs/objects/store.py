@@ -1,32 +1,40 @@
 """The object store: an S3 bucket with conditional PUTs and presigned URLs."""
 
-import io
-import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import urllib3
-from minio.commonconfig import ENABLED, CopySource, Filter
-from minio.datatypes import Part
-from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
+from minio.commonconfig import REPLACE, CopySource
 
-from jobs.errors import ObjectStoreUnavailable, PresignedUrlExpired
-from jobs.objects import keys
-from jobs.objects.client import ObjectNotFound, connect, connection_pool, translate_s3_errors
+from jobs.errors import ObjectStoreUnavailable, ObjectStoreUnsuitable, ObjectUnavailable
+from jobs.objects.canary import Canary
+from jobs.objects.client import ObjectChanged, ObjectNotFound, connect, connection_pool, translate_s3_errors
+from jobs.objects.conditional_put import LARGE_BYTES, try_put
+from jobs.objects.lifecycle_rules import lifecycle_config
+from jobs.objects.multipart import MultipartUploads
+from jobs.objects.raw import copy_bytes, put_bytes, read_bytes
+from runtime.circuit_breaker import CircuitBreaker
 from runtime.settings import Settings
 
 URL_LIFETIME = timedelta(hours=24)
 """Of a presigned GET URL."""
-OBJECT_GRACE_DAYS = 2
-"""The objects of a job outlive its record by this."""
-UPLOAD_RETENTION_DAYS = 2
-"""An upload that no job uses is deleted after this; a job that uses it has its own copy."""
-CHUNK_BYTES = 2**18
+MAX_BYTES = 2**30
+"""The largest object that is read into memory. The service's own objects are smaller."""
 TIMEOUT_S = 10.0
 TRIES = 3
 """Of a conditional PUT whose outcome is unknown (time-out, 409, 429, 5xx)."""
+CANARY_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    bytes: int
+    etag: str
+    """Changes with the content. Without quotes."""
 
 
 class ObjectStore:
@@ -40,39 +48,62 @@ class ObjectStore:
             timeout_s: for each read from the server.
             tries: of a conditional PUT; 1 also turns off the one retry of other requests.
             is_shared: many threads use it for waiting clients; while the server is unreachable, calls fail at once.
+                Otherwise an error is an ObjectUnavailable if the store answers for another object.
         """
-        self._http = connection_pool(timeout_s=timeout_s, retries=0 if tries == 1 else 1, is_shared=is_shared)
+        canary = Canary(settings, timeout_s=min(timeout_s, CANARY_TIMEOUT_S))
+        breaker = None
+        if is_shared:
+            failures = (urllib3.exceptions.HTTPError,)
+            breaker = CircuitBreaker(
+                failures, urllib3.exceptions.HTTPError, canary.probe, probe_timeout_s=min(timeout_s, CANARY_TIMEOUT_S)
+            )
+        self._canary = None if is_shared else canary
+        self._http = connection_pool(timeout_s=timeout_s, retries=0 if tries == 1 else 1, breaker=breaker)
         self._tries = tries
+        self._settings = settings
         self._bucket = settings.s3_bucket
         self._minio = connect(settings, settings.s3_endpoint, self._http)
         # The signature of a URL covers its host: URLs for clients are signed for the host that clients use.
         self._public = connect(settings, settings.s3_public_endpoint or settings.s3_endpoint, self._http)
+        self.multipart = MultipartUploads(self._minio, self._bucket)
+
+    @contextmanager
+    def _access(self, key: str) -> Iterator[None]:
+        """Translate the client's errors, and tell a store that is away from one that fails for this object only."""
+        try:
+            with translate_s3_errors():
+                yield
+        except ObjectStoreUnavailable as error:
+            if self._canary is None or type(error) is not ObjectStoreUnavailable or not self._canary.is_served():
+                raise
+            raise ObjectUnavailable(key, error.message) from error
 
     # ── bucket ──
 
-    def create_bucket(self, *, retention_days: int) -> None:
-        """Create the bucket if it does not exist, and set its lifecycle rules.
-
-        Args:
-            retention_days: of a job's record; its objects expire ``OBJECT_GRACE_DAYS`` later.
-        """
-        rules = [_expiration(prefix, retention_days + OBJECT_GRACE_DAYS) for prefix in keys.JOB_PREFIXES]
-        rules.append(_expiration(keys.UPLOADS, UPLOAD_RETENTION_DAYS))
+    def create_bucket(self) -> None:
+        """Create the bucket if it does not exist, and set its lifecycle rules."""
         with translate_s3_errors():
             if not self._minio.bucket_exists(self._bucket):
                 self._minio.make_bucket(self._bucket)
-            self._minio.set_bucket_lifecycle(self._bucket, LifecycleConfig(rules))
+        self.set_lifecycle()
+
+    def set_lifecycle(self) -> None:
+        """Set the bucket's lifecycle rules, which follow from the settings."""
+        with translate_s3_errors():
+            self._minio.set_bucket_lifecycle(self._bucket, lifecycle_config(self._settings))
 
     def probe_conditional_put(self) -> None:
         """Refuse a store where a second writer can overwrite: results would not be final.
 
         Raises:
-            ObjectStoreUnavailable: also when the store ignores ``If-None-Match``.
+            ObjectStoreUnsuitable: the store ignores ``If-None-Match``.
         """
         key = f"probes/{uuid.uuid4().hex}"
+        if not self.put_if_absent(key, b"first"):
+            raise ObjectStoreUnavailable("The object store refused a conditional PUT of a new object.")
         try:
-            if not self.put_if_absent(key, b"first") or self.put_if_absent(key, b"second"):
-                raise ObjectStoreUnavailable(
+            if self.put_if_absent(key, b"second"):
+                raise ObjectStoreUnsuitable(
                     "The object store ignores If-None-Match on PUT, so it cannot keep results final. "
                     "Use SeaweedFS, AWS S3, MinIO or Ceph RGW."
                 )
@@ -87,8 +118,8 @@ class ObjectStore:
     # ── objects ──
 
     def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
-        with translate_s3_errors():
-            self._minio.put_object(self._bucket, key, io.BytesIO(data), len(data), content_type)
+        with self._access(key):
+            put_bytes(self._minio, self._bucket, key, data, content_type)
 
     def put_if_absent(
         self,
@@ -100,77 +131,106 @@ class ObjectStore:
     ) -> bool:
         """Write an object unless it exists. True: this call wrote it. False: it existed and is unchanged.
 
-        minio's ``put_object`` drops the ``If-None-Match`` header; a PUT to a presigned URL carries it.
-
         Args:
             lifetime: the store refuses a PUT that arrives later.
 
         Raises:
             PresignedUrlExpired
         """
-        with translate_s3_errors():
-            url = self._minio.presigned_put_object(self._bucket, key, expires=lifetime)
-        headers = {"If-None-Match": "*", "Content-Type": content_type}
-        for _ in range(self._tries):
-            try:
-                reply = self._http.request("PUT", url, body=data, headers=headers, retries=False)
-            except urllib3.exceptions.HTTPError:
-                continue
-            if reply.status == 200:
-                return True
-            if reply.status == 412:
+        with self._access(key):
+            if len(data) > LARGE_BYTES and self.exists(key):
                 return False
-            if reply.status == 403 and b"expired" in reply.data.lower():
-                raise PresignedUrlExpired
-            if reply.status not in (409, 429) and reply.status < 500:
-                raise ObjectStoreUnavailable(f"The object store refused a conditional PUT with status {reply.status}.")
-        raise ObjectStoreUnavailable
+            url = self._minio.presigned_put_object(self._bucket, key, expires=lifetime)
+            for _ in range(self._tries):
+                if (is_written := try_put(self._http, url, data, content_type)) is not None:
+                    return is_written
+                if len(data) > LARGE_BYTES and (existing := self._find(key, max_bytes=len(data) + 1)) is not None:
+                    return existing == data
+            raise ObjectStoreUnavailable
 
-    def get(self, key: str) -> bytes:
-        """Return the content of an object. Raises ObjectNotFound."""
-        with translate_s3_errors():
-            reply = self._minio.get_object(self._bucket, key)
-            try:
-                return reply.read()
-            finally:
-                reply.close()
-                reply.release_conn()
+    def _find(self, key: str, *, max_bytes: int) -> bytes | None:
+        """Return what another writer, or an earlier try, has written; None: nothing; empty: something larger."""
+        try:
+            return self.get(key, max_bytes=max_bytes)
+        except ObjectChanged:
+            return b""
+        except ObjectNotFound:
+            return None
 
-    def download(self, key: str, path: Path) -> None:
-        """Copy an object to a file, in chunks. Raises ObjectNotFound."""
-        with translate_s3_errors():
-            reply = self._minio.get_object(self._bucket, key)
-            try:
-                with path.open("wb") as file:
-                    shutil.copyfileobj(reply, file, CHUNK_BYTES)
-            finally:
-                reply.close()
-                reply.release_conn()
+    def get(self, key: str, *, max_bytes: int = MAX_BYTES) -> bytes:
+        """Return the content of an object, as it is stored. Raises ObjectNotFound, or ObjectChanged: it is larger."""
+        with self._access(key):
+            return read_bytes(self._minio, self._bucket, key, max_bytes=max_bytes)
+
+    def download(self, key: str, path: Path, *, max_bytes: int, exact_bytes: int | None = None) -> None:
+        """Copy an object to a file, in chunks, as it is stored.
+
+        Args:
+            exact_bytes: the size that was recorded for the object.
+
+        Raises:
+            ObjectNotFound
+            ObjectChanged: it has another size, or is larger than ``max_bytes``.
+        """
+        with self._access(key), path.open("wb") as file:
+            copy_bytes(self._minio, self._bucket, key, file, max_bytes=max_bytes, exact_bytes=exact_bytes)
 
     def upload(self, key: str, path: Path, content_type: str) -> None:
         """Copy a file to an object, in chunks."""
-        with translate_s3_errors():
+        with self._access(key):
             self._minio.fput_object(self._bucket, key, str(path), content_type)
 
     def delete(self, key: str) -> None:
         """Delete an object, if it exists."""
-        with translate_s3_errors():
+        with self._access(key):
             self._minio.remove_object(self._bucket, key)
 
     def delete_prefix(self, prefix: str) -> None:
-        with translate_s3_errors():
+        with self._access(prefix):
             for item in self._minio.list_objects(self._bucket, prefix, recursive=True):
                 self._minio.remove_object(self._bucket, str(item.object_name))
 
-    def copy(self, source: str, target: str) -> None:
-        """Copy an object on the server. Raises ObjectNotFound."""
-        with translate_s3_errors():
-            self._minio.copy_object(self._bucket, target, CopySource(self._bucket, source))
+    def copy(self, source: str, target: str, *, etag: str | None, timeout_s: float | None = None) -> None:
+        """Copy the bytes of an object on the server. Headers and tags that its writer chose are not copied.
+
+        Args:
+            etag: of the source, as it was recorded.
+            timeout_s: the store answers when the whole copy is made; None: the time limit of other calls.
+
+        Raises:
+            ObjectNotFound
+            ObjectChanged: the source has another ETag.
+        """
+        minio = self._minio
+        if timeout_s is not None:
+            pool = connection_pool(timeout_s=timeout_s, retries=0)
+            minio = connect(self._settings, self._settings.s3_endpoint, pool)
+        with self._access(source):
+            minio.copy_object(
+                self._bucket,
+                target,
+                CopySource(self._bucket, source, match_etag=etag),
+                metadata={"Content-Type": "application/octet-stream"},
+                metadata_directive=REPLACE,
+                tagging_directive=REPLACE,
+            )
+
+    def stat(self, key: str) -> ObjectInfo:
+        """Return the size and the ETag of an object. Raises ObjectNotFound."""
+        with self._access(key):
+            found = self._minio.stat_object(self._bucket, key)
+            return ObjectInfo(int(found.size or 0), str(found.etag or "").strip('"'))
+
+    def exists(self, key: str) -> bool:
+        try:
+            self.stat(key)
+        except ObjectNotFound:
+            return False
+        return True
 
     def size(self, key: str) -> int:
         """Return the size of an object in bytes. Raises ObjectNotFound."""
-        with translate_s3_errors():
-            return int(self._minio.stat_object(self._bucket, key).size or 0)
+        return self.stat(key).bytes
 
     def is_empty(self, prefix: str) -> bool:
         """Whether no key starts with ``prefix``."""
@@ -193,30 +253,3 @@ class ObjectStore:
     def presigned_url(self, key: str) -> str:
         """Return a GET URL, valid for ``URL_LIFETIME``. Sends no request."""
         return self._public.presigned_get_object(self._bucket, key, expires=URL_LIFETIME)
-
-    def presigned_part_url(self, key: str, multipart_id: str, number: int, *, lifetime: timedelta) -> str:
-        """Return a PUT URL for one part. Sends no request."""
-        query: dict[str, str | list[str] | tuple[str]] = {"uploadId": multipart_id, "partNumber": str(number)}
-        return self._public.get_presigned_url("PUT", self._bucket, key, expires=lifetime, extra_query_params=query)
-
-    # ── multipart uploads ──
-    # minio has no public calls for uploads whose parts are sent by somebody else.
-
-    def start_multipart(self, key: str) -> str:
-        """Start a multipart upload and return its id."""
-        with translate_s3_errors():
-            return self._minio._create_multipart_upload(self._bucket, key, {})
-
-    def complete_multipart(self, key: str, multipart_id: str, etags: list[str]) -> bool:
-        """Complete a multipart upload. False: the ETags do not match the parts that were sent."""
-        parts = [Part(number, etag.strip('"')) for number, etag in enumerate(etags, 1)]
-        try:
-            with translate_s3_errors():
-                self._minio._complete_multipart_upload(self._bucket, key, multipart_id, parts)
-        except ObjectNotFound:
-            return False
-        return True
-
-
-def _expiration(prefix: str, days: int) -> Rule:
-    return Rule(ENABLED, rule_filter=Filter(prefix=prefix), rule_id=prefix.strip("/"), expiration=Expiration(days=days))

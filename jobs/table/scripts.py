@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import redis
-from redis.backoff import ExponentialBackoff
+from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
 from jobs.errors import Overloaded, RecoveryNeeded, StoreUnavailable
@@ -27,11 +27,24 @@ class GuardedRedis(redis.Redis):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._breaker = CircuitBreaker((redis.ConnectionError, redis.TimeoutError), redis.ConnectionError)
+        self._breaker = redis_breaker(self)
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         with self._breaker.call():
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+
+def redis_breaker(client: "redis.Redis") -> CircuitBreaker:
+    """Return a breaker for the server of a client. It sends its PING on a connection of its own, once."""
+    pool = client.connection_pool
+    options = {**pool.connection_kwargs, "retry": Retry(NoBackoff(), 0)}
+    pings = redis.Redis(connection_pool=redis.ConnectionPool(pool.connection_class, max_connections=1, **options))
+    return CircuitBreaker(
+        (redis.ConnectionError, redis.TimeoutError),
+        redis.ConnectionError,
+        pings.ping,
+        probe_timeout_s=float(options.get("socket_timeout") or REDIS_TIMEOUT_S),
+    )
 
 
 def connect(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S, is_shared: bool = False) -> "redis.Redis":

@@ -5,8 +5,9 @@ from typing import Literal
 
 from jobs.model.job import Job, JobStatus
 
-ReleaseCause = Literal["stop", "loss", "error"]
-"""The worker stops; it stops, perhaps because of the job; a server answers with errors."""
+ReleaseCause = Literal["stop", "loss", "error", "object"]
+"""The worker stops; it stops, perhaps because of the job; a server answers with errors; the object store answers, but
+fails for an object of the job."""
 Precondition = Literal["owner", "unclaimed", "expired"]
 """Of an end: the caller has the job, no worker has it, or its worker's lease expired."""
 LeaseSignal = Literal["ok", "cancel", "lost", "unknown"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from jobs.errors import ClaimLost, NotInitialized, StoreUnavailable, Unavailable
+from jobs.errors import ClaimLost, NotInitialized, ObjectUnavailable, StoreUnavailable, Unavailable
 from jobs.lifecycle.archive import EventArchive
 from jobs.lifecycle.deletion import delete_job, delete_late_objects, delete_withdrawn_job
 from jobs.lifecycle.finalize import JobFinalizer
@@ -155,6 +155,8 @@ def _isolate_errors(action: Callable[[], None], job_log: Any) -> None:
         action()
     except ClaimLost:
         return  # its worker, or another keeper, was faster
+    except ObjectUnavailable as error:
+        job_log.warning("job.maintenance_failed", detail=error.message)
     except (Unavailable, NotInitialized):
         raise
     except Exception:  # noqa: BLE001 - see the docstring

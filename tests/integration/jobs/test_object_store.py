@@ -10,7 +10,7 @@ import pytest
 from jobs.errors import NotInitialized, ObjectStoreUnavailable, RecoveryNeeded
 from jobs.lifecycle.bootstrap import initialize
 from jobs.objects.client import ObjectNotFound
-from jobs.objects.keys import request_key
+from jobs.objects.keys import CANARY, request_key
 from jobs.objects.store import ObjectStore
 from jobs.table.integrity import Integrity
 from jobs.table.scripts import connect
@@ -81,6 +81,10 @@ class Faulty:
     settings: Settings
     server: HttpServer
 
+    def tries(self) -> int:
+        """Return the number of requests, without those that ask whether the store answers at all."""
+        return sum(CANARY not in received.path for received in self.server.received)
+
     def fail(self, key: str, *, times: int, then: bytes = b"") -> None:
         remaining = [times]
 
@@ -100,14 +104,14 @@ def test_an_internal_error_of_the_store_is_an_outage_and_not_a_missing_object(fa
     faulty.fail("requests/job_a.json", times=10)
     with pytest.raises(ObjectStoreUnavailable, match="InternalError"):
         ObjectStore(faulty.settings).get("requests/job_a.json")
-    assert len(faulty.server.received) == 2, "tried, and retried once"
+    assert faulty.tries() == 2, "tried, and retried once"
     with pytest.raises(ObjectStoreUnavailable, match="InternalError"):
         ObjectStore(faulty.settings, tries=1).get("requests/job_a.json")
-    assert len(faulty.server.received) == 3, "not retried while a client waits for the reply"
+    assert faulty.tries() == 3, "not retried while a client waits for the reply"
     faulty.fail("results/job_a.json", times=10)
     with pytest.raises(ObjectStoreUnavailable):
         ObjectStore(faulty.settings).put_if_absent("results/job_a.json", b"{}")
-    assert len(faulty.server.received) == 6, "a conditional PUT is tried three times"
+    assert faulty.tries() == 6, "a conditional PUT is tried three times"
 
 
 def test_a_request_that_fails_once_with_an_internal_error_is_retried(faulty: Faulty) -> None:

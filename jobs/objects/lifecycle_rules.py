@@ -1,0 +1,56 @@
+"""The bucket's lifecycle rules: after how many days the store deletes what the service does not delete itself."""
+
+from minio.commonconfig import ENABLED, Filter
+from minio.lifecycleconfig import AbortIncompleteMultipartUpload, Expiration, LifecycleConfig, Rule
+
+from jobs.model.retention import DAY_S, MAX_EXPIRES_S
+from jobs.objects import keys
+from runtime.settings import Settings
+
+GRACE_DAYS = 2
+"""The objects of a job outlive its record by this."""
+UPLOAD_RETENTION_DAYS = 2
+"""An upload can be used in new jobs for this long; a job that uses it has its own copy."""
+MULTIPART_DAYS = 2
+"""Parts that were never joined to an object, of uploads and of files that a worker wrote, are deleted after this."""
+
+
+def waiting_days(settings: Settings) -> int:
+    """Return how many days a job may wait before it ends as ``expired``."""
+    return -(-max(MAX_EXPIRES_S, settings.job_expires_s) // DAY_S)
+
+
+def object_days(settings: Settings) -> int:
+    """Return how long the objects of a job are kept.
+
+    A rule counts from the creation of an object. The request of a job must be there while the job waits, and as long as
+    its record. All objects of jobs have the same rule: a request that outlived its result would look like a job that
+    must run again.
+    """
+    return waiting_days(settings) + settings.retention_days + GRACE_DAYS
+
+
+def upload_days(settings: Settings) -> int:
+    """Return how long an upload is kept at most: until its ``expires_at``, and while a job waits that uses it.
+
+    The keeper deletes it earlier (``jobs/lifecycle/upload_cleanup.py``), unless Redis has lost its entry.
+    """
+    return UPLOAD_RETENTION_DAYS + waiting_days(settings) + GRACE_DAYS
+
+
+def lifecycle_config(settings: Settings) -> LifecycleConfig:
+    """Return the rules of the bucket."""
+    rules = [_expiration(prefix, object_days(settings)) for prefix in keys.JOB_PREFIXES]
+    rules.append(_expiration(keys.UPLOADS, upload_days(settings)))
+    return LifecycleConfig(rules)
+
+
+def _expiration(prefix: str, days: int) -> Rule:
+    """Return the rule of one prefix. Two rules for the same objects are avoided: SeaweedFS keeps one per prefix."""
+    return Rule(
+        ENABLED,
+        rule_filter=Filter(prefix=prefix),
+        rule_id=prefix.strip("/"),
+        expiration=Expiration(days=days),
+        abort_incomplete_multipart_upload=AbortIncompleteMultipartUpload(days_after_initiation=MULTIPART_DAYS),
+    )

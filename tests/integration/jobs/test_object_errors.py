@@ -1,0 +1,176 @@
+"""A store that fails for one object is not away; objects are read as they are stored, within their recorded size."""
+
+import gzip
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from jobs.errors import ObjectStoreUnavailable, ObjectStoreUnsuitable, ObjectUnavailable
+from jobs.lifecycle.bootstrap import wait_until_ready
+from jobs.objects.client import ObjectChanged, ObjectNotFound
+from jobs.objects.presign import presigned_put
+from jobs.objects.store import ObjectStore
+from testing.processes.proxy import Fault, Proxy
+from testing.processes.servers import Servers
+from testing.processes.waiting import TIME_SCALE
+from testing.table import Table
+
+KEY = "jobs/job_a/media/x"
+TIMEOUT_S = 0.4 * TIME_SCALE
+ENCODINGS = ["gzip", "gzip, gzip", "deflate", "br", "zstd", "aws-chunked", "x-gzip", "identity", "utf-8"]
+INTERNAL_ERROR = (
+    b"HTTP/1.1 500 Internal Server Error\r\ncontent-type: application/xml\r\ncontent-length: 46\r\n\r\n"
+    b"<Error><Code>InternalError</Code></Error>     "
+)
+FORBIDDEN = INTERNAL_ERROR.replace(b"500 Internal Server Error", b"403 Forbidden").replace(
+    b"InternalError", b"AccessDenied "
+)
+FAULTS = {
+    "an error of the server": Fault(b"/media/x", reply=INTERNAL_ERROR),
+    "a refusal": Fault(b"/media/x", reply=FORBIDDEN),
+    "a reset": Fault(b"/media/x", reply=b""),
+    "nonsense": Fault(b"/media/x", reply=b"SSH-2.0-OpenSSH_9.2\r\n"),
+    "a cut body": Fault(b"/media/x", cut_after=600),
+    "no reply": Fault(b"/media/x", stalls=True),
+}
+
+
+@dataclass
+class Front:
+    """A proxy before the store, and a client that uses it."""
+
+    proxy: Proxy
+    store: ObjectStore
+    servers: Servers
+
+
+@pytest.fixture
+def front(table: Table, servers: Servers) -> Iterator[Front]:
+    proxy = Proxy(servers.seaweedfs.port)
+    settings = table.settings.model_copy(update={"s3_endpoint": f"http://127.0.0.1:{proxy.port}"})
+    yield Front(proxy, ObjectStore(settings, timeout_s=TIMEOUT_S), servers)
+    proxy.close()
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_store_that_fails_for_one_object_is_not_away(front: Front, tmp_path: Path, name: str) -> None:
+    front.store.put(KEY, b"x" * 2_000)
+    front.proxy.faults = [FAULTS[name]]
+    with pytest.raises(ObjectUnavailable, match=KEY):
+        front.store.get(KEY)
+    with pytest.raises(ObjectUnavailable, match=KEY):
+        front.store.download(KEY, tmp_path / "file", max_bytes=10_000)
+    front.proxy.faults = []
+    assert front.store.get(KEY) == b"x" * 2_000
+
+
+@pytest.mark.parametrize("fault", [Fault(b"HTTP/1.1", reply=INTERNAL_ERROR), Fault(b"HTTP/1.1", stalls=True)])
+def test_a_store_that_answers_for_no_object_is_away(front: Front, fault: Fault) -> None:
+    front.proxy.faults = [fault]
+    with pytest.raises(ObjectStoreUnavailable) as error:
+        front.store.get(KEY)
+    assert not isinstance(error.value, ObjectUnavailable)
+
+
+def test_the_api_does_not_ask_for_another_object_while_a_client_waits(table: Table, front: Front) -> None:
+    shared = ObjectStore(
+        table.settings.model_copy(update={"s3_endpoint": f"http://127.0.0.1:{front.proxy.port}"}),
+        timeout_s=TIMEOUT_S,
+        tries=1,
+        is_shared=True,
+    )
+    front.store.put(KEY, b"x")
+    front.proxy.faults = [Fault(b"/media/x", stalls=True)]
+    for _ in range(3):
+        with pytest.raises(ObjectStoreUnavailable) as error:
+            shared.get(KEY)
+        assert not isinstance(error.value, ObjectUnavailable)
+        shared.put("jobs/job_b/media/y", b"other calls are made")
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("content", [b"not compressed at all", gzip.compress(bytes(2**20))], ids=["junk", "bomb"])
+def test_content_encodings_are_never_decoded(table: Table, tmp_path: Path, encoding: str, content: bytes) -> None:
+    url = presigned_put(table.settings, KEY, size=len(content), lifetime=timedelta(minutes=5))
+    assert httpx.put(url, content=content, headers={"content-encoding": encoding}).status_code == 200
+    assert table.object_store.get(KEY) == content
+    table.object_store.download(KEY, tmp_path / "file", max_bytes=len(content), exact_bytes=len(content))
+    assert (tmp_path / "file").read_bytes() == content
+
+
+def test_a_copy_has_none_of_the_headers_that_the_client_chose(table: Table) -> None:
+    url = presigned_put(table.settings, KEY, size=4, lifetime=timedelta(minutes=5))
+    chosen = {"content-encoding": "gzip", "cache-control": "max-age=9", "content-disposition": "attachment"}
+    assert httpx.put(url, content=b"abcd", headers={**chosen, "content-type": "text/html"}).status_code == 200
+    table.object_store.copy(KEY, "jobs/job_b/media/x", etag=table.object_store.stat(KEY).etag)
+    headers = head(table, "jobs/job_b/media/x")
+    assert not chosen.keys() & headers.keys()
+    assert headers["content-type"] == "application/octet-stream"
+
+
+def head(table: Table, key: str) -> httpx.Headers:
+    return httpx.get(table.object_store.presigned_url(key), timeout=5).headers
+
+
+def test_headers_that_would_change_what_is_stored_are_refused(table: Table) -> None:
+    """With ``x-amz-copy-source``, a client could read the objects of other tenants."""
+    table.object_store.put("results/secret.json", b"4321")
+    url = presigned_put(table.settings, KEY, size=4, lifetime=timedelta(minutes=5))
+    source = f"/{table.settings.s3_bucket}/results/secret.json"
+    assert httpx.put(url, content=b"abcd", headers={"x-amz-copy-source": source}).status_code == 403
+    assert httpx.put(url, content=b"abcd", headers={"x-amz-acl": "public-read"}).status_code == 403
+    assert not table.object_store.exists(KEY)
+
+
+def test_reading_ends_as_soon_as_an_object_is_not_the_recorded_one(table: Table, tmp_path: Path) -> None:
+    store, file = table.object_store, tmp_path / "file"
+    store.put(KEY, b"x" * 1_000)
+    with pytest.raises(ObjectChanged):
+        store.get(KEY, max_bytes=999)
+    for limits in (
+        {"max_bytes": 999},
+        {"max_bytes": 2_000, "exact_bytes": 999},
+        {"max_bytes": 2_000, "exact_bytes": 1_001},
+    ):
+        with pytest.raises(ObjectChanged):
+            store.download(KEY, file, **limits)
+        assert file.stat().st_size == 0
+    with pytest.raises(ObjectChanged):
+        store.copy(KEY, "jobs/job_b/media/x", etag="0" * 32)
+    assert not store.exists("jobs/job_b/media/x")
+    with pytest.raises(ObjectNotFound):
+        store.copy("jobs/none", "jobs/job_b/media/x", etag=None)
+
+
+def test_an_endless_body_without_a_length_is_cut_at_the_limit(front: Front, tmp_path: Path) -> None:
+    endless = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n" + b"y" * 2**20
+    front.proxy.faults = [Fault(b"/media/x", reply=endless)]
+    with pytest.raises(ObjectChanged):
+        front.store.download(KEY, tmp_path / "file", max_bytes=2**18)
+    assert (tmp_path / "file").stat().st_size <= 2**18
+
+
+def test_a_large_conditional_put_of_an_existing_object_is_refused_and_not_an_outage(table: Table) -> None:
+    body, other = bytes(8 * 2**20), b"\1" * 8 * 2**20
+    assert table.object_store.put_if_absent("requests/large.json", body)
+    for again in (body, other):
+        assert not table.object_store.put_if_absent("requests/large.json", again)
+    assert table.object_store.get("requests/large.json") == body
+
+
+def test_an_unknown_outcome_of_a_large_conditional_put_is_looked_up(front: Front) -> None:
+    """The store has written the object, and its reply is lost."""
+    body = bytes(2**18)
+    front.proxy.faults = [Fault(b"PUT /thinkqueue/requests/lost.json", cut_after=0)]
+    assert front.store.put_if_absent("requests/lost.json", body)
+
+
+def test_a_process_refuses_a_store_that_ignores_conditions(table: Table, front: Front) -> None:
+    ok = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+    front.proxy.faults = [Fault(b"If-None-Match", reply=ok)]
+    with pytest.raises(ObjectStoreUnsuitable, match="cannot keep results final"):
+        wait_until_ready(table.store, front.store)
