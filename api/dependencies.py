@@ -11,14 +11,15 @@ from api.middleware.rate_limit import RateLimiter
 from api.streaming.event_hub import EventHub
 from jobs.lifecycle.archive import EventArchive
 from jobs.lifecycle.finalize import JobFinalizer
+from jobs.lifecycle.uploads import Uploads
 from jobs.objects.reader import DocumentReader
 from jobs.objects.store import ObjectStore
-from jobs.objects.uploads import Uploads
 from jobs.table.deliveries import DeliveryStore
 from jobs.table.listing import JobIndex
 from jobs.table.scripts import connect
 from jobs.table.stats import StatsReader
 from jobs.table.store import JobStore
+from jobs.table.uploads import UploadLedger
 from jobs.table.usage import UsageLedger
 from jobs.tenants.api_keys import ApiKeyStore
 from jobs.tenants.webhook_secrets import WebhookSecrets
@@ -57,7 +58,7 @@ class Services:
         object_store = ObjectStore(settings, timeout_s=OBJECT_STORE_TIMEOUT_S, tries=1, is_shared=True)
         documents = DocumentReader(object_store)
         store, index = JobStore(redis, lease_s=settings.lease_s), JobIndex(redis)
-        uploads, keys = Uploads(object_store, settings), ApiKeyStore(redis, object_store)
+        uploads, keys = Uploads(object_store, UploadLedger(redis), settings), ApiKeyStore(redis, object_store)
         needs_key = settings.auth == "keys"
         media = MediaIntake(object_store, uploads, settings)
         return cls(

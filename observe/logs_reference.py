@@ -24,6 +24,8 @@ Prompts, media, answers and secrets are never logged. The level `exception` is a
 |---|---|---|---|---|
 """
 MEANINGS = {
+    "breaker.closed": "A server that did not answer answers again. The calls to it are made again.",
+    "breaker.opened": "A server did not answer a probe. The calls to it fail at once until it answers.",
     "claim.failed": "A generate worker could not claim a job. It tries again later.",
     "consumer.stalled": "Celery received no wake-up although some wait. The process ends and is restarted.",
     "delivery.crashed": "A delivery raised an unexpected error. It is attempted again.",
@@ -39,6 +41,7 @@ MEANINGS = {
     "job.crashed": "Running a job raised an unexpected error. The job fails with `internal_error`.",
     "job.ended": "A job ended.",
     "job.finalized_from_result": "A job of a lost worker ended as its stored result says.",
+    "job.maintenance_failed": "The object store failed for an object of an overdue job. It is tried again.",
     "job.maintenance_crashed": "Handling an overdue job raised an unexpected error.",
     "job.prepared": "The inputs of a job are ready. It waits for a generate worker.",
     "job.release_failed": "A job could not be released. Its lease expires.",
@@ -68,6 +71,9 @@ MEANINGS = {
     "request.crashed": "A request raised an unexpected error and was answered with 500.",
     "request.removal_failed": "The objects of an attempt could not be deleted. Another attempt had its key.",
     "request.unavailable": "A request was answered with 503.",
+    "lifecycle.update_failed": "The keeper could not set the bucket's lifecycle rules. Those of the last start apply.",
+    "upload.removal_failed": "The object store could not delete an upload. It is tried again after ten minutes.",
+    "upload.removed": "An upload was deleted: it was not completed in time, or it has expired and no job waits for it.",
     "scratch.swept": "Files of a killed child were removed.",
     "start.waiting": "The process waits for Redis or the object store before it starts.",
     "store.clock_stepped_back": "Redis' clock was set back. Schedules were moved.",

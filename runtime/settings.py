@@ -61,6 +61,10 @@ class Settings(BaseSettings):
     """Time in which a complete request body must arrive. A slower request gets a 408."""
     max_upload_bytes: int = Field(default=2 * 2**30, ge=1)
     """The largest upload."""
+    max_open_uploads: int = Field(default=1_000, ge=1)
+    """Uploads of one tenant that no job uses yet. The next upload gets a 429."""
+    max_open_upload_bytes: int = Field(default=20 * 2**30, ge=1)
+    """Sizes of these uploads together; at least ``MAX_UPLOAD_BYTES``."""
     max_streams: int = Field(default=2_000, ge=1)
     """Event streams open at the same time on one API process."""
     max_waiting_jobs: int = Field(default=100_000, ge=1)
@@ -70,7 +74,8 @@ class Settings(BaseSettings):
     job_expires_s: int = Field(default=24 * 3600, ge=1)
     """Default deadline: a job that no generate worker has started by then ends as ``expired``."""
     retention_days: int = Field(default=7, ge=1)
-    """How long an ended job can be read; its objects are deleted 2 days later."""
+    """How long an ended job can be read. Lifecycle rules delete each object after this, the longest wait of a job
+    (7 days, or ``JOB_EXPIRES_S`` if that is longer) and 2 days, counted from its creation."""
     lease_s: float = Field(default=15, gt=0)
     """How long a worker keeps a claimed job without a heartbeat; then the keeper returns the job to its queue."""
     heartbeat_s: float = Field(default=3, gt=0)
@@ -187,6 +192,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"HEARTBEAT_S={self.heartbeat_s:g} must be at most a third of LEASE_S={self.lease_s:g}: a slow server "
                 "must not cost a worker its jobs; lower HEARTBEAT_S or raise LEASE_S"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_open_uploads(self) -> Self:
+        if self.max_open_upload_bytes < self.max_upload_bytes:
+            raise ValueError(
+                f"MAX_OPEN_UPLOAD_BYTES={self.max_open_upload_bytes} must be at least "
+                f"MAX_UPLOAD_BYTES={self.max_upload_bytes}: raise it, or lower MAX_UPLOAD_BYTES"
             )
         return self
 

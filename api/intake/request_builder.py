@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from api.intake.conversation import Conversation
-from api.intake.media import MediaIntake
+from api.intake.media import MediaBatch, MediaIntake
 from api.schemas.jobs import JobBody
 from api.schemas.messages import AnyPart, FilePart, ImagePart, Message, TextPart, VideoPart
 from jobs.errors import NotFound
@@ -39,10 +39,12 @@ class RequestBuilder:
         body, family = conversation.body, self._settings.family
         sampling = body.sampling.model_dump(exclude_none=True)
         seed = sampling.pop("seed", None)
-        own = [self._store_message(job_id, tenant, index, message) for index, message in enumerate(body.messages)]
+        batch = self._media.batch(job_id, tenant)
+        own = [self._stored_message(batch, index, message) for index, message in enumerate(body.messages)]
         # A system message comes first, also when it replaces the one of the earlier job.
         system = [message for message in own if message["role"] == "system"]
-        earlier = self._copy_messages(conversation.earlier_messages, job_id)
+        earlier = self._earlier_messages(batch, conversation.earlier_messages)
+        messages = batch.store([*system, *earlier, *own[len(system) :]])
         return JobRequest(
             id=job_id,
             tenant=tenant,
@@ -50,7 +52,7 @@ class RequestBuilder:
             created_ms=time.time_ns() // 1_000_000,
             expires_ms=(body.expires_in or self._settings.job_expires_s) * 1000,
             fingerprint=fingerprint,
-            messages=[*system, *earlier, *own[len(system) :]],
+            messages=messages,
             thinking_budget=body.thinking.budget_tokens if body.thinking else family.thinking_budget,
             max_answer_tokens=body.max_answer_tokens or family.max_answer_tokens,
             sampling=sampling,
@@ -69,46 +71,44 @@ class RequestBuilder:
         Raises:
             NotFound: the job's objects have expired.
         """
-        request = self._documents.request(job)
+        request, batch = self._documents.request(job), self._media.batch(job_id, job.tenant)
         return replace(
             request,
             id=job_id,
             created_ms=time.time_ns() // 1_000_000,
             fingerprint=fingerprint,
-            messages=self._copy_messages(request.messages, job_id),
+            messages=batch.store(self._earlier_messages(batch, request.messages)),
             retried_from=job.id,
         )
 
-    def _copy_messages(self, messages: list[dict[str, Any]], job_id: str) -> list[dict[str, Any]]:
-        """Copy the media of another job's messages, so that either job can be deleted."""
+    def _earlier_messages(self, batch: MediaBatch, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the messages of another job with copies of its media, so that either job can be deleted."""
         try:
             return [
-                {**message, "content": [self._media.copy_part(part, job_id) for part in message["content"]]}
-                for message in messages
+                {**message, "content": [batch.add_part(part) for part in message["content"]]} for message in messages
             ]
         except ObjectNotFound:
             raise NotFound("The media of the earlier job have expired; submit them again.") from None
 
-    def _store_message(self, job_id: str, tenant: str, index: int, message: Message) -> dict[str, Any]:
+    def _stored_message(self, batch: MediaBatch, index: int, message: Message) -> dict[str, Any]:
         parts = [
-            self._store_part(job_id, tenant, part, f"/messages/{index}/content/{number}")
+            self._stored_part(batch, part, f"/messages/{index}/content/{number}")
             for number, part in enumerate(message.content)
         ]
         return {"role": message.role, "content": parts}
 
-    def _store_part(self, job_id: str, tenant: str, part: AnyPart, pointer: str) -> dict[str, Any]:
-        store = self._media.store_source
+    def _stored_part(self, batch: MediaBatch, part: AnyPart, pointer: str) -> dict[str, Any]:
         match part:
             case TextPart():
                 return {"type": "text", "text": part.text}
             case ImagePart():
-                source = store(job_id, tenant, "image", part.image_url.url, f"{pointer}/image_url/url")
+                source = batch.add_source("image", part.image_url.url, f"{pointer}/image_url/url")
                 return {"type": "image", **source, **self._image_bounds(part)}
             case VideoPart():
-                source = store(job_id, tenant, "video", part.video_url.url, f"{pointer}/video_url/url")
+                source = batch.add_source("video", part.video_url.url, f"{pointer}/video_url/url")
                 return {"type": "video", **source, **_video_bounds(part)}
             case FilePart():
-                source = store(job_id, tenant, "document", part.file.url, f"{pointer}/file/{part.file.source_field}")
+                source = batch.add_source("document", part.file.url, f"{pointer}/file/{part.file.source_field}")
                 return {"type": "document", **source, **({"pages": part.file.pages} if part.file.pages else {})}
 
     def _image_bounds(self, part: ImagePart) -> dict[str, int]:

@@ -74,6 +74,7 @@ class Intake:
     ) -> None:
         self._store = store
         self._object_store = object_store
+        self._media = media
         self._builder = RequestBuilder(documents, media, settings)
         self._conversations = ConversationLoader(store, documents, settings.family.special_tokens)
         self._url_policy = UrlPolicy(settings.egress_allow)
@@ -168,6 +169,7 @@ class Intake:
 
     def create_record(self, request: JobRequest) -> AcceptResult:
         """Create the record of a stored request and send a wake-up. Does nothing to an existing record."""
+        self._media.keep_uploads(request)
         retention_ms = self._settings.retention_days * DAY_MS
         created = self._store.accept(
             request.id,

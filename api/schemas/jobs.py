@@ -11,8 +11,8 @@ from api.schemas.urls import HttpUrl
 from api.schemas.webhooks import CallbackBody
 from jobs.model import public_job
 from jobs.model.public_job import PublicJob
+from jobs.model.retention import MAX_EXPIRES_S
 
-WEEK_S = 7 * 24 * 3600
 MAX_SEED = 2**53 - 1
 """The largest integer that every JSON parser keeps exactly."""
 
@@ -70,7 +70,7 @@ class JobBody(RequestBody):
     """How tokens are sampled."""
     priority: Literal["high", "default", "low"] = "default"
     """Jobs of the three priorities are started at a ratio of 8:4:1. The API key must permit the priority."""
-    expires_in: Annotated[int, Field(ge=1, le=WEEK_S)] | None = None
+    expires_in: Annotated[int, Field(ge=1, le=MAX_EXPIRES_S)] | None = None
     """Seconds until the job ends as `expired`, unless a worker has started it. Default: see `GET /v1/models`."""
     max_run_seconds: Annotated[int, Field(ge=1, le=24 * 3600)] | None = None
     """Maximum run time on a generate worker. Then the job fails with `run_time_exceeded`; partial output is kept."""

@@ -21,6 +21,10 @@ FAILURES: dict[str, tuple[str, str]] = {
         "The request does not fit the model's context or the worker's KV cache.",
         "Send less input, or lower the thinking budget or `max_answer_tokens`.",
     ),
+    "media_changed": (
+        "An uploaded file is not the one that the job was submitted with.",
+        "Upload it again, and submit a new job.",
+    ),
     "media_missing": ("A media file is missing in the object store.", "Submit the job again."),
     "request_missing": ("The request is missing in the object store.", "Submit the job again."),
     "storage_error": (

@@ -28,7 +28,11 @@ class JobRequest:
     """SHA-256 of the body; a repeated Idempotency-Key must come with the same body."""
     messages: list[dict[str, Any]]
     """Roles and content parts: ``{"type": "text", "text"}``, or ``image``, ``video``, ``document`` with a ``url`` or a
-    ``key``. Images may have ``max_pixels``, documents ``pages``."""
+    ``key``. Images may have ``max_pixels``, documents ``pages``.
+
+    With a ``key`` come ``bytes``, the size of the object, and for an upload its id, ``upload``. A part with a
+    ``source`` (``key``, ``etag``) has no object yet: the prepare worker copies the source, if it still has that ETag.
+    """
     thinking_budget: int
     """Tokens; -1: no limit, 0: no thinking."""
     max_answer_tokens: int

@@ -69,6 +69,15 @@ def claim(claim_id: str) -> str:
     return f"claim:{claim_id}"
 
 
+# ── uploads ──
+UPLOADS_DUE = "uploads:due"
+
+
+def open_uploads(tenant_name: str) -> str:
+    """Sizes of a tenant's uploads that no job uses yet."""
+    return f"open_uploads:{tenant_name}"
+
+
 # ── tenants ──
 RATE_LIMIT_PREFIX = "rate"
 """The `limits` library appends the name of its window and the id of the API key."""

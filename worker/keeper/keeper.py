@@ -7,9 +7,11 @@ from functools import partial
 
 import structlog
 
+from jobs.errors import ObjectStoreUnavailable
 from jobs.lifecycle.bootstrap import wait_until_ready
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.lifecycle.recovery import Recovery
+from jobs.lifecycle.upload_cleanup import UploadCleanup
 from jobs.objects.store import ObjectStore
 from jobs.service_metrics import register_table_collector
 from jobs.table.deliveries import DeliveryStore
@@ -17,6 +19,7 @@ from jobs.table.maintenance import MaintenanceStore
 from jobs.table.scripts import connect
 from jobs.table.stats import StatsReader
 from jobs.table.store import JobStore
+from jobs.table.uploads import UploadLedger
 from jobs.wakeup.app import configure_app
 from runtime.probes import start_probe_server
 from runtime.settings import Settings
@@ -31,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 MAINTENANCE_INTERVAL_S = 0.5
 CLEANUP_INTERVAL_S = 1.0
+UPLOAD_CLEANUP_INTERVAL_S = 10.0
 RECOVERY_INTERVAL_S = 1.0
 DELIVERY_INTERVAL_S = 0.2
 OBJECT_STORE_TIMEOUT_S = 4.0
@@ -52,6 +56,8 @@ async def run_keeper(settings: Settings, stop: asyncio.Event) -> None:
     finalizer = JobFinalizer(store, object_store, retention_days=settings.retention_days)
     reaper = Reaper(store, MaintenanceStore(redis, lease_s=settings.lease_s), object_store, finalizer)
     recovery = Recovery(redis, object_store, settings)
+    uploads = UploadCleanup(UploadLedger(redis), object_store)
+    await asyncio.to_thread(_update_lifecycle, object_store)
     heartbeat = Heartbeat(store, stage="keeper", slots=0, interval_s=settings.heartbeat_s)
     heartbeat.start()
     heartbeat.set_state("ready")
@@ -63,12 +69,21 @@ async def run_keeper(settings: Settings, stop: asyncio.Event) -> None:
             for action, interval_s in (
                 (monitor.watch(in_own_thread(reaper.run_maintenance, "maintenance")), MAINTENANCE_INTERVAL_S),
                 (in_own_thread(reaper.run_cleanup, "cleanup"), CLEANUP_INTERVAL_S),
+                (in_own_thread(uploads.run, "uploads"), UPLOAD_CLEANUP_INTERVAL_S),
                 (in_own_thread(partial(_recover_if_needed, recovery, stop), "recovery"), RECOVERY_INTERVAL_S),
                 (dispatcher.dispatch_due, DELIVERY_INTERVAL_S),
             ):
                 group.create_task(repeat(action, interval_s=interval_s, stop=stop))
         await dispatcher.drain(timeout_s=DRAIN_TIMEOUT_S)
     await asyncio.to_thread(heartbeat.stop)
+
+
+def _update_lifecycle(object_store: ObjectStore) -> None:
+    """Set the bucket's lifecycle rules: the settings may have changed since `thinkqueue init`."""
+    try:
+        object_store.set_lifecycle()
+    except ObjectStoreUnavailable as error:
+        log.warning("lifecycle.update_failed", detail=error.message)
 
 
 def _recover_if_needed(recovery: Recovery, stop: asyncio.Event) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import JobFailed
-from jobs.objects.client import ObjectNotFound
+from jobs.objects.client import ObjectChanged, ObjectNotFound
 from jobs.objects.store import ObjectStore
 from runtime.settings import Settings
 from worker.egress.client import EgressClient
@@ -20,6 +20,9 @@ FETCH_RETRY_DELAYS_S = (0.5, 2.0)
 """Between attempts to fetch a URL after an error that may pass; its host may be restarting."""
 MAX_CONCURRENT_FETCHES = 8
 """URLs of one job that are fetched at the same time."""
+COPY_START_S = 30.0
+SLOWEST_COPY_BYTES_PER_S = 4 * 2**20
+"""Time limit of a copy in the object store. SeaweedFS on two cores copied 60 MiB/s."""
 VIDEO_TIMEOUT_FACTOR = 10
 """A video may take this many times as long as other media."""
 
@@ -73,13 +76,25 @@ class MediaFetcher:
         """
         for item in media:
             if "key" in item.part:
-                try:
-                    self._object_store.download(item.part["key"], item.path)
-                except ObjectNotFound:
-                    message = f"{item.name} no longer exists in the object store; submit the job again with the file."
-                    raise JobFailed("media_missing", message) from None
+                self._load_object(item, deadline)
         if remote := [item for item in media if "url" in item.part]:
             asyncio.run(self._fetch_urls(remote, deadline))
+
+    def _load_object(self, item: MediaItem, deadline: Deadline) -> None:
+        """Write the file of an item that is in the object store; make the job's copy first, unless it exists."""
+        part, limit = item.part, self._max_bytes[item.kind]
+        try:
+            if "source" in part and not self._object_store.exists(part["key"]):
+                timeout_s = deadline.left(COPY_START_S + part["bytes"] / SLOWEST_COPY_BYTES_PER_S)
+                source = part["source"]
+                self._object_store.copy(source["key"], part["key"], etag=source.get("etag"), timeout_s=timeout_s)
+            self._object_store.download(part["key"], item.path, max_bytes=limit, exact_bytes=part.get("bytes"))
+        except ObjectChanged:
+            message = f"{item.name} was changed after the job was submitted; upload it again and submit a new job."
+            raise JobFailed("media_changed", message) from None
+        except ObjectNotFound:
+            message = f"{item.name} no longer exists in the object store; submit the job again with the file."
+            raise JobFailed("media_missing", message) from None
 
     async def _fetch_urls(self, media: Sequence[MediaItem], deadline: Deadline) -> None:
         slots = asyncio.Semaphore(MAX_CONCURRENT_FETCHES)

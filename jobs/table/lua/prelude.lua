@@ -21,6 +21,7 @@
 --   arrivals:{stage}               jobs that entered the stage's queues, as a moving average: count, at
 --   durations:{stage}              how long workers had the stage's jobs, as a moving average: count, sum_ms, at ·
 --                                  slots: of the stage's last ready worker · successes: jobs that have passed the stage
+--   open_uploads:{tenant}          sizes of the tenant's uploads that no job uses yet, by id
 --   usage:{tenant}:{day}           jobs by status, tokens by kind, gpu_ms; day: days since 1970; expires
 --   totals                         counters since the epoch: {status}:{error code}, lost:{stage}, tokens:{kind}
 --   delivery:{delivery}            job, tenant, event, state, attempts, created_ms, claim; expires once it is settled
@@ -39,6 +40,7 @@
 --   jobs:{tenant}                  a tenant's jobs by creation time
 --   label:{tenant}:{hash}          those with one pair of metadata by creation time
 --   workers                        workers by their last heartbeat
+--   uploads:due                    {tenant}/{upload}: when the keeper looks at it, or deletes it
 --   deliveries:due                 tenants that have deliveries to attempt, by the time of the earliest attempt
 --   deliveries:due:{tenant}        a tenant's deliveries by the time of their next attempt
 --   deliveries:open                deliveries that are not settled, by creation time
@@ -52,7 +54,7 @@
 local keys = {
   epoch = 'epoch', intake_paused = 'intake_paused', clock = 'clock', totals = 'totals', deadlines = 'deadlines',
   unarchived = 'unarchived', removals = 'removals', removed = 'removed', withdrawals = 'withdrawals', workers = 'workers',
-  deliveries_due = 'deliveries:due', deliveries_open = 'deliveries:open',
+  deliveries_due = 'deliveries:due', deliveries_open = 'deliveries:open', uploads_due = 'uploads:due',
 }
 function keys.job(id) return 'job:' .. id end
 function keys.stream(id) return 'stream:' .. id end
@@ -68,6 +70,7 @@ function keys.jobs(tenant) return 'jobs:' .. tenant end
 function keys.label(tenant, hash) return 'label:' .. tenant .. ':' .. hash end
 function keys.body(tenant, hash) return 'body:' .. tenant .. ':' .. hash end
 function keys.usage(tenant, day) return 'usage:' .. tenant .. ':' .. day end
+function keys.open_uploads(tenant) return 'open_uploads:' .. tenant end
 function keys.worker(worker) return 'worker:' .. worker end
 function keys.poison_suspect(worker) return 'poison_suspect:' .. worker end
 function keys.wakeups(stage) return stage end

@@ -13,7 +13,7 @@ from jobs.lifecycle.recovery import Recovery, RecoveryReport, recover
 from jobs.model.job import Job, Stage
 from jobs.model.request import JobRequest
 from jobs.objects import keys as object_keys
-from jobs.objects.store import ObjectStore
+from jobs.objects.store import MAX_BYTES, ObjectStore
 from jobs.table import keys
 from jobs.table.scripts import connect
 from runtime.settings import Settings
@@ -257,8 +257,8 @@ class Interrupted(ObjectStore):
             self._key = ""
             self._action()
 
-    def get(self, key: str) -> bytes:
-        data = super().get(key)
+    def get(self, key: str, *, max_bytes: int = MAX_BYTES) -> bytes:
+        data = super().get(key, max_bytes=max_bytes)
         self._at(key, after=True)
         return data
 

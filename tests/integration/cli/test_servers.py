@@ -47,7 +47,7 @@ def test_no_port_of_the_object_store_is_managed_without_a_key(
 ) -> None:
     """A web page in the user's browser can send these requests, and so can a callback to a loopback address."""
     object_store = ObjectStore(settings)
-    object_store.create_bucket(retention_days=7)
+    object_store.create_bucket()
     object_store.put("requests/kept", b"yes")
     management = (
         f"/col/delete?collection={settings.s3_bucket}",
@@ -76,7 +76,7 @@ def test_servers_keep_their_data_over_a_restart(tmp_path: Path) -> None:
         try:
             redis, object_store = connect(settings), ObjectStore(settings)
             if life == 0:
-                object_store.create_bucket(retention_days=7)
+                object_store.create_bucket()
                 found.seaweedfs.configure_fsync(settings.s3_bucket)
                 redis.set("kept", "yes")
                 object_store.put("requests/kept", b"yes")
