@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import ssl
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from families import FAMILIES, Family
+from runtime.loopback import without_loopback
 
 Network = IPv4Network | IPv6Network
 SAMPLE = "change-me"
@@ -98,7 +100,14 @@ class Settings(BaseSettings):
     """Address space of a process that opens a client's file. The largest image needs about 1.5 GiB."""
     egress_allow: Annotated[tuple[Network, ...], NoDecode] = ()
     """Comma-separated networks that media URLs and webhooks may reach although they are not public. ``thinkqueue up``
-    allows loopback."""
+    allows loopback. With ``AUTH=keys``, loopback also needs ``EGRESS_LOOPBACK_WITH_KEYS``."""
+
+    egress_loopback_with_keys: bool = False
+    """With ``AUTH=keys``, allow the loopback networks of ``EGRESS_ALLOW``. Otherwise they are ignored: a tenant could
+    reach the servers on this machine."""
+    ca_file: Path | None = None
+    """PEM file with certificate authorities, for instance your company's, that are trusted in addition to the
+    well-known ones: for media, webhooks and result copies."""
 
     # ── model ──
     model: str = "pocket"
@@ -186,6 +195,16 @@ class Settings(BaseSettings):
             raise ValueError("must be whsec_ and the padded base64 of 24 to 64 random bytes")
         return value
 
+    @field_validator("ca_file")
+    @classmethod
+    def _check_ca_file(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            try:
+                ssl.create_default_context(cafile=str(value))
+            except OSError as error:  # an SSLError is one
+                raise ValueError(f"cannot be read as a PEM file of certificates: {error}") from error
+        return value
+
     @model_validator(mode="after")
     def _check_heartbeat(self) -> Self:
         if self.heartbeat_s > self.lease_s / 3:
@@ -224,6 +243,13 @@ class Settings(BaseSettings):
                 "use the service. Set AUTH=keys and create a key with `thinkqueue keys create`"
             )
         return self
+
+    @property
+    def egress_networks(self) -> tuple[Network, ...]:
+        """``egress_allow``, without loopback when tenants with keys choose the URLs."""
+        if self.auth == "none" or self.egress_loopback_with_keys:
+            return self.egress_allow
+        return without_loopback(self.egress_allow)
 
     @property
     def family_name(self) -> str:

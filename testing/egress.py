@@ -8,7 +8,8 @@ from typing import Any
 
 from runtime.settings import Network
 from worker.egress.client import EgressClient, EgressResponse
-from worker.egress.transport import ResolveHost
+from worker.egress.resolver import ResolveHost
+from worker.egress.transport import Target
 
 LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"),)
 
@@ -16,7 +17,7 @@ LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"),)
 def resolve_to(*addresses: str) -> ResolveHost:
     """Return a resolver that gives every host these addresses."""
 
-    async def resolve(_host: str, _port: int) -> Sequence[str]:
+    async def resolve(_host: str, _port: int, _owner: str) -> Sequence[str]:
         return addresses
 
     return resolve
@@ -37,11 +38,21 @@ def download(
     return asyncio.run(run())
 
 
-def post(url: str, *, allow: Sequence[Network] = LOOPBACK, **options: Any) -> EgressResponse:
-    """POST a small body as a webhook would be sent."""
+def post(
+    url: str,
+    *,
+    allow: Sequence[Network] = LOOPBACK,
+    body: bytes = b"{}",
+    timeout_s: float = 5,
+    target: Target | None = None,
+    **options: Any,
+) -> EgressResponse:
+    """POST a small body as a webhook would be sent. ``options`` go to the client."""
 
     async def run() -> EgressResponse:
         async with EgressClient(allow, **options) as egress:
-            return await egress.send("POST", url, body=b"{}", headers={"webhook-id": "evt_1"}, timeout_s=5)
+            return await egress.send(
+                "POST", url, body=body, headers={"webhook-id": "evt_1"}, timeout_s=timeout_s, target=target
+            )
 
     return asyncio.run(run())

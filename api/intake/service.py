@@ -77,7 +77,7 @@ class Intake:
         self._media = media
         self._builder = RequestBuilder(documents, media, settings)
         self._conversations = ConversationLoader(store, documents, settings.family.special_tokens)
-        self._url_policy = UrlPolicy(settings.egress_allow)
+        self._url_policy = UrlPolicy(settings.egress_networks)
         self._settings = settings
         self._quota = AdmissionQuota()
         self._creator = JobCreator(store, index, object_store, create_record=self.create_record)

@@ -43,7 +43,7 @@ def rotate_secret(key: Caller, service: Service, body: RotateBody | None = None)
 @router.post("/webhook_secret/test", status_code=HTTPStatus.ACCEPTED, response_model=DeliveryReply)
 def send_test_event(body: TestEventBody, key: Caller, service: Service) -> dict[str, Any]:
     """Send a signed test event. Read its delivery at `GET /v1/webhook_deliveries/{id}`."""
-    UrlPolicy(service.settings.egress_allow).check("/url", body.url)
+    UrlPolicy(service.settings.egress_networks).check("/url", body.url)
     delivery = f"evt_test_{ULID()}"
     event = {"url": body.url, "tenant": key.tenant, "created_at": int(time.time())}
     save_json(service.object_store, event_test_key(delivery), event)

@@ -77,7 +77,7 @@ class AttemptReply(Reply):
     latency_ms: int
     """Duration of the attempt."""
     reply: str
-    """The first 512 bytes of the receiver's response."""
+    """The first 512 bytes of the receiver's response; empty if its address is not public."""
 
 
 class DeliveryReply(Reply):

@@ -66,7 +66,10 @@ FAILURES: dict[str, tuple[str, str]] = {
         "The URL resolves to an address that is not public.",
         "Upload the file instead. Operators can allow networks with `EGRESS_ALLOW`.",
     ),
-    "url_unreachable": ("Three attempts to connect to the URL's host failed.", "Check that the host is up."),
+    "url_unreachable": (
+        "The URL's host cannot be reached, or its certificate is not accepted.",
+        "The message says why.",
+    ),
     "url_timeout": ("The URL did not answer in time in three attempts.", "Upload the file instead."),
     "url_too_large": ("The file at the URL exceeds the size limit.", "Send a smaller file."),
     "url_redirects": ("The URL redirects too often.", "Send the URL that it redirects to."),

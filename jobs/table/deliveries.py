@@ -45,7 +45,7 @@ class DeliveryAttempt:
     error: str | None
     latency_ms: int
     reply: str
-    """The first bytes of the response."""
+    """The first bytes of the response; empty if the receiver's address is not public."""
 
 
 @dataclass(frozen=True, slots=True)

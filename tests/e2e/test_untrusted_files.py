@@ -65,14 +65,15 @@ def test_every_file_ends_its_job_and_leaves_the_worker_unharmed(
 
 FORBIDDEN = (
     "http://127.0.0.1:{port}/x", "http://localhost:{port}/x", "http://127.1:{port}/x", "http://2130706433:{port}/x",
-    "http://0x7f.0.0.1:{port}/x", "http://0177.0.0.1:{port}/x", "http://[::1]:{port}/x",
+    "http://0x7f.0.0.1:{port}/x", "http://[::1]:{port}/x",
     "http://[::ffff:127.0.0.1]:{port}/x", "http://[::127.0.0.1]:{port}/x", "http://[64:ff9b::7f00:1]:{port}/x",
     "http://[2002:7f00:1::]:{port}/x", "http://0.0.0.0:{port}/x",
     "http://169.254.169.254/latest/meta-data/", "http://10.0.0.1/", "http://192.168.0.1/", "http://[fd00:ec2::254]/",
 )  # fmt: skip
 NOT_REACHED = {"url_forbidden", "url_unreachable", "url_invalid"}
-"""A machine without IPv6 has no such address and reports that first; octal forms are no URL for httpx."""
+"""A machine without IPv6 has no such address and reports that first."""
 REFUSED = (
+    "http://0177.0.0.1/x",
     "ftp://127.0.0.1/x", "file:///etc/passwd", "gopher://127.0.0.1:6379/_INFO", "http://u:p@example.com/",
     "http://example.com:99999/", "http://example.com/a\r\nX: y", "http:///x", "//example.com/x", "http://exa mple.com/",
 )  # fmt: skip
@@ -81,7 +82,8 @@ REFUSED = (
 def test_internal_addresses_are_never_reached(isolated_service: Service, http_server: HttpServer) -> None:
     """By media, webhooks and copies of results."""
     service = isolated_service
-    service.start("api", "prepare", "generate", "keeper", EGRESS_ALLOW="")
+    service.start("api", EGRESS_ALLOW="0.0.0.0/0,::/0")  # it would refuse these addresses at once
+    service.start("prepare", "generate", "keeper", EGRESS_ALLOW="")
     service.wait_for_workers(prepare=2, generate=1, keeper=1)
     http_server.answer("/x", body=b"secret")
     urls = [url.format(port=http_server.port) for url in FORBIDDEN]

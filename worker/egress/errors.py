@@ -9,7 +9,7 @@ EgressError
 ├── BadStatus         not 2xx
 └── TooManyRedirects
 
-Messages contain the scheme, host and path of a URL only: the query of a presigned URL is a secret.
+Messages contain the scheme and host of a URL only: its path and query may be secrets.
 """
 
 
@@ -36,7 +36,10 @@ class ForbiddenUrl(EgressError):
 
 class Unreachable(EgressError):
     code = "url_unreachable"
-    retryable = True
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable
 
 
 class TimedOut(EgressError):

@@ -23,6 +23,7 @@ from jobs.table.uploads import UploadLedger
 from jobs.wakeup.app import configure_app
 from runtime.probes import start_probe_server
 from runtime.settings import Settings
+from runtime.tls import client_context
 from worker.egress.client import EgressClient
 from worker.heartbeat import Heartbeat
 from worker.keeper.delivery.deliverer import Deliverer
@@ -63,7 +64,7 @@ async def run_keeper(settings: Settings, stop: asyncio.Event) -> None:
     heartbeat.set_state("ready")
     log.info("worker.ready")
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MAX_CONCURRENT_DELIVERIES, "delivery"))
-    async with EgressClient(settings.egress_allow) as egress:
+    async with EgressClient(settings.egress_networks, tls_context=partial(client_context, settings)) as egress:
         dispatcher = DeliveryDispatcher(deliveries, Deliverer(store, deliveries, object_store, settings, egress))
         async with asyncio.TaskGroup() as group:
             for action, interval_s in (

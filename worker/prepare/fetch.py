@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from jobs.errors import JobFailed
 from jobs.objects.client import ObjectChanged, ObjectNotFound
 from jobs.objects.store import ObjectStore
 from runtime.settings import Settings
+from runtime.tls import client_context
 from worker.egress.client import EgressClient
 from worker.egress.errors import EgressError
 from worker.prepare.deadline import Deadline
@@ -62,6 +64,7 @@ class MediaFetcher:
     def __init__(self, object_store: ObjectStore, settings: Settings) -> None:
         self._object_store = object_store
         self._settings = settings
+        self._tls_context = cache(partial(client_context, settings))
         self._max_bytes = {
             "image": settings.max_image_bytes,
             "document": settings.max_document_bytes,
@@ -98,7 +101,7 @@ class MediaFetcher:
 
     async def _fetch_urls(self, media: Sequence[MediaItem], deadline: Deadline) -> None:
         slots = asyncio.Semaphore(MAX_CONCURRENT_FETCHES)
-        async with EgressClient(self._settings.egress_allow) as egress:
+        async with EgressClient(self._settings.egress_networks, tls_context=self._tls_context) as egress:
             await asyncio.gather(*(self._fetch_url(egress, slots, item, deadline) for item in media))
 
     async def _fetch_url(

@@ -1,18 +1,13 @@
-"""How the egress client connects: which address of a host it uses, and which certificate it accepts."""
+"""How the egress client connects: which address of a host it uses."""
 
-import asyncio
-import ssl
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from socket import AF_INET, SOCK_STREAM, create_connection, socket
 
 import pytest
 
-from testing.egress import LOOPBACK, download, post, resolve_to
+from testing.egress import download, post, resolve_to
 from testing.processes.http_server import HttpServer
-from worker.egress.client import EgressClient
 from worker.egress.errors import TimedOut, Unreachable
 from worker.egress.transport import MAX_ADDRESSES
 
@@ -75,44 +70,3 @@ def test_the_number_of_addresses_that_are_tried_is_bounded(http_server: HttpServ
     assert download(url, resolve=resolve_to(*closed[1:], "127.0.0.1")) == b"picture"
     with pytest.raises(Unreachable):
         download(url, resolve=resolve_to(*closed, "127.0.0.1"))
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=pictures.example "
-        f"-addext subjectAltName=DNS:pictures.example -keyout {key} -out {cert}"
-    )
-    subprocess.run(command.split(), check=True, capture_output=True, timeout=30)
-    return key, cert
-
-
-def test_the_certificate_must_be_valid_for_the_host_name(certificate: tuple[Path, Path]) -> None:
-    """The client connects to an IP address but verifies the name of the URL."""
-    key, cert = certificate
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")
-        await writer.drain()
-        writer.close()
-
-    async def status_of(host: str) -> int:
-        server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        server_context.load_cert_chain(cert, key)
-        server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=server_context)
-        port = server.sockets[0].getsockname()[1]
-        client_context = ssl.create_default_context(cafile=str(cert))
-        try:
-            async with EgressClient(LOOPBACK, resolve=resolve_to("127.0.0.1"), verify=client_context) as egress:
-                response = await egress.send("PUT", f"https://{host}:{port}/", body=b"", headers={}, timeout_s=5)
-                assert response.body_prefix == b"hi"
-                return response.status
-        finally:
-            server.close()
-
-    assert asyncio.run(status_of("pictures.example")) == 200
-    with pytest.raises(Unreachable):
-        asyncio.run(status_of("another.example"))

@@ -122,7 +122,7 @@ def test_a_name_is_resolved_once_and_the_checked_address_is_reached(http_server:
     http_server.answer("/", body=b"public")
     lookups: list[str] = []
 
-    async def resolve(host: str, _port: int) -> Sequence[str]:
+    async def resolve(host: str, _port: int, _owner: str) -> Sequence[str]:
         lookups.append(host)
         return ["127.0.0.1"] if len(lookups) == 1 else ["10.0.0.1"]
 

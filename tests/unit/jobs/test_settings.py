@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from runtime.address_policy import is_allowed
 from runtime.settings import Settings
 
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
@@ -55,3 +56,23 @@ def test_every_setting_is_documented() -> None:
     page = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text("utf-8")
     missing = [name for name in Settings.model_fields if f"`{name.upper()}`" not in page]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("networks", "address"),
+    [("127.0.0.0/8", "127.0.0.1"), ("::1/128", "::1"), ("0.0.0.0/0", "127.9.9.9"), ("0.0.0.0/0", "0.0.0.0"),
+     ("::/0", "::1"), ("::/0", "::"), ("0.0.0.0/0", "::ffff:127.0.0.1"), ("0.0.0.0/0,::/0", "64:ff9b::7f00:1"),
+     ("127.0.0.1/32", "127.0.0.1"), ("0.0.0.0/0,::/0", "2002:7f00:1::"), ("126.0.0.0/7", "127.0.0.1")],
+)  # fmt: skip
+def test_tenants_with_keys_reach_loopback_only_if_a_setting_says_so(networks: str, address: str) -> None:
+    given = {**GIVEN, "egress_allow": networks}
+    with_keys = Settings(**given, auth="keys")
+    assert not is_allowed(address, with_keys.egress_networks)
+    assert is_allowed(address, Settings(**given).egress_networks)
+    assert is_allowed(address, Settings(**given, auth="keys", egress_loopback_with_keys=True).egress_networks)
+
+
+def test_other_networks_are_allowed_with_and_without_keys() -> None:
+    for auth in ("none", "keys"):
+        settings = Settings(**GIVEN, auth=auth, egress_allow="10.0.0.0/8,126.0.0.0/7,::/0")
+        assert all(is_allowed(address, settings.egress_networks) for address in ("10.1.2.3", "126.1.1.1", "fd00::1"))
