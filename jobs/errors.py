@@ -20,6 +20,7 @@ ThinkqueueError
 │   ├── StoreUnavailable
 │   │   └── JournalGap    Redis was restored without a job's newest events: send them again
 │   ├── ObjectStoreUnavailable
+│   │   ├── ObjectStoreNotCalled  the request was not sent
 │   │   ├── ObjectUnavailable    the object store answers, but fails for this object: others are not affected
 │   │   ├── ObjectStoreUnsuitable  the object store ignores ``If-None-Match``
 │   │   └── PresignedUrlExpired  a conditional PUT came too late, or the clocks differ
@@ -187,6 +188,10 @@ class ObjectStoreUnavailable(Unavailable):
     """The object store does not answer; try again shortly."""
 
     code = "object_store_unavailable"
+
+
+class ObjectStoreNotCalled(ObjectStoreUnavailable):
+    """The object store does not answer; nothing was sent to it, so nothing can take effect later."""
 
 
 class ObjectUnavailable(ObjectStoreUnavailable):

@@ -14,6 +14,7 @@ from jobs.errors import (
     JobWithdrawn,
     NotFound,
     NotInitialized,
+    ObjectStoreNotCalled,
     ObjectStoreUnavailable,
     StoreUnavailable,
     Unavailable,
@@ -73,19 +74,24 @@ class JobCreator:
             ThinkqueueError: nothing was accepted.
             AcceptanceUnknown: the job may be accepted.
         """
-        is_shared = False
         try:
             self._object_store.put_if_absent(request_key(request.id), request.to_json())
-            is_shared = is_remembered or request.key_object is not None
+        except ObjectStoreNotCalled:
+            raise
+        except Exception:
+            if self._acceptance.withdraw_unstored(request.id):
+                raise
+            return self._accepted_all_the_same(request)
+        try:
             if request.key_object is not None and not self._assign_key(request, request.key_object):
                 self._delete_unused(request)
                 return None
             created = self._create_record(request)
         except Exception:
+            is_shared = is_remembered or request.key_object is not None
             if self._acceptance.withdraw(request.id, is_shared=is_shared):
                 raise
-            # It is accepted all the same: its record was created, and a repeat was answered with it, or it has ended.
-            return AcceptedJob(self._read_or_rebuild(request), request, is_replay=False, position=None)
+            return self._accepted_all_the_same(request)
         log.info("job.accepted", job_id=request.id, tenant=request.tenant, priority=request.priority)
         return AcceptedJob(created.job, request, is_replay=False, position=created.position)
 
@@ -133,18 +139,24 @@ class JobCreator:
     def replace_attempt(self, job_id: str) -> bool:
         """Make sure that an attempt which has not created its record yet cannot do so later. False: it has a record."""
         require_reconciled(self._store)
-        return self._store.withdraw(job_id, only_without_record=True) == "ok"
+        reply = self._store.withdraw(job_id, only_without_record=True)
+        if reply == "full":
+            raise StoreUnavailable("Too many jobs of failed requests wait to be deleted; try again shortly.")
+        return reply == "ok"
 
-    def _read_or_rebuild(self, request: JobRequest) -> Job:
-        """Return the record of an accepted job; while Redis does not answer, as it was when the job was created."""
+    def _accepted_all_the_same(self, request: JobRequest) -> AcceptedJob:
+        """Return a job that cannot be withdrawn: a repeat was answered with it, or it has ended.
+
+        While Redis does not answer, its record is that of a new job.
+        """
         try:
             job = self._store.get(request.id)
         except (Unavailable, NotInitialized):
             job = None
-        if job is not None:
-            return job
-        fields = waiting_fields(request, None, request.created_ms)
-        return Job.from_hash(request.id, {name: str(value) for name, value in fields.items()})
+        if job is None:
+            fields = waiting_fields(request, None, request.created_ms)
+            job = Job.from_hash(request.id, {name: str(value) for name, value in fields.items()})
+        return AcceptedJob(job, request, is_replay=False, position=None)
 
     def _is_withdrawn(self, job_id: str) -> bool:
         """Whether a job without a record was withdrawn. Raises IdempotencyConflict: it has ended and expired."""

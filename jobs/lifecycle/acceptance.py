@@ -66,7 +66,7 @@ class Acceptance:
             False: the job is accepted; a repeat was answered with it, or it has ended.
 
         Raises:
-            AcceptanceUnknown: neither the object store nor Redis answers.
+            AcceptanceUnknown: the object store does not answer, and either Redis does not either, or the job is shared.
         """
         try:
             if is_shared and self._decide(job_id, "withdrawn") == "accepted":
@@ -74,7 +74,9 @@ class Acceptance:
             if not self._store_marker(job_id):
                 return False
         except ObjectStoreUnavailable as error:
-            return self._withdraw_in_table(job_id, is_shared=is_shared, cause=error)
+            if is_shared:
+                raise AcceptanceUnknown from error
+            return self.withdraw_unstored(job_id)
         try:
             self._object_store.delete(request_key(job_id))
             self._store.withdraw(job_id)
@@ -82,6 +84,32 @@ class Acceptance:
             # Whoever claims the job finds the marker.
             log.warning("job.withdrawal_incomplete", job_id=job_id, code=error.code)
         return True
+
+    def withdraw_unstored(self, job_id: str) -> bool:
+        """Withdraw a job that nobody else knows, because the object store did not answer: its request may arrive later.
+
+        Redis refuses the record from now on, and a keeper stores the marker when the object store answers.
+
+        Returns:
+            False: the job has ended.
+
+        Raises:
+            AcceptanceUnknown: neither Redis nor the object store answers.
+        """
+        try:
+            reply = self._store.withdraw(job_id)
+            if reply == "ended":
+                return False
+            is_in_table = reply == "ok"
+        except (Unavailable, NotInitialized):
+            is_in_table = False
+        try:
+            # Also for the case that Redis loses its last second.
+            return self._store_marker(job_id) or is_in_table
+        except ObjectStoreUnavailable as error:
+            if is_in_table:
+                return True
+            raise AcceptanceUnknown from error
 
     def discard(self, job_id: str) -> None:
         """Remove the rows of a job whose marker was found in place of its result."""
@@ -104,15 +132,6 @@ class Acceptance:
         if self._object_store.put_if_absent(result_key(job_id), withdrawal_marker(job_id)):
             return True
         return is_withdrawn(self._object_store, job_id)
-
-    def _withdraw_in_table(self, job_id: str, *, is_shared: bool, cause: ObjectStoreUnavailable) -> bool:
-        """Withdraw a job while the object store does not answer: Redis refuses it until a keeper stores the marker."""
-        if is_shared:
-            raise AcceptanceUnknown from cause
-        try:
-            return self._store.withdraw(job_id) != "ended"
-        except (Unavailable, NotInitialized) as error:
-            raise AcceptanceUnknown from error
 
 
 def is_withdrawn(object_store: ObjectStore, job_id: str) -> bool:

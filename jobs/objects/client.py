@@ -28,6 +28,10 @@ class ObjectNotFound(LookupError):
     """The object does not exist."""
 
 
+class NotCalled(urllib3.exceptions.HTTPError):
+    """The request was not sent: the object store did not answer a moment ago."""
+
+
 class ObjectChanged(ObjectNotFound):
     """An object with this key exists, but it is not the one that was recorded: its ETag or its size differs."""
 

@@ -4,8 +4,10 @@ minio's ``put_object`` drops the ``If-None-Match`` header; a PUT to a presigned 
 """
 
 import urllib3
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
-from jobs.errors import ObjectStoreUnavailable, PresignedUrlExpired
+from jobs.errors import ObjectStoreNotCalled, ObjectStoreUnavailable, PresignedUrlExpired
+from jobs.objects.client import NotCalled
 
 LARGE_BYTES = 2**16
 """A store that refuses a conditional PUT of more than this may close the connection before it has read the body."""
@@ -19,12 +21,15 @@ def try_put(http: urllib3.PoolManager, url: str, data: bytes, content_type: str)
 
     Raises:
         PresignedUrlExpired
+        ObjectStoreNotCalled
         ObjectStoreUnavailable: the store refuses the PUT for another reason.
     """
     headers = {"If-None-Match": "*", "Content-Type": content_type}
     try:
         reply = http.request("PUT", url, body=data, headers=headers, retries=False)
-    except urllib3.exceptions.HTTPError:
+    except (NotCalled, NewConnectionError, ConnectTimeoutError) as error:
+        raise ObjectStoreNotCalled from error
+    except HTTPError:
         return None
     if reply.status in (200, 412):
         return reply.status == 200

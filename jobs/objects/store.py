@@ -10,9 +10,9 @@ from pathlib import Path
 import urllib3
 from minio.commonconfig import REPLACE, CopySource
 
-from jobs.errors import ObjectStoreUnavailable, ObjectStoreUnsuitable, ObjectUnavailable
+from jobs.errors import ObjectStoreNotCalled, ObjectStoreUnavailable, ObjectStoreUnsuitable, ObjectUnavailable
 from jobs.objects.canary import Canary
-from jobs.objects.client import ObjectChanged, ObjectNotFound, connect, connection_pool, translate_s3_errors
+from jobs.objects.client import NotCalled, ObjectChanged, ObjectNotFound, connect, connection_pool, translate_s3_errors
 from jobs.objects.conditional_put import LARGE_BYTES, try_put
 from jobs.objects.lifecycle_rules import lifecycle_config
 from jobs.objects.multipart import MultipartUploads
@@ -55,7 +55,7 @@ class ObjectStore:
         if is_shared:
             failures = (urllib3.exceptions.HTTPError,)
             breaker = CircuitBreaker(
-                failures, urllib3.exceptions.HTTPError, canary.probe, probe_timeout_s=min(timeout_s, CANARY_TIMEOUT_S)
+                failures, NotCalled, canary.probe, probe_timeout_s=min(timeout_s, CANARY_TIMEOUT_S)
             )
         self._canary = None if is_shared else canary
         self._http = connection_pool(timeout_s=timeout_s, retries=0 if tries == 1 else 1, breaker=breaker)
@@ -136,13 +136,20 @@ class ObjectStore:
 
         Raises:
             PresignedUrlExpired
+            ObjectStoreNotCalled: nothing can take effect later.
         """
         with self._access(key):
             if len(data) > LARGE_BYTES and self.exists(key):
                 return False
             url = self._minio.presigned_put_object(self._bucket, key, expires=lifetime)
             for _ in range(self._tries):
-                if (is_written := try_put(self._http, url, data, content_type)) is not None:
+                try:
+                    is_written = try_put(self._http, url, data, content_type)
+                except ObjectStoreNotCalled:
+                    if self._tries == 1:
+                        raise
+                    continue  # an earlier try may take effect
+                if is_written is not None:
                     return is_written
                 if len(data) > LARGE_BYTES and (existing := self._find(key, max_bytes=len(data) + 1)) is not None:
                     return existing == data

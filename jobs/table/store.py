@@ -102,17 +102,18 @@ class JobStore:
         """Delete an ended job's rows. False: it has not ended."""
         return self._scripts.call("delete", job_id, LATE_WRITER_MS)[0] == "ok"
 
-    def withdraw(self, job_id: str, *, only_without_record: bool = False) -> Literal["ok", "exists", "ended"]:
+    def withdraw(self, job_id: str, *, only_without_record: bool = False) -> Literal["ok", "exists", "ended", "full"]:
         """Remove a job that was not accepted, also one that a worker has; its record cannot be created afterwards.
 
         Args:
             only_without_record: leave a job alone that has a record.
 
         Returns:
-            ``exists``, ``ended``: nothing was written, because the job has a record, or has ended.
+            ``exists``, ``ended``, ``full``: nothing was written, because the job has a record, or has ended, or because
+            too many withdrawn jobs wait for a keeper to delete their objects.
         """
         reply = self._scripts.call("withdraw", job_id, LATE_WRITER_MS, int(only_without_record))
-        return cast("Literal['ok', 'exists', 'ended']", reply[0])
+        return cast("Literal['ok', 'exists', 'ended', 'full']", reply[0])
 
     def is_removed(self, job_id: str) -> bool:
         """Whether the job was deleted or withdrawn within ``LATE_WRITER_MS``."""

@@ -5,10 +5,14 @@
 --
 -- ARGV: id, milliseconds within which a late writer may appear, 1: only if it has no record
 -- Returns: ok | exists (nothing is written) | ended (nothing is written: the job has a result)
+--          | full (nothing is written: the keeper has too many withdrawn jobs to handle)
+local MAX_WITHDRAWALS = 10000
+
 local id = ARGV[1]
 local status = get(id, 'status')
 if TERMINAL[status] then return {'ended'} end
 if status ~= '' and ARGV[3] == '1' then return {'exists'} end
+if redis.call('ZCARD', keys.withdrawals) >= MAX_WITHDRAWALS then return {'full'} end
 remove_job(id, ARGV[2])
 redis.call('ZADD', keys.withdrawals, integer(now), id)
 return {'ok'}
