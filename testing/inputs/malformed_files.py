@@ -132,7 +132,7 @@ def _videos(folder: Path) -> dict[str, SampleFile]:
         "live.webm": (clip(folder / "c.webm", codec="libvpx", is_live=True).read_bytes(), COMPLETED),
         "film.avi": (clip(folder / "d.avi", codec="mpeg4").read_bytes(), COMPLETED),
         "single.mkv": (clip(folder / "e.mkv", 1).read_bytes(), COMPLETED),
-        "cut.mp4": (film[: len(film) // 2], "video_unsupported"),
+        "cut.mp4": (film[: len(film) // 2], "video_truncated"),
         "playlist.mp4": (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "video_unsupported"),
         "words.mkv": (b"1\n00:00:01,000 --> 00:00:02,000\nHello.\n", "video_unsupported"),
         "empty.webm": (b"", "video_unsupported"),

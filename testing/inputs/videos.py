@@ -1,6 +1,6 @@
 """Generated videos, encoded by PyAV."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -43,6 +43,8 @@ def write(
     shown_ms: Sequence[int] | None = None,
     rotation: int = 0,
     is_live: bool = False,
+    pixel_aspect: Fraction | None = None,
+    options: dict[str, str] | None = None,
 ) -> Path:
     """Encode frames; the extension of the name chooses the container.
 
@@ -50,13 +52,19 @@ def write(
         shown_ms: the time of each frame in milliseconds, for a variable frame rate.
         rotation: degrees, counter-clockwise, by which players rotate it.
         is_live: write neither a duration nor an index, as the recorder of a browser does.
+        pixel_aspect: width of a pixel by its height.
+        options: for libav's muxer.
     """
-    options = {"live": "1"} if is_live else {}
+    options = {"live": "1"} if is_live else options or {}
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=rate)
         assert isinstance(stream, VideoStream)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "rgb24" if codec == "png" else "yuv420p"
+        if codec.startswith("libvpx"):
+            stream.options = {"deadline": "realtime", "cpu-used": "8"}
+        if pixel_aspect:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
         if rotation:
             stream.set_display_rotation(rotation)
         if shown_ms:
@@ -73,3 +81,25 @@ def write(
 def clip(path: Path, count: int = 50, *, size: tuple[int, int] = (160, 96), **options: object) -> Path:
     """Write a video of ``scene``."""
     return write(path, [scene(index, count, size) for index in range(count)], **options)  # type: ignore[arg-type]
+
+
+def retimed(path: Path, source: Path, change: Callable[[list[int]], list[int]]) -> Path:
+    """Copy a video with other presentation timestamps, without encoding it again.
+
+    Args:
+        path: the copy; the extension of the name chooses the container.
+        source: the video; its codec must not reorder frames.
+        change: gets the timestamps in milliseconds, in the order of the file, and returns others.
+    """
+    with av.open(str(source)) as container, av.open(str(path), "w") as copy:
+        stream = container.streams.video[0]
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        out = copy.add_stream_from_template(stream)
+        times = change([round(packet.pts * packet.time_base * 1000) for packet in packets])  # type: ignore[operator]
+        # Muxers want decoding times that increase and do not exceed the presentation times.
+        earliest = [min(times[index:]) - (len(times) - index) for index in range(len(times))]
+        for packet, time, decoded in zip(packets, times, earliest, strict=True):
+            packet.stream, packet.time_base = out, MILLISECOND
+            packet.pts, packet.dts = time, decoded
+            copy.mux(packet)
+    return path

@@ -26,6 +26,8 @@ MATRICES = {
     (0, -1, 1, 0): 8,
 }
 """By the upper left part of a display matrix: ``x' = a·x + c·y`` and ``y' = b·x + d·y`` for ``(a, b, c, d)``."""
+SWAPPING = (5, 6, 7, 8)
+"""Orientations that exchange width and height."""
 NUMBER_FORMATS = {1: "B", 3: "H", 4: "I"}
 """EXIF's number types. The standard wants the second, SHORT."""
 XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)\s*([1-8])")

@@ -7,29 +7,25 @@ packets, whatever the header says or omits. The second pass decodes, and keeps t
 import io
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import av
+from av.sidedata.sidedata import Type as SideDataType
 from PIL import Image
 
 from families import FrameClock, VideoBounds
 from worker.prepare.media.contact_sheet import ContactSheet
 from worker.prepare.media.errors import MediaError
+from worker.prepare.media.orientation import SWAPPING, matrix_orientation, transpose
+from worker.prepare.media.video_source import VideoScan, open_video, scan_video
 
-CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
-"""libav's names of the allowed formats. Others may refer to further files and URLs: playlists, image sequences."""
-MAX_FRAMES = 500_000
-MAX_FRAME_PIXELS = 8192 * 8192
 CONSTANT_RATE_TOLERANCE_S = 0.002
 """Matroska rounds times to milliseconds, so the times of a constant frame rate vary by this much."""
-MIN_COMPLETE_SHARE = 0.9
-"""Share of the header's number of frames that the file must contain; with fewer it was cut off."""
-ROTATIONS = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
-"""Counter-clockwise degrees by which a frame is to be rotated for display."""
-DEFAULT_RATE = 24.0
+PLAUSIBLE_PIXEL_ASPECTS = (0.2, 5.0)
+"""Other values are errors of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +51,7 @@ def extract_frames(path: Path, bounds: VideoBounds, *, frames: Path, sheet: Path
     Raises:
         MediaError
     """
-    scan = _scan_packets(path)
+    scan = scan_video(path)
     clock = _frame_clock(scan)
     indices = bounds.select_frames(clock)
     seconds = [clock.time_of(index) for index in indices]
@@ -63,10 +59,11 @@ def extract_frames(path: Path, bounds: VideoBounds, *, frames: Path, sheet: Path
     size = source = (0, 0)
     with zipfile.ZipFile(frames, "w", zipfile.ZIP_STORED) as archive:
         for number, frame in enumerate(_frames_at(path, scan, indices)):
-            image = _to_upright_image(frame)
+            orientation = _orientation(frame)
             if number == 0:
-                source, size = image.size, _fitted_size(bounds, len(indices), image.size)
-            image = image.resize(size, Image.Resampling.BICUBIC)
+                source = _shown_size(frame, scan.pixel_aspect, orientation)
+                size = _fitted_size(bounds, len(indices), source)
+            image = transpose(frame.to_image(), orientation).resize(size, Image.Resampling.BICUBIC)
             contact_sheet.add(image, seconds[number])
             png = io.BytesIO()
             image.save(png, "PNG", compress_level=1)
@@ -75,105 +72,54 @@ def extract_frames(path: Path, bounds: VideoBounds, *, frames: Path, sheet: Path
     return ExtractedFrames(*size, seconds, *source)
 
 
-@dataclass(frozen=True)
-class _PacketScan:
-    """What the pass over the packets found."""
-
-    timestamps: list[int]
-    """Of the frames in display order, in units of ``time_base_s``; empty when packets have none."""
-    num_frames: int
-    rate: float
-    """Frames per second: by the header, or the average."""
-    time_base_s: float
-
-
-@contextmanager
-def _open_video(path: Path) -> Iterator[tuple[Any, Any]]:
-    """Open the container; yields it and its first video stream."""
-    try:
-        with av.open(str(path), options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}) as container:
-            streams: list[Any] = [stream for stream in container.streams.video if not _is_cover_art(stream)]
-            if not streams:
-                raise MediaError("video_unsupported", "the file contains no video stream; send a video.")
-            if streams[0].codec_context is None:
-                message = "its video codec is not supported; convert it, for example to H.264 in MP4."
-                raise MediaError("video_unsupported", message)
-            yield container, streams[0]
-    except (av.error.InvalidDataError, av.error.ArgumentError, ValueError) as error:
-        message = "the file is not a readable video; send a complete MP4, MOV, WebM, MKV or AVI file."
-        raise MediaError("video_unsupported", message) from error
-    except av.error.FFmpegError as error:
-        message = f"the video cannot be read ({error.strerror}); save it again with another program."
-        raise MediaError("video_unreadable", message) from error
-
-
-def _is_cover_art(stream: Any) -> bool:
-    """Whether a video stream is only the cover image of an audio file."""
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
-def _scan_packets(path: Path) -> _PacketScan:
-    with _open_video(path) as (container, stream):
-        timestamps = _read_timestamps(container, stream)
-        known = sorted(timestamp for timestamp in timestamps if timestamp is not None)
-        time_base_s = float(stream.time_base or 0)
-        rate = float(stream.average_rate or stream.guessed_rate or 0)
-        if len(known) < len(timestamps) or not time_base_s:
-            return _PacketScan([], len(timestamps), rate or DEFAULT_RATE, 0.0)
-        span_s = (known[-1] - known[0]) * time_base_s
-        average_rate = (len(known) - 1) / span_s if span_s else DEFAULT_RATE
-        return _PacketScan(known, len(known), rate or average_rate, time_base_s)
-
-
-def _read_timestamps(container: Any, stream: Any) -> list[int | None]:
-    """Return the display timestamp of each frame's packet, in the order of the file; check the stream's limits."""
-    width, height = stream.codec_context.width, stream.codec_context.height
-    if not 0 < width * height <= MAX_FRAME_PIXELS:
-        message = f"its frames have {width}×{height} pixels; the limit is 8192×8192. Scale it down."
-        raise MediaError("video_unreadable", message)
-    timestamps: list[int | None] = []
-    for packet in container.demux(stream):
-        if packet.size and not packet.is_discard:
-            timestamps.append(packet.pts)
-        if len(timestamps) > MAX_FRAMES:
-            raise MediaError("video_too_long", f"it has more than {MAX_FRAMES} frames; send a shorter part of it.")
-    if not timestamps:
-        raise MediaError("video_empty", "it has no frames; send a video with frames.")
-    if len(timestamps) < MIN_COMPLETE_SHARE * stream.frames:
-        message = f"the file ends after {len(timestamps)} of {stream.frames} frames; send the complete file."
-        raise MediaError("video_truncated", message)
-    return timestamps
-
-
-def _frame_clock(scan: _PacketScan) -> FrameClock:
+def _frame_clock(scan: VideoScan) -> FrameClock:
     """Use the real times of a video with a variable frame rate; of others the rate, as transformers does."""
-    seconds = tuple((timestamp - scan.timestamps[0]) * scan.time_base_s for timestamp in scan.timestamps)
+    if scan.times is None:
+        return FrameClock(scan.num_frames, scan.rate)
+    seconds = scan.times.seconds
     tolerance_s = max(CONSTANT_RATE_TOLERANCE_S, 2 * scan.time_base_s)
     if all(abs(second - index / scan.rate) <= tolerance_s for index, second in enumerate(seconds)):
         return FrameClock(scan.num_frames, scan.rate)
     return FrameClock(scan.num_frames, scan.num_frames / (seconds[-1] or 1 / scan.rate), seconds)
 
 
-def _frames_at(path: Path, scan: _PacketScan, indices: list[int]) -> Iterator[Any]:
+def _frames_at(path: Path, scan: VideoScan, indices: list[int]) -> Iterator[Any]:
     """Decode the frames at ``indices``, in order. The next frame replaces one that cannot be decoded."""
-    wanted = [scan.timestamps[index] for index in indices] if scan.timestamps else indices
     num_yielded, frame = 0, None
-    for count, frame in enumerate(_decode(path)):
-        position = frame.pts if scan.timestamps else count
-        while num_yielded < len(wanted) and position is not None and wanted[num_yielded] <= position:
+    for frame, rank in _ranked(_decode(path, scan), scan.times.rank_by_timestamp if scan.times else {}):
+        while num_yielded < len(indices) and indices[num_yielded] <= rank:
             yield frame
             num_yielded += 1
-        if num_yielded == len(wanted):
+        if num_yielded == len(indices):
             return
     if frame is None:
         message = "none of its frames can be decoded; save it again with another program."
         raise MediaError("video_unreadable", message)
-    for _ in wanted[num_yielded:]:
+    for _ in indices[num_yielded:]:
         yield frame
 
 
-def _decode(path: Path) -> Iterator[Any]:
-    with _open_video(path) as (container, stream):
+def _ranked(frames: Iterator[Any], ranks: dict[int, int]) -> Iterator[tuple[Any, int]]:
+    """Yield each frame with its position among all frames. Decoders return frames in the order in which they are shown.
+
+    Args:
+        frames: decoded frames.
+        ranks: positions by timestamp. A frame whose timestamp places it behind the following one takes the next one.
+    """
+    last, waiting = -1, None
+    for frame in chain(frames, [None]):
+        if waiting is not None:
+            rank = ranks.get(waiting.pts, last + 1)
+            if frame is not None and ranks.get(frame.pts, rank) < rank:
+                rank = last + 1
+            last = max(rank, last)
+            yield waiting, last
+        waiting = frame
+
+
+def _decode(path: Path, scan: VideoScan) -> Iterator[Any]:
+    with open_video(path, **scan.options) as container:
+        stream = container.streams[scan.track]
         stream.thread_type = "AUTO"
         for packet in container.demux(stream):
             try:
@@ -182,10 +128,20 @@ def _decode(path: Path) -> Iterator[Any]:
                 continue  # a damaged frame; players continue as well
 
 
-def _to_upright_image(frame: Any) -> Image.Image:
-    image: Image.Image = frame.to_image()
-    rotation = ROTATIONS.get(round(frame.rotation) % 360)
-    return image.transpose(rotation) if rotation is not None else image
+def _orientation(frame: Any) -> int:
+    """Return the EXIF orientation of a frame; ``frame.rotation`` would not say whether it is mirrored."""
+    matrix = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    return 1 if matrix is None else matrix_orientation(bytes(matrix))
+
+
+def _shown_size(frame: Any, pixel_aspect: float, orientation: int) -> tuple[int, int]:
+    """Return the size of a frame with square pixels, upright."""
+    width, height = frame.width, frame.height
+    lowest, highest = PLAUSIBLE_PIXEL_ASPECTS
+    if lowest <= pixel_aspect <= highest:
+        # Only ever enlarged, so that no detail is lost.
+        width, height = round(width * max(pixel_aspect, 1)), round(height / min(pixel_aspect, 1))
+    return (height, width) if orientation in SWAPPING else (width, height)
 
 
 def _fitted_size(bounds: VideoBounds, frames: int, size: tuple[int, int]) -> tuple[int, int]:
