@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 import anyio.to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import REDIS_TIMEOUT_S, Services
@@ -14,6 +14,7 @@ from api.middleware.auth import AuthMiddleware
 from api.middleware.body_limit import BodyLimitMiddleware
 from api.middleware.metrics import MetricsMiddleware
 from api.middleware.request_id import RequestIdMiddleware
+from api.middleware.unknown_input import refuse_unknown_input
 from api.routes import autoscale, deliveries, docs, events, health, jobs, models, uploads, usage, webhooks
 from api.schemas.openapi import install_openapi
 from jobs.wakeup.app import configure_app
@@ -46,6 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
         description="Asynchronous jobs for vision-language models that think before they answer.",
         lifespan=lifespan,
         docs_url=None,
+        dependencies=[Depends(refuse_unknown_input)],
         redoc_url=None,
     )
     app.state.services = services

@@ -169,11 +169,14 @@ class Engine:
         budget = max(request.thinking_budget, 0)
         if max_thinking < max(budget, 1):
             is_context = self._max_sequence_tokens == self.context_tokens
+            reserved = f"and {answer} are reserved for the answer"
+            if budget:
+                reserved = f"{budget} are reserved for thinking, and {answer} for the answer"
             limit = "the model's context" if is_context else "this worker's KV cache"
             raise SequenceError(
                 "context_exceeded",
-                f"The request does not fit {limit} of {self._max_sequence_tokens} tokens: the prompt has {prompt}, and "
-                f"{budget} are reserved for thinking and {answer} for the answer. "
+                f"The request is {max(budget, 1) - max_thinking} tokens too long for {limit} of "
+                f"{self._max_sequence_tokens} tokens: the prompt has {prompt}, {reserved}. "
                 "Send less input, or lower the thinking budget or max_answer_tokens.",
             )
         return ThinkingController(

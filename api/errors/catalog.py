@@ -67,7 +67,7 @@ EXAMPLE_PROBLEM = Problem("/thinking/budget_tokens", 'must be a whole number, no
 EXAMPLE_REQUEST_ID = "req_01K9ZXV4T8Q2M6R0C5B7N3D1FG"
 PROBLEM_CODES = {
     "missing": "A required field is missing; add it.",
-    "unknown_field": "The API has no such field; remove it.",
+    "unknown_field": "The API has no such field or parameter; `message` says what to write instead.",
     "invalid_value": "The value is not allowed; `message` says why.",
 }
 

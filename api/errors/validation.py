@@ -36,7 +36,10 @@ def _problem(detail: dict[str, Any], body: Any) -> Problem:
     if location[0] != "body":
         # The location of a list in the query ends with the index of the item; only the parameter's name is reported.
         value = detail.get("input")
-        return Problem(f"{location[0]}:{location[1]}", describe(kind, detail.get("ctx", {}), value, location[1]), code)
+        said = describe(kind, detail.get("ctx", {}), value, location[1])
+        if kind == "literal_error" and isinstance(value, str) and "," in value:
+            said = f"{said}; repeat the parameter for several values"
+        return Problem(f"{location[0]}:{location[1]}", said, code)
     steps = steps_in_body(location[1:], body)
     return Problem(json_pointer(steps), _message(detail, steps), code)
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from api.intake.conversation import Conversation
 from api.intake.media import MediaBatch, MediaIntake
-from api.schemas.jobs import JobBody
+from api.schemas.jobs import RetryBody
 from api.schemas.messages import AnyPart, FilePart, ImagePart, Message, TextPart, VideoPart
+from api.schemas.webhooks import CallbackBody
 from jobs.errors import NotFound
 from jobs.model.job import Job
 from jobs.model.request import Callback, JobRequest
@@ -28,7 +29,7 @@ class RequestBuilder:
         self._settings = settings
 
     def build_and_store_media(
-        self, job_id: str, conversation: Conversation, *, tenant: str, fingerprint: str
+        self, job_id: str, conversation: Conversation, *, tenant: str, priority: str, fingerprint: str
     ) -> JobRequest:
         """Store a conversation's media under ``job_id`` and return its request.
 
@@ -48,7 +49,7 @@ class RequestBuilder:
         return JobRequest(
             id=job_id,
             tenant=tenant,
-            priority=body.priority,
+            priority=priority,
             created_ms=time.time_ns() // 1_000_000,
             expires_ms=(body.expires_in or self._settings.job_expires_s) * 1000,
             fingerprint=fingerprint,
@@ -57,7 +58,7 @@ class RequestBuilder:
             max_answer_tokens=body.max_answer_tokens or family.max_answer_tokens,
             sampling=sampling,
             seed=secrets.randbits(53) if seed is None else seed,
-            callback=_callback(body),
+            callback=_callback(body.callback),
             metadata=body.metadata,
             max_run_s=body.max_run_seconds,
             retention_ms=body.retention_seconds * 1000 if body.retention_seconds else None,
@@ -65,8 +66,10 @@ class RequestBuilder:
             result_urls=tuple(body.result_urls),
         )
 
-    def build_retry_and_copy_media(self, job_id: str, job: Job, *, fingerprint: str) -> JobRequest:
-        """Copy an ended job's media to ``job_id`` and return its request under the new id.
+    def build_retry_and_copy_media(
+        self, job_id: str, job: Job, changes: RetryBody, *, priority: str, fingerprint: str
+    ) -> JobRequest:
+        """Copy an ended job's media to ``job_id`` and return its request under the new id, with the changes.
 
         Raises:
             NotFound: the job's objects have expired.
@@ -78,7 +81,11 @@ class RequestBuilder:
             created_ms=time.time_ns() // 1_000_000,
             fingerprint=fingerprint,
             messages=batch.store(self._earlier_messages(batch, request.messages)),
+            priority=priority,
+            expires_ms=changes.expires_in * 1000 if changes.expires_in else request.expires_ms,
+            callback=_callback(changes.callback) if changes.callback else request.callback,
             retried_from=job.id,
+            key_object=None,  # the earlier job's Idempotency-Key stays its own
         )
 
     def _earlier_messages(self, batch: MediaBatch, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -127,7 +134,7 @@ def _video_bounds(part: VideoPart) -> dict[str, int]:
     return part.video_url.model_dump(include={"max_frames", "max_pixels"}, exclude_none=True)
 
 
-def _callback(body: JobBody) -> Callback | None:
-    if body.callback is None:
+def _callback(callback: CallbackBody | None) -> Callback | None:
+    if callback is None:
         return None
-    return Callback(body.callback.url, tuple(name.removeprefix("job.") for name in body.callback.events))
+    return Callback(callback.url, tuple(name.removeprefix("job.") for name in callback.events))

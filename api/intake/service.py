@@ -10,14 +10,14 @@ import structlog
 from ulid import ULID
 
 from api.intake.admission import AdmissionQuota
-from api.intake.conversation import ConversationLoader, raise_invalid
+from api.intake.conversation import ConversationLoader
 from api.intake.creation import AcceptedJob, JobCreator
+from api.intake.limits import RequestLimits, permitted_priority
 from api.intake.media import MediaIntake
 from api.intake.request_builder import RequestBuilder, fingerprint_of
 from api.intake.url_policy import UrlPolicy
-from api.schemas.jobs import JobBody
+from api.schemas.jobs import JobBody, RetryBody
 from jobs.errors import (
-    Forbidden,
     IdempotencyConflict,
     NotEnded,
     StoreUnavailable,
@@ -77,6 +77,7 @@ class Intake:
         self._media = media
         self._builder = RequestBuilder(documents, media, settings)
         self._conversations = ConversationLoader(store, documents, settings.family.special_tokens)
+        self._limits = RequestLimits(settings)
         self._url_policy = UrlPolicy(settings.egress_networks)
         self._settings = settings
         self._quota = AdmissionQuota()
@@ -104,21 +105,29 @@ class Intake:
         self._url_policy.check_job(body)
         conversation = self._conversations.load(body, tenant=caller.tenant)
         conversation.check(self._settings.family)
-        self._check_token_limits(body)
-        self._check_permissions(body, caller)
-        fingerprint = fingerprint_of(body.model_dump(exclude_unset=True))
+        self._limits.check_tokens(body)
+        self._limits.check_times(body)
+        priority = permitted_priority(body.priority if "priority" in body.model_fields_set else None, caller)
+        # A field that has its default value is the same as one that was not sent.
+        fingerprint = fingerprint_of(body.model_dump(exclude_defaults=True))
 
         def build(job_id: str) -> JobRequest:
             return self._builder.build_and_store_media(
-                job_id, conversation, tenant=caller.tenant, fingerprint=fingerprint
+                job_id, conversation, tenant=caller.tenant, priority=priority, fingerprint=fingerprint
             )
 
         if idempotency_key is not None:
             return self._accept_keyed(build, caller, fingerprint, idempotency_key)
         return self._accept_unkeyed(build, caller, fingerprint, retry_count)
 
-    def retry(self, job: Job, *, caller: ApiKey, idempotency_key: str | None = None) -> AcceptedJob:
+    def retry(self, job: Job, changes: RetryBody, *, caller: ApiKey, idempotency_key: str | None = None) -> AcceptedJob:
         """Create a new job from an ended job's request, with copies of its media.
+
+        Args:
+            job: the ended job.
+            changes: what is different in the new job.
+            caller: the API key of the request.
+            idempotency_key: repeats with this key return the same job.
 
         Raises:
             NotEnded: the job has not ended.
@@ -126,10 +135,15 @@ class Intake:
         """
         if not job.status.is_terminal:
             raise NotEnded
-        fingerprint = fingerprint_of({"retried": job.id})
+        if changes.callback:
+            self._url_policy.check("/callback/url", changes.callback.url)
+        priority = permitted_priority(changes.priority or job.priority, caller)
+        fingerprint = fingerprint_of({"retried": job.id, **changes.model_dump(exclude_none=True)})
 
         def build(job_id: str) -> JobRequest:
-            return self._builder.build_retry_and_copy_media(job_id, job, fingerprint=fingerprint)
+            return self._builder.build_retry_and_copy_media(
+                job_id, job, changes, priority=priority, fingerprint=fingerprint
+            )
 
         if idempotency_key is not None:
             return self._accept_keyed(build, caller, fingerprint, idempotency_key)
@@ -223,26 +237,6 @@ class Intake:
                 return earlier
             number += 1
         raise IdempotencyConflict("Too many attempts with this Idempotency-Key have failed; send a new key.")
-
-    def _check_permissions(self, body: JobBody, caller: ApiKey) -> None:
-        if body.priority not in caller.priorities:
-            raise Forbidden(
-                f"This API key does not permit priority {body.priority}; permitted: {', '.join(caller.priorities)}."
-            )
-        longest_s = self._settings.retention_days * DAY_MS // 1000
-        if body.retention_seconds is not None and body.retention_seconds > longest_s:
-            raise_invalid("/retention_seconds", f"is {body.retention_seconds}; the limit is {longest_s} seconds")
-
-    def _check_token_limits(self, body: JobBody) -> None:
-        family = self._settings.family
-        answer = body.max_answer_tokens or family.max_answer_tokens
-        budget = max(body.thinking.budget_tokens, 0) if body.thinking else 0
-        if answer + budget >= family.context_tokens:
-            raise_invalid(
-                "/max_answer_tokens" if answer >= family.context_tokens else "/thinking/budget_tokens",
-                f"thinking ({budget}) and answer ({answer}) leave no room for a prompt in the model's "
-                f"{family.context_tokens} tokens; lower one of them",
-            )
 
 
 def new_job_id() -> str:

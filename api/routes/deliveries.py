@@ -1,14 +1,15 @@
 """``/v1/jobs/{id}/deliveries`` and ``/v1/webhook_deliveries``: read and repeat deliveries."""
 
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter
 
-from api.dependencies import Services, services
+from api.dependencies import Services
 from api.errors.catalog import ERROR_RESPONSES
-from api.middleware.auth import bearer_auth, caller
+from api.middleware.auth import bearer_auth
 from api.middleware.json_body import JsonRoute
+from api.routes.parameters import Caller, DeliveryId, JobId, Service
 from api.schemas.webhooks import DeliveryList, DeliveryReply
 from jobs.errors import DeliveryNotFound
 from jobs.lifecycle.lookup import find_job
@@ -16,19 +17,6 @@ from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import load_json
 from jobs.objects.keys import event_test_key
 from jobs.table.deliveries import Delivery
-from jobs.tenants.api_keys import ApiKey
-
-Caller = Annotated[ApiKey, Depends(caller)]
-Service = Annotated[Services, Depends(services)]
-JobId = Annotated[str, Path(max_length=64, description="Id of the job.", examples=["job_01K9ZXV4T8Q2M6R0C5B7N3D1FG"])]
-DeliveryId = Annotated[
-    str,
-    Path(
-        max_length=128,
-        description="Id of the event or of the result copy.",
-        examples=["evt_job_01K9ZXV4T8Q2M6R0C5B7N3D1FG_completed"],
-    ),
-]
 
 router = APIRouter(
     prefix="/v1", tags=["webhooks"], dependencies=[bearer_auth], responses=ERROR_RESPONSES, route_class=JsonRoute

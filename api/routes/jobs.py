@@ -7,37 +7,31 @@ from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import Services, services
+from api.dependencies import Services
 from api.errors.catalog import ERROR_RESPONSES
 from api.intake.creation import AcceptedJob
-from api.middleware.auth import bearer_auth, caller
+from api.middleware.auth import bearer_auth
 from api.middleware.json_body import JsonRoute
-from api.schemas.jobs import JobBody, JobList, JobReply, Status
-from jobs.errors import Invalid, NotInitialized, Problem, Unavailable
+from api.middleware.unknown_input import reads_query
+from api.routes.parameters import Caller, IdempotencyKey, JobId, Service, parse_idempotency_key
+from api.schemas.jobs import JobBody, JobList, JobReply, RetryBody, Status
+from jobs.errors import NotInitialized, Unavailable
 from jobs.lifecycle import deletion
 from jobs.lifecycle.lookup import find_job
 from jobs.model.job import JobStatus
 from jobs.model.public_job import PublicJob, job_summary, public_job
-from jobs.tenants.api_keys import ApiKey
 
 MAX_WAIT_S = 60
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 METADATA_PARAMETER = re.compile(r"metadata\[(.{1,64})\]", re.DOTALL)
 
-JobId = Annotated[str, Path(max_length=64, description="Id of the job.", examples=["job_01K9ZXV4T8Q2M6R0C5B7N3D1FG"])]
-Caller = Annotated[ApiKey, Depends(caller)]
-Service = Annotated[Services, Depends(services)]
 Timestamp = Annotated[
     datetime, WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]})
-]
-IdempotencyKey = Annotated[
-    str | None,
-    Header(description="Requests with the same key and body return the same job, however often they are sent."),
 ]
 
 router = APIRouter(
@@ -61,13 +55,14 @@ async def create_job(
         service.intake.accept,
         body,
         caller=key,
-        idempotency_key=_parse_idempotency_key(idempotency_key),
+        idempotency_key=parse_idempotency_key(idempotency_key),
         retry_count=_parse_retry_count(x_stainless_retry_count),
     )
     return await _reply(accept, prefer, service)
 
 
 @router.get("", response_model=JobList)
+@reads_query(METADATA_PARAMETER)
 def list_jobs(
     key: Caller,
     service: Service,
@@ -115,11 +110,21 @@ def cancel_job(job_id: JobId, key: Caller, service: Service) -> PublicJob:
 
 @router.post("/{job_id}/retry", status_code=HTTPStatus.ACCEPTED, response_model=JobReply)
 async def retry_job(
-    job_id: JobId, key: Caller, service: Service, idempotency_key: IdempotencyKey = None
+    job_id: JobId,
+    key: Caller,
+    service: Service,
+    body: RetryBody | None = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
-    """Create a new job from an ended job's request, with copies of its media."""
+    """Create a new job from an ended job's request, with copies of its media. The body may change some fields."""
     job = await run_in_threadpool(find_job, service.store, job_id, tenant=key.tenant)
-    retry = partial(service.intake.retry, job, caller=key, idempotency_key=_parse_idempotency_key(idempotency_key))
+    retry = partial(
+        service.intake.retry,
+        job,
+        body or RetryBody(),
+        caller=key,
+        idempotency_key=parse_idempotency_key(idempotency_key),
+    )
     return await _reply(retry, None, service)
 
 
@@ -191,14 +196,3 @@ def _to_ms(moment: datetime | None) -> int | None:
     if moment is None:
         return None
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH) // timedelta(milliseconds=1)
-
-
-def _parse_idempotency_key(key: str | None) -> str | None:
-    """Return the key without quotes: the IETF draft requires a quoted string, but most clients send it bare."""
-    if key is None:
-        return None
-    if len(key) >= 2 and key[0] == key[-1] == '"':
-        key = key[1:-1]
-    if not 1 <= len(key) <= 255:
-        raise Invalid([Problem("header:Idempotency-Key", "must have 1 to 255 characters")])
-    return key

@@ -24,9 +24,7 @@ def list_models(service: Service) -> dict[str, Any]:
 
 
 @router.get("/{model_id:path}", response_model=ModelReply)
-def get_model(
-    model_id: Annotated[str, Path(max_length=256, description="Id of the model.")], service: Service
-) -> dict[str, Any]:
+def get_model(model_id: Annotated[str, Path(description="Id of the model.")], service: Service) -> dict[str, Any]:
     """Return the model by its id."""
     if model_id != service.settings.model:
         raise ModelNotFound(f"The only model of this service is {service.settings.model}.")

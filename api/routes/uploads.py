@@ -38,7 +38,7 @@ def create_upload(body: UploadBody, key: Caller, service: Service) -> dict[str, 
 
 @router.post("/{upload_id}/complete", response_model=UploadReply)
 def complete_upload(
-    upload_id: Annotated[str, Path(max_length=64, description="Id of the upload.")],
+    upload_id: Annotated[str, Path(description="Id of the upload.")],
     body: UploadParts,
     key: Caller,
     service: Service,

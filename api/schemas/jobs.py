@@ -10,13 +10,14 @@ from api.schemas.messages import Message
 from api.schemas.urls import HttpUrl
 from api.schemas.webhooks import CallbackBody
 from jobs.model import public_job
-from jobs.model.public_job import PublicJob
+from jobs.model.public_job import Priority, PublicJob
 from jobs.model.retention import MAX_EXPIRES_S
 
 MAX_SEED = 2**53 - 1
 """The largest integer that every JSON parser keeps exactly."""
 
 Status = Literal["preparing", "queued", "running", "completed", "failed", "cancelled", "expired"]
+ExpiresIn = Annotated[int, Field(ge=1, le=MAX_EXPIRES_S)]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 
@@ -68,9 +69,10 @@ class JobBody(RequestBody):
     """Maximum number of answer tokens. Default: see `GET /v1/models`."""
     sampling: SamplingOptions = SamplingOptions()
     """How tokens are sampled."""
-    priority: Literal["high", "default", "low"] = "default"
-    """Jobs of the three priorities are started at a ratio of 8:4:1. The API key must permit the priority."""
-    expires_in: Annotated[int, Field(ge=1, le=MAX_EXPIRES_S)] | None = None
+    priority: Priority = "default"
+    """Jobs of the three priorities are started at a ratio of 8:4:1. The API key must permit it. If none is sent and
+    the key does not permit `default`, the job has the first priority that the key permits."""
+    expires_in: ExpiresIn | None = None
     """Seconds until the job ends as `expired`, unless a worker has started it. Default: see `GET /v1/models`."""
     max_run_seconds: Annotated[int, Field(ge=1, le=24 * 3600)] | None = None
     """Maximum run time on a generate worker. Then the job fails with `run_time_exceeded`; partial output is kept."""
@@ -84,6 +86,19 @@ class JobBody(RequestBody):
     """Your presigned PUT URLs. The result is uploaded to each as JSON, whose SHA-256 is `result_sha256`."""
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16, default_factory=dict)]
     """Up to 16 pairs for your own use. Webhooks contain them and lists can filter by them."""
+
+
+class RetryBody(RequestBody):
+    """What is different in the new job. Everything else is as in the earlier one."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"priority": "low", "expires_in": 3600}]})
+
+    expires_in: ExpiresIn | None = None
+    """Seconds until the new job ends as `expired`, unless a worker has started it. Default: as the earlier job."""
+    priority: Priority | None = None
+    """Priority of the new job. Default: that of the earlier job. The API key must permit it."""
+    callback: CallbackBody | None = None
+    """Replaces the webhook of the earlier job."""
 
 
 class JobSummary(public_job.JobSummary):

@@ -1,8 +1,13 @@
 """Find a tenant's job."""
 
+import re
+
 from jobs.errors import NotFound, StoreUnavailable
 from jobs.model.job import Job
 from jobs.table.store import JobStore
+
+ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""The form of job ids. Other text must not become a part of a Redis key."""
 
 
 def find_job(store: JobStore, job_id: str, *, tenant: str) -> Job:
@@ -12,6 +17,8 @@ def find_job(store: JobStore, job_id: str, *, tenant: str) -> Job:
         NotFound: there is no such job, or it belongs to another tenant; the error does not say which.
         StoreUnavailable: the job may exist, but the job table has not been reconciled after a restart of Redis.
     """
+    if not ID.fullmatch(job_id):
+        raise NotFound
     job = store.get(job_id)
     if job is None:
         require_reconciled(store)

@@ -182,12 +182,14 @@ class MediaConverter:
         text_tokens = max_text_tokens(self._request.messages) + thinking_tokens + self._request.max_answer_tokens
         free_tokens = family.context_tokens - used_tokens - text_tokens
         max_pixels = (free_tokens // num_pages - 2) * images.factor**2
-        if max_pixels < min(family.min_page_pixels, images.max_pixels):
+        smallest = min(family.min_page_pixels, images.max_pixels)
+        if max_pixels < smallest:
+            missing = num_pages * (-(-smallest // images.factor**2) + 2) - free_tokens
             raise JobFailed(
                 "context_exceeded",
-                f"{num_pages} pages do not fit into the model's context of {family.context_tokens} tokens with "
-                "the text, the other media, the thinking budget and the answer. Select fewer pages with `pages`, or "
-                "lower `thinking_budget` or `max_answer_tokens`.",
+                f"{num_pages} pages are {missing} tokens too long for the model's context of {family.context_tokens} "
+                "tokens, with the text, the other media, the thinking budget and the answer. Select fewer pages with "
+                "`pages`, or lower `thinking.budget_tokens` or `max_answer_tokens`.",
             )
         # Rounding to whole patches may add one patch along each side of a page.
         return images.narrow(int(max_pixels * 0.9))

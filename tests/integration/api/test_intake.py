@@ -80,7 +80,7 @@ def picture(url: str) -> dict[str, Any]:
         ({**HELLO, "sampling": {"temprature": 1}}, "/sampling/temprature", "not a field"),
         ({**HELLO, "sampling": {"temperature": -1}}, "/sampling/temperature", "at least 0"),
         ({**HELLO, "thinking": {"budget_tokens": -2}}, "/thinking/budget_tokens", "-1"),
-        ({**HELLO, "thinking": {"budget_tokens": 10**9}}, "/thinking/budget_tokens", "leave no room"),
+        ({**HELLO, "thinking": {"budget_tokens": 10**9}}, "/thinking/budget_tokens", "leaves no room"),
         ({**HELLO, "max_answer_tokens": 0}, "/max_answer_tokens", "at least 1"),
         ({**HELLO, "callback": {"url": "ftp://example.com/"}}, "/callback/url", "http"),
         ({**HELLO, "callback": {"url": "https://example.com/", "events": []}}, "/callback/events", "at least 1"),
