@@ -62,3 +62,5 @@ class Request:
     """Keep the special tokens around boxes and values in the text of the answer."""
     journal: tuple[Token, ...] = ()
     """Output tokens of an earlier run of the same request; generation continues after them."""
+    group: str = ""
+    """Requests of one group share its part of the slots; each group gets the same number while it has requests."""

@@ -5,7 +5,7 @@ The prepare stage and the generate stage differ only in their work, and in how m
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from jobs.errors import Cancelled, ClaimLost, JobFailed, NotInitialized, ObjectUnavailable, ThinkqueueError, Unavailable
@@ -142,11 +142,13 @@ class StageRunner:
         self._stage = stage
         self._settler = JobSettler(store, finalizer, timeout_s=settle_timeout_s)
 
-    def claim(self, *, free_tokens: int = 0) -> ClaimedJob | None:
+    def claim(self, *, free_tokens: int = 0, served_tenants: Collection[str] = ()) -> ClaimedJob | None:
         """Claim the next job of the stage. Call it from one thread at a time.
 
         Args:
             free_tokens: tokens that fit into the worker's KV cache; the generate stage claims only what fits.
+            served_tenants: tenants whose jobs are not claimed, because this worker has no free slot. Nothing is claimed
+                while another worker has one.
 
         Returns:
             None when no job waits, or when none fits.
@@ -157,12 +159,16 @@ class StageRunner:
         worker, repeated = self._heartbeat.worker.id, self._unanswered
         if repeated:
             # The job table may have given a job to the claim whose reply was lost.
-            claimed = self._store.claim(self._stage, claim=repeated, worker=worker, free_tokens=free_tokens)
+            claimed = self._store.claim(
+                self._stage, claim=repeated, worker=worker, free_tokens=free_tokens, served_tenants=served_tenants
+            )
             self._unanswered = ""
             if claimed is not None:
                 return claimed
         self._unanswered = new_claim()
-        claimed = self._store.claim(self._stage, claim=self._unanswered, worker=worker, free_tokens=free_tokens)
+        claimed = self._store.claim(
+            self._stage, claim=self._unanswered, worker=worker, free_tokens=free_tokens, served_tenants=served_tenants
+        )
         self._unanswered = ""
         return claimed
 

@@ -5,7 +5,7 @@ that many rows to the batch that all others share (decode). The closing text of 
 not a step of its own.
 """
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from engine.core.block_pool import BlockPool, blocks_needed
@@ -43,7 +43,10 @@ class SchedulerOutput:
 
 
 class Scheduler:
-    """First come, first served. Preempts the most recently admitted sequence when the KV cache is full.
+    """First come, first served within a group of requests; groups get the same number of slots while they need them.
+
+    Preempts the most recently admitted sequence when the KV cache is full, and one of the largest group when a smaller
+    group waits for a slot.
 
     Args:
         pool: the blocks of the KV cache.
@@ -120,17 +123,26 @@ class Scheduler:
 
     def _admit(self) -> None:
         """Start waiting sequences whose known tokens fit, with one block to spare for each running sequence."""
-        while self.waiting and self._free_slots:
-            sequence = self.waiting[0]
+        while self.waiting:
+            counts = Counter(one.group for one in self.running)
+            sequence = min(self.waiting, key=lambda one: counts[one.group])  # the first of the smallest group
             needed = blocks_needed(sequence.num_tokens + 1)
-            if self.running and self.pool.num_free < needed + len(self.running):
+            has_blocks = not self.running or self.pool.num_free >= needed + len(self.running)
+            blocks = self.pool.allocate(needed) if self._free_slots and has_blocks else None
+            if blocks is not None:
+                self.waiting.remove(sequence)
+                sequence.slot, sequence.blocks = self._free_slots.pop(), blocks
+                self.running.append(sequence)
+            elif not self._preempt_larger_group(counts, sequence.group):
                 return
-            blocks = self.pool.allocate(needed)
-            if blocks is None:
-                return
-            self.waiting.popleft()
-            sequence.slot, sequence.blocks = self._free_slots.pop(), blocks
-            self.running.append(sequence)
+
+    def _preempt_larger_group(self, counts: Counter[str], group: str) -> bool:
+        """Preempt the youngest sequence of the largest group; False if ``group`` would then be larger than that one."""
+        largest = max(counts, key=lambda one: counts[one], default=group)
+        if counts[largest] <= counts[group] + 1:
+            return False
+        self._preempt(next(one for one in reversed(self.running) if one.group == largest))
+        return True
 
     def _allocate(self, sequence: Sequence, num_tokens: int) -> bool:
         """Allocate blocks, preempting younger sequences. Returns False if the sequence itself was preempted."""

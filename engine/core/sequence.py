@@ -64,6 +64,10 @@ class Sequence:
         return self.request.id
 
     @property
+    def group(self) -> str:
+        return self.request.group
+
+    @property
     def num_tokens(self) -> int:
         """Prompt and output tokens."""
         return self.num_prompt_tokens + len(self.tokens)

@@ -1,6 +1,6 @@
 """The job table: a method for each Lua script that a job's life needs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, cast
 
 import redis
@@ -147,9 +147,18 @@ class JobStore:
 
     # ── execution ──
 
-    def claim(self, stage: Stage, *, claim: str, worker: str, free_tokens: int = 0) -> ClaimedJob | None:
-        """Claim the best waiting job of a stage, if it fits into ``free_tokens`` of KV cache."""
-        reply = self._scripts.call("claim", stage, claim, worker[:64], free_tokens, self._lease_ms, RECORD_VERSION)
+    def claim(
+        self, stage: Stage, *, claim: str, worker: str, free_tokens: int = 0, served_tenants: Collection[str] = ()
+    ) -> ClaimedJob | None:
+        """Claim the best waiting job of a stage, if it fits into ``free_tokens`` of KV cache.
+
+        Args:
+            served_tenants: tenants whose jobs are not claimed, because the worker has no free slot. Nothing is claimed
+                while another worker has one.
+        """
+        reply = self._scripts.call(
+            "claim", stage, claim, worker[:64], free_tokens, self._lease_ms, RECORD_VERSION, *served_tenants
+        )
         if reply[0] != "ok":
             return None
         job_id, last_seq, now_ms, pairs = reply[1], int(reply[2]), int(reply[3]), reply[4:]
@@ -280,9 +289,14 @@ class JobStore:
 
     # ── workers ──
 
-    def needs_wakeup(self, stage: Stage) -> bool:
-        """Whether jobs wait in a stage and too few wake-up messages are in its list."""
-        return self._scripts.call("needs_wakeup", stage, self._lease_ms)[0] == "ok"
+    def needs_wakeup(self, stage: Stage, *, full_worker: str = "") -> bool:
+        """Whether jobs wait in a stage and too few wake-up messages are in its list.
+
+        Args:
+            full_worker: a worker without a free slot; then the answer is True only if another one has a free slot.
+        """
+        besides = [full_worker] if full_worker else []
+        return self._scripts.call("needs_wakeup", stage, self._lease_ms, *besides)[0] == "ok"
 
     def pending_wakeups(self, stage: Stage) -> int:
         """Return the number of wake-up messages that no worker has received yet."""

@@ -9,13 +9,16 @@ from jobs.table.store import JobStore
 from jobs.wakeup.app import TASKS, WAKEUP_VERSION, app
 
 
-def notify(store: JobStore, stage: Stage) -> bool:
+def notify(store: JobStore, stage: Stage, *, full_worker: str = "") -> bool:
     """Send a wake-up if the stage needs one. True: it was sent.
+
+    Args:
+        full_worker: the calling worker, if it has no free slot: it would only receive its own wake-up.
 
     Raises:
         StoreUnavailable: it may be missing; the keeper sends it later.
     """
-    if not store.needs_wakeup(stage):
+    if not store.needs_wakeup(stage, full_worker=full_worker):
         return False
     send_wakeup(stage)
     return True

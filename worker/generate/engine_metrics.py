@@ -38,7 +38,7 @@ class EngineCollector(Collector):
             ("prefill_tokens", "Tokens of prompts and journals that were prefilled.", stats.prefill_tokens),
             (
                 "preemptions",
-                "Jobs that were preempted because the KV cache was full, and resumed later.",
+                "Times that a job was preempted, because the KV cache was full or another tenant had fewer slots.",
                 stats.num_preemptions,
             ),
             ("encoded_media", "Images and videos encoded.", stats.encoded_media),

@@ -140,6 +140,7 @@ class Generation:
             ),
             keep_box_tokens=request.box_tokens == "keep",
             journal=tuple(Token(token.id, token.forced) for token in tokens),
+            group=self._claimed.job.tenant,
         )
 
     def _event_listener(self, writer: JournalWriter) -> Any:

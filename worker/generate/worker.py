@@ -3,7 +3,9 @@
 import os
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -26,6 +28,18 @@ from worker.heartbeat import Heartbeat, Lease
 from worker.stage_runner import StageRunner
 
 log = structlog.get_logger(__name__)
+
+OVERCOMMIT = 2
+"""Claimed jobs per slot at most. Those beyond the slots belong to tenants that hold fewer slots than others."""
+
+
+@dataclass(frozen=True, slots=True)
+class _HeldJob:
+    """What a claimed job occupies."""
+
+    tenant: str
+    required_tokens: int
+    """Tokens of KV cache that it may need."""
 
 
 class GenerateWorker:
@@ -56,9 +70,9 @@ class GenerateWorker:
             drain=self._runner.drain,
             input_slots=threading.Semaphore(max(1, (os.cpu_count() or 2) // 2)),
         )
-        self._threads = ThreadPoolExecutor(engine.slots, thread_name_prefix="job")
-        self._required_tokens: dict[str, int] = {}
-        """Tokens of KV cache that each running job may need, by claim."""
+        self._threads = ThreadPoolExecutor(OVERCOMMIT * engine.slots, thread_name_prefix="job")
+        self._jobs: dict[str, _HeldJob] = {}
+        """The claimed jobs, by claim."""
         self._claiming = threading.Lock()
         self._sampled = (time.monotonic(), 0)
         """When ``engine_load`` was last called, and the tokens sampled until then."""
@@ -81,20 +95,28 @@ class GenerateWorker:
     def claim_available(self) -> None:
         """Handle a wake-up: claim jobs until none waits or none fits.
 
+        When all slots are taken, jobs of tenants that hold fewer slots than others are still claimed: the engine
+        preempts a sequence of the tenant that holds the most.
+
         Raises:
             Unavailable, NotInitialized
         """
         with self._claiming:  # one claim at a time, so that free tokens are counted correctly
-            while not self._runner.drain.has_begun and len(self._required_tokens) < self._engine.slots:
+            while not self._runner.drain.has_begun:
                 if self._runner.backoff.remaining_s:
                     return  # the keeper sends another wake-up
-                claimed = self._runner.claim(free_tokens=self._free_tokens())
+                served = self._served_tenants()
+                if served is None:
+                    break
+                claimed = self._runner.claim(free_tokens=self._free_tokens(), served_tenants=served)
                 if claimed is None:
+                    if served:
+                        break
                     return
-                self._required_tokens[claimed.job.claim] = claimed.job.required_tokens
+                self._jobs[claimed.job.claim] = _HeldJob(claimed.job.tenant, claimed.job.required_tokens)
                 self._threads.submit(self._run_then_claim, claimed)
         # Another worker may have room for the jobs that this one leaves.
-        notify(self._store, Stage.GENERATE)
+        notify(self._store, Stage.GENERATE, full_worker=self._heartbeat.worker.id)
 
     def engine_load(self) -> EngineLoad:
         """Return the free KV cache and the tokens per second since the last call."""
@@ -102,21 +124,35 @@ class GenerateWorker:
         (then, before), self._sampled = self._sampled, (now, stats.sampled_tokens)
         return EngineLoad(stats.kv_free_tokens, (stats.sampled_tokens - before) / max(now - then, 0.1))
 
+    def _served_tenants(self) -> frozenset[str] | None:
+        """Return the tenants whose jobs cannot be claimed now; None if no job can be.
+
+        Empty while a slot is free. Then the tenants that would hold as many slots as any other tenant.
+        """
+        if len(self._jobs) < self._engine.slots:
+            return frozenset()
+        counts = Counter(job.tenant for job in self._jobs.values())
+        largest = max(counts.values())
+        if len(self._jobs) >= OVERCOMMIT * self._engine.slots or largest < 2:
+            return None
+        return frozenset(tenant for tenant, count in counts.items() if count + 1 >= largest)
+
     def _free_tokens(self) -> int:
         """Return the KV cache tokens that no job may need.
 
-        A job that runs alone may need more than the cache has: the engine then says what fits.
+        A job that runs alone may need more than the cache has: the engine then says what fits. Beyond the slots, the
+        engine preempts other jobs for the tokens, too.
         """
-        if not self._required_tokens:
+        if not 0 < len(self._jobs) < self._engine.slots:
             return max(self._engine.context_tokens, self._engine.kv_tokens)
-        return max(0, self._engine.kv_tokens - sum(self._required_tokens.values()))
+        return max(0, self._engine.kv_tokens - sum(job.required_tokens for job in self._jobs.values()))
 
     def _run_then_claim(self, claimed: ClaimedJob) -> None:
         try:
             self._runner.run(claimed)
         finally:
             with self._claiming:
-                self._required_tokens.pop(claimed.job.claim, None)
+                self._jobs.pop(claimed.job.claim, None)
         try:
             self.claim_available()
         except (Unavailable, NotInitialized) as error:

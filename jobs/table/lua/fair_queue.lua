@@ -113,17 +113,24 @@ local function count_waiting(stage)
   return waiting
 end
 
--- Whether a stage needs another wake-up message: jobs wait, and fewer messages wait than ready workers have free slots
--- (at least one). A surplus message costs one claim; a missing one costs until the keeper's next round.
-local function needs_wakeup(stage, lease)
-  local waiting = count_waiting(stage) - redis.call('ZCOUNT', keys.delayed(stage), '(' .. integer(now), '+inf')
-  if waiting <= 0 then return false end
+-- The free slots of a stage's ready workers but one, by their last heartbeats.
+local function count_free_slots(stage, lease, except)
   local free = 0
   for _, worker in ipairs(redis.call('ZRANGEBYSCORE', keys.workers, now - lease, '+inf')) do
     local row = redis.call('HMGET', keys.worker(worker), 'stage', 'free', 'state')
-    if row[1] == stage and row[3] == 'ready' then free = free + tonumber(row[2]) end
+    if row[1] == stage and row[3] == 'ready' and worker ~= except then free = free + tonumber(row[2]) end
   end
-  return redis.call('LLEN', keys.wakeups(stage)) < math.max(1, math.min(free, waiting))
+  return free
+end
+
+-- Whether a stage needs another wake-up message: jobs wait, and fewer messages wait than ready workers have free slots
+-- (at least one). A surplus message costs one claim; a missing one costs until the keeper's next round.
+-- except: a worker that is full; then a message is needed only if another one has a free slot
+local function needs_wakeup(stage, lease, except)
+  local waiting = count_waiting(stage) - redis.call('ZCOUNT', keys.delayed(stage), '(' .. integer(now), '+inf')
+  if waiting <= 0 then return false end
+  local wanted = math.max(except and 0 or 1, math.min(count_free_slots(stage, lease, except), waiting))
+  return redis.call('LLEN', keys.wakeups(stage)) < wanted
 end
 
 -- The accounts, queue lengths and mean costs of the tenants that wait in a queue.

@@ -6,6 +6,7 @@ from jobs.model.job import JobStatus, Stage
 from jobs.model.result import JobResult
 from jobs.table import keys
 from jobs.table.scripts import connect
+from jobs.table.types import WorkerStatus
 from testing.table import Table
 
 
@@ -132,3 +133,34 @@ def test_no_queue_is_left_when_all_jobs_are_claimed(table: Table) -> None:
         keys.tenant_queue("prepare", "default", "a"),
         keys.active_tenants("prepare", "default"),
     )
+
+
+def test_a_worker_without_a_free_slot_claims_only_for_tenants_that_it_does_not_serve(table: Table) -> None:
+    for name in ("a1", "a2"):
+        table.queued(f"job_{name}", tenant="a")
+    served = ["a", "c"]
+    assert table.store.claim(Stage.GENERATE, claim="c1", worker="w", free_tokens=999, served_tenants=served) is None
+    table.queued("job_b", tenant="b")
+    claimed = table.store.claim(Stage.GENERATE, claim="c2", worker="w", free_tokens=999, served_tenants=served)
+    assert claimed is not None
+    assert claimed.job.id == "job_b"
+    assert table.claim(Stage.GENERATE), "the other jobs keep their places"
+
+
+def test_a_worker_without_a_free_slot_leaves_jobs_to_one_that_has_one(table: Table) -> None:
+    table.queued("job_b", tenant="b")
+    table.store.heartbeat(WorkerStatus("w", "generate", "ready", 4, 4), {})
+    table.store.heartbeat(WorkerStatus("other", "generate", "ready", 4, 1), {})
+    assert table.store.claim(Stage.GENERATE, claim="c1", worker="w", free_tokens=999, served_tenants=["a"]) is None
+    table.store.heartbeat(WorkerStatus("other", "generate", "ready", 4, 0), {})
+    assert table.store.claim(Stage.GENERATE, claim="c2", worker="w", free_tokens=999, served_tenants=["a"])
+
+
+def test_a_full_worker_sends_a_wakeup_only_to_another_one(table: Table) -> None:
+    """It would receive its own message, and send the next one, as long as it is full."""
+    table.queued("job_b", tenant="b")
+    table.store.heartbeat(WorkerStatus("w", "generate", "ready", 4, 4), {})
+    assert table.store.needs_wakeup(Stage.GENERATE)
+    assert not table.store.needs_wakeup(Stage.GENERATE, full_worker="w")
+    table.store.heartbeat(WorkerStatus("other", "generate", "ready", 4, 1), {})
+    assert table.store.needs_wakeup(Stage.GENERATE, full_worker="w")

@@ -23,9 +23,9 @@ def tokenizer_info() -> TokenizerInfo:
     return TokenizerInfo(make_tokenizer(), FAMILIES["pocket"], [])
 
 
-def sequence(name: str, prompt: int) -> Sequence:
+def sequence(name: str, prompt: int, group: str = "") -> Sequence:
     controller = ThinkingController(tokenizer_info(), budget=-1, max_thinking_tokens=10_000, max_answer_tokens=10_000)
-    request: Any = SimpleNamespace(id=name, journal=(), keep_box_tokens=False)
+    request: Any = SimpleNamespace(id=name, journal=(), keep_box_tokens=False, group=group)
     return Sequence(request, lambda _: None, tokenizer_info(), controller, prompt)
 
 
@@ -118,6 +118,50 @@ def test_preemption_takes_the_youngest_sequence_and_keeps_its_tokens() -> None:
     scheduler.remove(old)
     output = scheduler.schedule(async_scheduling=False)
     assert output.prefills[0].end == young.num_tokens, "prompt and output are computed again"
+
+
+def run_step(scheduler: Scheduler) -> list[str]:
+    """Run a step and return the names of the running sequences, in alphabetical order."""
+    sample_all(scheduler.schedule(async_scheduling=False))
+    return sorted(one.id for one in scheduler.running)
+
+
+def test_a_group_without_a_slot_takes_one_from_the_largest_group() -> None:
+    scheduler = new_scheduler(slots=3)
+    for number in range(5):
+        scheduler.add(sequence(f"a{number}", 10, "a"))
+    assert run_step(scheduler) == ["a0", "a1", "a2"]
+    scheduler.add(sequence("b0", 10, "b"))
+    assert run_step(scheduler) == ["a0", "a1", "b0"]
+    scheduler.add(sequence("b1", 10, "b"))
+    assert run_step(scheduler) == ["a0", "a1", "b0"], "two to one is as equal as three slots can be"
+    assert scheduler.num_preemptions == 1
+    b0 = scheduler.find("b0")
+    assert b0 is not None
+    scheduler.remove(b0)
+    assert run_step(scheduler) == ["a0", "a1", "b1"]
+
+
+def test_a_preempted_sequence_of_a_large_group_continues_before_those_that_never_ran() -> None:
+    scheduler = new_scheduler(slots=2)
+    for name in ("a0", "a1", "a2"):
+        scheduler.add(sequence(name, 10, "a"))
+    run_step(scheduler)
+    scheduler.add(sequence("b0", 10, "b"))
+    assert run_step(scheduler) == ["a0", "b0"]
+    b0 = scheduler.find("b0")
+    assert b0 is not None
+    scheduler.remove(b0)
+    assert run_step(scheduler) == ["a0", "a1"]
+
+
+def test_a_small_group_takes_cache_blocks_from_a_large_one() -> None:
+    scheduler = new_scheduler(blocks=8, slots=8)
+    for number in range(4):
+        scheduler.add(sequence(f"a{number}", 60, "a"))
+    run_step(scheduler)
+    scheduler.add(sequence("b0", 200, "b"))
+    assert "b0" in run_step(scheduler)
 
 
 def test_removing_a_sequence_frees_all_that_it_occupied() -> None:

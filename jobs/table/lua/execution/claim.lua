@@ -12,8 +12,10 @@
 -- claim:{claim}                     id, so that a repeated call returns the same job; expires
 -- poison_suspect:{worker}           id, when it is a suspected poison job; expires unless the worker's heartbeat renews it
 --
--- ARGV: stage, claim, worker, free KV tokens, lease in ms, newest record version that the worker knows
--- Returns: ok, id, seq of its newest event, now, field, value … | empty | full (the first job does not fit) | newer
+-- ARGV: stage, claim, worker, free KV tokens, lease in ms, newest record version that the worker knows, then the tenants
+--       whose jobs a worker without a free slot does not claim
+-- Returns: ok, id, seq of its newest event, now, field, value … | empty | full (the first job does not fit) | newer |
+--          elsewhere (another worker has a free slot)
 local MAX_CHECKED = 100  -- jobs of a priority; takes half a millisecond
 
 local stage, claim, worker = ARGV[1], ARGV[2], ARGV[3]
@@ -30,6 +32,10 @@ if earlier then
   if refusal(earlier, claim) then return {'empty'} end
   return reply(earlier)
 end
+
+local is_served = {}
+for index = 7, #ARGV do is_served[ARGV[index]] = true end
+if #ARGV > 6 and count_free_slots(stage, lease, worker) > 0 then return {'elsewhere'} end
 
 -- Whether a queued job still waits, is wanted and is in time. Others leave the queue; the keeper ends the expired ones.
 local function is_claimable(id)
@@ -59,7 +65,9 @@ local function first_claimable(priority)
     if #row == 0 then return nil end
     local tenant = row[1]
     local id = redis.call('ZRANGE', keys.tenant_queue(stage, priority, tenant), skipped, skipped)[1]
-    if not id then
+    if is_served[tenant] then
+      skipped_tenants = skipped_tenants + 1
+    elseif not id then
       if skipped == 0 then redis.call('ZREM', active, tenant) else skipped_tenants = skipped_tenants + 1 end
       skipped = 0
     elseif not is_claimable(id) then
