@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from families import FAMILIES, Family
 from runtime.loopback import without_loopback
+from runtime.server_urls import check_bucket, check_endpoint, check_redis_url, check_region
 
 Network = IPv4Network | IPv6Network
 SAMPLE = "change-me"
@@ -24,13 +25,16 @@ class Settings(BaseSettings):
     docs/configuration.md is generated from the fields and their docstrings (runtime/settings_doc.py).
     """
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True, use_attribute_docstrings=True)
+    # An error must not show the value: it may contain a password.
+    model_config = SettingsConfigDict(
+        extra="ignore", frozen=True, env_ignore_empty=True, use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
     # ── servers ──
     redis_url: SecretStr
     """``redis://[:password@]host:port/db``; Valkey uses the same scheme. Redis 7.0 or newer, policy ``noeviction``."""
     s3_endpoint: str
-    """URL of the object store for the service's processes, ``http(s)://host:port``."""
+    """URL of the object store for the service's processes, ``http(s)://host:port``, without a path."""
     s3_public_endpoint: str | None = None
     """URL of the object store for clients; presigned URLs have this host. Default: ``S3_ENDPOINT``."""
     s3_access_key: SecretStr
@@ -38,7 +42,7 @@ class Settings(BaseSettings):
     lifecycle."""
     s3_secret_key: SecretStr
     """Secret key that belongs to ``S3_ACCESS_KEY``."""
-    s3_bucket: str = Field(default="thinkqueue", min_length=3, max_length=63)
+    s3_bucket: str = "thinkqueue"
     """``thinkqueue init`` creates it."""
     s3_region: str = "us-east-1"
     """Region of the object store; part of the signature of every presigned URL."""
@@ -181,6 +185,27 @@ class Settings(BaseSettings):
         if SAMPLE in value.get_secret_value():
             raise ValueError("is the sample value of .env.example; generate secrets with `thinkqueue secrets`")
         return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, value: SecretStr) -> SecretStr:
+        check_redis_url(value.get_secret_value())
+        return value
+
+    @field_validator("s3_endpoint", "s3_public_endpoint")
+    @classmethod
+    def _check_endpoint(cls, value: str | None) -> str | None:
+        return None if value is None else check_endpoint(value)
+
+    @field_validator("s3_bucket")
+    @classmethod
+    def _check_bucket(cls, value: str) -> str:
+        return check_bucket(value)
+
+    @field_validator("s3_region")
+    @classmethod
+    def _check_region(cls, value: str) -> str:
+        return check_region(value)
 
     @field_validator("webhook_secret")
     @classmethod

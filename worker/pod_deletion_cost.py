@@ -21,7 +21,7 @@ from jobs.table.scripts import connect
 from jobs.table.stats import StatsReader, WorkerStats
 from runtime.logs import configure_logs
 from runtime.probes import start_probe_server
-from runtime.settings import Settings
+from runtime.read_settings import read_settings
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +80,7 @@ def cluster_url() -> str:
 
 def main() -> None:
     url = cluster_url()
-    settings = Settings()
+    settings = read_settings()
     configure_logs(settings, process="pod_deletion_cost")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -12,6 +12,7 @@ from cli.errors import CommandError, Unreachable
 from cli.local.installation import PORT_SETTINGS, Installation
 from cli.local.run_lock import RunningService
 from jobs.table.scripts import connect
+from runtime.read_settings import describe_problems
 from runtime.settings import Settings
 
 CONNECT_TIMEOUT_S = 0.8
@@ -26,8 +27,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, detail['loc'])).upper()}: {detail['msg']}" for detail in error.errors())
-        raise CommandError("Wrong settings:\n" + "\n".join(problems)) from error
+        raise CommandError(describe_problems(error)) from error
     finally:
         os.environ.clear()
         os.environ.update(before)

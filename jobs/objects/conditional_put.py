@@ -6,7 +6,12 @@ minio's ``put_object`` drops the ``If-None-Match`` header; a PUT to a presigned 
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
-from jobs.errors import ObjectStoreNotCalled, ObjectStoreUnavailable, PresignedUrlExpired
+from jobs.errors import (
+    ObjectStoreNotCalled,
+    ObjectStoreUnavailable,
+    ObjectStoreUnsuitable,
+    PresignedUrlExpired,
+)
 from jobs.objects.client import NotCalled
 
 LARGE_BYTES = 2**16
@@ -20,7 +25,7 @@ def try_put(http: urllib3.PoolManager, url: str, data: bytes, content_type: str)
         Whether it wrote the object; None: the outcome is unknown, or the store asks for another try.
 
     Raises:
-        PresignedUrlExpired
+        PresignedUrlExpired, ObjectStoreUnsuitable
         ObjectStoreNotCalled
         ObjectStoreUnavailable: the store refuses the PUT for another reason.
     """
@@ -33,6 +38,8 @@ def try_put(http: urllib3.PoolManager, url: str, data: bytes, content_type: str)
         return None
     if reply.status in (200, 412):
         return reply.status == 200
+    if reply.status == 501:
+        raise ObjectStoreUnsuitable("The object store does not implement If-None-Match on PUT; use another one.")
     if reply.status == 403 and b"expired" in reply.data.lower():
         raise PresignedUrlExpired
     if reply.status not in (409, 429) and reply.status < 500:

@@ -13,13 +13,13 @@ from jobs.table.scripts import connect
 from jobs.table.store import JobStore
 from runtime.logs import configure_logs
 from runtime.probes import start_probe_server
-from runtime.settings import Settings
+from runtime.read_settings import read_settings
 from worker.consumer.listen import Hooks, listen
 from worker.generate.process import GenerateProcess
 
 
 def main() -> None:
-    settings = Settings()
+    settings = read_settings()
     configure_logs(settings, process="generate")
     store, object_store = JobStore(connect(settings), lease_s=settings.lease_s), ObjectStore(settings)
     process = GenerateProcess(store, object_store, settings)

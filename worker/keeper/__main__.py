@@ -7,6 +7,7 @@ import asyncio
 import signal
 
 from runtime.logs import configure_logs
+from runtime.read_settings import read_settings
 from runtime.settings import Settings
 from worker.keeper.keeper import run_keeper
 
@@ -19,7 +20,7 @@ async def run(settings: Settings) -> None:
 
 
 def main() -> None:
-    settings = Settings()
+    settings = read_settings()
     configure_logs(settings, process="keeper")
     asyncio.run(run(settings))
 

@@ -13,14 +13,14 @@ from jobs.table.scripts import connect
 from jobs.table.store import JobStore
 from runtime.logs import configure_logs
 from runtime.probes import start_probe_server
-from runtime.settings import Settings
+from runtime.read_settings import read_settings
 from worker.consumer.listen import Hooks, listen
 from worker.prepare.child import PrepareChild, has_ready_child
 from worker.prepare.scratch import sweep
 
 
 def main() -> None:
-    settings = Settings()
+    settings = read_settings()
     configure_logs(settings, process="prepare")
     store = JobStore(connect(settings), lease_s=settings.lease_s)
     start_probe_server(settings, is_ready=lambda: has_ready_child(store))

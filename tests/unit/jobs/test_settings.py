@@ -4,7 +4,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from jobs.objects.store import ObjectStore
 from runtime.address_policy import is_allowed
+from runtime.read_settings import describe_problems
 from runtime.settings import Settings
 
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
@@ -76,3 +78,64 @@ def test_other_networks_are_allowed_with_and_without_keys() -> None:
     for auth in ("none", "keys"):
         settings = Settings(**GIVEN, auth=auth, egress_allow="10.0.0.0/8,126.0.0.0/7,::/0")
         assert all(is_allowed(address, settings.egress_networks) for address in ("10.1.2.3", "126.1.1.1", "fd00::1"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("s3_endpoint", "http://user:hidden@store:9000", "S3_ENDPOINT contains a user name or password"),
+        ("s3_endpoint", "https://store.example/s3", "S3_ENDPOINT has a path or a query"),
+        ("s3_endpoint", "https://store.example?x=hidden", "S3_ENDPOINT has a path or a query"),
+        ("s3_public_endpoint", "https://store.example/s3/", "S3_PUBLIC_ENDPOINT has a path or a query"),
+        ("s3_endpoint", "store:9000", "S3_ENDPOINT must be http(s)://host:port"),
+        ("s3_endpoint", "http://:9000", "S3_ENDPOINT must be http(s)://host:port"),
+        ("s3_endpoint", "http://store:99999", "a port from 1 to 65535"),
+        ("s3_endpoint", "http://[::1", "S3_ENDPOINT is not a URL"),
+        ("s3_endpoint", "http://store host", "S3_ENDPOINT must be"),
+        ("s3_bucket", "Odd_Bucket", "S3_BUCKET is not the name of a bucket"),
+        ("s3_bucket", "ab", "S3_BUCKET is not the name of a bucket"),
+        ("s3_bucket", "a..b", "S3_BUCKET is not the name of a bucket"),
+        ("s3_bucket", "bucket/folder", "S3_BUCKET is not the name of a bucket"),
+        ("s3_bucket", "10.0.0.1", "S3_BUCKET must not be an IP address"),
+        ("s3_region", "eu west", "S3_REGION may contain letters"),
+        ("redis_url", "http://:hidden@redis", "REDIS_URL must be redis://"),
+        ("redis_url", "redis://:hid/den@redis:6379/0", "REDIS_URL is not a URL"),
+        ("redis_url", "redis://:hid#den@redis:6379/0", "REDIS_URL is not a URL"),
+        ("redis_url", "redis://redis:6379/jobs", "REDIS_URL must end with the number of the database"),
+        ("redis_url", "unix:///tmp/hidden.sock", "REDIS_URL must be redis://"),
+        ("max_open_upload_bytes", "5", "MAX_OPEN_UPLOAD_BYTES=5 must be at least MAX_UPLOAD_BYTES"),
+        ("api_port", "hidden", "API_PORT: Input should be a valid integer"),
+    ],
+)
+def test_a_process_names_a_wrong_setting_in_one_line_without_its_value(field: str, value: str, says: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        Settings(**{**GIVEN, field: value})
+    head, *lines = describe_problems(error.value).splitlines()
+    assert head == "Wrong settings:"
+    assert [line for line in lines if says in line] == lines
+    assert len(lines) == 1
+    for text in (*lines, str(error.value)):
+        assert "hidden" not in text
+        assert "hid" not in text.replace("hidden", "")
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("http://127.0.0.1:8333", "http://127.0.0.1:8333"),
+        ("https://s3.eu-central-1.amazonaws.com/", "https://s3.eu-central-1.amazonaws.com"),
+        ("http://[::1]:8333", "http://[::1]:8333"),
+    ],
+)
+def test_usual_endpoints_are_accepted(url: str, kept: str) -> None:
+    settings = Settings(**{**GIVEN, "s3_endpoint": url, "s3_public_endpoint": url})
+    assert settings.s3_endpoint == settings.s3_public_endpoint == kept
+    ObjectStore(settings).presigned_url("x")  # sends no request
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://:p%40ss%2Fw%23rd%25%3A%3F%5B%C3%A9%26%3D@h:1/0", "rediss://u:p@h/5?ssl_cert_reqs=none", "redis://h"],
+)
+def test_usual_redis_urls_are_accepted(url: str) -> None:
+    assert Settings(**{**GIVEN, "redis_url": url}).redis_url.get_secret_value() == url

@@ -1,0 +1,70 @@
+"""Checks the settings that name servers. Each error says what is wrong and what to write instead."""
+
+import re
+from ipaddress import ip_address
+from urllib.parse import SplitResult, urlsplit
+
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+REGION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def check_endpoint(url: str) -> str:
+    """Return the URL of an object store without a slash at the end.
+
+    Raises:
+        ValueError: it is not ``http(s)://host[:port]``.
+    """
+    parts = _split(url, ("http", "https"), "http(s)://host:port")
+    if "@" in parts.netloc:
+        raise ValueError("contains a user name or password; put them into S3_ACCESS_KEY and S3_SECRET_KEY")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError(
+            "has a path or a query, which the links to objects would not have; give the store a host name or port of "
+            "its own, and put the bucket into S3_BUCKET"
+        )
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def check_bucket(name: str) -> str:
+    """Return the name of a bucket. Raises ValueError: S3 does not allow it."""
+    if not BUCKET.fullmatch(name) or any(pair in name for pair in ("..", ".-", "-.")):
+        raise ValueError(
+            "is not the name of a bucket: use 3 to 63 lower-case letters, digits, hyphens and single dots, with a "
+            "letter or digit at both ends"
+        )
+    try:
+        ip_address(name)
+    except ValueError:
+        return name
+    raise ValueError("must not be an IP address")
+
+
+def check_region(name: str) -> str:
+    """Return the name of a region. Raises ValueError."""
+    if not REGION.fullmatch(name):
+        raise ValueError("may contain letters, digits, hyphens and underscores only, such as us-east-1")
+    return name
+
+
+def check_redis_url(url: str) -> str:
+    """Return the URL of a Redis. Raises ValueError, which never contains the URL: it has the password."""
+    parts = _split(url, ("redis", "rediss"), "redis://[[user]:password@]host:port/db")
+    if not re.fullmatch(r"/?\d*", parts.path):
+        raise ValueError("must end with the number of the database, such as /0")
+    if parts.fragment:
+        raise ValueError("contains #; write a # in the password as %23")
+    return url
+
+
+def _split(url: str, schemes: tuple[str, ...], form: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        port, host = parts.port, parts.hostname
+    except ValueError:
+        raise ValueError(
+            f"is not a URL: it must be {form}, with a port from 1 to 65535; write special characters in a password "
+            "as %XX"
+        ) from None
+    if parts.scheme not in schemes or not host or port == 0 or re.search(r"[\s\\]", url):
+        raise ValueError(f"must be {form}")
+    return parts
