@@ -14,16 +14,18 @@ Records are created only where they are absent, so recovery may run beside worke
 
 import json
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
 
 import redis
 import structlog
 
-from jobs.errors import ClaimLost, JobWithdrawn, NotFound
+from jobs.errors import ClaimLost, JobWithdrawn, NotFound, ObjectUnavailable
 from jobs.lifecycle.acceptance import Acceptance
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.lifecycle.restored_fields import RecordFields, sealed_fields, waiting_fields
@@ -44,8 +46,13 @@ from runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 CHUNK = 200
 """Records that are read at once."""
+OBJECT_TRIES = 3
+"""Of a job whose object the store fails to serve although it answers."""
+RETRY_S = 1.0
 READERS = 8
 """Threads that read objects."""
 
@@ -136,12 +143,13 @@ class Recovery:
                 jobs = self._store.get_many(chunk)
                 known = [job for job in jobs if job]
                 missing = [job_id for job_id, job in zip(chunk, jobs, strict=True) if job is None]
-                for outcome in pool.map(lambda job: self._repair(job, listing), known):
+                for outcome in pool.map(lambda job: _isolate(job.id, lambda: self._repair(job, listing)), known):
                     report.finalized += outcome == "finalized"
                     report.cancelled += outcome == "cancelled"
-                requests = pool.map(self._find_request, missing)
+                requests = pool.map(lambda job_id: _isolate(job_id, lambda: self._find_request(job_id)), missing)
                 for request in (request for request in requests if request):
-                    self._restore(request, listing, report, now_ms=int(now_s * 1000))
+                    restore = partial(self._restore, request, listing, report, now_ms=int(now_s * 1000))
+                    _isolate(request.id, restore)
                 report.requests += len(chunk)
         self._store.integrity.mark_reconciled(run_id)
         return report
@@ -267,6 +275,19 @@ class Recovery:
             if inputs.required_tokens:
                 return name, inputs
         return None
+
+
+def _isolate(job_id: str, action: Callable[[], T]) -> T | None:
+    """Do something for one job, which is skipped when its objects are damaged: the others must not wait for it."""
+    for tries_left in reversed(range(OBJECT_TRIES)):
+        try:
+            return action()
+        except (CorruptDocument, ObjectUnavailable) as error:
+            if isinstance(error, CorruptDocument) or not tries_left:
+                log.exception("recovery.job_skipped", job_id=job_id)
+                return None
+            time.sleep(RETRY_S)
+    return None
 
 
 def _chunks(job_ids: Iterable[str]) -> Iterator[Sequence[str]]:

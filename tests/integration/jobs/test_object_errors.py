@@ -1,6 +1,7 @@
 """A store that fails for one object is not away; objects are read as they are stored, within their recorded size."""
 
 import gzip
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,13 +12,18 @@ import pytest
 
 from jobs.errors import ObjectStoreUnavailable, ObjectStoreUnsuitable, ObjectUnavailable
 from jobs.lifecycle.bootstrap import wait_until_ready
+from jobs.lifecycle.recovery import Recovery
 from jobs.objects.client import ObjectChanged, ObjectNotFound
+from jobs.objects.keys import request_key
 from jobs.objects.presign import presigned_put
 from jobs.objects.store import ObjectStore
+from jobs.table.scripts import connect
+from testing.processes.fork_server import ForkedProcess
 from testing.processes.proxy import Fault, Proxy
-from testing.processes.servers import Servers
+from testing.processes.servers import Servers, free_ports
 from testing.processes.waiting import TIME_SCALE
 from testing.table import Table
+from tests.integration.jobs.test_reader import request
 
 KEY = "jobs/job_a/media/x"
 TIMEOUT_S = 0.4 * TIME_SCALE
@@ -174,3 +180,32 @@ def test_a_process_refuses_a_store_that_ignores_conditions(table: Table, front: 
     front.proxy.faults = [Fault(b"If-None-Match", reply=ok)]
     with pytest.raises(ObjectStoreUnsuitable, match="cannot keep results final"):
         wait_until_ready(table.store, front.store)
+
+
+def test_an_api_process_refuses_a_store_that_ignores_conditions(table: Table, front: Front, tmp_path: Path) -> None:
+    front.proxy.faults = [Fault(b"If-None-Match", reply=b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")]
+    settings = table.settings
+    environment = {
+        **os.environ,
+        **front.servers.environment(),
+        "S3_ENDPOINT": f"http://127.0.0.1:{front.proxy.port}",
+        "S3_BUCKET": settings.s3_bucket,
+        "API_PORT": str(free_ports()),
+    }
+    api = ForkedProcess("api", environment, tmp_path / "api.log")
+    assert api.wait(60) == 1
+    assert "cannot keep results final" in (tmp_path / "api.log").read_text("utf-8")
+
+
+def test_a_recovery_skips_a_job_with_a_damaged_object(
+    table: Table, front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other jobs must not wait for it."""
+    monkeypatch.setattr("jobs.lifecycle.recovery.RETRY_S", 0.0)
+    for name in ("a", "b", "c"):
+        table.object_store.put(request_key(f"job_{name}"), request(f"job_{name}", "Hi").to_json())
+    redis = connect(table.settings)
+    redis.set("reconciled", "an earlier process")
+    front.proxy.faults = [Fault(b"requests/job_b.json", reply=INTERNAL_ERROR)]
+    assert Recovery(redis, front.store, table.settings).run().waiting == 2
+    assert table.store.integrity.is_reconciled()
