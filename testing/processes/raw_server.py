@@ -48,14 +48,15 @@ def send_and_hold(data: bytes, piece: bytes = b"", *, pause_s: float = 0.05) -> 
 
 @contextmanager
 def raw_server(
-    reply: Reply, context: ssl.SSLContext | None = None, *, reads: bool = True
+    reply: Reply, context: ssl.SSLContext | None = None, *, reads: bool = True, host: str = "127.0.0.1"
 ) -> Iterator[tuple[int, list[bytes]]]:
-    """Listen on 127.0.0.1. Yields the port and the list of requests that arrived.
+    """Listen on a free port. Yields the port and the list of requests that arrived.
 
     Args:
         reply: answers a connection after its request, which must have a Content-Length or no body, has arrived.
         context: serve TLS.
         reads: wait for the request before the reply.
+        host: the address to listen on; empty: all of this machine's IPv4 addresses.
     """
     requests: list[bytes] = []
 
@@ -74,7 +75,7 @@ def raw_server(
                 connection, _ = listener.accept()
                 threading.Thread(target=serve, args=(connection,), daemon=True).start()
 
-    with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
+    with socket.create_server((host, 0), backlog=256) as listener:
         threading.Thread(target=accept, args=(listener,), daemon=True).start()
         yield listener.getsockname()[1], requests
         listener.shutdown(socket.SHUT_RDWR)

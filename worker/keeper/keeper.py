@@ -27,7 +27,7 @@ from runtime.tls import client_context
 from worker.egress.client import EgressClient
 from worker.heartbeat import Heartbeat
 from worker.keeper.delivery.deliverer import Deliverer
-from worker.keeper.delivery.dispatcher import MAX_CONCURRENT_DELIVERIES, DeliveryDispatcher
+from worker.keeper.delivery.dispatcher import MAX_THREADS, DeliveryDispatcher
 from worker.keeper.loops import LoopMonitor, in_own_thread, repeat
 from worker.keeper.reaper import Reaper
 
@@ -63,7 +63,7 @@ async def run_keeper(settings: Settings, stop: asyncio.Event) -> None:
     heartbeat.start()
     heartbeat.set_state("ready")
     log.info("worker.ready")
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MAX_CONCURRENT_DELIVERIES, "delivery"))
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MAX_THREADS, "delivery"))
     async with EgressClient(settings.egress_networks, tls_context=partial(client_context, settings)) as egress:
         dispatcher = DeliveryDispatcher(deliveries, Deliverer(store, deliveries, object_store, settings, egress))
         async with asyncio.TaskGroup() as group:

@@ -109,7 +109,7 @@ def test_after_a_wipe_every_job_has_the_status_that_its_objects_say(
     delivered = sorted(received.headers["webhook-id"] for received in http_server.received)
     assert delivered == sorted([f"evt_{undelivered}_completed", f"evt_{cancelled}_cancelled"])
     (delivery,) = client.get(f"/v1/jobs/{ended}/deliveries").json()["data"]
-    assert (delivery["state"], [attempt["reply"] for attempt in delivery["attempts"]]) == ("delivered", ["thanks"])
+    assert (delivery["state"], [attempt["status"] for attempt in delivery["attempts"]]) == ("delivered", [200])
 
     prepared = table.claim(Stage.GENERATE)
     assert prepared is not None

@@ -2,8 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import asdict
+from typing import TypeVar
 from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -30,13 +33,18 @@ from runtime import metrics
 from runtime.settings import Settings
 from worker.egress.client import EgressClient
 from worker.egress.errors import EgressError
-from worker.keeper.delivery.host_limiter import HostLimiter
+from worker.egress.transport import Target
+from worker.keeper.delivery.address_limiter import AddressLimiter
 from worker.keeper.delivery.outbound import OutboundRequest
 from worker.keeper.delivery.result_upload import upload_request, upload_url
 from worker.keeper.delivery.retry import parse_retry_after_s, retry_delay_s, state_after_attempt
 from worker.keeper.delivery.webhook import test_event_request, webhook_request
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+MAX_READS_PER_TENANT = 4
+"""Threads that read a tenant's objects. Many deliveries that are due at once must not keep others from theirs."""
 
 STORE_RETRY_S = 2.0
 MAX_STORE_RETRY_S = 60.0
@@ -63,10 +71,12 @@ class Deliverer:
         self._settings = settings
         self._egress = egress
         self._secrets = WebhookSecrets(object_store, settings)
-        self._hosts = HostLimiter()
+        self._limiter = AddressLimiter()
+        self._reads: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        """By tenant; kept while a delivery of the tenant uses it."""
 
     async def deliver(self, due: DueDelivery, *, claim: str) -> None:
-        """Make one attempt and record its outcome; postpone the delivery while its host has no free slot.
+        """Make one attempt and record its outcome; postpone the delivery while its receiver has no free slot.
 
         A cancelled attempt releases the delivery, so that another keeper can make the attempt at once.
         """
@@ -74,27 +84,45 @@ class Deliverer:
             # The claims of the last attempts were lost: whatever ended their keepers must not end this one.
             await self._settle(due, claim, "abandoned", _attempt_without_request(LOST))
             return
-        url = await asyncio.to_thread(self._target_url, due)
-        if url is None:
+        try:
+            await self._attempt(due, claim)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._postpone(due, claim, 0))
+            raise
+
+    async def _attempt(self, due: DueDelivery, claim: str) -> None:
+        found = await self._read(due.tenant, self._read_receiver, due)
+        if found is None:
             await self._settle(due, claim, "abandoned", _attempt_without_request())
             return
-        host = urlsplit(url).hostname or ""
-        if wait_s := self._hosts.acquire(host):
+        url, job_request = found
+        host, started = urlsplit(url).hostname or "", time.monotonic()
+        try:
+            target = await self._egress.check(url, owner=due.tenant)
+        except EgressError as error:
+            await self._record(due, claim, host, _failed_attempt(error, started), 0)
+            return
+        if wait_s := self._limiter.acquire(due.tenant, target.addresses):
             await self._postpone(due, claim, wait_s)
             return
         started = time.monotonic()
         try:
-            request = await asyncio.to_thread(self._build_request, due, url)
+            request = await self._read(due.tenant, self._build_request, due, url, job_request)
             if request is None:
                 await self._settle(due, claim, "abandoned", _attempt_without_request())
                 return
-            attempt, retry_after_s = await self._send(request)
-        except asyncio.CancelledError:
-            await asyncio.shield(self._postpone(due, claim, 0))
-            raise
+            attempt, retry_after_s = await self._send(request, target)
         finally:
-            self._hosts.release(host, duration_s=time.monotonic() - started)
+            self._limiter.release(due.tenant, target.addresses, duration_s=time.monotonic() - started)
         await self._record(due, claim, host, attempt, retry_after_s)
+
+    async def _read(self, tenant: str, read: Callable[..., T], *arguments: object) -> T:
+        """Read from the object store in a thread; at most ``MAX_READS_PER_TENANT`` of a tenant at once."""
+        slots = self._reads.get(tenant)
+        if slots is None:
+            slots = self._reads[tenant] = asyncio.Semaphore(MAX_READS_PER_TENANT)
+        async with slots:
+            return await asyncio.to_thread(read, *arguments)
 
     async def release(self, due: DueDelivery, claim: str) -> None:
         """Release a delivery that could not be attempted because a server of ours does not answer.
@@ -134,25 +162,26 @@ class Deliverer:
             await asyncio.to_thread(self._write_tombstone, due, state, attempt)
         await self._settle(due, claim, state, attempt, wait_ms=round(wait_s * 1000))
 
-    def _target_url(self, due: DueDelivery) -> str | None:
-        """Return the receiver's URL; None: the job's objects are gone, or the job has no such receiver."""
+    def _read_receiver(self, due: DueDelivery) -> tuple[str, JobRequest | None] | None:
+        """Return the receiver's URL and the job's request; None: the objects are gone, or there is no receiver."""
         try:
             if not due.job_id:
-                return str(load_json(self._object_store, event_test_key(due.id))["url"])
-            request = self._read_request(due)
+                return str(load_json(self._object_store, event_test_key(due.id))["url"]), None
+            request = load_request(self._object_store, due.job_id)
         except (ObjectNotFound, NotFound):
             return None
         if due.event == COPY_EVENT:
-            return upload_url(due, request)
-        return request.callback.url if request.callback else None
+            url = upload_url(due, request)
+        else:
+            url = request.callback.url if request.callback else None
+        return (url, request) if url else None
 
-    def _build_request(self, due: DueDelivery, url: str) -> OutboundRequest | None:
+    def _build_request(self, due: DueDelivery, url: str, request: JobRequest | None) -> OutboundRequest | None:
         """Build what is sent; None: the job or its objects are gone."""
         try:
-            if not due.job_id:
+            if request is None:
                 return test_event_request(due, self._object_store, self._secrets)
-            job, request = self._store.get(due.job_id), self._read_request(due)
-            result = load_result(self._object_store, due.job_id)
+            job, result = self._store.get(due.job_id), load_result(self._object_store, due.job_id)
         except (ObjectNotFound, NotFound):
             return None
         if due.event == COPY_EVENT:
@@ -160,9 +189,6 @@ class Deliverer:
         if job is None:
             return None
         return webhook_request(due, url, job, request, result, self._object_store, self._secrets)
-
-    def _read_request(self, due: DueDelivery) -> JobRequest:
-        return load_request(self._object_store, due.job_id)
 
     def _write_tombstone(self, due: DueDelivery, state: DeliveryState, last: DeliveryAttempt) -> None:
         """Store a settled delivery in the object store, so that a rebuilt job table does not send it again."""
@@ -175,9 +201,9 @@ class Deliverer:
             # The delivery is settled anyway: it is sent again only if Redis loses its data as well.
             log.warning("delivery.tombstone_failed", job_id=due.job_id, code=error.code)
 
-    async def _send(self, request: OutboundRequest) -> tuple[DeliveryAttempt, float]:
+    async def _send(self, request: OutboundRequest, target: Target) -> tuple[DeliveryAttempt, float]:
         """Send a request; return the attempt, and the seconds of the response's ``Retry-After``."""
-        at = now()
+        at, started = now(), time.monotonic()
         try:
             response = await self._egress.send(
                 request.method,
@@ -185,9 +211,10 @@ class Deliverer:
                 body=request.body,
                 headers=request.headers,
                 timeout_s=self._settings.webhook_timeout_s,
+                target=target,
             )
         except EgressError as error:
-            return DeliveryAttempt(at, None, f"{error.code}: {error.message}", 0, ""), 0
+            return _failed_attempt(error, started), 0
         text = response.body_prefix.decode("utf-8", "replace")
         attempt = DeliveryAttempt(at, response.status, None, response.elapsed_ms, text)
         return attempt, parse_retry_after_s(response.headers)
@@ -212,3 +239,8 @@ class Deliverer:
 
 def _attempt_without_request(error: str = NOTHING_TO_SEND) -> DeliveryAttempt:
     return DeliveryAttempt(now(), None, error, 0, "")
+
+
+def _failed_attempt(error: EgressError, started: float) -> DeliveryAttempt:
+    latency_ms = round((time.monotonic() - started) * 1000)
+    return DeliveryAttempt(now(), None, f"{error.code}: {error.message}", latency_ms, "")

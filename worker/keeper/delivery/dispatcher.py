@@ -1,6 +1,7 @@
 """Takes due deliveries from the job table and runs their attempts concurrently."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine
 
 import structlog
@@ -12,27 +13,46 @@ from worker.keeper.delivery.deliverer import Deliverer
 
 log = structlog.get_logger(__name__)
 
-MAX_CONCURRENT_DELIVERIES = 64
+MAX_CONCURRENT_DELIVERIES = 256
+MAX_PER_TENANT = 64
+RESERVED_DELIVERIES = 64
+"""The last free places go to tenants with fewer than ``RESERVED_PER_TENANT`` attempts only."""
+RESERVED_PER_TENANT = 4
+MAX_THREADS = 64
+"""Threads for short calls of the object store and Redis. An attempt waits for its receiver without one."""
 
 
 class DeliveryDispatcher:
-    """Runs up to ``MAX_CONCURRENT_DELIVERIES`` attempts. Use it from one event loop."""
+    """Runs up to ``MAX_CONCURRENT_DELIVERIES`` attempts, a share of them for one tenant. Use it from one event loop.
+
+    An attempt takes up to ``WEBHOOK_TIMEOUT_S`` if its receiver stalls. The shares keep such attempts of one tenant
+    from delaying another tenant's.
+    """
 
     def __init__(self, deliveries: DeliveryStore, deliverer: Deliverer) -> None:
         self._deliveries = deliveries
         self._deliverer = deliverer
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], str] = {}
+        """Attempts with their tenants."""
 
     async def dispatch_due(self) -> None:
         """Take due deliveries while there is capacity, and start an attempt for each."""
         while (free := MAX_CONCURRENT_DELIVERIES - len(self._running)) > 0:
+            is_scarce = free <= RESERVED_DELIVERIES
+            limit = free if is_scarce else free - RESERVED_DELIVERIES
             claim = new_claim()
-            taken = await asyncio.to_thread(self._deliveries.claim_due, claim=claim, limit=free)
+            taken = await asyncio.to_thread(
+                self._deliveries.claim_due,
+                claim=claim,
+                limit=limit,
+                share=RESERVED_PER_TENANT if is_scarce else MAX_PER_TENANT,
+                running=Counter(self._running.values()),
+            )
             for due in taken:
                 task = asyncio.create_task(self._attempt(due, claim))
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
-            if len(taken) < free:
+                self._running[task] = due.tenant
+                task.add_done_callback(self._running.pop)
+            if len(taken) < limit:
                 return
 
     async def drain(self, *, timeout_s: float) -> None:
