@@ -10,6 +10,7 @@ from api.middleware.auth import Authenticator
 from api.middleware.rate_limit import RateLimiter
 from api.streaming.event_hub import EventHub
 from jobs.lifecycle.archive import EventArchive
+from jobs.lifecycle.ended_jobs import EndedJobReader
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.lifecycle.uploads import Uploads
 from jobs.objects.reader import DocumentReader
@@ -41,6 +42,7 @@ class Services:
     documents: DocumentReader
     intake: Intake
     finalizer: JobFinalizer
+    ended_jobs: EndedJobReader
     archive: EventArchive
     uploads: Uploads
     deliveries: DeliveryStore
@@ -69,6 +71,7 @@ class Services:
             documents=documents,
             intake=Intake(store, index, object_store, documents, media, settings),
             finalizer=JobFinalizer(store, object_store, retention_days=settings.retention_days),
+            ended_jobs=EndedJobReader(store, object_store, retention_days=settings.retention_days),
             archive=EventArchive(store, object_store),
             uploads=uploads,
             deliveries=DeliveryStore(redis),

@@ -57,6 +57,10 @@ class Settings(BaseSettings):
     """Limit of an API key without a limit of its own. Further requests get a 429."""
     max_open_jobs: int = Field(default=20_000, ge=1)
     """Jobs of one tenant that have not ended, for API keys without a limit of their own. The next job gets a 429."""
+    max_ended_jobs: int = Field(default=20_000, ge=1)
+    """Ended jobs of one tenant that Redis keeps. The oldest ones above it leave the lists; they can be read by their id
+    until their retention ends. One takes about 1 KiB of Redis; a pair of metadata 80 bytes, or 400 if no other job has
+    it."""
     api_host: str = "127.0.0.1"
     """Address on which the API listens. Must be loopback unless ``AUTH=keys``."""
     api_port: int = Field(default=8800, ge=1, le=65_535)

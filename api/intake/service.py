@@ -194,6 +194,7 @@ class Intake:
             copies=len(request.result_urls),
             retention_ms=request.retention_ms or 0,
             index_ms=request.expires_ms + retention_ms + DAY_MS,
+            max_ended=self._settings.max_ended_jobs,
             labels=labels(request.metadata),
         )
         if created.needs_wakeup:

@@ -71,7 +71,7 @@ async def stream_events(
 ) -> EventSourceResponse:
     """Stream a job's events until it ends. Resume after the last event received with `Last-Event-ID` or `after`."""
     position = after if after is not None else _parse_last_event_id(last_event_id)
-    job = await run_in_threadpool(find_job, service.store, job_id, tenant=key.tenant)
+    job = await run_in_threadpool(find_job, service.store, job_id, tenant=key.tenant, ended_jobs=service.ended_jobs)
     request = await run_in_threadpool(service.documents.request, job)
     if job.status.is_terminal:
         events = await run_in_threadpool(service.archive.read, job_id, after=position)

@@ -104,7 +104,9 @@ def get_job(job_id: JobId, key: Caller, service: Service) -> PublicJob:
 @router.post("/{job_id}/cancel", response_model=JobReply)
 def cancel_job(job_id: JobId, key: Caller, service: Service) -> PublicJob:
     """Cancel a job. A waiting job ends at once, a running one at its next token; an ended one does not change."""
-    service.finalizer.cancel(find_job(service.store, job_id, tenant=key.tenant))
+    job = find_job(service.store, job_id, tenant=key.tenant, ended_jobs=service.ended_jobs)
+    if not job.status.is_terminal:
+        service.finalizer.cancel(job)
     return _read_job(job_id, key.tenant, service)
 
 
@@ -117,7 +119,7 @@ async def retry_job(
     idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
     """Create a new job from an ended job's request, with copies of its media. The body may change some fields."""
-    job = await run_in_threadpool(find_job, service.store, job_id, tenant=key.tenant)
+    job = await run_in_threadpool(find_job, service.store, job_id, tenant=key.tenant, ended_jobs=service.ended_jobs)
     retry = partial(
         service.intake.retry,
         job,
@@ -131,7 +133,7 @@ async def retry_job(
 @router.delete("/{job_id}", status_code=HTTPStatus.NO_CONTENT, response_class=Response)
 def delete_job(job_id: JobId, key: Caller, service: Service) -> None:
     """Delete an ended job with its media, result, events and deliveries."""
-    job = find_job(service.store, job_id, tenant=key.tenant)
+    job = find_job(service.store, job_id, tenant=key.tenant, ended_jobs=service.ended_jobs)
     deletion.delete_job(service.store, service.object_store, job_id)
     service.documents.forget(job)
 
@@ -171,7 +173,7 @@ def _accept_and_render(accept: Callable[[], AcceptedJob], service: Services) -> 
 
 
 def _read_job(job_id: str, tenant: str, service: Services) -> PublicJob:
-    job = find_job(service.store, job_id, tenant=tenant)
+    job = find_job(service.store, job_id, tenant=tenant, ended_jobs=service.ended_jobs)
     request, result = service.documents.request(job), service.documents.result(job)
     position = None if job.status.is_terminal or job.claim else service.index.position(job)
     return public_job(job, request, result, presign=service.object_store.presigned_url, position=position)

@@ -3,6 +3,7 @@
 import re
 
 from jobs.errors import NotFound, StoreUnavailable
+from jobs.lifecycle.ended_jobs import EndedJobReader
 from jobs.model.job import Job
 from jobs.table.store import JobStore
 
@@ -10,8 +11,11 @@ ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """The form of job ids. Other text must not become a part of a Redis key."""
 
 
-def find_job(store: JobStore, job_id: str, *, tenant: str) -> Job:
+def find_job(store: JobStore, job_id: str, *, tenant: str, ended_jobs: EndedJobReader | None = None) -> Job:
     """Return the record of a tenant's job.
+
+    Args:
+        ended_jobs: finds ended jobs that have left Redis; None: only jobs with a record are found.
 
     Raises:
         NotFound: there is no such job, or it belongs to another tenant; the error does not say which.
@@ -22,6 +26,7 @@ def find_job(store: JobStore, job_id: str, *, tenant: str) -> Job:
     job = store.get(job_id)
     if job is None:
         require_reconciled(store)
+        job = ended_jobs.find(job_id, tenant=tenant) if ended_jobs else None
     if job is None or job.tenant != tenant:
         raise NotFound
     return job

@@ -117,6 +117,7 @@ class Recovery:
         self._deliveries = DeliveryStore(client)
         self._object_store = object_store
         self._retention_ms = settings.retention_days * DAY_MS
+        self._max_ended = settings.max_ended_jobs
         self._acceptance = Acceptance(self._store, object_store)
         self._finalizer = JobFinalizer(self._store, object_store, retention_days=settings.retention_days)
 
@@ -222,7 +223,9 @@ class Recovery:
 
     def _create_record(self, request: JobRequest, fields: RecordFields) -> bool:
         index_ms = request.expires_ms + self._retention_ms + DAY_MS
-        return self._store.restore(request.id, fields, index_ms=index_ms, labels=labels(request.metadata))
+        return self._store.restore(
+            request.id, fields, index_ms=index_ms, max_ended=self._max_ended, labels=labels(request.metadata)
+        )
 
     def _finish(self, job_id: str, listing: _Listing, ended_ms: int) -> None:
         """End a restored job as its result says, without sending its settled deliveries again."""

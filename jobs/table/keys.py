@@ -20,6 +20,8 @@ TOTALS = "totals"
 DEADLINES = "deadlines"
 UNARCHIVED = "unarchived"
 REMOVALS = "removals"
+EXPIRIES = "expiries"
+"""Tenants by the next time at which a record of an ended job expires."""
 REMOVED = "removed"
 """Jobs that were deleted or withdrawn a short time ago: their records are not created again."""
 WITHDRAWALS = "withdrawals"
@@ -96,6 +98,16 @@ def jobs(tenant_name: str) -> str:
 def label(tenant_name: str, digest: str) -> str:
     """A tenant's jobs with one pair of metadata by creation time."""
     return f"label:{tenant_name}:{digest}"
+
+
+def job_labels(job_id: str) -> str:
+    """Hashes of a job's pairs of metadata."""
+    return f"labels:{job_id}"
+
+
+def ended(tenant_name: str) -> str:
+    """A tenant's ended jobs by the time at which their record expires."""
+    return f"ended:{tenant_name}"
 
 
 def body(tenant_name: str, digest: str) -> str:

@@ -50,6 +50,15 @@ class MaintenanceStore:
         """Return ended jobs whose own retention is over."""
         return self._scripts.call("expired", keys.REMOVALS, limit)[1:]
 
+    def forget_expired(self, *, tenants: int = 10, jobs: int = 100) -> None:
+        """Remove jobs whose record has expired from their tenants' lists.
+
+        Args:
+            tenants: the largest number of tenants.
+            jobs: the largest number of jobs of each.
+        """
+        self._scripts.call("forget_expired", tenants, jobs)
+
     def withdrawals(self, *, limit: int = 20) -> list[str]:
         """Return withdrawn jobs whose objects are not deleted yet."""
         return self._scripts.call("expired", keys.WITHDRAWALS, limit)[1:]

@@ -26,7 +26,9 @@ from jobs.table.types import (
 )
 
 INDEX_MS = 40 * 24 * 3600 * 1000
-"""How long a tenant's lists remember a job, unless the retention is longer."""
+"""How long a tenant's lists are kept after the last job was added, unless the retention is longer."""
+MAX_ENDED_JOBS = 20_000
+"""Default of the setting with this name."""
 MAX_ERROR_RELEASES = 6
 """Releases after an error, while other jobs pass the stage; then the job fails. With the delays below, after 46 s."""
 ERROR_DELAYS_MS = (1_000, 15_000)
@@ -66,6 +68,7 @@ class JobStore:
         copies: int = 0,
         retention_ms: int = 0,
         index_ms: int = INDEX_MS,
+        max_ended: int = MAX_ENDED_JOBS,
         labels: Sequence[str] = (),
     ) -> AcceptResult:
         """Create a job's record unless it exists, and queue the job.
@@ -75,13 +78,14 @@ class JobStore:
             events: statuses that its callback asks for.
             copies: number of result copies to upload.
             retention_ms: its own retention; 0: the service's.
-            index_ms: how long the tenant's lists remember it.
+            index_ms: how long the tenant's lists are kept after the last job was added.
+            max_ended: ended jobs of the tenant that Redis keeps; the oldest ones leave it.
             labels: see ``listing.labels``.
 
         Raises:
             JobWithdrawn: the job was withdrawn or deleted meanwhile.
         """
-        limits = (expires_ms, " ".join(events), copies, retention_ms, index_ms, self._lease_ms)
+        limits = (expires_ms, " ".join(events), copies, retention_ms, index_ms, self._lease_ms, max_ended)
         reply = self._scripts.call("accept", job_id, tenant, priority, RECORD_VERSION, *limits, *labels)
         if reply[0] == "removed":
             raise JobWithdrawn
@@ -115,6 +119,11 @@ class JobStore:
         reply = self._scripts.call("withdraw", job_id, LATE_WRITER_MS, int(only_without_record))
         return cast("Literal['ok', 'exists', 'ended', 'full']", reply[0])
 
+    def has_forgotten_jobs(self, tenant: str) -> bool:
+        """Whether ended jobs of a tenant have left Redis before their retention ended."""
+        with translate_redis_errors():
+            return bool(self._redis.hexists(keys.tenant(tenant), "forgotten"))
+
     def is_removed(self, job_id: str) -> bool:
         """Whether the job was deleted or withdrawn within ``LATE_WRITER_MS``."""
         with translate_redis_errors():
@@ -138,11 +147,13 @@ class JobStore:
         fields: Mapping[str, str | int],
         *,
         index_ms: int = INDEX_MS,
+        max_ended: int = MAX_ENDED_JOBS,
         labels: Sequence[str] = (),
     ) -> bool:
         """Create a record from a job's objects. False: it exists, or the job was deleted or withdrawn meanwhile."""
         pairs = [item for pair in {"version": RECORD_VERSION, **fields}.items() for item in pair]
-        reply = self._scripts.call("restore", job_id, index_ms, self._lease_ms, len(labels), *labels, *pairs)
+        limits = (index_ms, self._lease_ms, max_ended)
+        reply = self._scripts.call("restore", job_id, *limits, len(labels), *labels, *pairs)
         return reply[0] == "ok"
 
     # ── execution ──

@@ -81,6 +81,7 @@ class Reaper:
         Raises:
             Unavailable, NotInitialized
         """
+        self._maintenance.forget_expired()
         for job_id in self._maintenance.unarchived():
             _isolate_errors(partial(self._archive.archive, job_id), log.bind(job_id=job_id))
         for job_id in self._maintenance.due_removals():

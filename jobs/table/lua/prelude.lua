@@ -8,6 +8,7 @@
 --   intake_paused                  exists while an operator drains the service
 --   clock                          the latest time that adjust_for_clock_step has seen
 --   claim:{claim}                  id of the job that the claim received; expires
+--   labels:{id}                    hashes of the job's pairs of metadata, separated by spaces; expires after its record
 --   body:{tenant}:{hash}           id of the job that this request body created; expires
 --   poison_suspect:{worker}        id of the suspected poison job that the worker runs, or ran when it was lost; expires
 --   api_key:{hash}                 cached lookup of an API key; expires
@@ -16,7 +17,8 @@
 --   virtual_time:{stage}:{priority}   time: service of the tenant whose job was claimed last · pass: jobs claimed so far,
 --                                  divided by the priority's weight
 --   tenant:{tenant}                open_jobs: jobs that have not ended · sequence: number of its newest queued job ·
---                                  service:{stage}:{priority}: what it has received · mean_cost:{stage}: of its jobs
+--                                  service:{stage}:{priority}: what it has received · mean_cost:{stage}: of its jobs ·
+--                                  forgotten: ended jobs that have left Redis because there were many
 --   worker:{worker}                stage, state, slots, free, kv_free_tokens, tokens_per_s; expires
 --   arrivals:{stage}               jobs that entered the stage's queues, as a moving average: count, at
 --   durations:{stage}              how long workers had the stage's jobs, as a moving average: count, sum_ms, at ·
@@ -38,6 +40,8 @@
 --                                  were written late; until then their records are not created again
 --   withdrawals                    withdrawn jobs whose objects are not deleted yet, by the time of the withdrawal
 --   jobs:{tenant}                  a tenant's jobs by creation time
+--   ended:{tenant}                 a tenant's ended jobs by the time at which their record expires
+--   expiries                       tenants with ended jobs by the first of these times
 --   label:{tenant}:{hash}          those with one pair of metadata by creation time
 --   workers                        workers by their last heartbeat
 --   uploads:due                    {tenant}/{upload}: when the keeper looks at it, or deletes it
@@ -53,8 +57,10 @@
 -- jobs/table/keys.py has the same names.
 local keys = {
   epoch = 'epoch', intake_paused = 'intake_paused', clock = 'clock', totals = 'totals', deadlines = 'deadlines',
-  unarchived = 'unarchived', removals = 'removals', removed = 'removed', withdrawals = 'withdrawals', workers = 'workers',
-  deliveries_due = 'deliveries:due', deliveries_open = 'deliveries:open', uploads_due = 'uploads:due',
+  expiries = 'expiries', unarchived = 'unarchived', removals = 'removals', removed = 'removed',
+  withdrawals = 'withdrawals', workers = 'workers',
+  deliveries_due = 'deliveries:due', deliveries_open = 'deliveries:open',
+  uploads_due = 'uploads:due',
 }
 function keys.job(id) return 'job:' .. id end
 function keys.stream(id) return 'stream:' .. id end
@@ -68,6 +74,8 @@ function keys.claim(claim) return 'claim:' .. claim end
 function keys.tenant(tenant) return 'tenant:' .. tenant end
 function keys.jobs(tenant) return 'jobs:' .. tenant end
 function keys.label(tenant, hash) return 'label:' .. tenant .. ':' .. hash end
+function keys.job_labels(id) return 'labels:' .. id end
+function keys.ended(tenant) return 'ended:' .. tenant end
 function keys.body(tenant, hash) return 'body:' .. tenant .. ':' .. hash end
 function keys.usage(tenant, day) return 'usage:' .. tenant .. ':' .. day end
 function keys.open_uploads(tenant) return 'open_uploads:' .. tenant end
@@ -114,18 +122,6 @@ end
 
 local function get_number(id, field)
   return tonumber(get(id, field)) or 0
-end
-
--- Add a job to its tenant's lists: all jobs, and those with one pair of metadata, whose hashes are in ARGV.
--- The lists forget jobs after max_age ms: the oldest members here, and the whole list when no job is added.
-local function add_to_lists(id, tenant, created_ms, max_age, first_label, last_label)
-  local lists = {keys.jobs(tenant)}
-  for index = first_label, last_label do lists[#lists + 1] = keys.label(tenant, ARGV[index]) end
-  for _, list in ipairs(lists) do
-    redis.call('ZADD', list, created_ms, id)
-    redis.call('ZREMRANGEBYSCORE', list, '-inf', now - tonumber(max_age))
-    redis.call('PEXPIRE', list, max_age)
-  end
 end
 
 -- Each tenant has a queue of deliveries, so that a claim finds every tenant's first ones however long another queue is.

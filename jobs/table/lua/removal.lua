@@ -1,4 +1,4 @@
--- The rows of jobs that were deleted or withdrawn; follows fair_queue.lua in every script.
+-- The rows of jobs that were deleted or withdrawn; follows lists.lua in every script.
 
 -- Whether a job was deleted or withdrawn a short time ago. Ids are never used again, so its record must not return.
 local function is_removed(id)
@@ -23,7 +23,8 @@ local function remove_job(id, max_late)
     redis.call('ZREM', keys.deliveries_open, delivery)
     redis.call('DEL', keys.delivery(delivery), keys.delivery_attempts(delivery))
   end
-  redis.call('ZREM', keys.jobs(tenant), id)
+  remove_from_lists(id, tenant)
+  redis.call('ZREM', keys.ended(tenant), id)
   redis.call('ZREM', keys.unarchived, id)
   redis.call('ZREM', keys.removals, id)
   redis.call('ZADD', keys.removed, integer(now + tonumber(max_late)), id)

@@ -176,6 +176,17 @@ def test_a_lost_last_second_is_repaired(client: TestClient, table: Table) -> Non
     assert table.status(accepted) == JobStatus.PREPARING
 
 
+def test_recovery_restores_no_more_ended_jobs_than_redis_keeps(client: TestClient, table: Table) -> None:
+    for _ in range(5):
+        job = run(table, post(client))
+        table.finalizer.finalize(completed(job), expect="owner")
+        EventArchive(table.store, table.object_store).archive(job.id)
+    wipe(table)
+    recover(table.settings.model_copy(update={"max_ended_jobs": 2}))
+    redis = connect(table.settings)
+    assert len(redis.keys("job:*")) == redis.zcard(keys.ended("default")) <= 3
+
+
 def test_deleted_jobs_and_jobs_past_their_retention_are_not_restored(client: TestClient, table: Table) -> None:
     removed, old = run(table, post(client)), run(table, post(client))
     for job in (removed, old):

@@ -4,6 +4,8 @@
 -- job:{id}                        status, ended_ms, error_code; expires
 -- queue, delayed, leases, deadlines   - id
 -- tenant:{tenant}                 service: the tokens used replace the estimate; open_jobs - 1
+-- ended:{tenant} · expiries        + id, its tenant by the time at which the record expires
+-- jobs:{tenant} · label:{tenant}:{hash} · labels:{id}   expire later than the record
 -- stream:{id}                     + ended
 -- unarchived                      + id: the keeper moves its stream to the object store
 -- removals                        + id by the end of its retention, when that is shorter than the service's
@@ -34,6 +36,7 @@ dequeue(id, stage, priority, tenant)
 redis.call('ZREM', keys.leases(stage), id)
 redis.call('ZREM', keys.deadlines, id)
 redis.call('PEXPIRE', keys.job(id), expires)
+record_expiry(id, tenant, tonumber(expires))
 if error_code ~= 'worker_lost' then clear_suspect(id) end
 
 redis.call('HINCRBY', keys.tenant(tenant), 'open_jobs', -1)

@@ -7,14 +7,19 @@
 -- deadlines                    + id by its deadline
 -- jobs:{tenant}                + id by creation time
 -- label:{tenant}:{hash}        + id by creation time, for each pair of its metadata
+-- labels:{id}                  hashes of its metadata
 -- removed                      read
+-- ended:{tenant}               trimmed to its bound: the oldest ended jobs leave Redis
 --
 -- ARGV: id, tenant, priority, record version, milliseconds until it expires, statuses that its callback asks for
 --       (space-separated), number of result copies to upload, its own retention in ms (0: the service's default),
---       milliseconds that a list remembers a job, lease in ms, then the hash of each label
+--       milliseconds that a list remembers a job, lease in ms, ended jobs of the tenant that Redis keeps,
+--       then the hash of each label
 -- Returns: removed (the job was deleted or withdrawn)
 --          | ok | exists, then 1 when a wake-up is needed, the job's position in its queue ('' when it does not wait);
 --          after ok: created_ms, deadline_ms; after exists: the fields and values of the record
+local TRIMMED = 5  -- ended jobs that a call looks at: more than it adds
+
 local id, tenant, priority = ARGV[1], ARGV[2], ARGV[3]
 
 local function reply(word, stage, queue_priority, more)
@@ -38,5 +43,6 @@ record_arrival('prepare')
 redis.call('ZADD', keys.deadlines, deadline, id)
 redis.call('HINCRBY', keys.tenant(tenant), 'open_jobs', 1)
 
-add_to_lists(id, tenant, now, ARGV[9], 11, #ARGV)
+add_to_lists(id, tenant, now, ARGV[9], 12, #ARGV)
+trim_ended(tenant, tonumber(ARGV[11]), TRIMMED)
 return reply('ok', 'prepare', priority, {integer(now), integer(deadline)})

@@ -2,7 +2,7 @@
 -- Delete an ended job whose objects are already deleted.
 -- job:{id} · stream:{id} · job_deliveries:{id}            deleted
 -- delivery:{delivery} · delivery:{delivery}:attempts      deleted; deliveries:due:{tenant}, deliveries:open - delivery
--- jobs:{tenant} · unarchived · removals                   - id (labels forget jobs over time)
+-- jobs:{tenant} · label:{tenant}:{hash} · ended:{tenant} · unarchived · removals                   - id
 -- removed                                                 + id
 --
 -- ARGV: id, milliseconds within which a late writer may appear
