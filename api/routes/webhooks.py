@@ -2,25 +2,23 @@
 
 import time
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Response
 from ulid import ULID
 
-from api.dependencies import Services, services
+from api.dependencies import Services
 from api.errors.catalog import ERROR_RESPONSES
 from api.intake.url_policy import UrlPolicy
-from api.middleware.auth import bearer_auth, caller
+from api.middleware.auth import bearer_auth
 from api.middleware.json_body import JsonRoute
+from api.routes.parameters import Caller, IdempotencyKey, Service, parse_idempotency_key
 from api.schemas.webhooks import DeliveryReply, RotateBody, SecretReply, TestEventBody
 from jobs.model.retention import DAY_MS
 from jobs.model.times import format_time_if_set
 from jobs.objects.documents import save_json
 from jobs.objects.keys import event_test_key
-from jobs.tenants.api_keys import ApiKey
-
-Caller = Annotated[ApiKey, Depends(caller)]
-Service = Annotated[Services, Depends(services)]
+from jobs.tenants.keyed_rotation import rotate_once
 
 router = APIRouter(
     prefix="/v1", tags=["webhooks"], dependencies=[bearer_auth], responses=ERROR_RESPONSES, route_class=JsonRoute
@@ -34,10 +32,25 @@ def get_secret(key: Caller, service: Service) -> dict[str, Any]:
 
 
 @router.post("/webhook_secret/rotate", response_model=SecretReply)
-def rotate_secret(key: Caller, service: Service, body: RotateBody | None = None) -> dict[str, Any]:
-    """Create and return a new secret. For 24 hours the old one signs too, unless the body says otherwise."""
+def rotate_secret(
+    key: Caller,
+    service: Service,
+    response: Response,
+    body: RotateBody | None = None,
+    idempotency_key: IdempotencyKey = None,
+) -> dict[str, Any]:
+    """Create and return a new secret. For 24 hours the old one signs too, unless the body says otherwise.
+
+    With an `Idempotency-Key` the call can be repeated after a lost reply: it returns the same secret.
+    """
     keep_old = (body or RotateBody()).keep_old_secret_active_for_24_hours
-    return _secret(service, key.tenant, service.secrets.rotate(key.tenant, keep_old=keep_old))
+    once = parse_idempotency_key(idempotency_key)
+    if once is None:
+        return _secret(service, key.tenant, service.secrets.rotate(key.tenant, keep_old=keep_old))
+    secret, is_replay = rotate_once(service.object_store, service.secrets, key.tenant, once, keep_old=keep_old)
+    if is_replay:
+        response.headers["Idempotent-Replayed"] = "true"
+    return _secret(service, key.tenant, secret)
 
 
 @router.post("/webhook_secret/test", status_code=HTTPStatus.ACCEPTED, response_model=DeliveryReply)

@@ -6,7 +6,7 @@ cancels/<job>.json                      the job was cancelled
 events/<job>.jsonl                      the event stream of an ended job
 jobs/<job>/…                            the job's media and prepared inputs
 deliveries/<delivery>.json              a settled delivery, or a test event
-idempotency/<key>/<n>.json              the job of an Idempotency-Key; written once
+idempotency/<key>/<n>.json              the job or rotation of an Idempotency-Key; written once
 decisions/<job>.json                    whether a job that was repeated or withdrawn is accepted; written once
 uploads/<tenant>/<upload>/…             files that clients upload for later jobs
 keys/<SHA-256 of the API key>.json      an API key

@@ -6,6 +6,10 @@ import pytest
 from fastapi.testclient import TestClient
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from jobs.model.idempotency import key_digest
+from jobs.objects import keys
+from jobs.objects.documents import save_json
+from jobs.tenants import keyed_rotation
 from jobs.tenants.webhook_secrets import WebhookSecrets
 from testing.processes.http_server import HttpServer
 from testing.table import Table
@@ -62,3 +66,32 @@ def test_each_tenant_has_its_own_secret(table: Table) -> None:
     assert secrets.current("default") == table.settings.webhook_secret.get_secret_value()
     assert len({secrets.current(tenant) for tenant in ("default", "a", "b")}) == 3
     assert secrets.current("a") == WebhookSecrets(table.object_store, table.settings).current("a")
+
+
+def test_a_rotation_can_be_repeated_after_a_lost_reply(client: TestClient) -> None:
+    first = client.post("/v1/webhook_secret/rotate", headers={"Idempotency-Key": "k"})
+    for body in (None, {}, {"keep_old_secret_active_for_24_hours": True}):
+        again = client.post("/v1/webhook_secret/rotate", headers={"Idempotency-Key": '"k"'}, json=body)
+        assert again.json() == first.json()
+        assert again.headers["idempotent-replayed"] == "true"
+    assert "idempotent-replayed" not in first.headers
+    assert client.get("/v1/webhook_secret").json()["version"] == 1
+
+    other_body = {"keep_old_secret_active_for_24_hours": False}
+    refused = client.post("/v1/webhook_secret/rotate", headers={"Idempotency-Key": "k"}, json=other_body)
+    assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_conflict")
+
+    second = client.post("/v1/webhook_secret/rotate", headers={"Idempotency-Key": "k2"}).json()
+    assert (second["version"], second["secret"] != first.json()["secret"]) == (2, True)
+    late = client.post("/v1/webhook_secret/rotate", headers={"Idempotency-Key": "k"})
+    assert (late.status_code, late.json()["code"]) == (422, "idempotency_conflict")
+    assert client.post("/v1/webhook_secret/rotate").json()["version"] == 3, "without a key every call rotates"
+
+
+def test_an_interrupted_rotation_is_completed_by_its_repeat(client: TestClient, table: Table) -> None:
+    """The process died after it had stored what the key stands for."""
+    secrets = WebhookSecrets(table.object_store, table.settings)
+    place = keys.idempotency_key(key_digest("default", keyed_rotation.PREFIX + "k"), 0)
+    save_json(table.object_store, place, {"version": 1, "keep_old": True})
+    assert client.post("/v1/webhook_secret/rotate", headers={"Idempotency-Key": "k"}).json()["version"] == 1
+    assert secrets.version("default").version == 1
