@@ -40,10 +40,14 @@ FAILURES: dict[str, tuple[str, str]] = {
     "image_truncated": ("The file ends in the middle of the image.", "Send the complete file."),
     "image_too_many_pixels": ("The image has more pixels than the service decodes.", "Scale it down."),
     "image_aspect": ("The image or page is more than 200 times as long as it is wide.", "Cut it into pieces."),
-    "document_unsupported": ("The file is not a PDF or a presentation.", "Send PDF, PPTX, PPT or ODP."),
+    "document_unsupported": (
+        "The file is not a PDF or a presentation, or its pages are only a placeholder, as in dynamic XFA forms and PDF "
+        "portfolios.",
+        "Send PDF, PPTX, PPT or ODP.",
+    ),
     "document_unreadable": ("The document, or one of its pages, cannot be read.", "Save it again as PDF."),
     "document_encrypted": ("The document is protected by a password.", "Remove the password."),
-    "document_empty": ("The document has no pages.", "Send another document."),
+    "document_empty": ("The document has no pages or slides.", "Send another document."),
     "document_pages": ("`pages` selects a page that the document does not have.", "Correct `pages`."),
     "document_too_long": (
         "The documents have more pages than the service accepts for one job.",

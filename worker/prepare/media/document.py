@@ -11,6 +11,7 @@ from worker.prepare.media.document_kind import detect_document_kind
 from worker.prepare.media.errors import MediaError
 from worker.prepare.media.image import NormalizedImage, fit_image
 from worker.prepare.media.libreoffice import convert_slides_to_pdf
+from worker.prepare.media.pdf_placeholder import check_pages_are_content
 
 DPI = 180
 """Resolution of a page whose tokens fit, as in the model's reference demo."""
@@ -38,6 +39,8 @@ def open_document(path: Path, folder: Path) -> tuple[Path, int]:
     pdf = path if kind == "pdf" else convert_slides_to_pdf(path, kind, folder)
     with _open_pdf(pdf) as document:
         pages = len(document)
+        if kind == "pdf":
+            check_pages_are_content(document)
     if pages > MAX_PAGES:
         raise MediaError("document_too_long", f"it declares {pages} pages; the limit is {MAX_PAGES}. Split it.")
     return pdf, pages
@@ -81,6 +84,8 @@ def _open_pdf(pdf: Path) -> pypdfium2.PdfDocument:
     except pypdfium2.PdfiumError as error:
         if error.err_code in (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY):
             message = "it is protected by a password; remove the password."
+            if error.err_code == raw.FPDF_ERR_SECURITY:
+                message = "it is encrypted for certain people or programs; send a copy without protection."
             raise MediaError("document_encrypted", message) from error
         if error.err_code == raw.FPDF_ERR_SUCCESS:
             raise MediaError("document_empty", "it has no pages; send a document with pages.") from error

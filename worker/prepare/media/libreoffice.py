@@ -82,5 +82,7 @@ def convert_slides_to_pdf(deck: Path, kind: str, folder: Path) -> Path:
     )
     pdf = folder / "deck.pdf"
     if not pdf.is_file() or not pdf.stat().st_size:
-        raise MediaError("document_unreadable", "LibreOffice cannot read the presentation; send it as PDF.")
+        raise MediaError(
+            "document_unreadable", "LibreOffice cannot read the presentation, or all slides are hidden; send it as PDF."
+        )
     return pdf
