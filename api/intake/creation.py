@@ -109,32 +109,10 @@ class JobCreator:
             IdempotencyConflict: the earlier request has another body, or its job was deleted or has expired.
             StoreUnavailable: also while the job may exist and the job table is being recovered.
         """
-        job = self._store.get(job_id)
-        if job is None:
-            require_reconciled(self._store)
-            if self._is_withdrawn(job_id):
-                return None
-        if earlier_fingerprint != fingerprint:
-            if is_withdrawn(self._object_store, job_id):
-                return None
-            raise IdempotencyConflict
         try:
-            request = load_request(self._object_store, job_id)
-        except NotFound:
-            raise _gone() from None
-        position = self._index.position(job) if job else None
-        if job is None:
-            try:
-                created = self._create_record(request)
-            except JobWithdrawn:
-                return None
-            job, position = created.job, created.position
-        if not job.status.is_terminal and not self._acceptance.confirm(job_id):
-            # Its attempt decided to withdraw it, and may have died since.
-            if self._acceptance.withdraw(job_id, is_shared=True):
-                return None
-            job = self._store.get(job_id) or job
-        return AcceptedJob(job, request, is_replay=True, position=position)
+            return self._find_earlier(job_id, fingerprint, earlier_fingerprint)
+        except JobWithdrawn:
+            return None
 
     def replace_attempt(self, job_id: str) -> bool:
         """Make sure that an attempt which has not created its record yet cannot do so later. False: it has a record."""
@@ -158,15 +136,48 @@ class JobCreator:
             job = Job.from_hash(request.id, {name: str(value) for name, value in fields.items()})
         return AcceptedJob(job, request, is_replay=False, position=None)
 
-    def _is_withdrawn(self, job_id: str) -> bool:
-        """Whether a job without a record was withdrawn. Raises IdempotencyConflict: it has ended and expired."""
+    def _find_earlier(self, job_id: str, fingerprint: str, earlier_fingerprint: str) -> AcceptedJob:
+        """As ``find_earlier``, but raises JobWithdrawn."""
+        job = self._store.get(job_id)
+        if job is None:
+            self._check_has_not_ended(job_id)
+        request = self._load_request(job_id)
+        if earlier_fingerprint != fingerprint:
+            if is_withdrawn(self._object_store, job_id):
+                raise JobWithdrawn
+            raise IdempotencyConflict
+        if job is None:
+            created = self._create_record(request)
+            job, position = created.job, created.position
+        else:
+            position = self._index.position(job)
+        if not job.status.is_terminal and not self._acceptance.confirm(job_id):
+            # Its attempt decided to withdraw it, and may have died since.
+            if self._acceptance.withdraw(job_id, is_shared=True):
+                raise JobWithdrawn
+            job = self._store.get(job_id) or job
+        return AcceptedJob(job, request, is_replay=True, position=position)
+
+    def _check_has_not_ended(self, job_id: str) -> None:
+        """Check that a job without a record may get one. Raises JobWithdrawn, IdempotencyConflict: it has ended."""
+        require_reconciled(self._store)
         try:
             load_result(self._object_store, job_id)
         except JobWithdrawn:
-            return True
+            raise
         except NotFound:
-            return False
+            return
         raise _gone()
+
+    def _load_request(self, job_id: str) -> JobRequest:
+        """Load the request of an earlier attempt. Raises JobWithdrawn, IdempotencyConflict: it was deleted."""
+        try:
+            return load_request(self._object_store, job_id)
+        except NotFound:
+            # The result object is read second: a withdrawal writes it before it deletes the request.
+            if is_withdrawn(self._object_store, job_id):
+                raise JobWithdrawn from None
+            raise _gone() from None
 
     def _assign_key(self, request: JobRequest, key_object: str) -> bool:
         """Make this the job of the request's Idempotency-Key. False: the key has a job."""
