@@ -156,7 +156,7 @@ end
 local function refusal(id, claim)
   local row = redis.call('HMGET', keys.job(id), 'status', 'claim')
   if not row[1] then return 'unknown' end
-  if TERMINAL[row[1]] or row[2] ~= claim then return 'lost' end
+  if TERMINAL[row[1]] or claim == '' or row[2] ~= claim then return 'lost' end
   return nil
 end
 

@@ -19,7 +19,7 @@ local stage, claim, sealed = get(id, 'stage'), get(id, 'claim'), get(id, 'sealed
 if sealed ~= '' and claim == sealer then
   return {'ok', get(id, 'stopped_after_ms')}
 elseif precondition == 'owner' then
-  if claim ~= sealer or sealed ~= '' then return {'lost'} end
+  if claim == '' or claim ~= sealer or sealed ~= '' then return {'lost'} end
 elseif precondition == 'unclaimed' then
   if claim ~= '' then return {'lost'} end
 elseif precondition == 'expired' then
