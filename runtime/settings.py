@@ -136,7 +136,8 @@ class Settings(BaseSettings):
 
     # ── webhooks ──
     webhook_secret: SecretStr
-    """``whsec_`` and the padded base64 of 24 to 64 bytes. Signs every webhook (HMAC-SHA256)."""
+    """``whsec_`` and the padded base64 of 24 to 64 bytes. The secret of each tenant, which signs its
+    webhooks, is derived from it; ``thinkqueue keys webhook-secret`` prints one."""
     webhook_timeout_s: float = Field(default=15, gt=0, le=45)
     """Time limit of one attempt; shorter than a keeper's claim on a delivery, which is one minute."""
     webhook_schedule_scale: float = Field(default=1.0, ge=0)
