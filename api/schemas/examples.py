@@ -57,7 +57,7 @@ JOB: dict[str, Any] = {
     "usage": {"input_tokens": 1302, "thinking_tokens": 380, "answer_tokens": 32, "gpu_seconds": 7.9},
     "timings": {"prepared_ms": 210, "queued_ms": 40, "prefill_ms": 160, "decode_ms": 7750},
     "stopped_after_ms": None,
-    "result_sha256": None,
+    "result_sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "media": [{"kind": "input", "name": "0.png", "url": "https://…"}],
 }
 

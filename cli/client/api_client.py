@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,11 @@ MAX_RETRY_AFTER_S = 60.0
 POLL_INTERVAL_S = 2.0
 
 
+def exponential_backoff(failures: int) -> float:
+    """Return the seconds to wait after a number of failures: 0.5, 1, 2 and so on up to 8."""
+    return float(min(0.25 * 2**failures, 8))
+
+
 @dataclass(frozen=True)
 class SseEvent:
     """One event of a job's stream. ``id`` is None for events that only describe the current state."""
@@ -39,10 +44,22 @@ class ApiClient:
 
     Every method raises ApiError when the service refuses, and Unreachable when it does not answer: at once if it never
     answered this client, because then the address may be wrong; otherwise after ``ATTEMPTS`` attempts.
+
+    Args:
+        url: address of the service.
+        connections: largest number of connections at once.
+        backoff: returns the seconds to wait after a number of failures.
+
+    Raises:
+        CommandError: the address is not an http or https URL.
     """
 
-    def __init__(self, url: str, *, connections: int = 20) -> None:
+    def __init__(
+        self, url: str, *, connections: int = 20, backoff: Callable[[int], float] = exponential_backoff
+    ) -> None:
         self.url = url.rstrip("/")
+        _check_address(self.url)
+        self._backoff = backoff
         key = os.environ.get(API_KEY, "")
         self._http = httpx.Client(
             base_url=self.url,
@@ -119,7 +136,7 @@ class ApiClient:
                 failures += 1
                 if self._gives_up(error, failures):
                     raise self._unreachable(error) from error
-            time.sleep(_backoff(failures))
+            time.sleep(self._backoff(failures))
 
     def _stream(self, job_id: str, last_id: int | None) -> Iterator[SseEvent]:
         headers = {} if last_id is None else {"Last-Event-ID": str(last_id)}
@@ -155,7 +172,7 @@ class ApiClient:
                 failures += 1
                 if self._gives_up(error, failures):
                     raise self._unreachable(error) from error
-                time.sleep(_backoff(failures))
+                time.sleep(self._backoff(failures))
                 continue
             self._has_answered = True
             if reply.is_success:
@@ -164,7 +181,7 @@ class ApiClient:
             failures += 1
             if reply.status_code not in RETRYABLE or failures >= ATTEMPTS:
                 raise _api_error(reply)
-            time.sleep(max(_backoff(failures), _retry_after(reply)))
+            time.sleep(max(self._backoff(failures), _retry_after(reply)))
 
     def _put(self, url: str, data: bytes) -> str:
         """Upload to the object store. Returns the ETag."""
@@ -189,6 +206,15 @@ class ApiClient:
         )
 
 
+def _check_address(url: str) -> None:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise CommandError(f"{url} is not a URL ({error}); set --url or THINKQUEUE_URL to http://HOST:PORT.") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise CommandError(f"{url} is not an http or https URL; set --url or THINKQUEUE_URL to http://HOST:PORT.")
+
+
 def _api_error(reply: httpx.Response) -> ApiError:
     try:
         body = reply.json()
@@ -203,8 +229,3 @@ def _api_error(reply: httpx.Response) -> ApiError:
 def _retry_after(reply: httpx.Response) -> float:
     value = reply.headers.get("retry-after", "")
     return min(float(value), MAX_RETRY_AFTER_S) if value.isdecimal() else 0.0
-
-
-def _backoff(failures: int) -> float:
-    """Return seconds."""
-    return float(min(0.25 * 2**failures, 8))

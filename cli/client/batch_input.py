@@ -1,7 +1,12 @@
-"""Reads a batch's input file: JSON Lines, one job a line, each with its own idempotency key."""
+"""Reads a batch's input file: JSON Lines, one job a line.
+
+A line is identified by its content, ``custom_id`` included, and not by its position: lines may be inserted, removed and
+sorted between two runs.
+"""
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +21,9 @@ class InputLine:
     """From 1."""
     fields: dict[str, Any]
     key: str
-    """Its idempotency key: a hash of the line's content, number and files."""
+    """Identifies the line in the results: a hash of its content and files, and of how many equal lines come before."""
+    idempotency_key: str
+    """Of its job: the same as ``key``, unless an earlier job of the line failed and the line is submitted again."""
     needs_uploads: bool
     """Its files are too large to be sent in the body."""
 
@@ -39,7 +46,9 @@ def read_lines(path: Path, defaults: dict[str, Any], run: str) -> list[InputLine
         texts = path.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{path} cannot be read: {error}") from error
-    lines = []
+    lines: list[InputLine] = []
+    equal_lines: Counter[str] = Counter()
+    numbers: dict[str, int] = {}
     for number, text in enumerate(texts, 1):
         if not text.strip():
             continue
@@ -55,10 +64,31 @@ def read_lines(path: Path, defaults: dict[str, Any], run: str) -> list[InputLine
         stats = _file_stats(files, path.parent, f"{path}:{number}")
         fields = {**defaults, **fields}
         # A changed file makes another job, so its size and modification time are part of the key.
-        content = json.dumps([run, number, fields, stats], sort_keys=True, ensure_ascii=False)
-        key = f"batch-{hashlib.sha256(content.encode()).hexdigest()[:48]}"
-        lines.append(InputLine(number, fields, key, needs_uploads=sum(size for size, _ in stats) > INLINE_BYTES))
+        content = json.dumps([run, fields, stats], sort_keys=True, ensure_ascii=False)
+        key = line_key(content, equal_lines[content])
+        equal_lines[content] += 1
+        _check_custom_id(fields, number, numbers, path)
+        lines.append(InputLine(number, fields, key, key, needs_uploads=sum(size for size, _ in stats) > INLINE_BYTES))
     return lines
+
+
+def line_key(content: str, number: int) -> str:
+    """Return a key for the ``number``-th (from 0) of several equal lines, or attempts at one line."""
+    return f"batch-{hashlib.sha256(f'{content}{number or str()}'.encode()).hexdigest()[:48]}"
+
+
+def _check_custom_id(fields: dict[str, Any], number: int, numbers: dict[str, int], path: Path) -> None:
+    """Check that a ``custom_id`` is used once; ``numbers`` has the lines of those before."""
+    custom_id = fields.get("custom_id")
+    if custom_id is None:
+        return
+    if not isinstance(custom_id, str):
+        raise CommandError(f"{path}:{number}: custom_id must be a string.")
+    if custom_id in numbers:
+        raise CommandError(
+            f"{path}:{number}: custom_id {custom_id!r} is that of line {numbers[custom_id]}; each line needs its own."
+        )
+    numbers[custom_id] = number
 
 
 def _file_stats(names: list[str], folder: Path, line: str) -> list[tuple[int, int]]:

@@ -28,7 +28,8 @@ class BatchRunner:
 
     Args:
         folder: of the input file; relative file names start there.
-        timeout_s: how long to wait for a service that is full or unreachable, since its last answer.
+        timeout_s: how long to wait for a service that is full or unreachable, since its last answer, or since
+            the start if it has not answered yet.
     """
 
     def __init__(self, client: ApiClient, lines: list[InputLine], folder: Path, *, timeout_s: float) -> None:
@@ -40,7 +41,6 @@ class BatchRunner:
         self._folder = folder
         self._timeout_s = timeout_s
         self._last_answer_at = time.monotonic()
-        self._has_answered = False
         self._lines: queue.SimpleQueue[InputLine] = queue.SimpleQueue()
         for line in lines:
             self._lines.put(line)
@@ -79,8 +79,7 @@ class BatchRunner:
                 return LineResult(line, abort_reason=str(error))
             return LineResult(line, error={"code": error.code, "message": str(error)})
         except Unreachable as error:
-            # If it never answered, the address may be wrong.
-            return LineResult(line, abort_reason=str(error), retry_reason="no answer" if self._has_answered else "")
+            return LineResult(line, abort_reason=str(error), retry_reason="no answer")
         except CommandError as error:
             return LineResult(line, abort_reason=str(error))
         except Exception as error:  # noqa: BLE001 - a thread that ends silently would leave its line without a result
@@ -88,14 +87,14 @@ class BatchRunner:
         return LineResult(line, job=job)
 
     def _answered(self, job: dict[str, Any]) -> dict[str, Any]:
-        self._last_answer_at, self._has_answered, self.waiting_for = time.monotonic(), True, ""
+        self._last_answer_at, self.waiting_for = time.monotonic(), ""
         return job
 
     def _find_earlier_job(self, line: InputLine) -> dict[str, Any] | None:
         """Return the job of a line with uploads. Submitted again, the line would have another body: new upload ids."""
         if not line.needs_uploads:
             return None
-        found = self._client.jobs(**{f"metadata[{LABEL}]": line.key}, limit=1)["data"]
+        found = self._client.jobs(**{f"metadata[{LABEL}]": line.idempotency_key}, limit=1)["data"]
         return self._client.job(found[0]["id"]) if found else None
 
     def _submit(self, line: InputLine) -> dict[str, Any]:
@@ -104,5 +103,5 @@ class BatchRunner:
             media = read_files(line.fields.get("files") or [], self._client.upload, folder=self._folder)
             body["messages"] = [user_message(line.fields["prompt"], media)]
         if line.needs_uploads:
-            body["metadata"] = {**(body.get("metadata") or {}), LABEL: line.key}
-        return self._client.submit(body, idempotency_key=line.key, wait_s=PREFER_WAIT_S)
+            body["metadata"] = {**(body.get("metadata") or {}), LABEL: line.idempotency_key}
+        return self._client.submit(body, idempotency_key=line.idempotency_key, wait_s=PREFER_WAIT_S)

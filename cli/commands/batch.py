@@ -1,6 +1,7 @@
 """``thinkqueue batch``: runs thousands of prompts from a file, and resumes after an interruption at any point.
 
-A line's idempotency key is a hash of its content, number and files, so submitting it again returns the same job.
+A line's idempotency key is a hash of its content and files, so submitting it again returns the same job, wherever the
+line is in the file.
 Results are appended one whole row at a time: a line with a row is done, every other line is submitted again.
 """
 
@@ -37,7 +38,7 @@ def batch(
     in_flight: Annotated[int, typer.Option(min=1, max=512, help="Jobs in flight at once.")] = 32,
     run: Annotated[str, typer.Option(help="A name for this run; a new name submits all lines again.")] = "",
     max_wait: Annotated[
-        float, typer.Option(min=0, help="Minutes to wait while the service is full or unreachable.")
+        float, typer.Option(min=0, help="Minutes to wait for a service that is full or unreachable, also at the start.")
     ] = MAX_WAIT_MINUTES,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Submit lines again that failed.")] = False,
 ) -> None:
@@ -51,12 +52,12 @@ def batch(
     with report_errors():
         lines = read_lines(prompts, defaults, run)
         client = api_client(url, state, connections=in_flight + 4)
-        with open_output(target, {line.key for line in lines}, retry_failed=retry_failed) as (file, known):
-            remaining = [line for line in lines if line.key not in known]
-            runner = BatchRunner(client, remaining, prompts.parent, timeout_s=60 * max_wait)
+        with open_output(target, {line.key for line in lines}, retry_failed=retry_failed) as output:
+            known = output.known
+            runner = BatchRunner(client, output.remaining(lines), prompts.parent, timeout_s=60 * max_wait)
             if known:
                 stderr.print(f"{len(known):,} of {len(lines):,} lines are done already", style="dim")
-            counts = write_results(runner, file, total=len(lines), known=known, in_flight=in_flight)
+            counts = write_results(runner, output.file, total=len(lines), known=known, in_flight=in_flight)
     failed = len(lines) - counts.completed - counts.left
     report = f"{counts.completed:,} completed, {failed:,} failed, {counts.left:,} left; results: {target}"
     if counts.left:
@@ -80,12 +81,15 @@ def write_results(runner: BatchRunner, file: BinaryIO, *, total: int, known: dic
     runner.start(in_flight)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[failed]} failed{task.fields[waiting]}"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=stderr) as progress:
-        failed = len(known) - counts.completed
+        failed, printed = len(known) - counts.completed, ""
         task = progress.add_task("", total=total, completed=len(known), failed=failed, waiting="")
         try:
             while counts.left:
                 waiting = f", waiting for the service ({runner.waiting_for})" if runner.waiting_for else ""
                 progress.update(task, waiting=waiting)
+                if waiting != printed and not stderr.is_terminal:
+                    printed = waiting  # a terminal shows it in the progress bar
+                    stderr.print(waiting.removeprefix(", ") or "the service answers again", markup=False)
                 try:
                     result = runner.results.get(timeout=1)
                 except queue.Empty:

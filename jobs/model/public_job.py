@@ -130,7 +130,8 @@ class PublicJob(Outcome, JobSummary):
     position: int | None
     """Estimate of how many jobs of the same priority start before it; null if the job does not wait."""
     result_sha256: str | None
-    """SHA-256, in hex, of the document that is uploaded to `result_urls`; null without them."""
+    """SHA-256, in hex, of the job's result copy, the document that is uploaded to `result_urls`; also without them.
+    Null until the job has ended."""
     media: list[MediaLink]
     """What the model was shown, and images with boxes drawn in; empty until the job has ended."""
 
@@ -213,12 +214,11 @@ def public_job(
         position: see ``PublicJob.position``.
     """
     stored = result.media if result else ()
-    has_copies = result is not None and bool(request.result_urls)
     return PublicJob(
         **_summary_fields(job, request),
         **_outcome_fields(result),
         position=position,
-        result_sha256=hashlib.sha256(result_copy(request, result)).hexdigest() if result and has_copies else None,
+        result_sha256=hashlib.sha256(result_copy(request, result)).hexdigest() if result else None,
         media=[MediaLink(kind=item.kind, name=item.name, url=presign(item.key)) for item in stored],
     )
 

@@ -65,7 +65,7 @@ def sample_job(status: JobStatus, *, ended_ms: int) -> WebhookJob:
         truncation_reason=None,
         stopped_after_ms=0 if status is JobStatus.CANCELLED else None,
         position=None,
-        result_sha256=None,
+        result_sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         media=[],
         test=True,
         **ENDINGS[status],

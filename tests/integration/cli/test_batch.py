@@ -84,10 +84,21 @@ def test_a_batch_waits_for_a_full_service_until_its_timeout(
     assert all(runner.results.get(timeout=60).is_completed for _ in range(3))
 
 
-def test_a_batch_does_not_wait_for_a_service_that_never_answered(
-    isolated_service: Service, clients: list[ApiClient], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_batch_waits_for_a_service_that_has_not_started_yet(
+    serving: Service, clients: list[ApiClient], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(api_client, "_backoff", lambda failures: pytest.fail(f"retry {failures}"))
-    runner = new_runner(clients, isolated_service, tmp_path, 2, timeout_s=600)
+    serving.kill("api")
+    runner = new_runner(clients, serving, tmp_path, 2, timeout_s=60)
     runner.start(2)
+    serving.wait_until(lambda: runner.waiting_for == "no answer", "a batch that waits")
+    serving.start("api")
+    assert all(runner.results.get(timeout=60).is_completed for _ in range(2))
+
+
+def test_a_batch_stops_waiting_for_a_service_that_never_answers(clients: list[ApiClient], tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt": "Hi."}\n', "utf-8")
+    clients.append(ApiClient("http://127.0.0.1:9"))
+    runner = BatchRunner(clients[-1], read_lines(prompts, {}, ""), tmp_path, timeout_s=0)
+    runner.start(1)
     assert "does not answer" in runner.results.get(timeout=30).abort_reason

@@ -62,7 +62,7 @@ def test_a_client_command_needs_no_extra(client_path: str, command: str) -> None
 def test_a_client_command_calls_the_service(client_path: str, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text('{"prompt": "Hi."}\n', "utf-8")
-    for words in (("submit", "Hi."), ("watch", "job_x"), ("jobs",), ("batch", str(prompts))):
+    for words in (("submit", "Hi."), ("watch", "job_x"), ("jobs",), ("batch", str(prompts), "--max-wait", "0")):
         done = thinkqueue(client_path, *words, "--url", "http://127.0.0.1:9")
         assert done.returncode == 1
         assert "http://127.0.0.1:9 does not answer" in done.stderr

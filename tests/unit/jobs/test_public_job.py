@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import get_args
 
 from jobs.model.job import PRIORITIES, Job, JobStatus
@@ -111,3 +111,11 @@ def test_the_outcome_has_the_field_names_of_a_result() -> None:
 
 def test_the_priorities_of_the_public_type_are_those_of_the_queue() -> None:
     assert get_args(Priority) == PRIORITIES
+
+
+def test_an_ended_job_has_the_sha256_of_its_result_also_without_result_urls() -> None:
+    request = replace(REQUEST, result_urls=())
+    assert (
+        public_job(JOB, request, RESULT, presign=presign).result_sha256
+        == hashlib.sha256(result_copy(request, RESULT)).hexdigest()
+    )
