@@ -1,14 +1,10 @@
 """Runs one job on the engine: read the inputs, stream the tokens to the journal, build the result."""
 
-import io
 import queue
 import threading
 import time
-import zipfile
 from dataclasses import dataclass
 from typing import Any
-
-from PIL import Image
 
 from engine import (
     DEVICE_LOST,
@@ -37,6 +33,7 @@ from jobs.table.store import JobStore
 from jobs.table.types import ClaimedJob, LeaseSignal
 from worker.generate.journal import JournalWriter
 from worker.generate.journal_flusher import JournalFlusher
+from worker.generate.prepared_media import open_frames, open_image
 from worker.generate.result_builder import Interruption, ResultBuilder
 from worker.generate.run_limit import RunLimit
 from worker.heartbeat import Lease
@@ -117,8 +114,10 @@ class Generation:
     def _build_inputs(self, request: JobRequest, prepared: PreparedInputs) -> ModelInputs:
         object_store = self._context.object_store
         try:
-            images = [Image.open(io.BytesIO(object_store.get(image.key))) for image in prepared.images]
-            videos = [Video(_frames(object_store.get(video.key)), video.seconds) for video in prepared.videos]
+            images = [open_image(object_store.get(image.key), image) for image in prepared.images]
+            videos = [
+                Video(open_frames(object_store.get(video.key), video), video.seconds) for video in prepared.videos
+            ]
         except ObjectNotFound:
             raise JobFailed("media_missing", "The job's inputs are gone from the object store.") from None
         enable_thinking = request.thinking_budget != 0
@@ -203,9 +202,3 @@ class Generation:
     def _write_tail(self, writer: JournalWriter) -> None:
         """Write the last tokens before the end of the job: readers of the stream must not miss them."""
         writer.flush_fully(until=time.monotonic() + TAIL_TIMEOUT_S, stop=self._lease.lost)
-
-
-def _frames(archive: bytes) -> list[Image.Image]:
-    """Return the frames of a PreparedVideo."""
-    with zipfile.ZipFile(io.BytesIO(archive)) as frames:
-        return [Image.open(io.BytesIO(frames.read(name))) for name in frames.namelist()]

@@ -1,11 +1,8 @@
 """Builds the result of a generation: texts, usage, timings, boxes, and images with the boxes drawn in."""
 
-import io
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
-
-from PIL import Image
 
 from engine import Finished
 from families import SpecialTokens, extract_answer
@@ -16,6 +13,7 @@ from jobs.objects.keys import job_folder
 from jobs.objects.store import ObjectStore
 from worker.generate.annotate import draw_boxes
 from worker.generate.boxes import Box, find_boxes
+from worker.generate.prepared_media import open_image
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,8 @@ class ResultBuilder:
                 by_image[box.image].append((box.normalized, box.label))
         media = []
         for index, drawn in sorted(by_image.items()):
-            image = Image.open(io.BytesIO(self._object_store.get(prepared.images[index].key)))
+            source = prepared.images[index]
+            image = open_image(self._object_store.get(source.key), source)
             name = f"{index}-boxes.png"
             key = f"{job_folder(job.id)}/a{job.attempt}-{job.claim}/{name}"
             self._object_store.put(key, draw_boxes(image, drawn), "image/png")
