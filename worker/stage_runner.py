@@ -6,6 +6,7 @@ The prepare stage and the generate stage differ only in their work, and in how m
 import threading
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 from jobs.errors import Cancelled, ClaimLost, JobFailed, NotInitialized, ObjectUnavailable, ThinkqueueError, Unavailable
@@ -142,13 +143,16 @@ class StageRunner:
         self._stage = stage
         self._settler = JobSettler(store, finalizer, timeout_s=settle_timeout_s)
 
-    def claim(self, *, free_tokens: int = 0, served_tenants: Collection[str] = ()) -> ClaimedJob | None:
+    def claim(
+        self, *, free_tokens: int = 0, served_tenants: Collection[str] = (), has_free_slot: bool = False
+    ) -> ClaimedJob | None:
         """Claim the next job of the stage. Call it from one thread at a time.
 
         Args:
             free_tokens: tokens that fit into the worker's KV cache; the generate stage claims only what fits.
-            served_tenants: tenants whose jobs are not claimed, because this worker has no free slot. Nothing is claimed
-                while another worker has one.
+            served_tenants: tenants whose jobs are not claimed, because this worker has no slot for them.
+            has_free_slot: this worker has a slot for other tenants. False: with ``served_tenants``, nothing is claimed
+                while another worker has a free slot.
 
         Returns:
             None when no job waits, or when none fits.
@@ -156,19 +160,20 @@ class StageRunner:
         Raises:
             Unavailable, NotInitialized
         """
-        worker, repeated = self._heartbeat.worker.id, self._unanswered
-        if repeated:
-            # The job table may have given a job to the claim whose reply was lost.
-            claimed = self._store.claim(
-                self._stage, claim=repeated, worker=worker, free_tokens=free_tokens, served_tenants=served_tenants
-            )
-            self._unanswered = ""
-            if claimed is not None:
-                return claimed
-        self._unanswered = new_claim()
-        claimed = self._store.claim(
-            self._stage, claim=self._unanswered, worker=worker, free_tokens=free_tokens, served_tenants=served_tenants
+        repeated, self._unanswered = self._unanswered, self._unanswered or new_claim()
+        claim = partial(
+            self._store.claim,
+            self._stage,
+            worker=self._heartbeat.worker.id,
+            free_tokens=free_tokens,
+            served_tenants=served_tenants,
+            has_free_slot=has_free_slot,
         )
+        claimed = claim(claim=self._unanswered)
+        if claimed is None and repeated:
+            # The job table had given no job to the claim whose reply was lost.
+            self._unanswered = new_claim()
+            claimed = claim(claim=self._unanswered)
         self._unanswered = ""
         return claimed
 

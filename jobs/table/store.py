@@ -159,17 +159,24 @@ class JobStore:
     # ── execution ──
 
     def claim(
-        self, stage: Stage, *, claim: str, worker: str, free_tokens: int = 0, served_tenants: Collection[str] = ()
+        self,
+        stage: Stage,
+        *,
+        claim: str,
+        worker: str,
+        free_tokens: int = 0,
+        served_tenants: Collection[str] = (),
+        has_free_slot: bool = False,
     ) -> ClaimedJob | None:
         """Claim the best waiting job of a stage, if it fits into ``free_tokens`` of KV cache.
 
         Args:
-            served_tenants: tenants whose jobs are not claimed, because the worker has no free slot. Nothing is claimed
-                while another worker has one.
+            served_tenants: tenants whose jobs are not claimed, because the worker has no slot for them.
+            has_free_slot: the worker has a slot for other tenants. False: with ``served_tenants``, nothing is claimed
+                while another worker has a free slot.
         """
-        reply = self._scripts.call(
-            "claim", stage, claim, worker[:64], free_tokens, self._lease_ms, RECORD_VERSION, *served_tenants
-        )
+        limits = (free_tokens, self._lease_ms, RECORD_VERSION, int(has_free_slot))
+        reply = self._scripts.call("claim", stage, claim, worker[:64], *limits, *served_tenants)
         if reply[0] != "ok":
             return None
         job_id, last_seq, now_ms, pairs = reply[1], int(reply[2]), int(reply[3]), reply[4:]

@@ -349,3 +349,19 @@ def test_a_cancel_during_an_end_is_recorded_in_both_stores(table: Table) -> None
     assert table.store.cancel("job_a") == "ending"
     table.finalizer.cancel(job)
     assert not table.object_store.is_empty(cancel_key("job_a"))
+
+
+def test_a_worker_leaves_the_jobs_of_a_tenant_that_has_its_share(table: Table) -> None:
+    for job_id, tenant in (("job_a1", "a"), ("job_a2", "a"), ("job_b1", "b")):
+        table.store.accept(job_id, tenant=tenant, priority="default", expires_ms=60_000, events=[])
+
+    def claim(*excluded: str) -> str | None:
+        claimed = table.store.claim(
+            Stage.PREPARE, claim=new_claim(), worker="w", served_tenants=excluded, has_free_slot=True
+        )
+        return claimed.job.id if claimed else None
+
+    assert claim("a") == "job_b1"
+    assert claim("a", "b") is None
+    assert claim("b") == "job_a1", "it kept its place"
+    assert claim() == "job_a2"

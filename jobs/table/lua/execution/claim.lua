@@ -12,8 +12,8 @@
 -- claim:{claim}                     id, so that a repeated call returns the same job; expires
 -- poison_suspect:{worker}           id, when it is a suspected poison job; expires unless the worker's heartbeat renews it
 --
--- ARGV: stage, claim, worker, free KV tokens, lease in ms, newest record version that the worker knows, then the tenants
---       whose jobs a worker without a free slot does not claim
+-- ARGV: stage, claim, worker, free KV tokens, lease in ms, newest record version that the worker knows, 1 when the worker
+--       has a free slot, then the tenants whose jobs it does not claim
 -- Returns: ok, id, seq of its newest event, now, field, value … | empty | full (the first job does not fit) | newer |
 --          elsewhere (another worker has a free slot)
 local MAX_CHECKED = 100  -- jobs of a priority; takes half a millisecond
@@ -34,8 +34,8 @@ if earlier then
 end
 
 local is_served = {}
-for index = 7, #ARGV do is_served[ARGV[index]] = true end
-if #ARGV > 6 and count_free_slots(stage, lease, worker) > 0 then return {'elsewhere'} end
+for index = 8, #ARGV do is_served[ARGV[index]] = true end
+if ARGV[7] ~= '1' and #ARGV > 7 and count_free_slots(stage, lease, worker) > 0 then return {'elsewhere'} end
 
 -- Whether a queued job still waits, is wanted and is in time. Others leave the queue; the keeper ends the expired ones.
 local function is_claimable(id)
