@@ -23,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--jobs", type=int, default=60)
     jobs = parser.parse_args().jobs
-    with endless_service("api", "prepare", "generate", "keeper", prepare=2, generate=1, keeper=1) as service:
+    with endless_service("api", "prepare", "generate", "keeper", prepare=1, generate=1, keeper=1) as service:
         report(service.table.settings.heartbeat_s, *measure(service, jobs))
 
 

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     kills = parser.parse_args().kills
     with endless_service(
-        "api", "prepare", "generate", "generate2", "keeper", prepare=2, generate=2, keeper=1
+        "api", "prepare", "generate", "generate2", "keeper", prepare=1, generate=2, keeper=1
     ) as service:
         report(service.table.settings.lease_s, [measure(service) for _ in range(kills)])
 

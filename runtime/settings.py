@@ -7,7 +7,6 @@ from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -77,18 +76,7 @@ class Settings(BaseSettings):
     max_open_upload_bytes: int = Field(default=20 * 2**30, ge=1)
     """Sizes of these uploads together; at least ``MAX_UPLOAD_BYTES``."""
     max_streams: int = Field(default=2_000, ge=1)
-    """Event streams open at the same time on one API process, and calls with ``Prefer: wait``."""
-    max_streams_per_tenant: int = Field(default=500, ge=1)
-    """Event streams of one tenant open at the same time on one API process. The next one gets a 429."""
-    max_waits_per_tenant: int = Field(default=200, ge=1)
-    """Calls of one tenant with ``Prefer: wait`` open at the same time on one API process. The next one gets a 429."""
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
-    """Comma-separated host names of the API, such as ``queue.example.com``; another ``Host`` header gets a 421.
-    Default: with ``AUTH=none`` the loopback addresses and ``localhost``, which stops web pages that point their own
-    name to this machine (DNS rebinding); with ``AUTH=keys`` every name."""
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    """Comma-separated origins, such as ``https://app.example.com``, whose web pages may call the API (CORS), or ``*``
-    for all, which requires ``AUTH=keys``. Default: none."""
+    """Event streams open at the same time on one API process."""
     max_waiting_jobs: int = Field(default=100_000, ge=1)
     """Waiting jobs of all tenants in all stages. The next job gets a 429."""
 
@@ -116,6 +104,14 @@ class Settings(BaseSettings):
     """Time limit of one attempt to fetch a media file, including redirects. A video has ten times as long."""
     prepare_timeout_s: float = Field(default=600, gt=0)
     """Time limit to fetch and convert all media of a job. Then the job fails with ``prepare_timeout``."""
+    prepare_slots: int = Field(default=32, ge=2, le=512)
+    """Jobs that a prepare worker has at the same time. Most of them wait for media; one tenant has at most half."""
+    decoders: int | None = Field(default=None, ge=1, le=256)
+    """Files that a prepare worker opens at the same time. Default: the number of CPU cores, at least 2. Half as many
+    more are kept for tenants that have none open."""
+    sandbox: Literal["required", "off"] = "required"
+    """``required``: a prepare worker does not start where it cannot confine what opens clients' files (Landlock and
+    seccomp). ``off``: only time and memory are limited, and slides are refused; see docs/security.md."""
     decode_memory_bytes: int = Field(default=4 * 2**30, ge=2**29)
     """Address space of a process that opens a client's file. The largest image needs about 1.5 GiB."""
     egress_allow: Annotated[tuple[Network, ...], NoDecode] = ()
@@ -148,8 +144,7 @@ class Settings(BaseSettings):
 
     # ── webhooks ──
     webhook_secret: SecretStr
-    """``whsec_`` and the padded base64 of 24 to 64 bytes. The secret of each tenant, which signs its
-    webhooks, is derived from it; ``thinkqueue keys webhook-secret`` prints one."""
+    """``whsec_`` and the padded base64 of 24 to 64 bytes. Signs every webhook (HMAC-SHA256)."""
     webhook_timeout_s: float = Field(default=15, gt=0, le=45)
     """Time limit of one attempt; shorter than a keeper's claim on a delivery, which is one minute."""
     webhook_schedule_scale: float = Field(default=1.0, ge=0)
@@ -189,9 +184,9 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = "auto"
     """``auto``: ``console`` on a terminal, ``json`` otherwise."""
 
-    @field_validator("egress_allow", "allowed_hosts", "cors_origins", mode="before")
+    @field_validator("egress_allow", mode="before")
     @classmethod
-    def _split_list(cls, value: object) -> object:
+    def _split_networks(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
@@ -223,15 +218,6 @@ class Settings(BaseSettings):
     @classmethod
     def _check_region(cls, value: str) -> str:
         return check_region(value)
-
-    @field_validator("cors_origins")
-    @classmethod
-    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in value:
-            parts = urlsplit(origin)
-            if origin != "*" and (not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}"):
-                raise ValueError(f"{origin!r} is not an origin such as https://app.example.com, without a path")
-        return tuple(origin.lower() for origin in value)
 
     @field_validator("webhook_secret")
     @classmethod
@@ -278,12 +264,6 @@ class Settings(BaseSettings):
     def _check_family(self) -> Self:
         if self.family_name not in FAMILIES:
             raise ValueError(f"MODEL_FAMILY={self.model_family!r} is unknown; known: {', '.join(FAMILIES)}")
-        return self
-
-    @model_validator(mode="after")
-    def _check_cors_needs_keys(self) -> Self:
-        if "*" in self.cors_origins and self.auth != "keys":
-            raise ValueError("CORS_ORIGINS=* requires AUTH=keys: without keys any web page could use the service")
         return self
 
     @model_validator(mode="after")

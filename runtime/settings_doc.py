@@ -32,7 +32,7 @@ TAIL = """
 | `THINKQUEUE_STATE` | commands | state folder of `up`, `.thinkqueue` |
 | `EMBEDDED_REDIS_PORT`, `EMBEDDED_S3_PORT` | `up` | 8801, 8802; the store uses five in a row, and five 10,000 above |
 | `HF_HOME`, `HF_HUB_OFFLINE` | generate worker | cache of Hugging Face models; 1: do not use the network |
-| `TMPDIR` | prepare worker | folder for media; needs twice the size of the largest video for each child process |
+| `TMPDIR` | prepare worker | folder for media; needs twice the size of the largest video for each job with one |
 """
 
 SIGNS = ((Ge, "ge", "≥"), (Gt, "gt", ">"), (Le, "le", "≤"), (Lt, "lt", "<"))

@@ -41,7 +41,7 @@ def main(names: list[str]) -> int:
         write_files(files)
         with standalone_service(Path(folder), build(Path(folder) / "pocket")) as service:
             service.start(*ALL, AUTH="keys")
-            service.wait_for_workers(prepare=2, generate=1, keeper=1)
+            service.wait_for_workers(prepare=1, generate=1, keeper=1)
             return asyncio.run(measure_all(names or list(FLOODS), service, files))
 
 

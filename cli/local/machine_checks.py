@@ -15,6 +15,8 @@ from cli.local.installation import Installation
 from cli.local.service import monitor_ports
 from runtime.settings import Settings
 from worker.prepare.sandbox import landlock
+from worker.prepare.sandbox.client import Sandbox, SandboxFailed
+from worker.prepare.sandbox.self_test import REMEDY, check_confinement
 
 GIB = 2**30
 SCRATCH_BYTES = 2 * GIB
@@ -95,14 +97,27 @@ def check_gpu(settings: Settings, _: Installation) -> Iterator[Finding]:
         yield Finding("note", "torch is not installed: no generate worker can run here", remedy)
 
 
-def check_prepare_tools(_settings: Settings, _: Installation) -> Iterator[Finding]:
-    if landlock.abi_version() < 1:
-        remedy = "Use Linux 5.13 or newer; without Landlock only process limits contain untrusted files."
-        yield Finding("note", "this kernel has no Landlock", remedy)
+def check_prepare_tools(settings: Settings, _: Installation) -> Iterator[Finding]:
+    if settings.sandbox == "off":
+        remedy = "Only time and memory of decoders are limited; see docs/security.md."
+        yield Finding("note", "SANDBOX=off: clients' files are opened without a sandbox", remedy)
+    else:
+        yield _check_sandbox()
     if shutil.which("soffice") is None:
         yield Finding("note", "no LibreOffice: slides are refused", "apt install libreoffice-impress-nogui")
     else:
         yield Finding("ok", "LibreOffice, for slides")
+
+
+def _check_sandbox() -> Finding:
+    sandbox = Sandbox()
+    try:
+        check_confinement(sandbox)
+    except SandboxFailed as error:
+        return Finding("problem", str(error).removesuffix(f" {REMEDY}"), REMEDY)
+    finally:
+        sandbox.close()
+    return Finding("ok", f"the sandbox for clients' files (Landlock ABI {landlock.abi_version()}, seccomp)")
 
 
 def check_ports(settings: Settings, installation: Installation) -> Iterator[Finding]:

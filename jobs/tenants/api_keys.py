@@ -11,7 +11,7 @@ import secrets
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import redis
 from ulid import ULID
@@ -22,8 +22,12 @@ from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import load_json, save_json
 from jobs.objects.keys import API_KEYS, api_key_key
 from jobs.objects.store import ObjectStore
-from jobs.tenants.key_cache import NO_KEY, KeyCache
+from jobs.table import keys
+from jobs.table.scripts import translate_redis_errors
 
+CACHE_S = 60
+NO_KEY = "-"
+"""Cached for a token that has no key."""
 ROTATION_OVERLAP_MS = DAY_MS
 """How long a rotated key remains valid."""
 TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
@@ -76,33 +80,21 @@ class ApiKeyStore:
     """Creates, finds and revokes API keys. Every method raises StoreUnavailable and ObjectStoreUnavailable."""
 
     def __init__(self, client: "redis.Redis", object_store: ObjectStore) -> None:
-        self._cache = KeyCache(client)
+        self._redis = client
         self._object_store = object_store
 
-    def is_known(self, token: str) -> bool | None:
-        """Say without any lookup whether a token had a key a moment ago; None: only ``find`` can tell."""
-        if not TOKEN.fullmatch(token):
-            return False
-        digest = _digest(token)
-        if self._cache.is_unknown(digest):
-            return False
-        return self._cache.was_valid(digest) or None
-
-    def find(self, token: str, *, is_cached: bool = False) -> ApiKey | None:
-        """Return the key of a token; None: it is unknown, revoked or expired.
-
-        Args:
-            is_cached: look into the cache only.
-        """
+    def find(self, token: str) -> ApiKey | None:
+        """Return the key of a token; None: it is unknown, revoked or expired."""
         if not TOKEN.fullmatch(token):
             return None
         digest = _digest(token)
-        text = self._cache.get(digest)
-        if text is None and not is_cached:
-            text = self._read_into_cache(digest)
-        if text is None or text == NO_KEY:
+        with translate_redis_errors():
+            cached = cast("str | None", self._redis.get(_cache_key(digest)))
+        if cached is None:
+            cached = self._fill_cache(digest)
+        if cached == NO_KEY:
             return None
-        key = ApiKey.from_fields(json.loads(text))
+        key = ApiKey.from_fields(json.loads(cached))
         return None if key.is_expired else key
 
     def create(self, key: ApiKey, token: str | None = None) -> tuple[ApiKey, str]:
@@ -121,7 +113,9 @@ class ApiKeyStore:
         digests = [digest for digest, key in self._load_all() if key.id == key_id]
         for digest in digests:
             self._object_store.delete(api_key_key(digest))
-            self._cache.put_revoked(digest)
+            with translate_redis_errors():
+                # Overwritten, not deleted: a concurrent lookup that has read the object must not cache it again.
+                self._redis.set(_cache_key(digest), NO_KEY, ex=CACHE_S)
         return bool(digests)
 
     def rotate(self, key_id: str) -> tuple[ApiKey, str] | None:
@@ -165,18 +159,19 @@ class ApiKeyStore:
                 self.create(key, token)
         return len(entries)
 
-    def _read_into_cache(self, digest: str) -> str:
+    def _fill_cache(self, digest: str) -> str:
         try:
             text = self._object_store.get(api_key_key(digest)).decode()
         except ObjectNotFound:
-            self._cache.put_unknown(digest)
-            return NO_KEY
-        self._cache.put(digest, text)
+            text = NO_KEY
+        with translate_redis_errors():
+            self._redis.set(_cache_key(digest), text, ex=CACHE_S, nx=True)
         return text
 
     def _save(self, digest: str, key: ApiKey) -> None:
         save_json(self._object_store, api_key_key(digest), asdict(key))
-        self._cache.forget(digest)
+        with translate_redis_errors():
+            self._redis.delete(_cache_key(digest))
 
     def _load_all(self) -> list[tuple[str, ApiKey]]:
         """Return every key with its digest."""
@@ -188,6 +183,10 @@ class ApiKeyStore:
 
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _cache_key(digest: str) -> str:
+    return keys.api_key(digest)
 
 
 def _now_ms() -> int:

@@ -102,7 +102,7 @@ def step_clock(fleet: Fleet, rng: random.Random) -> None:
 
 FAULTS = [
     Fault("kill -9 of a worker", 8, kill_worker),
-    Fault("kill -9 of a prepare child", 2, kill_child),
+    Fault("kill -9 of the fork server or a decoder", 2, kill_child),
     Fault("kill -9 of the api", 2, kill_api),
     Fault("SIGSTOP past the lease", 3, suspend_worker),
     Fault("TERM", 5, drain_worker),

@@ -79,7 +79,7 @@ class Fleet:
         for name in PROCESSES:
             fleet.proxies[name] = (Proxy(valkey.port), Proxy(weed.port))
             fleet.start(name)
-        service.wait_for_workers(prepare=2, generate=2, keeper=2)
+        service.wait_for_workers(prepare=1, generate=2, keeper=2)
         threading.Thread(target=fleet._supervise, daemon=True).start()
         return fleet
 
@@ -107,20 +107,20 @@ class Fleet:
         self._signal_with_children(name, signal.SIGCONT)
 
     def _signal_with_children(self, name: str, number: signal.Signals) -> None:
-        """Signal a process and its children, which do the work of the prepare worker."""
+        """Signal a process and its children: the fork server and the decoders of the prepare worker."""
         with suppress(psutil.Error):
             parent = psutil.Process(self.pid(name))
-            for process in (parent, *parent.children()):
+            for process in (parent, *parent.children(recursive=True)):
                 process.send_signal(number)
 
     def kill_child(self, name: str, pick: int) -> None:
-        """Kill one of the children of a process.
+        """Kill one of the children of a process, or one of theirs.
 
         Args:
             pick: any number; chooses the child.
         """
         with suppress(psutil.Error, IndexError):
-            children = psutil.Process(self.pid(name)).children()
+            children = psutil.Process(self.pid(name)).children(recursive=True)
             children[pick % len(children)].kill()
 
     def drain(self, name: str) -> None:

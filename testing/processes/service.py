@@ -15,9 +15,6 @@ import pytest
 
 from cli.local.servers import SeaweedFS, Valkey
 from jobs.model.job import JobStatus
-from jobs.objects.store import ObjectStore
-from jobs.tenants.api_keys import ANONYMOUS
-from jobs.tenants.webhook_secrets import WebhookSecrets
 from testing.processes.fork_server import ForkedProcess, Process
 from testing.processes.servers import SECRET_KEY, Servers, free_ports, settings_of, short_times, start, stop
 from testing.processes.waiting import LIMIT_S, wait_until
@@ -66,7 +63,7 @@ class Service:
     def start_all(self, **settings: str) -> None:
         """Start one process of each kind and wait until all are ready."""
         self.start(*ALL, **settings)
-        self.wait_for_workers(prepare=2, generate=1, keeper=1)
+        self.wait_for_workers(prepare=1, generate=1, keeper=1)
 
     def kill(self, name: str) -> None:
         process = self.processes.pop(name)
@@ -99,12 +96,6 @@ class Service:
             stop(process)
 
     # ── jobs ──
-
-    @property
-    def webhook_secret(self) -> str:
-        """The secret of the tenant of a service without API keys."""
-        settings = settings_of(self.environment)
-        return WebhookSecrets(ObjectStore(settings), settings).current(ANONYMOUS.tenant)
 
     def submit(self, **body: Any) -> str:
         """Submit a job and return its id."""
@@ -214,7 +205,7 @@ def started_service(
     service = new_service(new_table(settings_of(environment)), environment, logs, model, spawn=ForkedProcess)
     try:
         service.start(*(names or ALL))
-        service.wait_for_workers(**{name: 2 if name == "prepare" else 1 for name in names or ALL if name != "api"})
+        service.wait_for_workers(**dict.fromkeys((name for name in names or ALL if name != "api"), 1))
         yield service
     finally:
         service.stop()

@@ -9,7 +9,7 @@ from testing.processes.service import Service
 
 def test_a_job_that_no_worker_starts_in_time_expires(isolated_service: Service, http_server: HttpServer) -> None:
     isolated_service.start("api", "prepare", "keeper")
-    isolated_service.wait_for_workers(prepare=2, keeper=1)
+    isolated_service.wait_for_workers(prepare=1, keeper=1)
     hook = {"url": http_server.answer("/hook"), "events": ["job.expired"]}
     job_id = isolated_service.submit(**ENDLESS_JOB, expires_in=1, callback=hook)
     job = isolated_service.wait_for_end(job_id)

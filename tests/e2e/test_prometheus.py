@@ -53,7 +53,7 @@ def test_each_query_is_valid_and_names_an_exposed_metric(isolated_service: Servi
     monitored = MonitoredService(isolated_service)
     monitored.start(*monitored.ports)
     service = isolated_service
-    service.wait_for_workers(prepare=2, generate=1, keeper=1)
+    service.wait_for_workers(prepare=1, generate=1, keeper=1)
     with prometheus(tmp_path, list(monitored.ports.values())) as client:
         for budget in (0, 6):
             job_id = service.submit(messages=question("Hi."), thinking={"budget_tokens": budget}, max_answer_tokens=3)

@@ -37,7 +37,7 @@ def test_a_resumed_worker_cannot_write(
         return trap
 
     isolated_service.start("api", "prepare", "keeper")
-    isolated_service.wait_for_workers(prepare=2, keeper=1)
+    isolated_service.wait_for_workers(prepare=1, keeper=1)
     first = start_and_suspend_at_put("generate")
     job_id = isolated_service.submit(**SHORT_JOB, callback={"url": http_server.answer("/hook")})
     assert first.triggered.wait(60), "no PUT by the first worker"

@@ -39,7 +39,7 @@ def test_worker_with_a_stalled_consumer_exits_and_its_successor_runs_the_jobs(
     isolated_service.start("api", "keeper")
     for name, proxy in proxies.items():
         start(isolated_service, name, proxy)
-    isolated_service.wait_for_workers(prepare=2, generate=1, keeper=1)
+    isolated_service.wait_for_workers(prepare=1, generate=1, keeper=1)
     assert isolated_service.wait_for_end(isolated_service.submit(**SHORT_JOB))["status"] == "completed"
 
     proxies["generate"].drop_replies()

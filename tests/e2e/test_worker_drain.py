@@ -2,7 +2,7 @@
 
 import psutil
 
-from testing.inputs.request_bodies import image_part, question
+from testing.inputs.request_bodies import SHAPES_PNG, image_part, question
 from testing.processes.http_server import HttpServer
 from testing.processes.service import Service
 
@@ -12,7 +12,7 @@ def test_prepare_worker_releases_the_job_whose_media_it_fetches(
 ) -> None:
     requested = http_server.stall("/slow.png")
     isolated_service.start("api", "prepare", "keeper")
-    isolated_service.wait_for_workers(prepare=2, keeper=1)
+    isolated_service.wait_for_workers(prepare=1, keeper=1)
     job_id = isolated_service.submit(messages=question("What?", image_part(http_server.url("/slow.png"))))
     assert requested.wait(60)
     assert isolated_service.drain("prepare", "keeper") == [0, 0]
@@ -21,11 +21,17 @@ def test_prepare_worker_releases_the_job_whose_media_it_fetches(
     assert (record.status, record.claim, record.lost_leases) == ("preparing", "", 0)
 
 
-def test_prepare_worker_drains_although_a_child_was_killed(isolated_service: Service) -> None:
+def test_prepare_worker_goes_on_when_its_fork_server_is_killed(
+    isolated_service: Service, http_server: HttpServer
+) -> None:
     isolated_service.start("api", "prepare", "keeper")
-    isolated_service.wait_for_workers(prepare=2)
+    isolated_service.wait_for_workers(prepare=1)
     worker = psutil.Process(isolated_service.processes["prepare"].pid)
-    child = worker.children()[0]
-    child.kill()
-    isolated_service.wait_until(lambda: child not in worker.children(), "the end of the child")
+    [server] = worker.children()
+    server.kill()
+    url = http_server.answer("/a.png", body=SHAPES_PNG)
+    job_id = isolated_service.submit(messages=question("What?", image_part(url)))
+    isolated_service.wait_until(lambda: isolated_service.job(job_id)["status"] == "queued", "a prepared job")
+    [successor] = worker.children()
     assert isolated_service.drain("prepare") == [0]
+    assert not psutil.pid_exists(successor.pid)

@@ -3,16 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import structlog
-from celery.signals import (
-    task_postrun,
-    worker_init,
-    worker_process_init,
-    worker_process_shutdown,
-    worker_shutting_down,
-)
+from celery.signals import task_postrun, worker_init
 from celery.worker import state
 
 from jobs.errors import NotInitialized, Unavailable
@@ -21,7 +15,7 @@ from jobs.table.scripts import connect
 from jobs.table.store import JobStore
 from jobs.wakeup.app import TASKS, configure_app
 from runtime.settings import Settings
-from worker.consumer.bootsteps import load_model_step
+from worker.consumer.bootsteps import start_stage_step
 from worker.consumer.watchdog import ConsumerWatchdog
 
 log = structlog.get_logger(__name__)
@@ -35,16 +29,10 @@ Hook = Callable[[], object]
 class Hooks:
     """What a stage does when its Celery worker starts and stops; the fields are in the order of the calls."""
 
-    load_model: Hook | None = None
-    """Before the first wake-up is received; an error ends the process. In this process."""
-    start_child: Hook | None = None
-    """In each process that the prefork pool forks."""
-    on_sigterm: Hook | None = None
-    """At SIGTERM, inside the signal handler: it must not block and must not take a lock."""
-    drain: Hook | None = None
-    """After SIGTERM, before Celery waits for its threads. Called only where ``load_model`` is given."""
-    stop_child: Hook | None = None
-    """In each process of the prefork pool, before it exits."""
+    start: Hook
+    """Before the first wake-up is received; an error ends the process."""
+    drain: Hook
+    """After SIGTERM, before Celery waits for its threads."""
 
 
 def listen(
@@ -52,25 +40,21 @@ def listen(
     settings: Settings,
     claim_available: Callable[[], None],
     *,
-    pool: Literal["threads", "prefork"],
     concurrency: int,
     hooks: Hooks,
-    time_limit_s: float | None = None,
 ) -> int:
     """Receive the wake-ups of a stage until SIGTERM.
 
     Args:
-        claim_available: called for each wake-up, in a thread or a process of the pool.
-        pool: ``threads`` or ``prefork``.
-        concurrency: threads or processes of the pool.
-        time_limit_s: the prefork pool kills a process that handles one wake-up for longer.
+        claim_available: called for each wake-up, in a thread of the pool.
+        concurrency: threads of the pool.
 
     Returns:
         The exit status. Celery does not return it when it is called from a program.
     """
     app = configure_app(settings)
 
-    @app.task(name=TASKS[stage], time_limit=time_limit_s)
+    @app.task(name=TASKS[stage])
     def handle_wakeup(_version: int) -> None:
         try:
             claim_available()
@@ -90,23 +74,18 @@ def listen(
         workers[0].hub.call_soon(_tick_until_free, workers[0].hub, task_id)
 
     worker_init.connect(remember, weak=False)
-    if pool == "threads":
-        task_postrun.connect(poll_until_free, weak=False)
-    if hooks.load_model:
-        app.steps["worker"].add(load_model_step(hooks.load_model, hooks.drain or _do_nothing))
-    _connect(worker_process_init, hooks.start_child)
-    _connect(worker_shutting_down, hooks.on_sigterm)
-    _connect(worker_process_shutdown, hooks.stop_child)
-    app.worker_main(_arguments(stage, settings, pool, concurrency))
+    task_postrun.connect(poll_until_free, weak=False)
+    app.steps["worker"].add(start_stage_step(hooks.start, hooks.drain))
+    app.worker_main(_arguments(stage, settings, concurrency))
     watchdog.stop()
     return int(workers[0].exitcode or 0) if workers else 1
 
 
-def _arguments(stage: Stage, settings: Settings, pool: str, concurrency: int) -> list[str]:
+def _arguments(stage: Stage, settings: Settings, concurrency: int) -> list[str]:
     return [
         "--quiet",
         "worker",
-        f"--pool={pool}",
+        "--pool=threads",
         f"--concurrency={concurrency}",
         f"--queues={stage}",
         "--without-gossip",
@@ -114,15 +93,6 @@ def _arguments(stage: Stage, settings: Settings, pool: str, concurrency: int) ->
         "--without-heartbeat",
         f"--loglevel={settings.log_level}",
     ]
-
-
-def _do_nothing() -> None:
-    pass
-
-
-def _connect(signal: Any, hook: Hook | None) -> None:
-    if hook:
-        signal.connect(lambda **_: hook(), weak=False)
 
 
 def _tick_until_free(hub: Any, task_id: str, tries: int = 20) -> None:

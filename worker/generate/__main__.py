@@ -25,9 +25,9 @@ def main() -> None:
     process = GenerateProcess(store, object_store, settings)
     start_probe_server(settings, is_live=process.is_live, is_ready=process.is_ready)
     wait_until_ready(store, object_store)
-    hooks = Hooks(load_model=process.start, drain=process.drain)
+    hooks = Hooks(start=process.start, drain=process.drain)
     try:
-        status = listen(Stage.GENERATE, settings, process.claim_available, pool="threads", concurrency=1, hooks=hooks)
+        status = listen(Stage.GENERATE, settings, process.claim_available, concurrency=1, hooks=hooks)
     finally:
         process.stop()
     sys.exit(1 if process.is_device_lost else status)

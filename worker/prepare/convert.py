@@ -1,11 +1,12 @@
 """Converts a job's media files to what the model accepts: images, document pages and video frames.
 
-Each of the client's files is opened in the sandbox. Document pages come last: they share the tokens of the context that
-the rest of the job leaves free.
+Each of the client's files is opened in the sandbox, and each decoder has a folder of its own. Document pages come last:
+they share the tokens of the context that the rest of the job leaves free.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,21 @@ from jobs.errors import JobFailed
 from jobs.model.page_ranges import PageSelection
 from jobs.model.request import JobRequest
 from runtime.settings import Settings
-from worker.prepare.deadline import Deadline
+from worker.prepare import outputs
+from worker.prepare.decoder_pool import DecoderPool
+from worker.prepare.decoders import PDF_NAME, convert_to_pdf, count_pages, write_frames, write_image, write_page
 from worker.prepare.fetch import MediaItem
-from worker.prepare.media.document import open_document, render_page
+from worker.prepare.media.document import MAX_PAGES
 from worker.prepare.media.errors import MediaError
-from worker.prepare.media.image import NormalizedImage, normalize_image
-from worker.prepare.media.video import extract_frames
-from worker.prepare.sandbox.process import run_sandboxed
+from worker.prepare.preparation import Preparation
 
 IMAGE_TIMEOUT_S = 30.0
 """The largest allowed image takes about 3 s."""
 OFFICE_TIMEOUT_S = 120.0
 PAGE_TIMEOUT_S = 30.0
 VIDEO_TIMEOUT_S = 300.0
+MAX_FRAMES = 4_096
+"""Of a video, as a decoder returns them; no family selects more."""
 SPECIAL_TOKENS_PER_TURN = 16
 
 
@@ -77,24 +80,32 @@ class MediaConverter:
     Args:
         request: the job's request.
         settings: of the service.
-        deadline: limit for preparing the whole job.
+        pool: runs the decoders.
+        preparation: of the job.
         on_progress: called with the number of media items that are done.
     """
 
     def __init__(
-        self, request: JobRequest, settings: Settings, deadline: Deadline, on_progress: Callable[[int], None]
+        self,
+        request: JobRequest,
+        settings: Settings,
+        pool: DecoderPool,
+        preparation: Preparation,
+        on_progress: Callable[[int], None],
     ) -> None:
         self._request = request
         self._settings = settings
         self._family = settings.family
-        self._deadline = deadline
+        self._pool = pool
+        self._preparation = preparation
         self._on_progress = on_progress
+        self._num_folders = 0
 
     def convert(self, media: Sequence[MediaItem]) -> list[ConvertedMedia]:
         """Convert all media items; returns the result of each, in order.
 
         Raises:
-            JobFailed: also whatever ``on_progress`` raises.
+            JobFailed, SandboxFailed; also what ``on_progress`` and ``preparation.check`` raise.
         """
         converted: list[ConvertedMedia] = [[] for _ in media]
         documents: list[_Document] = []
@@ -118,49 +129,108 @@ class MediaConverter:
 
     def _convert_image(self, item: MediaItem) -> ConvertedImage:
         bounds = self._family.images.narrow(item.part.get("max_pixels"))
-        file = item.path.with_suffix(".png")
-        max_pixels = self._settings.max_image_pixels
-
-        def work() -> list[int]:
-            return _write_png(normalize_image(item.path.read_bytes(), bounds=bounds, max_pixels=max_pixels), file)
-
-        return ConvertedImage(file, *self._run(item, work, IMAGE_TIMEOUT_S))
+        folder = self._new_folder(item)
+        file = folder / "image.png"
+        with _named(item):
+            reply = self._pool.run(
+                self._preparation,
+                write_image,
+                item.path,
+                bounds,
+                self._settings.max_image_pixels,
+                file,
+                readable=item.path,
+                writable=folder,
+                timeout_s=IMAGE_TIMEOUT_S,
+            )
+            return _checked_image(file, reply, bounds)
 
     def _convert_video(self, item: MediaItem) -> ConvertedVideo:
         bounds = self._family.videos.narrow(
             max_frames=item.part.get("max_frames"), max_pixels=item.part.get("max_pixels")
         )
-        file, sheet = item.path.with_suffix(".zip"), item.path.with_suffix(".png")
-
-        def work() -> list[Any]:
-            video = extract_frames(item.path, bounds, frames=file, sheet=sheet)
-            return [video.width, video.height, video.seconds, video.source_width, video.source_height]
-
-        width, height, seconds, *source = self._run(item, work, VIDEO_TIMEOUT_S)
-        return ConvertedVideo(file, sheet, width, height, tuple(seconds), *source)
+        folder = self._new_folder(item)
+        file, sheet = folder / "frames.zip", folder / "sheet.png"
+        with _named(item):
+            reply = self._pool.run(
+                self._preparation,
+                write_frames,
+                item.path,
+                bounds,
+                file,
+                sheet,
+                readable=item.path,
+                writable=folder,
+                timeout_s=VIDEO_TIMEOUT_S,
+            )
+            width, height, seconds, source_width, source_height = outputs.parse_list(reply, 5)
+            sizes = outputs.parse_sizes([width, height, source_width, source_height], 4)
+            times = outputs.parse_seconds(seconds, MAX_FRAMES)
+            outputs.check_pixels(sizes[0], len(times) * sizes[1], bounds.max_pixels)
+            outputs.check_file(file, max_bytes=outputs.MAX_FRAMES_FILE_BYTES)
+            outputs.check_file(sheet, max_bytes=outputs.MAX_IMAGE_FILE_BYTES)
+        return ConvertedVideo(file, sheet, sizes[0], sizes[1], times, sizes[2], sizes[3])
 
     def _open_document(self, index: int, item: MediaItem) -> _Document:
-        folder = item.path.with_suffix(".office")
-        folder.mkdir()
-
-        def work() -> list[Any]:
-            pdf, pages = open_document(item.path, folder)
-            return [str(pdf), pages]
-
-        pdf, num_pages = self._run(item, work, OFFICE_TIMEOUT_S, starts_programs=True)
+        with _named(item):
+            pdf, folder = item.path, self._new_folder(item)
+            pages = self._pool.run(
+                self._preparation,
+                count_pages,
+                item.path,
+                readable=item.path,
+                writable=folder,
+                timeout_s=PAGE_TIMEOUT_S,
+            )
+            if pages is None:
+                if self._settings.sandbox == "off":
+                    # LibreOffice renders any image of this machine that a deck links to by file://.
+                    raise MediaError("office_unavailable", "this service cannot convert slides; send a PDF.")
+                pages = self._pool.run(
+                    self._preparation,
+                    convert_to_pdf,
+                    item.path,
+                    folder,
+                    readable=item.path,
+                    writable=folder,
+                    timeout_s=OFFICE_TIMEOUT_S,
+                    starts_programs=True,
+                )
+                pdf = folder / PDF_NAME
+                outputs.check_file(pdf, max_bytes=outputs.MAX_PDF_BYTES)
+            num_pages = outputs.parse_count(pages, MAX_PAGES)
         selection = item.part.get("pages")
         try:
-            pages = (
+            selected = (
                 PageSelection.parse(selection).page_numbers(num_pages) if selection else list(range(1, num_pages + 1))
             )
         except ValueError as error:
             raise JobFailed("document_pages", f"{item.name}: {error}") from error
-        return _Document(index, Path(pdf), pages)
+        return _Document(index, pdf, selected)
 
     def _render_page(self, item: MediaItem, pdf: Path, page: int, bounds: ImageBounds) -> ConvertedImage:
-        file = item.path.with_suffix(f".{page}.png")
-        sizes = self._run(item, lambda: _write_png(render_page(pdf, page, bounds), file), PAGE_TIMEOUT_S)
-        return replace(ConvertedImage(file, *sizes), page=page)
+        folder = self._new_folder(item)
+        file = folder / "page.png"
+        with _named(item):
+            reply = self._pool.run(
+                self._preparation,
+                write_page,
+                pdf,
+                page,
+                bounds,
+                file,
+                readable=pdf,
+                writable=folder,
+                timeout_s=PAGE_TIMEOUT_S,
+            )
+            return _checked_image(file, reply, bounds, page=page)
+
+    def _new_folder(self, item: MediaItem) -> Path:
+        """Create an empty folder for the outputs of one decoder."""
+        self._num_folders += 1
+        folder = item.path.parent / f"output-{self._num_folders}"
+        folder.mkdir()
+        return folder
 
     def _page_bounds(self, documents: Sequence[_Document], *, used_tokens: int) -> ImageBounds:
         """Return how large each page may be, so that all pages fit into the context with the rest of the job.
@@ -202,19 +272,6 @@ class MediaConverter:
             for item in converted
         )
 
-    def _run(self, item: MediaItem, work: Callable[[], Any], timeout_s: float, *, starts_programs: bool = False) -> Any:
-        """Run ``work`` in the sandbox; a refused file fails the job with the name of the item."""
-        try:
-            return run_sandboxed(
-                work,
-                folder=item.path.parent,
-                timeout_s=self._deadline.left(timeout_s),
-                memory_bytes=self._settings.decode_memory_bytes,
-                starts_programs=starts_programs,
-            )
-        except MediaError as error:
-            raise JobFailed(error.code, f"{item.name}: {error.message}") from error
-
 
 def max_text_tokens(messages: Sequence[dict[str, Any]]) -> int:
     """Return an upper bound of the tokens of a conversation's text.
@@ -225,7 +282,18 @@ def max_text_tokens(messages: Sequence[dict[str, Any]]) -> int:
     return sum(len(part.get("text", "").encode()) for part in parts) + SPECIAL_TOKENS_PER_TURN * len(messages)
 
 
-def _write_png(image: NormalizedImage, file: Path) -> list[int]:
-    """Write an image; returns its size and the size of its source."""
-    file.write_bytes(image.png)
-    return [image.width, image.height, image.source_width, image.source_height]
+@contextmanager
+def _named(item: MediaItem) -> Iterator[None]:
+    """Fail the job with the name of the item when its file is refused."""
+    try:
+        yield
+    except MediaError as error:
+        raise JobFailed(error.code, f"{item.name}: {error.message}") from error
+
+
+def _checked_image(file: Path, reply: Any, bounds: ImageBounds, *, page: int | None = None) -> ConvertedImage:
+    """Return the image that a decoder wrote. Raises MediaError if it is not what the decoder had to write."""
+    sizes = outputs.parse_sizes(reply, 4)
+    outputs.check_pixels(sizes[0], sizes[1], bounds.max_pixels)
+    outputs.check_png(file, sizes[0], sizes[1])
+    return ConvertedImage(file, sizes[0], sizes[1], sizes[2], sizes[3], page)

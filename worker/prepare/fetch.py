@@ -1,11 +1,21 @@
-"""Fetches a job's media into files: uploads from the object store, URLs from their hosts."""
+"""Fetches a job's media into files: uploads from the object store, URLs from their hosts.
+
+URLs are fetched by one event loop for all jobs, apart from decoding: a host that stalls costs a connection, not a
+decoder. Connections are shared fairly between tenants, in total and to each host.
+"""
 
 import asyncio
-from collections.abc import Sequence
+import threading
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future, wait
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from jobs.errors import JobFailed
 from jobs.objects.client import ObjectChanged, ObjectNotFound
@@ -15,18 +25,23 @@ from runtime.tls import client_context
 from worker.egress.client import EgressClient
 from worker.egress.errors import EgressError
 from worker.prepare.deadline import Deadline
+from worker.prepare.fair_slots import POLL_S, FairSlots, no_more_than_remain_free
+from worker.prepare.preparation import Preparation
 
 MEDIA_NAMES = {"image": "Image", "document": "Document", "video": "Video"}
 """By the type of a message part."""
 FETCH_RETRY_DELAYS_S = (0.5, 2.0)
 """Between attempts to fetch a URL after an error that may pass; its host may be restarting."""
-MAX_CONCURRENT_FETCHES = 8
-"""URLs of one job that are fetched at the same time."""
 COPY_START_S = 30.0
 SLOWEST_COPY_BYTES_PER_S = 4 * 2**20
 """Time limit of a copy in the object store. SeaweedFS on two cores copied 60 MiB/s."""
+MAX_CONNECTIONS = 128
+"""Of all jobs. One tenant has at most half of them."""
+MAX_CONNECTIONS_PER_HOST = 32
+MAX_CONNECTIONS_PER_JOB = 8
 VIDEO_TIMEOUT_FACTOR = 10
 """A video may take this many times as long as other media."""
+STOP_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -58,8 +73,29 @@ def list_media(messages: Sequence[dict[str, Any]], folder: Path) -> list[MediaIt
     return media
 
 
+class ConnectionSlots:
+    """Limits connections in total and to each host, shared fairly between tenants. Used by one event loop."""
+
+    def __init__(self) -> None:
+        self._all = FairSlots(no_more_than_remain_free(MAX_CONNECTIONS))
+        per_host = no_more_than_remain_free(MAX_CONNECTIONS_PER_HOST)
+        self._by_host: dict[str, FairSlots] = defaultdict(lambda: FairSlots(per_host))
+
+    @asynccontextmanager
+    async def connection(self, tenant: str, url: str) -> AsyncIterator[None]:
+        """Wait until the tenant may connect to the URL's host, and hold the connection inside the block."""
+        host = _host(url)
+        try:
+            # First the host's slot: waiting for a busy host must not take a connection from other hosts.
+            async with _held(self._by_host[host], tenant), _held(self._all, tenant):
+                yield
+        finally:
+            if self._by_host[host].is_unused:
+                del self._by_host[host]
+
+
 class MediaFetcher:
-    """Downloads media from the object store and from URLs."""
+    """Downloads media from the object store and from URLs. Safe to share between threads after ``start``."""
 
     def __init__(self, object_store: ObjectStore, settings: Settings) -> None:
         self._object_store = object_store
@@ -70,18 +106,43 @@ class MediaFetcher:
             "document": settings.max_document_bytes,
             "video": settings.max_video_bytes,
         }
+        self._slots = ConnectionSlots()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="fetch", daemon=True)
+        self._egress: EgressClient | None = None
+        """Of all jobs, so that lookups of host names are shared between tenants."""
 
-    def fetch(self, media: Sequence[MediaItem], deadline: Deadline) -> None:
+    def start(self) -> None:
+        """Start the event loop in a thread."""
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(STOP_TIMEOUT_S)
+
+    def stop(self) -> None:
+        """Stop the event loop; call it when no job fetches."""
+        if self._egress:
+            asyncio.run_coroutine_threadsafe(self._egress.__aexit__(None, None, None), self._loop).result(
+                STOP_TIMEOUT_S
+            )
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(STOP_TIMEOUT_S)
+        self._loop.close()
+
+    async def _open(self) -> None:
+        self._egress = EgressClient(self._settings.egress_networks, tls_context=self._tls_context)
+
+    def fetch(self, media: Sequence[MediaItem], preparation: Preparation) -> None:
         """Write the file of each item; blocks until all are written.
 
         Raises:
-            JobFailed, ObjectStoreUnavailable
+            JobFailed, ObjectStoreUnavailable; also what ``preparation.check`` raises.
         """
         for item in media:
             if "key" in item.part:
-                self._load_object(item, deadline)
+                preparation.check()
+                self._load_object(item, preparation.deadline)
         if remote := [item for item in media if "url" in item.part]:
-            asyncio.run(self._fetch_urls(remote, deadline))
+            fetching = asyncio.run_coroutine_threadsafe(self._fetch_urls(remote, preparation), self._loop)
+            _wait_for(fetching, preparation.check)
 
     def _load_object(self, item: MediaItem, deadline: Deadline) -> None:
         """Write the file of an item that is in the object store; make the job's copy first, unless it exists."""
@@ -99,28 +160,64 @@ class MediaFetcher:
             message = f"{item.name} no longer exists in the object store; submit the job again with the file."
             raise JobFailed("media_missing", message) from None
 
-    async def _fetch_urls(self, media: Sequence[MediaItem], deadline: Deadline) -> None:
-        slots = asyncio.Semaphore(MAX_CONCURRENT_FETCHES)
-        async with EgressClient(self._settings.egress_networks, tls_context=self._tls_context) as egress:
-            await asyncio.gather(*(self._fetch_url(egress, slots, item, deadline) for item in media))
+    async def _fetch_urls(self, media: Sequence[MediaItem], preparation: Preparation) -> None:
+        own_slots = asyncio.Semaphore(MAX_CONNECTIONS_PER_JOB)
+        async with asyncio.TaskGroup() as tasks:
+            for item in media:
+                tasks.create_task(self._fetch_url(own_slots, item, preparation))
 
-    async def _fetch_url(
-        self, egress: EgressClient, slots: asyncio.Semaphore, item: MediaItem, deadline: Deadline
-    ) -> None:
+    async def _fetch_url(self, own_slots: asyncio.Semaphore, item: MediaItem, preparation: Preparation) -> None:
+        assert self._egress is not None
         timeout_s = self._settings.fetch_timeout_s * (VIDEO_TIMEOUT_FACTOR if item.kind == "video" else 1)
-        async with slots:
-            for delay_s in (*FETCH_RETRY_DELAYS_S, None):
+        for delay_s in (*FETCH_RETRY_DELAYS_S, None):
+            async with AsyncExitStack() as slots:
+                await slots.enter_async_context(own_slots)
+                await slots.enter_async_context(self._slots.connection(preparation.tenant, item.part["url"]))
                 try:
                     with item.path.open("wb") as file:
-                        await egress.download(
+                        await self._egress.download(
                             item.part["url"],
                             file,
                             max_bytes=self._max_bytes[item.kind],
-                            timeout_s=deadline.left(timeout_s),
+                            timeout_s=preparation.deadline.left(timeout_s),
+                            owner=preparation.tenant,
                         )
                 except EgressError as error:
                     if delay_s is None or not error.retryable:
                         raise JobFailed(error.code, f"{item.name}: {error.message}") from error
-                    await asyncio.sleep(delay_s)
                 else:
                     return
+            await asyncio.sleep(delay_s)
+
+
+@asynccontextmanager
+async def _held(slots: FairSlots, tenant: str) -> AsyncIterator[None]:
+    ticket = slots.request(tenant)
+    try:
+        # Shielded: a cancelled wait must not cancel the future, which the slots complete.
+        await asyncio.shield(asyncio.wrap_future(ticket.granted))
+        yield
+    finally:
+        slots.release(ticket)
+
+
+def _host(url: str) -> str:
+    try:
+        return httpx.URL(url).host
+    except httpx.InvalidURL:
+        return ""
+
+
+def _wait_for(fetching: "Future[None]", check: Callable[[], None]) -> None:
+    """Wait for the end of a task of the event loop; its first error is raised."""
+    try:
+        while not fetching.done():
+            check()
+            wait([fetching], POLL_S)
+    except BaseException:
+        fetching.cancel()
+        raise
+    try:
+        fetching.result()
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from None

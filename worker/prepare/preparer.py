@@ -1,6 +1,6 @@
 """Prepares one job: fetches its media, converts them, and stores ``prepared.json`` for the generate stage."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,46 +16,63 @@ from jobs.table.store import JobStore
 from runtime.settings import Settings
 from worker.prepare.convert import ConvertedImage, ConvertedMedia, ConvertedVideo, MediaConverter, max_text_tokens
 from worker.prepare.deadline import Deadline
+from worker.prepare.decoder_pool import DecoderPool
 from worker.prepare.fetch import MediaFetcher, list_media
+from worker.prepare.preparation import Preparation
 from worker.prepare.scratch import scratch
+
+OVERHEAD_S = 0.05
+"""Charged to the tenant for each job in addition to its time in decoders: requests to the servers, about."""
 
 
 class Preparer:
-    """Prepares one job at a time."""
+    """Prepares jobs. Safe to share between threads."""
 
-    def __init__(self, store: JobStore, object_store: ObjectStore, settings: Settings) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        object_store: ObjectStore,
+        settings: Settings,
+        *,
+        fetcher: MediaFetcher,
+        pool: DecoderPool,
+    ) -> None:
         self._store = store
         self._object_store = object_store
         self._settings = settings
-        self._fetcher = MediaFetcher(object_store, settings)
-        self._deadline: Deadline | None = None
+        self._fetcher = fetcher
+        self._pool = pool
+        self._deadlines: set[Deadline] = set()
 
     @property
-    def is_overdue(self) -> bool:
-        """Whether the job in progress has passed its time limit, so that the process probably hangs."""
-        deadline = self._deadline
-        return deadline is not None and deadline.is_over
+    def overdue_s(self) -> float:
+        """For how long a job has passed its time limit, in seconds: its thread probably hangs."""
+        return max((deadline.overdue_s for deadline in tuple(self._deadlines)), default=0.0)
 
-    def prepare(self, job: Job) -> int:
+    def prepare(self, job: Job, check: Callable[[], None]) -> int:
         """Move a claimed job to the generate stage.
+
+        Args:
+            check: called often; what it raises ends the work.
 
         Returns:
             The tokens of KV cache that the job may need.
 
         Raises:
-            JobFailed, ClaimLost, Cancelled, Unavailable, NotInitialized
+            JobFailed, ClaimLost, Cancelled, Unavailable, NotInitialized, SandboxFailed; also what ``check`` raises.
         """
-        try:
-            return self._prepare(job)
-        finally:
-            self._deadline = None
-
-    def _prepare(self, job: Job) -> int:
         try:
             request = load_request(self._object_store, job.id)
         except NotFound:
             raise JobFailed("request_missing", "The job's request is gone from the object store.") from None
-        self._deadline = deadline = Deadline(self._settings.prepare_timeout_s)
+        deadline = Deadline(self._settings.prepare_timeout_s)
+        self._deadlines.add(deadline)
+        try:
+            return self._prepare(job, request, Preparation(job.tenant, deadline, check))
+        finally:
+            self._deadlines.discard(deadline)
+
+    def _prepare(self, job: Job, request: JobRequest, preparation: Preparation) -> int:
         folder = f"a{job.attempt}-{job.claim}"
         with scratch() as files:
             media = list_media(request.messages, files)
@@ -63,12 +80,18 @@ class Preparer:
             def report_progress(done: int) -> None:
                 self._store.report_progress(job.id, job.claim, done=done, total=len(media))
 
-            self._fetcher.fetch(media, deadline)
-            converted = MediaConverter(request, self._settings, deadline, report_progress).convert(media)
-            inputs = self._upload(f"{job_folder(job.id)}/{folder}", request, converted)
+            self._fetcher.fetch(media, preparation)
+            converter = MediaConverter(request, self._settings, self._pool, preparation, report_progress)
+            inputs = self._upload(f"{job_folder(job.id)}/{folder}", request, converter.convert(media))
         inputs = replace(inputs, required_tokens=required_tokens(request, inputs, self._settings.family))
         self._object_store.put(prepared_key(job.id, folder), inputs.to_json(), "application/json")
-        self._store.mark_prepared(job.id, job.claim, folder=folder, required_tokens=inputs.required_tokens)
+        self._store.mark_prepared(
+            job.id,
+            job.claim,
+            folder=folder,
+            required_tokens=inputs.required_tokens,
+            cost_s=preparation.decode_s + OVERHEAD_S,
+        )
         return inputs.required_tokens
 
     def _upload(self, folder: str, request: JobRequest, converted: Sequence[ConvertedMedia]) -> PreparedInputs:

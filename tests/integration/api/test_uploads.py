@@ -22,6 +22,7 @@ from testing.api import client_of, inline_picture
 from testing.table import Table, completed
 from worker.prepare.deadline import Deadline
 from worker.prepare.fetch import MediaFetcher, list_media
+from worker.prepare.preparation import Preparation
 
 LARGE = 9 * 2**20
 """More than one request may copy in the api."""
@@ -48,7 +49,12 @@ def submit(client: TestClient, *urls: str, **headers: str) -> str:
 def fetch(table: Table, job_id: str, folder: Path) -> list[bytes]:
     """Fetch the media of a job as the prepare worker does; return the contents."""
     media = list_media(load_request(table.object_store, job_id).messages, folder)
-    MediaFetcher(table.object_store, table.settings).fetch(media, Deadline(60))
+    fetcher = MediaFetcher(table.object_store, table.settings)
+    fetcher.start()
+    try:
+        fetcher.fetch(media, Preparation("a", Deadline(60), check=lambda: None))
+    finally:
+        fetcher.stop()
     return [item.path.read_bytes() for item in media]
 
 

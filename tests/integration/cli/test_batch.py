@@ -23,7 +23,7 @@ def serving(isolated_service: Service, monkeypatch: pytest.MonkeyPatch) -> Servi
     monkeypatch.setattr(api_client, "ATTEMPTS", 1)
     monkeypatch.setattr(batch_runner, "RETRY_INTERVAL_S", 0.5)
     isolated_service.start("api", "prepare", "generate", "keeper")
-    isolated_service.wait_for_workers(prepare=2, generate=1, keeper=1)
+    isolated_service.wait_for_workers(prepare=1, generate=1, keeper=1)
     return isolated_service
 
 

@@ -11,6 +11,7 @@ from testing.processes.http_server import HttpServer
 from testing.table import Table
 from worker.prepare.deadline import Deadline
 from worker.prepare.fetch import MediaFetcher, list_media
+from worker.prepare.preparation import Preparation
 
 
 def conversation(*parts: dict[str, Any]) -> list[dict[str, Any]]:
@@ -20,7 +21,12 @@ def conversation(*parts: dict[str, Any]) -> list[dict[str, Any]]:
 def fetch(table: Table, folder: Path, *parts: dict[str, Any], limit_s: float = 30) -> list[bytes]:
     """Fetch message parts; return the content of their files."""
     media = list_media(conversation(*parts), folder)
-    MediaFetcher(table.object_store, table.settings).fetch(media, Deadline(limit_s))
+    fetcher = MediaFetcher(table.object_store, table.settings)
+    fetcher.start()
+    try:
+        fetcher.fetch(media, Preparation("a", Deadline(limit_s), check=lambda: None))
+    finally:
+        fetcher.stop()
     return [item.path.read_bytes() for item in media]
 
 

@@ -3,9 +3,9 @@
 import hashlib
 import io
 import os
-import socket
 import subprocess
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,16 @@ from worker.prepare.media.document_kind import detect_document_kind
 from worker.prepare.media.errors import MediaError
 from worker.prepare.media.image import NormalizedImage
 from worker.prepare.media.libreoffice import find_libreoffice
-from worker.prepare.sandbox.process import run_sandboxed
+from worker.prepare.sandbox.client import Sandbox
 
 BOUNDS = FAMILIES["glm-4.1v-thinking"].images
+SANDBOX = Sandbox()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def sandbox() -> Iterator[None]:
+    yield
+    SANDBOX.close()
 
 
 def opened(content: bytes, folder: Path) -> tuple[Path, int]:
@@ -32,12 +39,16 @@ def opened(content: bytes, folder: Path) -> tuple[Path, int]:
     scratch = folder / "scratch"
     scratch.mkdir()
 
-    def work() -> list[Any]:
-        path, pages = open_document(source, scratch)
-        return [str(path), pages]
-
-    path, pages = run_sandboxed(work, folder=folder, timeout_s=100, memory_bytes=4 * 2**30, starts_programs=True)
+    path, pages = SANDBOX.run(
+        open_as_text, source, scratch, readable=(source,), writable=scratch, timeout_s=100, memory_bytes=2**32,
+        starts_programs=True,
+    )  # fmt: skip
     return Path(path), pages
+
+
+def open_as_text(source: Path, folder: Path) -> list[Any]:
+    path, pages = open_document(source, folder)
+    return [str(path), pages]
 
 
 def pixels(page: NormalizedImage) -> np.ndarray:
@@ -132,7 +143,16 @@ def convert_deck(content: bytes, kind: str, folder: Path) -> bytes:
     program = find_libreoffice()
     assert program is not None
     profile = f"-env:UserInstallation={(folder / 'profile').as_uri()}"
-    command = [program, profile, "--headless", "--convert-to", kind, "--outdir", str(folder), str(source)]
+    command = [
+        str(program.with_name("soffice")),
+        profile,
+        "--headless",
+        "--convert-to",
+        kind,
+        "--outdir",
+        str(folder),
+        str(source),
+    ]
     subprocess.run(command, check=True, capture_output=True, timeout=100)
     return (folder / f"source.{kind}").read_bytes()
 
@@ -150,27 +170,18 @@ def test_slides_become_pages_without_their_notes(tmp_path: Path, kind: str) -> N
     assert pixels(page).min() < 50, "there is text"
 
 
-def office_socket(profile: Path) -> Path:
-    """Return the socket that LibreOffice creates for a profile.
-
-    It is always in /tmp. Its name contains the MD5 of the profile's URL, each byte in hexadecimal without padding.
-    """
-    digest = hashlib.md5(profile.as_uri().encode("utf-16-le"), usedforsecurity=False).digest()
-    name = "".join(f"{byte:x}" for byte in digest)
-    return Path(f"/tmp/OSL_PIPE_{os.getuid()}_SingleOfficeIPC_{name}")
-
-
 @pytest.mark.usefixtures("office")
-def test_libreoffice_replaces_a_stale_socket_and_removes_its_own(tmp_path: Path) -> None:
-    """The stale socket proves that the test knows the name: it is gone only if LibreOffice used the same one."""
-    path = office_socket(tmp_path / "scratch" / "profile")
-    with socket.socket(socket.AF_UNIX) as stale:
-        stale.bind(str(path))
+def test_libreoffice_uses_no_folder_but_its_own(tmp_path: Path) -> None:
+    """Its socket is in /tmp by default. The name has the MD5 of the profile's URL, each byte in hexadecimal."""
+    profile = tmp_path / "scratch" / "profile"
+    digest = hashlib.md5(profile.as_uri().encode("utf-16-le"), usedforsecurity=False).digest()
+    default = Path(f"/tmp/OSL_PIPE_{os.getuid()}_SingleOfficeIPC_{''.join(f'{byte:x}' for byte in digest)}")
+    default.write_text("a file of another job")
     try:
         assert opened(deck(1), tmp_path)[1] == 1
-        assert not path.exists()
+        assert default.read_text() == "a file of another job"
     finally:
-        path.unlink(missing_ok=True)
+        default.unlink(missing_ok=True)
 
 
 @pytest.mark.usefixtures("office")
@@ -199,6 +210,7 @@ def test_without_libreoffice_the_error_names_the_package_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "deck").write_bytes(deck())
     with pytest.raises(MediaError, match=r"send a PDF.*apt install libreoffice-impress-nogui") as error:
-        opened(deck(), tmp_path)
+        open_document(tmp_path / "deck", tmp_path)
     assert error.value.code == "office_unavailable"

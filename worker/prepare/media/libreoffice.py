@@ -6,7 +6,6 @@ import subprocess
 from pathlib import Path
 
 from worker.prepare.media.errors import MediaError
-from worker.prepare.sandbox import landlock
 
 PROFILE = """\
 <?xml version="1.0" encoding="UTF-8"?>
@@ -29,12 +28,21 @@ SETTINGS = (
     (PROXY, "ooInetHTTPSProxyName", "127.0.0.1"),
     (PROXY, "ooInetHTTPSProxyPort", "9"),
 )
+RESTART_STATUSES = (79, 81)
+"""LibreOffice asks its launcher to start it again, as it does after it has created a profile."""
+MAX_STARTS = 3
 UNAVAILABLE = "this service cannot convert slides; send a PDF. (Operators: {}.)"
 
 
-def find_libreoffice() -> str | None:
-    """Return the path of LibreOffice's program; None: it is not installed."""
-    return shutil.which("soffice") or shutil.which("libreoffice")
+def find_libreoffice() -> Path | None:
+    """Return the path of LibreOffice's program; None: it is not installed.
+
+    It is the program itself, not the script and the launcher that usually start it: the launcher requires a writable
+    /tmp for a socket.
+    """
+    script = shutil.which("soffice") or shutil.which("libreoffice")
+    program = Path(script).resolve().with_name("soffice.bin") if script else None
+    return program if program and program.is_file() else None
 
 
 def convert_slides_to_pdf(deck: Path, kind: str, folder: Path) -> Path:
@@ -51,35 +59,45 @@ def convert_slides_to_pdf(deck: Path, kind: str, folder: Path) -> Path:
     program = find_libreoffice()
     if program is None:
         raise MediaError("office_unavailable", UNAVAILABLE.format("apt install libreoffice-impress-nogui"))
-    if not landlock.abi_version():
-        message = UNAVAILABLE.format("a kernel with Landlock is needed to confine LibreOffice")
-        raise MediaError("office_unavailable", message)
     profile = folder / "profile"
     (profile / "user").mkdir(parents=True)
     settings = "".join(SETTING.format(*setting) for setting in SETTINGS)
     (profile / "user" / "registrymodifications.xcu").write_text(PROFILE.format(settings), "utf-8")
     source = folder / f"deck.{kind}"
     source.symlink_to(deck)
-    subprocess.run(
-        [
-            program,
-            f"-env:UserInstallation={profile.as_uri()}",
-            "--headless",
-            "--norestore",
-            "--nolockcheck",
-            "--convert-to",
-            "pdf:impress_pdf_Export",
-            "--outdir",
-            str(folder),
-            str(source),
-        ],
-        # Not the worker's environment: it contains the object store's keys.
-        env={"HOME": str(folder), "TMPDIR": str(folder), "PATH": os.defpath, "LANG": "C.UTF-8"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=False,  # LibreOffice exits with 0 even when it failed; only the PDF shows success
-    )
+    command = [
+        str(program),
+        f"-env:UserInstallation={profile.as_uri()}",
+        "--headless",
+        "--norestore",
+        "--nolockcheck",
+        "--convert-to",
+        "pdf:impress_pdf_Export",
+        "--outdir",
+        str(folder),
+        str(source),
+    ]
+    environment = {
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        # Of its socket: the kernel limits the length of the path, so it is relative to the working directory.
+        "OSL_SOCKET_PATH": ".",
+        "PATH": os.defpath,
+        "LANG": "C.UTF-8",
+    }
+    for _ in range(MAX_STARTS):
+        # LibreOffice exits with 0 even when it failed; only the PDF shows success.
+        done = subprocess.run(
+            command,
+            env=environment,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
+        if done.returncode not in RESTART_STATUSES:
+            break
     pdf = folder / "deck.pdf"
     if not pdf.is_file() or not pdf.stat().st_size:
         raise MediaError(
