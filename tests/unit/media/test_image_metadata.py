@@ -47,6 +47,26 @@ def tiff_with_far_tags() -> bytes:
     return bytes(data)
 
 
+def height_behind(jpeg: bytes) -> bytes:
+    """Move the height from the header to a segment behind the pixels, as some scanners write it."""
+    frame = jpeg.index(b"\xff\xc0") + 5
+    return jpeg[:frame] + b"\0\0" + jpeg[frame + 2 : -2] + b"\xff\xdc\0\4" + jpeg[frame : frame + 2] + jpeg[-2:]
+
+
+def split_pixels(png: bytes) -> bytes:
+    place = png.index(b"IDAT")
+    (length,) = struct.unpack_from(">I", png, place - 4)
+    content = png[place + 4 : place + 4 + length]
+    parts = png_chunk(b"IDAT", content[:9]) + png_chunk(b"tEXt", b"a\0b") + png_chunk(b"IDAT", content[9:])
+    return png[: place - 4] + parts + png_chunk(b"IEND", b"")
+
+
+def with_gif_extension(extension: bytes) -> bytes:
+    gif = encoded(two_colored(), "GIF")
+    image = gif.index(b"\x2c\0\0\0\0")
+    return gif[:image] + extension + gif[image:]
+
+
 UNNEEDED: dict[str, Callable[[], bytes]] = {
     "PNG: large compressed text": lambda: with_png_chunk(PNG, b"zTXt", b"workflow\0\0" + zlib.compress(TEXT)),
     "PNG: large compressed XMP": lambda: with_png_chunk(
@@ -107,6 +127,15 @@ UNNEEDED: dict[str, Callable[[], bytes]] = {
     "TIFF: tags outside of the file": tiff_with_far_tags,
     "TIFF: damaged color profile": lambda: encoded(two_colored(), "TIFF", icc_profile=JUNK),
     "HEIC: damaged EXIF": lambda: encoded(two_colored(), "HEIF", quality=95, exif=b"Exif\0\0II*\0" + JUNK),
+    "JPEG: height behind the pixels": lambda: height_behind(JPEG),
+    "PNG: transparency too short": lambda: with_png_chunk(PNG, b"tRNS", b"\0"),
+    "PNG: transparency of another color type": lambda: with_png_chunk(
+        encoded(two_colored().convert("RGBA")), b"tRNS", bytes(6)
+    ),
+    "PNG: pixels in pieces with a text between": lambda: split_pixels(PNG),
+    "GIF: large comment": lambda: with_gif_extension(b"\x21\xfe" + (b"\xff" + bytes(255)) * 5_000 + b"\0"),
+    "GIF: empty application data": lambda: with_gif_extension(b"\x21\xff\x0bNETSCAPE2.0\0"),
+    "GIF: unknown extension": lambda: with_gif_extension(b"\x21\x99\x03abc\0"),
     "GIF: no end": lambda: encoded(two_colored(), "GIF")[:-1],
 }
 

@@ -12,6 +12,8 @@ from PIL import AvifImagePlugin, Image, ImageChops, UnidentifiedImageError
 
 from families import ImageBounds
 from worker.prepare.media.color_profile import apply_gamma, convert_to_srgb
+from worker.prepare.media.containers.gif import SIGNATURES as GIF_SIGNATURES
+from worker.prepare.media.containers.gif import strip_gif
 from worker.prepare.media.containers.jpeg import SIGNATURE as JPEG_SIGNATURE
 from worker.prepare.media.containers.jpeg import strip_jpeg, with_fills
 from worker.prepare.media.containers.png import SIGNATURE as PNG_SIGNATURE
@@ -108,6 +110,8 @@ def _strip(data: bytes) -> StrippedFile:
         return strip_jpeg(data)
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return strip_webp(data)
+    if data.startswith(GIF_SIGNATURES):
+        return strip_gif(data)
     return StrippedFile(data)
 
 

@@ -24,6 +24,8 @@ TABLE = re.compile(rb"\xff[\xc0-\xc2\xc4\xc9\xca\xdb]")
 ICC_PREFIX, EXIF_PREFIX, XMP_PREFIX = b"ICC_PROFILE\0", b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 MAX_LAST_ZEROS = 1
 """Zero bytes at the end of a file that may be pixel data; more are padding."""
+HEIGHT_SEGMENT = b"\xff\xdc\0\4"
+"""Marker and length of DNL; the height follows."""
 NOISE = b"\x55\xb6" * 512
 """Decodes to visible pixels wherever pixels are missing."""
 RESTARTS = [bytes((0xFF, marker)) for marker in range(0xD0, 0xD8)]
@@ -72,6 +74,7 @@ def strip_jpeg(data: bytes) -> StrippedFile:
     for marker, start, end in _segments(data, 2):
         segment = data[start:end]
         if marker in FRAMES:
+            segment = _with_height(segment, data)
             _check_frame(marker, segment)
             scans.add_frame(marker, segment)
         elif marker == SCAN:
@@ -127,6 +130,14 @@ def _segments(data: bytes, at: int) -> Iterator[tuple[int, int, int]]:
             continue
         yield marker, at + 4, end
         at = end
+
+
+def _with_height(frame: bytes, data: bytes) -> bytes:
+    """Return a frame header with the height that scanners write behind the first scan, because they learn it there."""
+    height = data.find(HEIGHT_SEGMENT)
+    if frame[1:3] != b"\0\0" or height < 0:
+        return frame
+    return frame[:1] + data[height + 4 : height + 6] + frame[3:]
 
 
 def _check_frame(marker: int, segment: bytes) -> None:

@@ -14,6 +14,8 @@ HEAD_BYTES = 8
 """Length and type of a chunk; its data and a checksum of 4 bytes follow."""
 PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS")
 """Besides IDAT and IEND. An animation's first picture is in IDAT too."""
+TRANSPARENCY_BYTES = {b"\0": 2, b"\2": 6, b"\3": 1}
+"""Least length of tRNS by color type: gray, RGB, palette. Other types have none."""
 XMP_KEYWORD = b"XML:com.adobe.xmp"
 RAW_EXIF_KEYWORDS = (b"Raw profile type exif", b"Raw profile type APP1")
 """ImageMagick's form of EXIF data: hexadecimal, behind a line with its length."""
@@ -29,6 +31,7 @@ def strip_png(data: bytes) -> StrippedFile:
     """
     kept: list[tuple[bytes, bytes]] = []
     pixels: list[bytes] = []
+    color_type = b""
     metadata: dict[str, Any] = {}
     for kind, content, has_valid_checksum in _chunks(data):
         if kind == b"CgBI":
@@ -36,10 +39,14 @@ def strip_png(data: bytes) -> StrippedFile:
             raise MediaError("image_unsupported", message)
         if kind == b"IDAT":
             pixels.append(content)
+        elif kind == b"tRNS" and len(content) < TRANSPARENCY_BYTES.get(color_type, 256):
+            continue
         elif kind in PIXEL_CHUNKS:
             if not has_valid_checksum and kind != b"tRNS":
                 return StrippedFile(data)  # the decoder says what is wrong with it
             kept.append((kind, content))
+            if kind == b"IHDR":
+                color_type = content[9:10]
         else:
             with suppress(ValueError, IndexError):
                 _read_metadata(kind, content, metadata)
