@@ -140,6 +140,26 @@ def test_the_message_names_the_kind_of_another_document(tmp_path: Path, kind: st
     assert "PDF, PPTX, PPT" in error.message
 
 
+def test_an_archive_with_a_password_is_named(tmp_path: Path) -> None:
+    content = pptx([SMALL])
+    for signature, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        places = [place for place in range(len(content)) if content.startswith(signature, place)]
+        for place in places:
+            content = content[: place + flags] + b"\1" + content[place + flags + 1 :]
+    assert refusal(content, tmp_path).code == "document_encrypted"
+
+
+def test_a_damaged_list_of_slides_is_not_called_empty(tmp_path: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(pptx([SMALL]))) as source:
+        parts = {name: source.read(name) for name in source.namelist()}
+    parts["ppt/presentation.xml"] = parts["ppt/presentation.xml"].replace(b"<p:sldIdLst>", b"<p:sldIdLst")
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as target:
+        for name, part in parts.items():
+            target.writestr(name, part)
+    assert refusal(out.getvalue(), tmp_path).code == "document_unreadable"
+
+
 def test_a_deck_whose_main_part_is_damaged_is_unreadable(tmp_path: Path) -> None:
     assert refusal(changed(pptx([SMALL]), "ppt/presentation.xml", None), tmp_path).code == "document_unreadable"
 

@@ -241,6 +241,15 @@ def test_a_cut_off_video_with_its_index_at_the_start_is_refused(tmp_path: Path) 
         frames_of(written(tmp_path / "cut.mp4", content[: len(content) // 2]), tmp_path)
 
 
+def test_a_video_whose_rest_is_empty_is_refused(tmp_path: Path) -> None:
+    """An interrupted download into a file of the final size: its header and its size say that it is complete."""
+    content = write(tmp_path / "a.mp4", NOISE, options={"movflags": "faststart"}).read_bytes()
+    half = len(content) * 6 // 10
+    with pytest.raises(MediaError, match=r"only its first \d+ of 40 frames can be decoded") as error:
+        frames_of(written(tmp_path / "half.mp4", content[:half] + bytes(len(content) - half)), tmp_path)
+    assert error.value.code == "video_truncated"
+
+
 RED_PREVIEW, BLUE_FILM = np.full((40, 64, 3), (220, 0, 0), np.uint8), np.full((96, 160, 3), (0, 0, 220), np.uint8)
 DEFAULT, ATTACHED = int(Disposition.default), int(Disposition.attached_pic)
 TRACKS = {

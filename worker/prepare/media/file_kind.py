@@ -96,6 +96,11 @@ def describe_file(head: bytes) -> str | None:
     for offset, signature, name in SIGNATURES:
         if head.startswith(signature, offset):
             return name
+    return _describe_container(head) or _describe_text(head)
+
+
+def _describe_container(head: bytes) -> str | None:
+    """Name a file whose kind follows from more than its first bytes."""
     if head[4:8] == b"ftyp":
         return BRANDS.get(head[8:12], "an MPEG-4 video")
     if head[4:8] in (b"moov", b"mdat", b"wide"):
@@ -104,11 +109,13 @@ def describe_file(head: bytes) -> str | None:
         return RIFF_TYPES[head[8:12]]
     if head.startswith(TIFF_BYTE_ORDERS):
         return "a camera raw file (CR2)" if head[8:10] == b"CR" else "a TIFF image"
+    if head[0:1] == head[188:189] == head[376:377] == b"\x47":
+        return "an MPEG transport stream"
     if head.startswith(b"BM") and head[6:10] == bytes(4):
         return "a BMP image"
     if NETPBM.match(head):
         return "a Netpbm image (PBM, PGM, PPM or PFM)"
-    return _describe_text(head)
+    return None
 
 
 def _describe_text(head: bytes) -> str | None:

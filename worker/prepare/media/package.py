@@ -19,6 +19,7 @@ USUAL_MAIN_PARTS = ("ppt/presentation.xml", "word/document.xml", "xl/workbook.xm
 SLIDE_NAME = re.compile(r"/slides/[^/]+\.xml$")
 MAX_PART_BYTES = 64 * 2**20
 """Of one XML part that is read here."""
+ENCRYPTED_FLAG = 1
 MAX_UNPACKED_BYTES = 2**30
 MAX_MEMBERS = 20_000
 SUSPICIOUS_BYTES = 256 * 2**20
@@ -75,7 +76,7 @@ class Package:
     def has_slides(self, name: str) -> bool:
         """Return whether the main part of a PPTX lists slides."""
         with self.open(name) as part:
-            return any(_local(element) == "sldId" for element in _elements(part))
+            return any(_local(element) == "sldId" for element in _elements(part, must_be_whole=True))
 
     def has_visible_slides(self) -> bool:
         """Return whether a slide of a PPTX is not hidden, or its slides cannot be found."""
@@ -90,17 +91,26 @@ class Package:
     def has_pages(self, name: str) -> bool:
         """Return whether the content of an ODP contains slides."""
         with self.open(name) as part:
-            return any(element.tag == OPENDOCUMENT_PAGE for element in _elements(part, event="start"))
+            elements = _elements(part, event="start", must_be_whole=True)
+            return any(element.tag == OPENDOCUMENT_PAGE for element in elements)
 
 
-def _elements(part: BinaryIO, event: Literal["start", "end"] = "end") -> Iterator[ElementTree.Element]:
-    """Yield the elements of an XML part up to where it is damaged; does not keep them."""
+def _elements(
+    part: BinaryIO, event: Literal["start", "end"] = "end", *, must_be_whole: bool = False
+) -> Iterator[ElementTree.Element]:
+    """Yield the elements of an XML part up to where it is damaged; does not keep their content.
+
+    Raises:
+        MediaError: it is damaged and ``must_be_whole``.
+    """
     try:
         for _, element in ElementTree.iterparse(_Limited(part), (event,)):  # noqa: S314 - in the sandbox, with a limit
             yield element
             element.clear()
-    except ElementTree.ParseError:
-        return
+    except ElementTree.ParseError as error:
+        if must_be_whole:
+            message = f"its list of slides is damaged ({error}); send the complete file."
+            raise MediaError("document_unreadable", message) from error
 
 
 class _Limited:
@@ -125,12 +135,14 @@ def _normalized(name: str) -> str:
 
 
 def check_archive(archive: zipfile.ZipFile, packed_bytes: int) -> None:
-    """Refuse an archive that would unpack to too much.
+    """Refuse an archive that needs a password or would unpack to too much.
 
     Raises:
         MediaError
     """
     members = archive.infolist()
+    if any(member.flag_bits & ENCRYPTED_FLAG for member in members):
+        raise MediaError("document_encrypted", "it is protected by a password; remove the password.")
     unpacked = sum(member.file_size for member in members)
     is_bomb = unpacked > SUSPICIOUS_BYTES and unpacked > MAX_COMPRESSION_RATIO * packed_bytes
     if len(members) > MAX_MEMBERS or unpacked > MAX_UNPACKED_BYTES or is_bomb:

@@ -20,7 +20,7 @@ from families import FrameClock, VideoBounds
 from worker.prepare.media.contact_sheet import ContactSheet
 from worker.prepare.media.errors import MediaError
 from worker.prepare.media.orientation import SWAPPING, matrix_orientation, transpose
-from worker.prepare.media.video_source import VideoScan, open_video, scan_video
+from worker.prepare.media.video_source import MIN_COMPLETE_SHARE, VideoScan, open_video, scan_video
 
 CONSTANT_RATE_TOLERANCE_S = 0.002
 """Matroska rounds times to milliseconds, so the times of a constant frame rate vary by this much."""
@@ -84,8 +84,12 @@ def _frame_clock(scan: VideoScan) -> FrameClock:
 
 
 def _frames_at(path: Path, scan: VideoScan, indices: list[int]) -> Iterator[Any]:
-    """Decode the frames at ``indices``, in order. The next frame replaces one that cannot be decoded."""
-    num_yielded, frame = 0, None
+    """Decode the frames at ``indices``, in order. The next frame replaces one that cannot be decoded.
+
+    Raises:
+        MediaError: none can be decoded, or a part at the end cannot.
+    """
+    num_yielded, rank, frame = 0, -1, None
     for frame, rank in _ranked(_decode(path, scan), scan.times.rank_by_timestamp if scan.times else {}):
         while num_yielded < len(indices) and indices[num_yielded] <= rank:
             yield frame
@@ -95,6 +99,12 @@ def _frames_at(path: Path, scan: VideoScan, indices: list[int]) -> Iterator[Any]
     if frame is None:
         message = "none of its frames can be decoded; save it again with another program."
         raise MediaError("video_unreadable", message)
+    if scan.times and rank + 1 < MIN_COMPLETE_SHARE * scan.num_frames:
+        message = (
+            f"the file is cut off or damaged: only its first {rank + 1} of {scan.num_frames} frames can be decoded; "
+            "send the complete file."
+        )
+        raise MediaError("video_truncated", message)
     for _ in indices[num_yielded:]:
         yield frame
 
