@@ -64,6 +64,9 @@ class RateLimiter:
             with self._breaker.call():
                 is_allowed = self._limiter.hit(item, key.id)
                 stats = self._limiter.get_window_stats(item, key.id)
+        except redis.OutOfMemoryError:
+            # Not counted: clients must be able to cancel and delete jobs now. New jobs are refused all the same.
+            return RateLimitState(item.amount, item.amount, WINDOW_S)
         except redis.RedisError as error:
             raise StoreUnavailable from error
         reset_s = max(1, min(WINDOW_S, ceil(stats.reset_time - time.time())))

@@ -110,11 +110,7 @@ class DeliveryStore:
 
     def restore_attempts(self, delivery: str, lines: Sequence[str], *, retention_ms: int) -> None:
         """Restore the attempts of a delivery that was settled before its table was lost."""
-        key = keys.delivery_attempts(delivery)
-        with translate_redis_errors():
-            if lines and not self._redis.exists(key):
-                self._redis.rpush(key, *lines)
-                self._redis.pexpire(key, retention_ms)
+        self._scripts.call("restore_attempts", delivery, retention_ms, *lines)
 
     def create_test(self, delivery: str, *, tenant: str, event: str, retention_ms: int) -> None:
         """Create a delivery without a job, for an event that tests a receiver."""

@@ -3,7 +3,7 @@
 import redis
 
 from jobs.table import keys
-from jobs.table.scripts import translate_redis_errors
+from jobs.table.scripts import force_set, translate_redis_errors
 
 
 class IntakeSwitch:
@@ -14,8 +14,7 @@ class IntakeSwitch:
 
     def pause(self) -> None:
         """Refuse new jobs. An api process may still accept what it was granted in the last quarter of a second."""
-        with translate_redis_errors():
-            self._redis.set(keys.INTAKE_PAUSED, "1")
+        force_set(self._redis, keys.INTAKE_PAUSED, "1")
 
     def resume(self) -> None:
         with translate_redis_errors():

@@ -10,7 +10,7 @@ import redis
 
 from jobs.errors import NotInitialized
 from jobs.table import keys
-from jobs.table.scripts import translate_redis_errors
+from jobs.table.scripts import force_set, translate_redis_errors
 
 
 class Integrity:
@@ -60,5 +60,4 @@ class Integrity:
         return self.reconciled() == self.server_clock()[0]
 
     def mark_reconciled(self, run_id: str) -> None:
-        with translate_redis_errors():
-            self._redis.set(keys.RECONCILED, run_id)
+        force_set(self._redis, keys.RECONCILED, run_id)

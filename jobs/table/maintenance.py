@@ -9,6 +9,7 @@ from jobs.table import keys
 from jobs.table.scripts import LuaScripts, translate_redis_errors
 from jobs.table.store import JobStore
 
+POSTPONE_MS = 15_000
 STALLED_LEASES = 4
 """A worker without a heartbeat for this many leases leaves the list of workers."""
 
@@ -76,6 +77,14 @@ class MaintenanceStore:
         """Record that the objects of a removed job which were written late are deleted."""
         with translate_redis_errors():
             self._redis.zrem(keys.REMOVED, job_id)
+
+    def postpone(self, key: str, job_id: str) -> None:
+        """Return a job from the reads above some seconds later: its work failed and must not delay the other jobs.
+
+        Args:
+            key: ``keys.leases(stage)``, ``DEADLINES``, ``UNARCHIVED``, ``REMOVALS``, ``WITHDRAWALS`` or ``REMOVED``.
+        """
+        self._scripts.call("postpone", key, job_id, POSTPONE_MS)
 
     def prune_stalled_workers(self) -> None:
         """Remove workers without a heartbeat for four leases from the list; their hashes expire."""

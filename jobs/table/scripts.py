@@ -67,6 +67,18 @@ def connect(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S, is_shared
     )
 
 
+FORCED_SET = """#!lua flags=allow-oom
+return redis.call('SET', KEYS[1], ARGV[1], unpack(ARGV, 2))
+"""
+
+
+def force_set(client: "redis.Redis", key: str, value: str, *, expire_s: int | None = None) -> None:
+    """Set a key also when Redis is out of memory: an operator must be able to act then. Raises StoreUnavailable."""
+    with translate_redis_errors():
+        options = () if expire_s is None else ("EX", str(expire_s))
+        client.eval(FORCED_SET, 1, key, value, *options)
+
+
 @contextmanager
 def translate_redis_errors() -> Iterator[None]:
     """Raise the project's errors instead of those of the client library.

@@ -9,6 +9,7 @@ import json
 import re
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +17,7 @@ from typing import Any, cast
 import redis
 from ulid import ULID
 
+from jobs.errors import Overloaded
 from jobs.model.job import PRIORITIES
 from jobs.model.retention import DAY_MS
 from jobs.objects.client import ObjectNotFound
@@ -23,7 +25,7 @@ from jobs.objects.documents import load_json, save_json
 from jobs.objects.keys import API_KEYS, api_key_key
 from jobs.objects.store import ObjectStore
 from jobs.table import keys
-from jobs.table.scripts import translate_redis_errors
+from jobs.table.scripts import force_set, translate_redis_errors
 
 CACHE_S = 60
 NO_KEY = "-"
@@ -113,9 +115,8 @@ class ApiKeyStore:
         digests = [digest for digest, key in self._load_all() if key.id == key_id]
         for digest in digests:
             self._object_store.delete(api_key_key(digest))
-            with translate_redis_errors():
-                # Overwritten, not deleted: a concurrent lookup that has read the object must not cache it again.
-                self._redis.set(_cache_key(digest), NO_KEY, ex=CACHE_S)
+            # Overwritten, not deleted: a concurrent lookup that has read the object must not cache it again.
+            force_set(self._redis, _cache_key(digest), NO_KEY, expire_s=CACHE_S)
         return bool(digests)
 
     def rotate(self, key_id: str) -> tuple[ApiKey, str] | None:
@@ -164,7 +165,7 @@ class ApiKeyStore:
             text = self._object_store.get(api_key_key(digest)).decode()
         except ObjectNotFound:
             text = NO_KEY
-        with translate_redis_errors():
+        with suppress(Overloaded), translate_redis_errors():  # a full Redis must not lock everyone out
             self._redis.set(_cache_key(digest), text, ex=CACHE_S, nx=True)
         return text
 

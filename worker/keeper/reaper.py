@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import structlog
 
@@ -13,6 +12,7 @@ from jobs.lifecycle.deletion import delete_job, delete_late_objects, delete_with
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.model.job import MAX_LOST_LEASES, Job, JobStatus, Stage
 from jobs.objects.store import ObjectStore
+from jobs.table import keys
 from jobs.table.maintenance import MaintenanceStore
 from jobs.table.store import JobStore
 from jobs.wakeup.notify import notify
@@ -64,9 +64,9 @@ class Reaper:
             if time.monotonic() >= self._paused_until:
                 for stage in Stage:
                     for job in self._maintenance.expired_leases(stage):
-                        _isolate_errors(partial(self._reclaim, job), job_logger(job))
+                        self._isolate_errors(partial(self._reclaim, job), keys.leases(stage), job.id)
                 for job in self._maintenance.missed_deadlines():
-                    _isolate_errors(partial(self._expire, job), job_logger(job))
+                    self._isolate_errors(partial(self._expire, job), keys.DEADLINES, job.id)
             for stage in Stage:
                 notify(self._store, stage)
             self._maintenance.prune_stalled_workers()
@@ -83,13 +83,13 @@ class Reaper:
         """
         self._maintenance.forget_expired()
         for job_id in self._maintenance.unarchived():
-            _isolate_errors(partial(self._archive.archive, job_id), log.bind(job_id=job_id))
+            self._isolate_errors(partial(self._archive.archive, job_id), keys.UNARCHIVED, job_id)
         for job_id in self._maintenance.due_removals():
-            _isolate_errors(partial(self._delete, job_id), log.bind(job_id=job_id))
+            self._isolate_errors(partial(self._delete, job_id), keys.REMOVALS, job_id)
         for job_id in self._maintenance.withdrawals():
-            _isolate_errors(partial(self._delete_withdrawn, job_id), log.bind(job_id=job_id))
+            self._isolate_errors(partial(self._delete_withdrawn, job_id), keys.WITHDRAWALS, job_id)
         for job_id in self._maintenance.removed_jobs():
-            _isolate_errors(partial(self._delete_late_objects, job_id), log.bind(job_id=job_id))
+            self._isolate_errors(partial(self._delete_late_objects, job_id), keys.REMOVED, job_id)
 
     def _delete_withdrawn(self, job_id: str) -> None:
         delete_withdrawn_job(self._object_store, job_id)
@@ -149,16 +149,25 @@ class Reaper:
         ended = self._finalizer.finalize_orphan(job, status, *error, expect="expired" if job.claim else "unclaimed")
         job_logger(job).info("job.ended", status=ended, code=error[0])
 
+    def _isolate_errors(self, action: Callable[[], None], key: str, job_id: str) -> None:
+        """Run an action for one job; its errors must not delay the other jobs.
 
-def _isolate_errors(action: Callable[[], None], job_log: Any) -> None:
-    """Run an action for one job; its errors must not delay the other jobs. Unavailable servers stop the run."""
-    try:
-        action()
-    except ClaimLost:
-        return  # its worker, or another keeper, was faster
-    except ObjectUnavailable as error:
-        job_log.warning("job.maintenance_failed", detail=error.message)
-    except (Unavailable, NotInitialized):
-        raise
-    except Exception:  # noqa: BLE001 - see the docstring
-        job_log.exception("job.maintenance_crashed")
+        The job is tried again some seconds later, behind the others. An unavailable server stops the run.
+
+        Args:
+            key: the sorted set that the job is from.
+        """
+        job_log = log.bind(job_id=job_id)
+        try:
+            action()
+        except ClaimLost:
+            return  # its worker, or another keeper, was faster
+        except (Unavailable, NotInitialized) as error:
+            if not isinstance(error, StoreUnavailable):
+                self._maintenance.postpone(key, job_id)
+            if not isinstance(error, ObjectUnavailable):
+                raise
+            job_log.warning("job.maintenance_failed", detail=error.message)
+        except Exception:  # noqa: BLE001 - see the docstring
+            self._maintenance.postpone(key, job_id)
+            job_log.exception("job.maintenance_crashed")

@@ -154,5 +154,42 @@ def test_a_corrupt_stream_does_not_keep_others_out_of_the_archive(table: Table) 
         table.finalizer.finalize(completed(table.running(job_id)), expect="owner")
     connect(table.settings).xadd(keys.stream("job_broken"), {"type": "tokens", "data": "{"})
     reaper_of(table).run_cleanup()
-    assert table.maintenance.unarchived() == ["job_broken"]
+    assert connect(table.settings).zrange(keys.UNARCHIVED, 0, -1) == ["job_broken"]
     assert not table.object_store.is_empty(events_key("job_whole"))
+
+
+def test_many_jobs_whose_work_fails_do_not_keep_others_out(table: Table) -> None:
+    """As many as one run looks at: they are tried again later, behind the others."""
+    redis = connect(table.settings)
+    broken = [f"job_broken{number:02}" for number in range(20)]
+    redis.zadd(keys.UNARCHIVED, {job_id: number + 1 for number, job_id in enumerate(broken)})
+    table.finalizer.finalize(completed(table.running("job_whole")), expect="owner")
+    assert table.maintenance.unarchived() == broken
+    for job_id in broken:
+        table.maintenance.postpone(keys.UNARCHIVED, job_id)
+    assert table.maintenance.unarchived() == ["job_whole"]
+    table.maintenance.postpone(keys.leases(Stage.GENERATE), "job_gone")
+    assert not redis.exists(keys.leases(Stage.GENERATE))
+
+
+def test_two_keepers_do_each_thing_once(table: Table) -> None:
+    redis = connect(table.settings)
+    lost = [table.running(f"job_lost{number}").id for number in range(6)]
+    late = [table.accept(f"job_late{number}", events=("expired",)) for number in range(6)]
+    for job_id in lost:
+        table.expire_lease(job_id)
+    for job_id in late:
+        redis.zadd(keys.DEADLINES, {job_id: 1})
+    reapers = [reaper_of(table), reaper_of(table)]
+    for _ in range(2):
+        threads = [threading.Thread(target=reaper.run_maintenance) for reaper in reapers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    jobs = [job for job in table.store.get_many(lost) if job]
+    assert [(job.status, job.lost_leases) for job in jobs] == [(JobStatus.QUEUED, 1)] * 6
+    assert {table.status(job_id) for job_id in late} == {JobStatus.EXPIRED}
+    assert redis.hget(keys.TOTALS, "expired:expired") == "6"
+    assert [len(table.deliveries.list_for_job(job_id)) for job_id in late] == [1] * 6
+    assert redis.hget(keys.tenant("default"), "open_jobs") == "6"
