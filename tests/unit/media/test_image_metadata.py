@@ -257,3 +257,29 @@ def test_the_orientation_in_old_forms_is_read() -> None:
         with_webp_chunks(WEBP, after=riff_chunk(b"XMP ", xmp)),
     ):
         assert normalized(data).height == 80
+
+
+def plain_png(color_type: int, depth: int, pixel: bytes, transparent: bytes) -> bytes:
+    """Build a PNG of one color, with the color that is transparent."""
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 60, 60, depth, color_type, 0, 0, 0))
+    rows = zlib.compress((b"\0" + pixel * 60) * 60)
+    return PNG[:8] + header + png_chunk(b"tRNS", transparent) + png_chunk(b"IDAT", rows) + png_chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("color_type", "depth", "pixel", "transparent", "other"),
+    [
+        (0, 8, b"\x12", b"\0\x12", b"\0\x13"),
+        (0, 16, b"\x12\x34", b"\x12\x34", b"\x13\x34"),
+        (2, 8, b"\x12\x34\x56", b"\0\x12\0\x34\0\x56", b"\0\x12\0\x34\0\x57"),
+        (2, 16, b"\x12\x34\x56\x78\x9a\xbc", b"\x12\x34\x56\x78\x9a\xbc", b"\x12\x34\x56\x78\x9b\xbc"),
+    ],
+)
+def test_a_transparent_color_is_shown_as_white(
+    color_type: int, depth: int, pixel: bytes, transparent: bytes, other: bytes
+) -> None:
+    white, opaque = (
+        pixels(normalized(plain_png(color_type, depth, pixel, color)))[30, 30] for color in (transparent, other)
+    )
+    assert white.min() == 255
+    assert opaque[0] == 0x12

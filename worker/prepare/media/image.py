@@ -200,7 +200,10 @@ def _orientation(stripped: StrippedFile, image: Image.Image) -> int:
 def _to_eight_bit_opaque(image: Image.Image) -> Image.Image:
     """Return an image of mode L, RGB or CMYK, on white where it is transparent."""
     if image.mode in HIGH_DEPTH_GRAY:
-        return _to_eight_bit(image)
+        transparent = image.info.get("transparency")
+        image = _to_eight_bit(image)
+        if isinstance(transparent, int):
+            image.info["transparency"] = transparent >> 8
     if image.has_transparency_data:
         image = image.convert("LA" if image.mode in ("L", "LA", "La") else "RGBA")
         opaque = image.convert(image.mode.removesuffix("A"))

@@ -2,6 +2,7 @@
 
 import io
 import re
+from contextlib import suppress
 
 import pypdfium2
 from pypdfium2 import raw
@@ -46,12 +47,13 @@ def check_pages_are_content(document: pypdfium2.PdfDocument) -> None:
 def _is_form_placeholder(document: pypdfium2.PdfDocument) -> bool:
     """Whether no field of an XFA form is on a page, or the text says that the form is still loading."""
     has_fields, text = False, ""
-    for page in document:
-        has_fields = has_fields or any(
-            _annotation_type(page, number) == raw.FPDF_ANNOT_WIDGET
-            for number in range(raw.FPDFPage_GetAnnotCount(page.raw))
-        )
-        text += page.get_textpage().get_text_bounded()
+    with suppress(pypdfium2.PdfiumError):  # rendering says which page is damaged
+        for page in document:
+            has_fields = has_fields or any(
+                _annotation_type(page, number) == raw.FPDF_ANNOT_WIDGET
+                for number in range(raw.FPDFPage_GetAnnotCount(page.raw))
+            )
+            text += page.get_textpage().get_text_bounded()
     return not has_fields or bool(PLEASE_WAIT.search(text))
 
 
@@ -69,7 +71,8 @@ def _is_portfolio(document: pypdfium2.PdfDocument) -> bool:
     PDFium has no function for it, so a copy is read, which PDFium writes with plain objects.
     """
     copy = io.BytesIO()
-    document.save(copy, flags=raw.FPDF_REMOVE_SECURITY)
+    with suppress(pypdfium2.PdfiumError):
+        document.save(copy, flags=raw.FPDF_REMOVE_SECURITY)
     data = copy.getvalue()
     roots = ROOT.findall(data)
     collection = COLLECTION.search(_object(data, roots[-1])) if roots else None

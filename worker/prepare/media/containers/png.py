@@ -31,7 +31,7 @@ def strip_png(data: bytes) -> StrippedFile:
     """
     kept: list[tuple[bytes, bytes]] = []
     pixels: list[bytes] = []
-    color_type = b""
+    depth = color_type = b""
     metadata: dict[str, Any] = {}
     for kind, content, has_valid_checksum in _chunks(data):
         if kind == b"CgBI":
@@ -44,9 +44,12 @@ def strip_png(data: bytes) -> StrippedFile:
         elif kind in PIXEL_CHUNKS:
             if not has_valid_checksum and kind != b"tRNS":
                 return StrippedFile(data)  # the decoder says what is wrong with it
-            kept.append((kind, content))
             if kind == b"IHDR":
-                color_type = content[9:10]
+                depth, color_type = content[8:9], content[9:10]
+            if kind == b"tRNS" and (depth, color_type) == (b"\x10", b"\2"):
+                # Pillow compares it with the higher byte of the colors.
+                content = bytes((0, content[0], 0, content[2], 0, content[4]))
+            kept.append((kind, content))
         else:
             with suppress(ValueError, IndexError):
                 _read_metadata(kind, content, metadata)
