@@ -17,7 +17,7 @@ from jobs.lifecycle.recovery import Recovery, recover
 from jobs.model.job import Stage
 from jobs.model.result import JobResult
 from jobs.objects.documents import load_request
-from jobs.objects.keys import decision_key, result_key
+from jobs.objects.keys import decision_key, request_key, result_key
 from jobs.objects.store import ObjectStore
 from jobs.table import keys
 from jobs.table.maintenance import MaintenanceStore
@@ -51,8 +51,10 @@ class World:
     accepted: set[str] = field(default_factory=set)
     """Jobs that a 202 named."""
     deleted: set[str] = field(default_factory=set)
+    has_unknown: bool = False
+    """A client was told that its job may have been accepted. Of an attempt that was not, the request may be left."""
     may_exist: bool = False
-    """A client without a key was told that its job may have been accepted."""
+    """The same, without a key: a repeat does not find the job."""
 
     def proxy_of(self, label: str) -> FaultProxy:
         return self.s3_proxy if " " in label else self.redis_proxy
@@ -109,7 +111,9 @@ class World:
             self.accepted.add(str(reply.json()["id"]))
         else:
             assert reply.status_code == 503, reply.text
-            self.may_exist |= not is_keyed and reply.json()["code"] == "acceptance_unknown"
+            is_unknown = reply.json()["code"] == "acceptance_unknown"
+            self.has_unknown |= is_unknown
+            self.may_exist |= is_unknown and not is_keyed
 
     # ── workers and keepers ──
 
@@ -221,7 +225,9 @@ class World:
         self.run_keeper()
         for key in self.table.object_store.list_keys(""):
             for job_id in re.findall(r"job_[0-9A-Z]{26}", key):
-                assert job_id in self.accepted or key in (result_key(job_id), decision_key(job_id)), key
+                allowed = [result_key(job_id), decision_key(job_id)]
+                allowed += [request_key(job_id)] if self.has_unknown else []
+                assert job_id in self.accepted or key in allowed, key
 
 
 def _require_request(object_store: ObjectStore, claimed: ClaimedJob) -> None:

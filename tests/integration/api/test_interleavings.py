@@ -159,6 +159,39 @@ def test_no_call_that_fails_breaks_a_promise(table: Table, name: str) -> None:
     assert not failures, "\n".join(failures)
 
 
+TWICE = 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("submit", Fault("accept", "lose reply", repeats=TWICE), Fault("PUT results", "delay")),
+        ("submit", Fault("accept", "delay", repeats=TWICE), Fault("PUT results", "lose request")),
+        ("submit", Fault("accept", "delay", repeats=TWICE), Fault("withdraw", "delay", repeats=TWICE)),
+        ("submit", Fault("PUT requests", "delay"), Fault("withdraw", "lose reply", repeats=TWICE)),
+        ("submit", Fault("PUT requests", "delay"), Fault("withdraw", "delay", repeats=TWICE)),
+        ("submit", Fault("PUT requests", "lose reply"), Fault("PUT results", "lose reply")),
+        ("submit with a key", Fault("accept", "lose reply", repeats=TWICE), Fault("PUT decisions", "lose reply")),
+        ("submit with a key", Fault("accept", "delay", repeats=TWICE), Fault("PUT decisions", "delay")),
+        ("submit with a key", Fault("accept", "lose reply", repeats=TWICE), Fault("PUT results", "delay")),
+        (
+            "submit with a key",
+            Fault("accept", "delay", repeats=TWICE),
+            Fault("withdraw", "lose request", repeats=TWICE),
+        ),
+        ("submit with a key", Fault("PUT idempotency", "delay"), Fault("PUT decisions", "delay")),
+        ("submit with a key", Fault("PUT idempotency", "lose reply"), Fault("PUT results", "lose request")),
+    ],
+    ids=str,
+)
+def test_a_withdrawal_that_fails_as_well_breaks_no_promise(
+    table: Table, name: str, first: Fault, second: Fault
+) -> None:
+    check(table, SCHEDULES[name], first, second)
+    assert first.happened.is_set()
+
+
 def new_table_of(table: Table) -> Table:
     """Empty Redis and initialize it again."""
     connect(table.settings).flushdb()
