@@ -6,6 +6,7 @@ used before, so nothing that belongs to one job can be mistaken for something of
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import structlog
 
@@ -16,6 +17,7 @@ from jobs.errors import (
     NotInitialized,
     ObjectStoreNotCalled,
     ObjectStoreUnavailable,
+    PresignedUrlExpired,
     StoreUnavailable,
     Unavailable,
 )
@@ -33,6 +35,9 @@ from jobs.table.store import JobStore
 from jobs.table.types import AcceptResult
 
 log = structlog.get_logger(__name__)
+
+REQUEST_PUT_LIFETIME = timedelta(seconds=2)
+"""The store refuses the PUT of a request that reaches it later, when the client has its error."""
 
 CreateRecord = Callable[[JobRequest], AcceptResult]
 
@@ -75,7 +80,7 @@ class JobCreator:
             AcceptanceUnknown: the job may be accepted.
         """
         try:
-            self._object_store.put_if_absent(request_key(request.id), request.to_json())
+            self._store_request(request)
         except ObjectStoreNotCalled:
             raise
         except Exception:
@@ -121,6 +126,13 @@ class JobCreator:
         if reply == "full":
             raise StoreUnavailable("Too many jobs of failed requests wait to be deleted; try again shortly.")
         return reply == "ok"
+
+    def _store_request(self, request: JobRequest) -> None:
+        key, data = request_key(request.id), request.to_json()
+        try:
+            self._object_store.put_if_absent(key, data, lifetime=REQUEST_PUT_LIFETIME)
+        except PresignedUrlExpired:  # the store's clock is ahead of this one
+            self._object_store.put_if_absent(key, data)
 
     def _accepted_all_the_same(self, request: JobRequest) -> AcceptedJob:
         """Return a job that cannot be withdrawn: a repeat was answered with it, or it has ended.

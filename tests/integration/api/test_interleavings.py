@@ -1,9 +1,12 @@
 """Each call to Redis and the object store fails or is late, while a second api process and another keeper work."""
 
+import time
 from collections.abc import Callable, Sequence
 
 import pytest
 
+from api.intake.creation import REQUEST_PUT_LIFETIME
+from jobs.objects.keys import REQUESTS
 from jobs.table.scripts import connect
 from testing.interleavings.fault_proxy import Fault, Mode
 from testing.interleavings.world import BODY, World, world
@@ -157,6 +160,29 @@ def test_no_call_that_fails_breaks_a_promise(table: Table, name: str) -> None:
                 except AssertionError as error:
                     failures.append(f"{fault}: {error}")
     assert not failures, "\n".join(failures)
+
+
+@pytest.mark.slow
+def test_the_store_refuses_a_request_that_arrives_after_its_client_has_an_error(table: Table) -> None:
+    """Also if Redis loses the withdrawal before a keeper has seen it."""
+    with world(table) as service:
+        service.submit(Fault("PUT requests", "delay"), key=None)
+        time.sleep(REQUEST_PUT_LIFETIME.total_seconds())
+        service.release()
+        assert table.object_store.list_keys(REQUESTS) == []
+        service.lose_redis()
+        service.settle()
+        service.check()
+
+
+def test_a_job_is_accepted_although_redis_stops_answering_while_the_client_waits(table: Table) -> None:
+    with world(table) as service:
+        service.fail(Fault("HGETALL", "lose request", repeats=100))
+        reply = service.first.post("/v1/jobs", json=BODY, headers={"Prefer": "wait=1"})
+        service.note(reply, is_keyed=False)
+        assert reply.status_code == 202
+        service.settle()
+        service.check()
 
 
 TWICE = 1
