@@ -90,8 +90,9 @@ class Generation:
         writer = JournalWriter(context.store, job, last_seq=self._claimed.last_seq, tokens=len(tokens))
         writer.add_started(revision=context.engine.revision, restarted=restarted)
         self._log.info("job.started", resumed_tokens=len(tokens))
+        files = self._read_media(prepared)  # before the slot: a store that is slow for one job must not delay others
         with context.input_slots:
-            inputs = self._build_inputs(request, prepared)
+            inputs = self._build_inputs(request, prepared, files)
         limit = RunLimit.of(request, self._claimed.ran_ms)
         with context.flusher.register(writer, self._events.put):
             context.loop.submit(self._build_request(request, inputs, tokens), self._event_listener(writer))
@@ -111,15 +112,18 @@ class Generation:
         except NotFound:
             raise JobFailed("media_missing", "The job's inputs are gone from the object store.") from None
 
-    def _build_inputs(self, request: JobRequest, prepared: PreparedInputs) -> ModelInputs:
+    def _read_media(self, prepared: PreparedInputs) -> dict[str, bytes]:
+        """Return the contents of the images and videos by their keys."""
         object_store = self._context.object_store
         try:
-            images = [open_image(object_store.get(image.key), image) for image in prepared.images]
-            videos = [
-                Video(open_frames(object_store.get(video.key), video), video.seconds) for video in prepared.videos
-            ]
+            keys = [image.key for image in prepared.images] + [video.key for video in prepared.videos]
+            return {key: object_store.get(key) for key in keys}
         except ObjectNotFound:
             raise JobFailed("media_missing", "The job's inputs are gone from the object store.") from None
+
+    def _build_inputs(self, request: JobRequest, prepared: PreparedInputs, files: dict[str, bytes]) -> ModelInputs:
+        images = [open_image(files[image.key], image) for image in prepared.images]
+        videos = [Video(open_frames(files[video.key], video), video.seconds) for video in prepared.videos]
         enable_thinking = request.thinking_budget != 0
         return self._context.engine.prepare(prepared.messages, images, videos, enable_thinking=enable_thinking)
 
