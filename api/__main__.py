@@ -1,6 +1,7 @@
 """Entry point of the api process: ``python -m api``."""
 
 import os
+import resource
 import signal
 import socket
 import sys
@@ -12,6 +13,7 @@ import uvicorn
 
 from api.app import create_app
 from api.dependencies import OBJECT_STORE_TIMEOUT_S
+from api.middleware.http_protocol import bounded_protocol
 from api.middleware.request_id import add_request_id
 from jobs.errors import ObjectStoreUnsuitable, Unavailable
 from jobs.objects.store import ObjectStore
@@ -43,8 +45,10 @@ def main() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        http=bounded_protocol(),
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
     )
+    _raise_open_files_limit()
     uvicorn.Server(config).run(sockets=[_bind(config)])
 
 
@@ -78,6 +82,12 @@ def require_suitable_store(settings: Settings) -> None:
             threading.Thread(target=check_later, name="object store check", daemon=True).start()
     except ObjectStoreUnsuitable as error:
         raise SystemExit(error.message) from None
+
+
+def _raise_open_files_limit() -> None:
+    """Use all open files that the system permits; the usual default of 1,024 is less than ``MAX_STREAMS``."""
+    _, permitted = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (permitted, permitted))
 
 
 def _bind(config: uvicorn.Config) -> socket.socket:

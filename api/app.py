@@ -12,8 +12,12 @@ from api.dependencies import REDIS_TIMEOUT_S, Services
 from api.errors.handlers import install_error_handlers
 from api.middleware.auth import AuthMiddleware
 from api.middleware.body_limit import BodyLimitMiddleware
+from api.middleware.browser_guard import BrowserGuardMiddleware
+from api.middleware.cors import add_cors
+from api.middleware.head_requests import HeadMiddleware
 from api.middleware.metrics import MetricsMiddleware
 from api.middleware.request_id import RequestIdMiddleware
+from api.middleware.shares import Shares, call_slot
 from api.middleware.unknown_input import refuse_unknown_input
 from api.routes import autoscale, deliveries, docs, events, health, jobs, models, uploads, usage, webhooks
 from api.schemas.openapi import install_openapi
@@ -49,17 +53,30 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         dependencies=[Depends(refuse_unknown_input)],
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.services = services
+    app.state.readiness = health.Readiness()
+    app.state.shares = shares = Shares.from_settings(settings)
 
     # The middleware added last runs first.
-    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
+    app.add_middleware(
+        BodyLimitMiddleware,
+        max_bytes=settings.max_body_bytes,
+        timeout_s=settings.body_timeout_s,
+        bodies=shares.bodies,
+    )
     app.add_middleware(AuthMiddleware, authenticator=services.authenticator)
+    app.add_middleware(BrowserGuardMiddleware, settings=settings)
+    add_cors(app, settings.cors_origins)
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(MetricsMiddleware)
     app.add_middleware(RequestIdMiddleware)
     install_error_handlers(app)
-    for routes in (jobs, events, deliveries, uploads, webhooks, models, usage, autoscale, health):
-        app.include_router(routes.router)
-    app.mount("/docs", docs.DocsPage())
+    for routes in (jobs, events, deliveries, uploads, webhooks, models, usage, autoscale):
+        # The slot is free again before the response is sent: sending waits for the client.
+        app.include_router(routes.router, dependencies=[Depends(call_slot, scope="function")])
+    app.include_router(health.router)
+    docs.add_docs(app)
     install_openapi(app, needs_key=settings.auth == "keys")
     return app

@@ -7,7 +7,8 @@ from fastapi import Request
 from api.intake.media import MediaIntake
 from api.intake.service import Intake
 from api.middleware.auth import Authenticator
-from api.middleware.rate_limit import RateLimiter
+from api.middleware.rate_limit import RateLimiter, UnknownKeyLimit
+from api.middleware.shares import lookup_share
 from api.streaming.event_hub import EventHub
 from jobs.lifecycle.archive import EventArchive
 from jobs.lifecycle.ended_jobs import EndedJobReader
@@ -61,7 +62,6 @@ class Services:
         documents = DocumentReader(object_store)
         store, index = JobStore(redis, lease_s=settings.lease_s), JobIndex(redis)
         uploads, keys = Uploads(object_store, UploadLedger(redis), settings), ApiKeyStore(redis, object_store)
-        needs_key = settings.auth == "keys"
         media = MediaIntake(object_store, uploads, settings)
         return cls(
             settings=settings,
@@ -79,9 +79,14 @@ class Services:
             usage=UsageLedger(redis),
             stats=StatsReader(redis, lease_s=settings.lease_s),
             keys=keys,
-            authenticator=Authenticator(keys, RateLimiter(settings, timeout_s=REDIS_TIMEOUT_S)) if needs_key else None,
+            authenticator=_authenticator(keys, settings) if settings.auth == "keys" else None,
             event_hub=EventHub(settings),
         )
+
+
+def _authenticator(keys: ApiKeyStore, settings: Settings) -> Authenticator:
+    rate_limiter = RateLimiter(settings, timeout_s=REDIS_TIMEOUT_S)
+    return Authenticator(keys, rate_limiter, UnknownKeyLimit(), lookup_share())
 
 
 async def services(request: Request) -> Services:

@@ -15,6 +15,10 @@ ThinkqueueError
 │   ├── TenantFull        the tenant has too many jobs that have not ended
 │   ├── TooManyStreams    on one api process
 │   ├── TooManyUploads    the tenant has too many uploads that no job has used
+│   ├── TooManyBodies     of one tenant arrive at one api process
+│   ├── TooManyWaits      of one tenant: calls with ``Prefer: wait``
+│   ├── TooManyCalls      of one tenant wait at one api process
+│   ├── TooManyUnknownKeys  were sent from one address
 │   └── RateLimited       the API key has made too many requests
 ├── Unavailable           a required server does not answer
 │   ├── StoreUnavailable
@@ -141,7 +145,7 @@ class TenantFull(Overloaded):
 
 
 class TooManyStreams(Overloaded):
-    """Too many event streams are open; poll the job, or try again later."""
+    """Too many of your event streams are open; close some, poll the job, or try again later."""
 
     code = "too_many_streams"
 
@@ -150,6 +154,30 @@ class TooManyUploads(Overloaded):
     """Too many of your uploads are not used by any job yet; submit jobs with them, or wait until they expire."""
 
     code = "too_many_uploads"
+
+
+class TooManyWaits(Overloaded):
+    """Too many of your calls wait for jobs; leave out `Prefer: wait` and poll the job, or try again later."""
+
+    code = "too_many_waits"
+
+
+class TooManyBodies(Overloaded):
+    """Too many of your large request bodies are being received; send fewer at the same time."""
+
+    code = "too_many_bodies"
+
+
+class TooManyCalls(Overloaded):
+    """Too many of your requests are being handled; send fewer at the same time."""
+
+    code = "too_many_calls"
+
+
+class TooManyUnknownKeys(Overloaded):
+    """Too many unknown API keys were sent from your address; check the key, and try again later."""
+
+    code = "too_many_unknown_keys"
 
 
 class RateLimited(Overloaded):

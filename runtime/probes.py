@@ -4,10 +4,12 @@ The port is separate from the API because it is for the operator: tenants must n
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -34,31 +36,9 @@ def start_probe_server(settings: Settings, *, is_live: Check = lambda: True, is_
     if not settings.monitor_port:
         return
 
-    class Handler(BaseHTTPRequestHandler):
-        timeout = READ_TIMEOUT_S
-
-        def do_GET(self) -> None:
-            if self.path == "/metrics":
-                self._reply(HTTPStatus.OK, generate_latest(), CONTENT_TYPE_LATEST)
-            elif self.path in ("/livez", "/readyz"):
-                is_ok = (is_live if self.path == "/livez" else is_ready)()
-                status = HTTPStatus.OK if is_ok else HTTPStatus.SERVICE_UNAVAILABLE
-                self._reply(status, b"ok\n" if is_ok else b"no\n", "text/plain")
-            else:
-                self._reply(HTTPStatus.NOT_FOUND, b"/livez /readyz /metrics\n", "text/plain")
-
-        def _reply(self, status: HTTPStatus, body: bytes, kind: str) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            """Log nothing: probes come every few seconds."""
-
+    handler = _handler(settings.monitor_host, {"/livez": is_live, "/readyz": is_ready})
     try:
-        server = ThreadingHTTPServer((settings.monitor_host, settings.monitor_port), Handler)
+        server = ThreadingHTTPServer((settings.monitor_host, settings.monitor_port), handler)
     except OSError as error:
         raise SystemExit(
             f"MONITOR_PORT={settings.monitor_port} cannot be bound on {settings.monitor_host}: {error.strerror}. "
@@ -67,3 +47,49 @@ def start_probe_server(settings: Settings, *, is_live: Check = lambda: True, is_
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="monitor", daemon=True).start()
     log.info("monitor.listening", port=settings.monitor_port)
+
+
+def _handler(address: str, checks: Mapping[str, Check]) -> type[BaseHTTPRequestHandler]:
+    """Return the handler of a server that listens on ``address``."""
+    # A web page can point its own name to a loopback address (DNS rebinding), and read what that serves.
+    is_loopback = _is_local(address)
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = READ_TIMEOUT_S
+
+        def do_GET(self) -> None:
+            if is_loopback and not _is_local(self.headers.get("host", "localhost")):
+                self._reply(HTTPStatus.MISDIRECTED_REQUEST, b"unknown host\n", "text/plain")
+            elif self.path == "/metrics":
+                self._reply(HTTPStatus.OK, generate_latest(), CONTENT_TYPE_LATEST)
+            elif self.path in checks:
+                is_ok = checks[self.path]()
+                status = HTTPStatus.OK if is_ok else HTTPStatus.SERVICE_UNAVAILABLE
+                self._reply(status, b"ok\n" if is_ok else b"no\n", "text/plain")
+            else:
+                self._reply(HTTPStatus.NOT_FOUND, b"/livez /readyz /metrics\n", "text/plain")
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def _reply(self, status: HTTPStatus, body: bytes, kind: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Log nothing: probes come every few seconds."""
+
+    return Handler
+
+
+def _is_local(host: str) -> bool:
+    """Whether a host, with or without a port, is ``localhost`` or a loopback address."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False

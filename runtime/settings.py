@@ -7,6 +7,7 @@ from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -76,7 +77,18 @@ class Settings(BaseSettings):
     max_open_upload_bytes: int = Field(default=20 * 2**30, ge=1)
     """Sizes of these uploads together; at least ``MAX_UPLOAD_BYTES``."""
     max_streams: int = Field(default=2_000, ge=1)
-    """Event streams open at the same time on one API process."""
+    """Event streams open at the same time on one API process, and calls with ``Prefer: wait``."""
+    max_streams_per_tenant: int = Field(default=500, ge=1)
+    """Event streams of one tenant open at the same time on one API process. The next one gets a 429."""
+    max_waits_per_tenant: int = Field(default=200, ge=1)
+    """Calls of one tenant with ``Prefer: wait`` open at the same time on one API process. The next one gets a 429."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Comma-separated host names of the API, such as ``queue.example.com``; another ``Host`` header gets a 421.
+    Default: with ``AUTH=none`` the loopback addresses and ``localhost``, which stops web pages that point their own
+    name to this machine (DNS rebinding); with ``AUTH=keys`` every name."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Comma-separated origins, such as ``https://app.example.com``, whose web pages may call the API (CORS), or ``*``
+    for all, which requires ``AUTH=keys``. Default: none."""
     max_waiting_jobs: int = Field(default=100_000, ge=1)
     """Waiting jobs of all tenants in all stages. The next job gets a 429."""
 
@@ -144,7 +156,8 @@ class Settings(BaseSettings):
 
     # ── webhooks ──
     webhook_secret: SecretStr
-    """``whsec_`` and the padded base64 of 24 to 64 bytes. Signs every webhook (HMAC-SHA256)."""
+    """``whsec_`` and the padded base64 of 24 to 64 bytes. The secret of each tenant, which signs its
+    webhooks, is derived from it; ``thinkqueue keys webhook-secret`` prints one."""
     webhook_timeout_s: float = Field(default=15, gt=0, le=45)
     """Time limit of one attempt; shorter than a keeper's claim on a delivery, which is one minute."""
     webhook_schedule_scale: float = Field(default=1.0, ge=0)
@@ -184,9 +197,9 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = "auto"
     """``auto``: ``console`` on a terminal, ``json`` otherwise."""
 
-    @field_validator("egress_allow", mode="before")
+    @field_validator("egress_allow", "allowed_hosts", "cors_origins", mode="before")
     @classmethod
-    def _split_networks(cls, value: object) -> object:
+    def _split_list(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
@@ -218,6 +231,15 @@ class Settings(BaseSettings):
     @classmethod
     def _check_region(cls, value: str) -> str:
         return check_region(value)
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            parts = urlsplit(origin)
+            if origin != "*" and (not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}"):
+                raise ValueError(f"{origin!r} is not an origin such as https://app.example.com, without a path")
+        return tuple(origin.lower() for origin in value)
 
     @field_validator("webhook_secret")
     @classmethod
@@ -264,6 +286,12 @@ class Settings(BaseSettings):
     def _check_family(self) -> Self:
         if self.family_name not in FAMILIES:
             raise ValueError(f"MODEL_FAMILY={self.model_family!r} is unknown; known: {', '.join(FAMILIES)}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_cors_needs_keys(self) -> Self:
+        if "*" in self.cors_origins and self.auth != "keys":
+            raise ValueError("CORS_ORIGINS=* requires AUTH=keys: without keys any web page could use the service")
         return self
 
     @model_validator(mode="after")

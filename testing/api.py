@@ -25,7 +25,7 @@ def inline_picture() -> str:
 
 def client_of(settings: Settings) -> TestClient:
     app: FastAPI = create_app(settings)
-    return TestClient(app, raise_server_exceptions=False)
+    return TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
 
 
 @pytest.fixture

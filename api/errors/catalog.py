@@ -45,6 +45,15 @@ INTERNAL_ERRORS = (
 
 HTTP_ERRORS = {
     HTTPStatus.BAD_REQUEST: ("invalid_json", "The body is not valid JSON: expected value at line 1 column 14."),
+    HTTPStatus.MISDIRECTED_REQUEST: (
+        "unknown_host",
+        "Host 'queue.example.com' is not served here; use another name, or add it to ALLOWED_HOSTS.",
+    ),
+    HTTPStatus.FORBIDDEN: (
+        "cross_site_request",
+        "A web page of another site sent this request. Add its origin to CORS_ORIGINS to allow it, or protect the "
+        "service with AUTH=keys.",
+    ),
     HTTPStatus.NOT_FOUND: ("not_found", "No route matches /v1/job; see /docs for the routes."),
     HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", "Method PUT not allowed; allowed: GET, POST."),
     HTTPStatus.REQUEST_TIMEOUT: ("request_timeout", "The body did not arrive within 60 s."),

@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 
 from api.errors.validation import validation_problems
 from jobs.errors import (
@@ -178,6 +178,10 @@ def _allowed_methods(app: FastAPI, request: Request) -> list[str]:
     """Return the methods that the request's path accepts."""
     return [
         method
-        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
-        if any(route.matches({**request.scope, "method": method})[0] == Match.FULL for route in app.routes)
+        for method in ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+        if any(_matches(route, request, "GET" if method == "HEAD" else method) for route in app.routes)
     ]
+
+
+def _matches(route: BaseRoute, request: Request, method: str) -> bool:
+    return route.matches({**request.scope, "method": method})[0] == Match.FULL

@@ -3,7 +3,8 @@
 This order makes a 202 a promise: by then, all that is needed to rebuild the job is durable.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import structlog
@@ -17,11 +18,7 @@ from api.intake.media import MediaIntake
 from api.intake.request_builder import RequestBuilder, fingerprint_of
 from api.intake.url_policy import UrlPolicy
 from api.schemas.jobs import JobBody, RetryBody
-from jobs.errors import (
-    IdempotencyConflict,
-    NotEnded,
-    StoreUnavailable,
-)
+from jobs.errors import IdempotencyConflict, NotEnded, NotInitialized, StoreUnavailable, Unavailable
 from jobs.model.idempotency import key_digest
 from jobs.model.job import Job, Stage
 from jobs.model.request import JobRequest
@@ -41,6 +38,9 @@ log = structlog.get_logger(__name__)
 
 MAX_WITHDRAWN_JOBS = 100
 """Attempts with one Idempotency-Key that may fail after they had stored their job."""
+
+ENDED_LIMIT_FACTOR = 2
+"""New jobs are refused when a tenant has this many times ``MAX_ENDED_JOBS``: those above it cannot leave Redis yet."""
 
 Build = Callable[[str], JobRequest]
 """Stores the media of a request under a job id and returns the request."""
@@ -161,17 +161,19 @@ class Intake:
             Overloaded: a limit is reached.
         """
         remembered = "" if retry_count is None else fingerprint
-        if not remembered and self._quota.spend(caller.tenant):
+        max_open = caller.max_open_jobs or self._settings.max_open_jobs
+        if not remembered and self._quota.spend(caller.tenant, max_open):
             return Admission(job_id)
         checked = self._store.admission.check(
             job_id,
             tenant=caller.tenant,
             max_waiting=self._settings.max_waiting_jobs,
-            max_open=caller.max_open_jobs or self._settings.max_open_jobs,
+            max_open=max_open,
+            max_ended=ENDED_LIMIT_FACTOR * self._settings.max_ended_jobs,
             body=remembered,
             is_repeat=bool(retry_count),
         )
-        self._quota.grant(caller.tenant, checked.remaining)
+        self._quota.grant(caller.tenant, max_open, checked.remaining)
         if checked.existing_job_id is None:
             return Admission(job_id)
         job = self._store.get(checked.existing_job_id)
@@ -214,9 +216,10 @@ class Intake:
                 return earlier
             admission = self.admit(new_job_id(), caller, fingerprint=fingerprint, retry_count=0)
             assert isinstance(admission, Admission)
-        accepted = self._creator.create(build(admission.job_id), is_remembered=retry_count is not None)
-        assert accepted is not None
-        return accepted
+        with self._reservation(admission, caller):
+            accepted = self._creator.create(build(admission.job_id), is_remembered=retry_count is not None)
+            assert accepted is not None
+            return accepted
 
     def _accept_keyed(self, build: Build, caller: ApiKey, fingerprint: str, idempotency_key: str) -> AcceptedJob:
         """Return the job of an Idempotency-Key; create it if the key has none, or only jobs that were withdrawn."""
@@ -227,9 +230,11 @@ class Intake:
             if keyed is None:
                 admission = self.admit(new_job_id(), caller)
                 assert isinstance(admission, Admission)
-                accepted = self._creator.create(replace(build(admission.job_id), key_object=key_object))
-                if accepted is not None:
-                    return accepted
+                with self._reservation(admission, caller):
+                    accepted = self._creator.create(replace(build(admission.job_id), key_object=key_object))
+                    if accepted is not None:
+                        return accepted
+                self._cancel_reservation(admission.job_id, caller)
                 continue  # another attempt with this key was faster
             earlier = self._creator.find_earlier(
                 keyed.job_id, fingerprint=fingerprint, earlier_fingerprint=keyed.fingerprint
@@ -238,6 +243,19 @@ class Intake:
                 return earlier
             number += 1
         raise IdempotencyConflict("Too many attempts with this Idempotency-Key have failed; send a new key.")
+
+    @contextmanager
+    def _reservation(self, admission: Admission, caller: ApiKey) -> Iterator[None]:
+        """Cancel the job's reservation when it is not accepted; accepting it ends the reservation too."""
+        try:
+            yield
+        except Exception:
+            self._cancel_reservation(admission.job_id, caller)
+            raise
+
+    def _cancel_reservation(self, job_id: str, caller: ApiKey) -> None:
+        with suppress(Unavailable, NotInitialized):  # it ends by itself
+            self._store.admission.cancel(job_id, tenant=caller.tenant)
 
 
 def new_job_id() -> str:

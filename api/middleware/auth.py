@@ -14,8 +14,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors.handlers import error_response
-from api.middleware.rate_limit import RateLimiter, RateLimitState
-from jobs.errors import RateLimited, ThinkqueueError, Unauthorized
+from api.middleware.fair_share import NO_TENANT, FairShare
+from api.middleware.rate_limit import RateLimiter, RateLimitState, UnknownKeyLimit
+from jobs.errors import RateLimited, ThinkqueueError, TooManyUnknownKeys, Unauthorized
 from jobs.tenants.api_keys import ANONYMOUS, TOKEN, ApiKey, ApiKeyStore
 
 bearer_auth = Security(
@@ -28,25 +29,52 @@ bearer_auth = Security(
 """Documents the scheme in OpenAPI; the middleware below does the check."""
 
 
+UNKNOWN_KEY = "The API key is not known here, was revoked or has expired; ask the operator for a new one."
+
+
 @dataclass(frozen=True)
 class Authenticator:
     """Finds the API key of a request and applies its rate limit."""
 
     keys: ApiKeyStore
     rate_limiter: RateLimiter
+    unknown_keys: UnknownKeyLimit
+    lookups: FairShare
 
-    def authenticate(self, authorization: str | None) -> tuple[ApiKey, RateLimitState | None]:
+    async def authenticate(self, authorization: str | None, address: str) -> tuple[ApiKey, RateLimitState]:
         """Return the key of an ``Authorization`` header, and count the request.
+
+        Args:
+            authorization: the header.
+            address: the client's address.
 
         Raises:
             Unauthorized: there is no valid key.
             RateLimited: the key has used up its requests per minute.
+            TooManyUnknownKeys: the address has sent too many keys that do not exist.
             Unavailable: Redis or the object store does not answer.
         """
         scheme, _, token = (authorization or "").partition(" ")
-        key = self.keys.find(token.strip()) if scheme.lower() == "bearer" else None
-        if key is None:
-            raise Unauthorized(_why_unauthorized(authorization, scheme, token.strip()))
+        token = token.strip()
+        if scheme.lower() != "bearer" or (is_known := self.keys.is_known(token)) is False:
+            raise Unauthorized(_why_unauthorized(authorization, scheme, token))
+        # Callers with unknown keys share one turn, so that they cannot delay those with a key.
+        async with self.lookups.hold(token if is_known else NO_TENANT):
+            if is_known:
+                return await run_in_threadpool(self._find_and_count, token)
+            return await run_in_threadpool(self._find_unknown, token, address)
+
+    def _find_unknown(self, token: str, address: str) -> tuple[ApiKey, RateLimitState]:
+        if self.unknown_keys.is_reached(address):
+            if self.keys.find(token, is_cached=True) is None:
+                raise TooManyUnknownKeys(retry_after_s=self.unknown_keys.retry_after_s)
+        elif self.keys.find(token) is None:
+            self.unknown_keys.count(address)
+        return self._find_and_count(token)
+
+    def _find_and_count(self, token: str) -> tuple[ApiKey, RateLimitState]:
+        if (key := self.keys.find(token)) is None:
+            raise Unauthorized(UNKNOWN_KEY)
         return key, self.rate_limiter.hit(key)
 
 
@@ -65,7 +93,7 @@ class AuthMiddleware:
             await self._app(scope, receive, send)
             return
         try:
-            key, rate_limit = await self._authenticate(Headers(scope=scope).get("authorization"))
+            key, rate_limit = await self._authenticate(scope)
         except ThinkqueueError as error:
             headers = error.headers if isinstance(error, RateLimited) else {}
             await error_response(error)(scope, receive, _with_headers(send, headers))
@@ -73,10 +101,13 @@ class AuthMiddleware:
         scope.setdefault("state", {})["caller"] = key
         await self._app(scope, receive, _with_headers(send, rate_limit.headers()) if rate_limit else send)
 
-    async def _authenticate(self, authorization: str | None) -> tuple[ApiKey, RateLimitState | None]:
+    async def _authenticate(self, scope: Scope) -> tuple[ApiKey, RateLimitState | None]:
         if self._authenticator is None:
             return ANONYMOUS, None
-        return await run_in_threadpool(self._authenticator.authenticate, authorization)
+        client = scope.get("client")
+        return await self._authenticator.authenticate(
+            Headers(scope=scope).get("authorization"), str(client[0]) if client else ""
+        )
 
 
 def _why_unauthorized(authorization: str | None, scheme: str, token: str) -> str:
@@ -92,7 +123,7 @@ def _why_unauthorized(authorization: str | None, scheme: str, token: str) -> str
             "The API key is malformed: a key has 24 to 200 visible characters and no spaces; "
             "check that it was copied as a whole."
         )
-    return "The API key is not known here, was revoked or has expired; ask the operator for a new one."
+    return UNKNOWN_KEY
 
 
 async def caller(request: Request) -> ApiKey:

@@ -1,4 +1,4 @@
-"""Bounds the size and the duration of a request's body while it arrives.
+"""Bounds the size and the duration of a request's body while it arrives, and the memory of all large bodies.
 
 The ``Content-Length`` header may be missing or wrong, so the received bytes are counted.
 """
@@ -6,42 +6,118 @@ The ``Content-Length`` header may be missing or wrong, so the received bytes are
 import asyncio
 import time
 
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors.handlers import BodyTooLarge, BodyTooSlow
+from api.middleware.fair_share import FairShare, tenant_of
+
+SMALL_BYTES = 256 * 1024
+"""Bodies up to this size are not counted."""
+HELD_BODY = "held_body"
+"""Where a request's state has its ``HeldBody``."""
+
+
+class HeldBody:
+    """The share of a request's body in the memory for large bodies."""
+
+    def __init__(self, share: FairShare, tenant: str) -> None:
+        self._share = share
+        self._tenant = tenant
+        self._units = 0
+
+    async def acquire(self, size: int) -> None:
+        """Wait for memory, once. Raises TooManyBodies."""
+        if not self._units:
+            self._units = await self._share.acquire(self._tenant, size)
+
+    def release(self) -> None:
+        """Return the memory. Call it when nothing refers to the body any more; further calls do nothing."""
+        units, self._units = self._units, 0
+        if units:
+            self._share.release(self._tenant, units)
 
 
 class BodyLimitMiddleware:
-    """ASGI middleware that raises BodyTooLarge or BodyTooSlow where the body is read."""
+    """ASGI middleware that raises BodyTooLarge, BodyTooSlow or TooManyBodies where the body is read."""
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, timeout_s: float) -> None:
+    def __init__(self, app: ASGIApp, *, max_bytes: int, timeout_s: float, bodies: FairShare) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
+        self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        received, is_complete = 0, False
-        deadline: float | None = None
+        held = HeldBody(self._bodies, tenant_of(scope))
+        scope.setdefault("state", {})[HELD_BODY] = held
+        reader = _BodyReader(receive, held, _announced(scope), self._max_bytes, self._timeout_s)
 
-        async def receive_within_limits() -> Message:
-            nonlocal received, deadline, is_complete
-            if is_complete:
-                return await receive()  # waits for the client's disconnect, which has no time limit
-            if deadline is None:
-                # Not earlier: an event stream first looks up its job, and then reads its empty body to learn of a
-                # disconnect. 58 of 200 streams broke when that took longer than the limit on a busy machine.
-                deadline = time.monotonic() + self._timeout_s
+        async def send_and_note(message: Message) -> None:
+            reader.is_answered = True
+            await send(message)
+
+        try:
+            await self._app(scope, reader.receive, send_and_note)
+        finally:
+            held.release()
+
+
+class _BodyReader:
+    """Receives the body of one request within the limits."""
+
+    def __init__(
+        self, receive: Receive, held: HeldBody, announced: int | None, max_bytes: int, timeout_s: float
+    ) -> None:
+        self._receive = receive
+        self._held = held
+        self._announced = announced
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+        self._received = 0
+        self._deadline: float | None = None
+        self._is_complete = False
+        self.is_answered = False
+        """The response has started: nobody reads the body, and no other response can follow."""
+
+    async def receive(self) -> Message:
+        while not (self._is_complete or self.is_answered):
             try:
-                message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
-            except TimeoutError:
-                raise BodyTooSlow(self._timeout_s) from None
-            is_complete = not message.get("more_body", False)
-            received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                raise BodyTooLarge(self._max_bytes)
-            return message
+                return await self._receive_within_limits()
+            except HTTPException:
+                if not self.is_answered:
+                    raise
+        # The route does not read the body, and waits for the client's disconnect, which has no time limit.
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        return {"type": "http.disconnect"} if self._received > self._max_bytes else message
 
-        await self._app(scope, receive_within_limits, send)
+    async def _receive_within_limits(self) -> Message:
+        if self._deadline is None:
+            if self._announced and self._announced > self._max_bytes:
+                raise BodyTooLarge(self._max_bytes)
+            if self._announced and self._announced > SMALL_BYTES and not self.is_answered:
+                await self._held.acquire(self._announced)
+            # Not earlier: an event stream first looks up its job, and then reads its empty body to learn of a
+            # disconnect. 58 of 200 streams broke when that took longer than the limit on a busy machine.
+            self._deadline = time.monotonic() + self._timeout_s
+        try:
+            message = await asyncio.wait_for(self._receive(), max(0.0, self._deadline - time.monotonic()))
+        except TimeoutError:
+            raise BodyTooSlow(self._timeout_s) from None
+        self._is_complete = not message.get("more_body", False)
+        self._received += len(message.get("body", b""))
+        if self._received > self._max_bytes:
+            raise BodyTooLarge(self._max_bytes)
+        if self._received > SMALL_BYTES and not self.is_answered:
+            await self._held.acquire(self._max_bytes)  # its length was not announced, or is wrong
+        return message
+
+
+def _announced(scope: Scope) -> int | None:
+    """Return the value of ``Content-Length``; None without one."""
+    length = Headers(scope=scope).get("content-length", "")
+    return int(length) if length.isascii() and length.isdecimal() and len(length) < 20 else None

@@ -1,19 +1,28 @@
-"""Parses request bodies as strict JSON, so everything that is stored can be written out again.
+"""Parses and validates request bodies as strict JSON, so everything that is stored can be written out again.
 
-Python's own parser accepts NaN, lone surrogates and UTF-16. Such values would fail later, where the field is no longer
-known. pydantic's parser refuses them, and also nesting deeper than 200 and integers of more than 4,300 digits.
+Large bodies are processed in threads, few at a time and in turns between tenants.
 """
 
-import codecs
 import json
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any
 
+import anyio.to_thread
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic_core import from_json
 from starlette.exceptions import HTTPException
+
+from api.middleware.fair_share import tenant_of
+from api.middleware.json_limits import JsonTooComplex, check_document, check_text, parse_json
+from api.middleware.shares import Shares
+from jobs.errors import Invalid
+
+INLINE_BYTES = 16 * 1024
+"""Bodies up to this size are processed on the event loop: a thread costs more than their validation."""
+PLACEHOLDER = b" "
+"""Given to FastAPI instead of a body that is parsed already: FastAPI keeps it until the response has ended."""
 
 
 class UnsupportedBody(HTTPException):
@@ -27,44 +36,75 @@ class UnsupportedBody(HTTPException):
 
 
 class JsonRequest(Request):
-    """A request whose body must be JSON."""
+    """A request whose body must be JSON. FastAPI gets the validated body from it."""
 
-    async def body(self) -> bytes:
+    validated: Any = None
+
+    async def read(self) -> bytes:
         """Read the body. Raises UnsupportedBody for other content types and for compressed bodies."""
         if (encoding := self.headers.get("content-encoding", "identity").lower()) != "identity":
             raise UnsupportedBody(f"Content-Encoding {encoding[:40]!r} is not supported; send the body uncompressed.")
         content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        body = await super().body()
+        body = b"".join([chunk async for chunk in self.stream()])
         # Browsers let a page of another site send text/plain and forms to a loopback address without a preflight
         # request, but not JSON.
         if body and content_type != "application/json" and not content_type.endswith("+json"):
             raise UnsupportedBody(f"Content-Type {content_type[:80]!r} is not supported; send application/json.")
         return body
 
+    async def body(self) -> bytes:
+        return b"" if self.validated is None else PLACEHOLDER
+
     async def json(self) -> Any:
-        """Parse the body. Raises JSONDecodeError."""
-        return parse_json(await self.body())
+        return self.validated
 
 
 class JsonRoute(APIRoute):
     """A route that reads its body as a JsonRequest."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
+        handle, field = super().get_route_handler(), self.body_field
 
         async def handle_json(request: Request) -> Response:
-            return await handle(JsonRequest(request.scope, request.receive))
+            json_request = JsonRequest(request.scope, request.receive)
+            if field is not None and (body := await json_request.read()):
+                json_request.validated = await _process(json_request, field, body)
+                del body
+            return await handle(json_request)
 
         return handle_json
 
 
-def parse_json(body: bytes) -> Any:
-    """Parse RFC 8259 JSON in UTF-8, with or without a byte order mark.
+async def _process(request: Request, field: Any, body: bytes) -> Any:
+    if len(body) <= INLINE_BYTES:
+        return parse_and_validate(body, field)
+    shares: Shares = request.app.state.shares
+    async with shares.parsers.hold(tenant_of(request.scope)):
+        return await anyio.to_thread.run_sync(parse_and_validate, body, field, limiter=shares.parser_threads)
+
+
+def parse_and_validate(body: bytes, field: Any) -> Any:
+    """Return the validated body.
+
+    Args:
+        body: the bytes that the client sent.
+        field: FastAPI's field of the route's body, which has the schema.
 
     Raises:
-        JSONDecodeError: FastAPI turns no other error into a validation error. Its message has line and column.
+        Invalid: the body has too many values, or too many or too long names.
+        RequestValidationError: it is no JSON, or it does not match its schema.
     """
     try:
-        return from_json(body.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
-    except ValueError as error:
-        raise json.JSONDecodeError(str(error), "", 0) from None
+        check_text(body)
+        document = parse_json(body)
+        if isinstance(document, list | dict):
+            check_document(document)
+    except JsonTooComplex as error:
+        raise Invalid([error.problem]) from None
+    except json.JSONDecodeError as error:
+        problem = {"type": "json_invalid", "loc": ("body", 0), "msg": "", "input": {}, "ctx": {"error": error.msg}}
+        raise RequestValidationError([problem]) from None
+    value, errors = field.validate(document, {}, loc=("body",))
+    if errors:
+        raise RequestValidationError(errors, body=document)
+    return value

@@ -6,6 +6,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runtime import metrics
 
+METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+"""All others are counted as ``other``: a client may send any word as its method."""
 UNKNOWN = "unknown"
 """One label for all paths without a route: clients could otherwise create any number of labels."""
 
@@ -25,7 +27,8 @@ class MetricsMiddleware:
         async def send_and_record(message: Message) -> None:
             if message["type"] == "http.response.start":
                 route = getattr(scope.get("route"), "path", None) or self._unrouted_label(scope)
-                method = scope["method"] if route != UNKNOWN else UNKNOWN
+                method = scope["method"] if scope["method"] in METHODS else "other"
+                method = UNKNOWN if route == UNKNOWN else method
                 metrics.REQUESTS.labels(method, route, str(message["status"])).inc()
                 metrics.REQUEST_SECONDS.labels(method, route).observe(time.monotonic() - started)
             await send(message)

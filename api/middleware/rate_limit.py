@@ -1,13 +1,14 @@
-"""Limits the requests per minute of an API key: a sliding window in Redis, shared by all api processes."""
+"""Limits the requests per minute of an API key, in Redis for all api processes, and unknown keys, per process."""
 
 import time
 from dataclasses import dataclass
+from ipaddress import IPv6Network, ip_address
 from math import ceil
 
 import redis
-from limits import RateLimitItemPerMinute
-from limits.storage import RedisStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
+from limits import RateLimitItemPerMinute, WindowStats
+from limits.storage import MemoryStorage, RedisStorage
+from limits.strategies import FixedWindowRateLimiter, SlidingWindowCounterRateLimiter
 
 from jobs.errors import RateLimited, StoreUnavailable
 from jobs.table import keys
@@ -16,6 +17,8 @@ from jobs.tenants.api_keys import ApiKey
 from runtime.settings import Settings
 
 WINDOW_S = 60
+UNKNOWN_KEYS_PER_ADDRESS, UNKNOWN_KEYS = 60, 600
+"""Unknown API keys per minute that one process looks up."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,12 @@ class RateLimiter:
             socket_connect_timeout=timeout_s,
         )
         self._limiter = SlidingWindowCounterRateLimiter(storage)
+        self._local_limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._breaker = redis_breaker(storage.storage)
         self._default = settings.requests_per_minute
 
     def hit(self, key: ApiKey) -> RateLimitState:
-        """Count a request.
+        """Count a request. While Redis refuses writes, each process counts for itself.
 
         Raises:
             RateLimited: the request exceeds the limit.
@@ -62,16 +66,52 @@ class RateLimiter:
         item = RateLimitItemPerMinute(key.requests_per_minute or self._default)
         try:
             with self._breaker.call():
-                is_allowed = self._limiter.hit(item, key.id)
-                stats = self._limiter.get_window_stats(item, key.id)
-        except redis.OutOfMemoryError:
-            # Not counted: clients must be able to cancel and delete jobs now. New jobs are refused all the same.
-            return RateLimitState(item.amount, item.amount, WINDOW_S)
-        except redis.RedisError as error:
+                is_allowed, stats = _hit(self._limiter, item, key.id)
+        except (redis.ConnectionError, redis.TimeoutError) as error:
             raise StoreUnavailable from error
+        except redis.RedisError:
+            # Redis is out of memory, or its disk is full: cancel and DELETE, which help, must stay possible.
+            is_allowed, stats = _hit(self._local_limiter, item, key.id)
         reset_s = max(1, min(WINDOW_S, ceil(stats.reset_time - time.time())))
         state = RateLimitState(item.amount, max(0, stats.remaining), reset_s)
         if not is_allowed:
             message = f"The limit of {state.limit} requests per minute is reached; retry in {state.reset_s} s."
             raise RateLimited(message, retry_after_s=state.reset_s, headers=state.headers())
         return state
+
+
+class UnknownKeyLimit:
+    """Counts the unknown API keys that a process was sent, by address: each costs a read from the object store.
+
+    Requests with a key that exists are never counted.
+    """
+
+    retry_after_s = 10
+
+    def __init__(self) -> None:
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+        self._of_address = RateLimitItemPerMinute(UNKNOWN_KEYS_PER_ADDRESS)
+        self._of_all = RateLimitItemPerMinute(UNKNOWN_KEYS)
+
+    def is_reached(self, address: str) -> bool:
+        network = _network(address)
+        return not (self._limiter.test(self._of_all) and self._limiter.test(self._of_address, network))
+
+    def count(self, address: str) -> None:
+        self._limiter.hit(self._of_all)
+        self._limiter.hit(self._of_address, _network(address))
+
+
+def _network(address: str) -> str:
+    """Return an IPv4 address, or the /64 network of an IPv6 address, which belongs to one customer."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    return str(IPv6Network((found, 64), strict=False)) if found.version == 6 else address
+
+
+def _hit(
+    limiter: SlidingWindowCounterRateLimiter, item: RateLimitItemPerMinute, key_id: str
+) -> tuple[bool, WindowStats]:
+    return limiter.hit(item, key_id), limiter.get_window_stats(item, key_id)

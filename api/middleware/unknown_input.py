@@ -13,10 +13,12 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from api.errors.pointers import json_pointer
-from api.middleware.json_body import parse_json
+from api.middleware.json_limits import parse_json
 from jobs.errors import Invalid, Problem
 
 MAX_PROBLEMS = 20
+MAX_PARSED_BYTES = 4_096
+"""A longer body is refused without a look at its fields: nothing has limited their number yet."""
 MAX_NAME = 64
 """Characters of an unknown name in a message."""
 PATTERNS = "query_patterns"
@@ -61,6 +63,8 @@ def _query_problems(route: APIRoute, request: Request) -> list[Problem]:
         elif name in seen and name not in repeatable:
             problems.append(Problem(pointer, "is given more than once; send it once"))
         seen.add(name)
+        if len(problems) == MAX_PROBLEMS:
+            break
     return problems
 
 
@@ -94,7 +98,7 @@ def _body_problems(body: bytes) -> list[Problem]:
     if not body.strip():
         return []
     try:
-        value = parse_json(body)
+        value = parse_json(body) if len(body) <= MAX_PARSED_BYTES else None
     except ValueError:
         value = None
     if value == {}:

@@ -5,11 +5,13 @@ process, also after the job has ended. ``job.status`` describes the present: it 
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from http import HTTPStatus
 from typing import Annotated, Any
 
 import structlog
-from fastapi import APIRouter, Depends, Header, Path, Query
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import SendTimeoutError
 from starlette.concurrency import run_in_threadpool
@@ -18,11 +20,13 @@ from starlette.types import Receive, Scope, Send
 from api.dependencies import Services, services
 from api.errors.catalog import ERROR_RESPONSES
 from api.middleware.auth import bearer_auth, caller
+from api.middleware.fair_share import FairShare
 from api.streaming.event_hub import JobState, Subscription
 from jobs.errors import Invalid, Problem
 from jobs.lifecycle.lookup import find_job
 from jobs.model.events import Event
 from jobs.model.job import Job, JobStatus
+from jobs.model.request import JobRequest
 from jobs.tenants.api_keys import ApiKey
 
 PING_INTERVAL_S = 15
@@ -35,11 +39,19 @@ log = structlog.get_logger(__name__)
 class JobEventStream(EventSourceResponse):
     """Ends without an error when a stalled client is disconnected; the socket's own timeout frees the connection."""
 
+    def __init__(self, frames: AsyncIterator[ServerSentEvent], on_end: Callable[[], None]) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(frames, ping=PING_INTERVAL_S, send_timeout=SEND_TIMEOUT_S, headers=headers)
+        self._on_end = on_end
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         except SendTimeoutError:
             log.info("stream.disconnected", path=scope["path"])
+        finally:
+            # Here, not in the generator of the frames: a response that is cancelled early never starts it.
+            self._on_end()
 
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[bearer_auth], responses=ERROR_RESPONSES)
@@ -55,7 +67,8 @@ STREAM_RESPONSE: dict[int | str, dict[str, Any]] = {
                 '"budget_tokens": 2048}\n\n',
             }
         },
-    }
+    },
+    204: {"description": "The job has ended, and nothing follows the last event received: do not reconnect."},
 }
 
 
@@ -64,57 +77,81 @@ async def stream_events(
     job_id: Annotated[str, Path(description="Id of the job.")],
     key: Annotated[ApiKey, Depends(caller)],
     service: Annotated[Services, Depends(services)],
+    request: Request,
     last_event_id: Annotated[str | None, Header(description="Id of the last event received.")] = None,
     after: Annotated[
-        int | None, Query(ge=0, le=2**53, description="The same as `Last-Event-ID`, for clients that cannot set it.")
+        int | None,
+        Query(ge=0, le=2**53, description="As `Last-Event-ID`, for clients that cannot set it. The header wins."),
     ] = None,
-) -> EventSourceResponse:
+) -> Response:
     """Stream a job's events until it ends. Resume after the last event received with `Last-Event-ID` or `after`."""
-    position = after if after is not None else _parse_last_event_id(last_event_id)
-    job = await run_in_threadpool(find_job, service.store, job_id, tenant=key.tenant, ended_jobs=service.ended_jobs)
-    request = await run_in_threadpool(service.documents.request, job)
-    if job.status.is_terminal:
-        events = await run_in_threadpool(service.archive.read, job_id, after=position)
-        frames = _replay(job, events, request.thinking_budget)
-    else:
-        frames = _follow(service, service.event_hub.subscribe(job.id, after=position), job, request.thinking_budget)
-    return JobEventStream(
-        frames,
-        ping=PING_INTERVAL_S,
-        send_timeout=SEND_TIMEOUT_S,
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
-
-
-async def _replay(job: Job, events: list[Event], budget: int) -> AsyncIterator[ServerSentEvent]:
-    for event in events:
-        yield _event_frame(job, event, budget)
-
-
-async def _follow(
-    service: Services, subscription: Subscription, job: Job, budget: int
-) -> AsyncIterator[ServerSentEvent]:
+    # A browser that reconnects repeats the URL, and sends the header of what it has received since.
+    last = _parse_last_event_id(last_event_id)
+    position = (after or 0) if last is None else last
+    streams: FairShare = request.app.state.shares.streams
+    release = partial(streams.release, key.tenant, await streams.acquire(key.tenant))
     try:
+        job = await run_in_threadpool(find_job, service.store, job_id, tenant=key.tenant, ended_jobs=service.ended_jobs)
+        job_request = await run_in_threadpool(service.documents.request, job)
+        frames = _Frames(job, job_request)
+        if not job.status.is_terminal:
+            subscription = service.event_hub.subscribe(job.id, after=position)
+            return JobEventStream(frames.follow(subscription), _both(subscription, service, release))
+        events = await run_in_threadpool(service.archive.read, job_id, after=position)
+        if events:
+            return JobEventStream(frames.replay(events), release)
+    except BaseException:
+        release()
+        raise
+    release()
+    return Response(status_code=HTTPStatus.NO_CONTENT)  # an EventSource reconnects after any other status
+
+
+def _both(subscription: Subscription, service: Services, release: Callable[[], None]) -> Callable[[], None]:
+    def end() -> None:
+        service.event_hub.unsubscribe(subscription)
+        release()
+
+    return end
+
+
+class _Frames:
+    """Turns the events and states of one job into server-sent events."""
+
+    def __init__(self, job: Job, request: JobRequest) -> None:
+        self._job = job
+        self._budget = request.thinking_budget
+        self._media = sum(part["type"] != "text" for message in request.messages for part in message["content"])
+
+    async def replay(self, events: list[Event]) -> AsyncIterator[ServerSentEvent]:
+        for event in events:
+            yield _event_frame(self._job, event, self._budget)
+
+    async def follow(self, subscription: Subscription) -> AsyncIterator[ServerSentEvent]:
         async for item in subscription.items():
             if isinstance(item, Event):
-                yield _event_frame(job, item, budget)
+                yield _event_frame(self._job, item, self._budget)
             else:
-                yield _state_frame(job, item)
-    finally:
-        service.event_hub.unsubscribe(subscription)
+                yield self._state_frame(item)
+
+    def _state_frame(self, state: JobState) -> ServerSentEvent:
+        data: dict[str, Any] = {
+            "job_id": self._job.id,
+            "status": state.status,
+            "position": state.position,
+            "media": None,
+        }
+        # Workers report progress after each file; before the first report none is ready.
+        progress = state.media_progress or (f"0/{self._media}" if self._media else "")
+        if state.status == JobStatus.PREPARING and progress:
+            done, _, total = progress.partition("/")
+            data["media"] = {"ready": int(done), "all": int(total)}
+        return ServerSentEvent(json.dumps(data), event="job.status")
 
 
 def _event_frame(job: Job, event: Event, budget: int) -> ServerSentEvent:
     kind, data = _public_event(job, event, budget)
     return ServerSentEvent(json.dumps(data, ensure_ascii=False), event=kind, id=str(event.seq))
-
-
-def _state_frame(job: Job, state: JobState) -> ServerSentEvent:
-    data: dict[str, Any] = {"job_id": job.id, "status": state.status, "position": state.position, "media": None}
-    if state.status == JobStatus.PREPARING and state.media_progress:
-        done, _, total = state.media_progress.partition("/")
-        data["media"] = {"ready": int(done), "all": int(total)}
-    return ServerSentEvent(json.dumps(data), event="job.status")
 
 
 def _public_event(job: Job, event: Event, budget: int) -> tuple[str, dict[str, Any]]:
@@ -132,9 +169,9 @@ def _public_event(job: Job, event: Event, budget: int) -> tuple[str, dict[str, A
     return f"job.{status}", {"job": {"id": job.id, **event.data}}
 
 
-def _parse_last_event_id(last_event_id: str | None) -> int:
+def _parse_last_event_id(last_event_id: str | None) -> int | None:
     if last_event_id is None or not last_event_id.strip():
-        return 0
+        return None
     if not (last_event_id.isdecimal() and last_event_id.isascii() and len(last_event_id) <= 15):
         raise Invalid(
             [

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
@@ -16,7 +17,9 @@ from api.dependencies import Services
 from api.errors.catalog import ERROR_RESPONSES
 from api.intake.creation import AcceptedJob
 from api.middleware.auth import bearer_auth
+from api.middleware.fair_share import FairShare, tenant_of
 from api.middleware.json_body import JsonRoute
+from api.middleware.shares import release_call
 from api.middleware.unknown_input import reads_query
 from api.routes.parameters import Caller, IdempotencyKey, JobId, Service, parse_idempotency_key
 from api.schemas.jobs import JobBody, JobList, JobReply, RetryBody, Status
@@ -44,6 +47,7 @@ async def create_job(
     body: JobBody,
     key: Caller,
     service: Service,
+    request: Request,
     idempotency_key: IdempotencyKey = None,
     prefer: Annotated[
         str | None, Header(description=f"`wait=N` waits up to N seconds, at most {MAX_WAIT_S}, for the job to end.")
@@ -51,14 +55,20 @@ async def create_job(
     x_stainless_retry_count: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> JSONResponse:
     """Submit a job. 202: the job is durable. 200: it has ended within the time of `Prefer: wait=N`."""
-    accept = partial(
-        service.intake.accept,
-        body,
-        caller=key,
-        idempotency_key=parse_idempotency_key(idempotency_key),
-        retry_count=_parse_retry_count(x_stainless_retry_count),
-    )
-    return await _reply(accept, prefer, service)
+    repeats_of = parse_idempotency_key(idempotency_key)
+
+    def accept() -> AcceptedJob:
+        try:
+            return service.intake.accept(
+                body,
+                caller=key,
+                idempotency_key=repeats_of,
+                retry_count=_parse_retry_count(x_stainless_retry_count),
+            )
+        finally:
+            body.messages.clear()  # FastAPI keeps the body until the response has ended
+
+    return await _reply(accept, prefer, service, request)
 
 
 @router.get("", response_model=JobList)
@@ -115,6 +125,7 @@ async def retry_job(
     job_id: JobId,
     key: Caller,
     service: Service,
+    request: Request,
     body: RetryBody | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
@@ -127,7 +138,7 @@ async def retry_job(
         caller=key,
         idempotency_key=parse_idempotency_key(idempotency_key),
     )
-    return await _reply(retry, None, service)
+    return await _reply(retry, None, service, request)
 
 
 @router.delete("/{job_id}", status_code=HTTPStatus.NO_CONTENT, response_class=Response)
@@ -138,25 +149,31 @@ def delete_job(job_id: JobId, key: Caller, service: Service) -> None:
     service.documents.forget(job)
 
 
-async def _reply(accept: Callable[[], AcceptedJob], prefer: str | None, service: Services) -> JSONResponse:
+async def _reply(
+    accept: Callable[[], AcceptedJob], prefer: str | None, service: Services, request: Request
+) -> JSONResponse:
     """Accept the job and reply, after waiting for its end if the client prefers that.
 
     The reply is a JSONResponse: validating it against its model again would cost as much as Redis and the object store.
     """
-    accepted, body = await run_in_threadpool(_accept_and_render, accept, service)
-    status, headers = HTTPStatus.ACCEPTED, {"Location": f"/v1/jobs/{accepted.job.id}"}
-    if accepted.is_replay:
-        headers["Idempotent-Replayed"] = "true"
-    if wait_s := _parse_wait_s(prefer):
-        headers["Preference-Applied"] = f"wait={wait_s}"
-        try:
-            if await service.event_hub.wait_until_ended(accepted.job.id, limit_s=wait_s):
-                status = HTTPStatus.OK
-            body = await run_in_threadpool(_read_job, accepted.job.id, accepted.job.tenant, service)
-        except (Unavailable, NotInitialized):
-            status = HTTPStatus.ACCEPTED  # the job is accepted: a 503 would say that it is not
-    elif prefer and "respond-async" in prefer:
-        headers["Preference-Applied"] = "respond-async"
+    wait_s = _parse_wait_s(prefer)
+    waits: FairShare = request.app.state.shares.waits
+    async with waits.hold(tenant_of(request.scope)) if wait_s else nullcontext():
+        accepted, body = await run_in_threadpool(_accept_and_render, accept, service)
+        status, headers = HTTPStatus.ACCEPTED, {"Location": f"/v1/jobs/{accepted.job.id}"}
+        if accepted.is_replay:
+            headers["Idempotent-Replayed"] = "true"
+        if wait_s:
+            headers["Preference-Applied"] = f"wait={wait_s}"
+            release_call(request)
+            try:
+                if await service.event_hub.wait_until_ended(accepted.job.id, limit_s=wait_s):
+                    status = HTTPStatus.OK
+                body = await run_in_threadpool(_read_job, accepted.job.id, accepted.job.tenant, service)
+            except (Unavailable, NotInitialized):
+                status = HTTPStatus.ACCEPTED  # the job is accepted: a 503 would say that it is not
+        elif prefer and "respond-async" in prefer:
+            headers["Preference-Applied"] = "respond-async"
     return JSONResponse(body.model_dump(mode="json"), status, headers)
 
 

@@ -6,7 +6,11 @@ from pydantic import BaseModel, ConfigDict
 
 
 class RequestBody(BaseModel):
-    """The body of a request, or a part of it. Unknown fields are refused by name, so no field is ignored silently."""
+    """The body of a request, or a part of it. Unknown fields are refused by name, so no field is ignored silently.
+
+    Lists are annotated with ``FailFast``: pydantic checks the length of a list after its items, and would otherwise
+    build an error for each of them.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, ConfigDict, FailFast, Field, StringConstraints
 
 from api.schemas import examples
 from api.schemas.base import Reply, RequestBody, with_example
@@ -59,7 +59,7 @@ class JobBody(RequestBody):
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.JOB_BODY]})
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=256), AfterValidator(_check_turns)]
+    messages: Annotated[list[Message], FailFast(), Field(min_length=1, max_length=256), AfterValidator(_check_turns)]
     """An optional `system` message, then turns that start and end with a `user` message."""
     previous_job_id: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
     """Continues the conversation of one of your completed jobs: its messages, media and answer come first."""
@@ -82,7 +82,7 @@ class JobBody(RequestBody):
     """Whether `output.answer` keeps the model's special tokens around boxes. `output.raw` always has them."""
     callback: CallbackBody | None = None
     """Sends a signed webhook when the job ends."""
-    result_urls: Annotated[list[HttpUrl], Field(max_length=4, default_factory=list)]
+    result_urls: Annotated[list[HttpUrl], FailFast(), Field(max_length=4, default_factory=list)]
     """Your presigned PUT URLs. The result is uploaded to each as JSON, whose SHA-256 is `result_sha256`."""
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16, default_factory=dict)]
     """Up to 16 pairs for your own use. Webhooks contain them and lists can filter by them."""

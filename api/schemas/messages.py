@@ -7,6 +7,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Discriminator,
+    FailFast,
     Field,
     StringConstraints,
     Tag,
@@ -162,7 +163,7 @@ class Message(RequestBody):
 
     role: Literal["system", "user", "assistant"]
     """An `assistant` message is an earlier answer; its thinking is removed before the model sees it."""
-    content: Annotated[list[Part], BeforeValidator(_as_parts), Field(min_length=1, max_length=256)]
+    content: Annotated[list[Part], FailFast(), Field(min_length=1, max_length=256), BeforeValidator(_as_parts)]
     """A string, or a list of parts. Only `user` messages may contain media."""
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, FailFast, Field, StringConstraints
 
 from api.schemas import examples
 from api.schemas.base import Reply, RequestBody, with_example
@@ -23,7 +23,9 @@ class UploadParts(RequestBody):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"etags": ["9b2cf535f27731c9", "3f1a2b"]}]})
 
-    etags: Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=128)]], Field(max_length=10_000)]
+    etags: Annotated[
+        list[Annotated[str, StringConstraints(min_length=1, max_length=128)]], FailFast(), Field(max_length=10_000)
+    ]
     """The `ETag` response headers of the PUTs, in the order of the parts."""
 
 

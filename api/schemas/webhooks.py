@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, FailFast, Field
 
 from api.schemas import examples
 from api.schemas.base import Reply, RequestBody, with_example
@@ -19,8 +19,10 @@ class CallbackBody(RequestBody):
     """Receives the webhook as a POST."""
     events: Annotated[
         list[TerminalEvent],
+        FailFast(),
         Field(
             min_length=1,
+            max_length=16,
             default_factory=lambda: ["job.completed", "job.failed", "job.cancelled", "job.expired"],
         ),
     ]

@@ -14,7 +14,6 @@ import redis.asyncio
 import structlog
 from redis.exceptions import RedisError
 
-from jobs.errors import TooManyStreams
 from jobs.model.events import Event
 from jobs.model.job import JobStatus
 from jobs.table import keys
@@ -32,8 +31,9 @@ MAX_BATCH_EVENTS = 200
 STALL_LIMIT_S = 30.0
 """A subscriber whose queue stays full for this long is disconnected; it can resume with ``Last-Event-ID``."""
 STREAMS_PER_CALL = 200
-MAX_END_POLL_S = 0.5
-"""The longest pause between two polls of ``wait_until_ended``."""
+WAIT_POLL_S = 0.05
+WAIT_POLL_S_PER_JOB = 0.001
+"""The statuses of the jobs that calls wait for are read in one call, less often the more they are."""
 RETRY_INTERVAL_S = 0.5
 
 
@@ -95,40 +95,35 @@ class EventHub:
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.redis_url.get_secret_value()
-        self._max_subscriptions = settings.max_streams
         self._subscriptions: dict[str, list[Subscription]] = defaultdict(list)
-        self._count = 0
         self._new_subscription = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._waits: dict[str, list[asyncio.Future[bool]]] = defaultdict(list)
+        self._new_wait = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Start the polling task on the running event loop."""
+        """Start the polling tasks on the running event loop."""
         self._redis = redis.asyncio.Redis.from_url(
             self._url, decode_responses=True, socket_timeout=2, socket_connect_timeout=1, health_check_interval=10
         )
         self._positions = self._redis.register_script(script_source("positions"))
-        self._task = asyncio.create_task(self._run())
+        self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._watch_ends())]
 
     async def stop(self) -> None:
-        """Cancel the polling task and close the connection."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        """Cancel the polling tasks and close the connection."""
+        if self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._redis.aclose()
 
     def subscribe(self, job_id: str, *, after: int) -> Subscription:
         """Receive a job's events after sequence number ``after``, and its states until it starts.
 
         The caller must ``unsubscribe``.
-
-        Raises:
-            TooManyStreams: this process has reached ``MAX_STREAMS``.
         """
-        if self._count >= self._max_subscriptions:
-            raise TooManyStreams(retry_after_s=10)
         subscription = Subscription(job_id, after)
         self._subscriptions[job_id].append(subscription)
-        self._count += 1
         metrics.STREAMS.inc()
         self._new_subscription.set()
         return subscription
@@ -136,26 +131,49 @@ class EventHub:
     def unsubscribe(self, subscription: Subscription) -> None:
         subscriptions = self._subscriptions[subscription.job_id]
         subscriptions.remove(subscription)
-        self._count -= 1
         metrics.STREAMS.dec()
         if not subscriptions:
             del self._subscriptions[subscription.job_id]
 
     async def wait_until_ended(self, job_id: str, *, limit_s: float) -> bool:
         """Wait for a job to end. Return False after ``limit_s`` seconds, or when Redis does not answer."""
-        clock = asyncio.get_running_loop().time
-        deadline, pause = clock() + limit_s, POLL_INTERVAL_S / 2
+        end: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        waits = self._waits[job_id]
+        waits.append(end)
+        self._new_wait.set()
+        try:
+            return await asyncio.wait_for(end, limit_s)
+        except TimeoutError:
+            return False
+        finally:
+            waits.remove(end)
+            if not waits:
+                self._waits.pop(job_id, None)
+
+    async def _watch_ends(self) -> None:
         while True:
-            try:
-                status = await cast("Any", self._redis.hget(keys.job(job_id), "status"))
-            except RedisError:
-                return False
-            if status is None or JobStatus(status).is_terminal:
-                return True
-            if (remaining := deadline - clock()) <= 0:
-                return False
-            await asyncio.sleep(min(pause, remaining))
-            pause = min(pause * 1.2, MAX_END_POLL_S)
+            if not self._waits:
+                self._new_wait.clear()
+                await self._new_wait.wait()
+            job_ids = list(self._waits)
+            for start in range(0, len(job_ids), STREAMS_PER_CALL):
+                await self._read_ends(job_ids[start : start + STREAMS_PER_CALL])
+            await asyncio.sleep(max(WAIT_POLL_S, len(job_ids) * WAIT_POLL_S_PER_JOB))
+
+    async def _read_ends(self, job_ids: list[str]) -> None:
+        calls = self._redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            calls.hget(keys.job(job_id), "status")
+        try:
+            statuses = await calls.execute()
+        except RedisError:
+            ends: list[bool | None] = [False] * len(job_ids)
+        else:
+            ends = [status is None or JobStatus(status).is_terminal or None for status in statuses]
+        for job_id, has_ended in zip(job_ids, ends, strict=True):
+            for end in self._waits.get(job_id, []):
+                if has_ended is not None and not end.done():
+                    end.set_result(has_ended)
 
     async def _run(self) -> None:
         next_state_read = 0.0

@@ -21,6 +21,9 @@ from cli.local.receiver import Delivery, Receiver
 from cli.local.service import run_service
 from cli.local.settings import installed_settings
 from jobs.model.job import JobStatus
+from jobs.objects.store import ObjectStore
+from jobs.tenants.api_keys import ANONYMOUS
+from jobs.tenants.webhook_secrets import WebhookSecrets
 from runtime.settings import Settings
 
 app = typer.Typer()
@@ -174,7 +177,8 @@ def await_webhook(receiver: Receiver) -> Delivery:
 
 def show_webhook(delivery: Delivery, job_id: str, settings: Settings, console: Console) -> None:
     try:
-        event = Webhook(settings.webhook_secret.get_secret_value()).verify(delivery.body, delivery.headers)
+        secret = WebhookSecrets(ObjectStore(settings), settings).current(ANONYMOUS.tenant)
+        event = Webhook(secret).verify(delivery.body, delivery.headers)
     except WebhookVerificationError as error:
         raise DemoFailed(f"the webhook's signature is not valid: {error}") from error
     if event["type"] != "job.completed" or event["data"]["id"] != job_id:

@@ -14,7 +14,7 @@ from cli.terminal import new_table, print_table, report_errors, stderr, write_js
 from jobs.errors import ThinkqueueError, Unavailable
 from jobs.model.times import format_time, format_time_if_set
 from jobs.objects.store import ObjectStore
-from jobs.tenants.api_keys import ApiKey, ApiKeyStore
+from jobs.tenants.api_keys import ANONYMOUS, TENANT, ApiKey, ApiKeyStore
 from jobs.tenants.webhook_secrets import WebhookSecrets
 from runtime.settings import Settings
 
@@ -93,6 +93,19 @@ def rotate(key_id: str, state: State = DEFAULT_STATE) -> None:
             raise CommandError(f"There is no key {key_id}.")
     _show(*found)
     stderr.print(f"{key_id} expires in 24 hours")
+
+
+@keys.command("webhook-secret")
+def webhook_secret(
+    state: State = DEFAULT_STATE,
+    tenant: Annotated[str, typer.Option(help="Without API keys there is one tenant, default.")] = ANONYMOUS.tenant,
+) -> None:
+    """Print a tenant's current webhook secret, for a receiver."""
+    with report_errors():
+        if not TENANT.fullmatch(tenant):
+            raise CommandError(f"The tenant {tenant!r} is not valid: 1 to 40 characters of a-z, 0-9, - and _.")
+        settings = installed_settings(state)
+        write_stdout(_call(settings, lambda: WebhookSecrets(ObjectStore(settings), settings).current(tenant)))
 
 
 def _open(state: Path) -> tuple[Settings, ApiKeyStore]:

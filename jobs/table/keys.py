@@ -20,6 +20,10 @@ TOTALS = "totals"
 DEADLINES = "deadlines"
 UNARCHIVED = "unarchived"
 REMOVALS = "removals"
+RESERVED = "reserved"
+"""Jobs that are being submitted close to a limit."""
+ENDS = "ends"
+"""How fast jobs end."""
 EXPIRIES = "expiries"
 """Tenants by the next time at which a record of an ended job expires."""
 REMOVED = "removed"
@@ -108,6 +112,11 @@ def job_labels(job_id: str) -> str:
 def ended(tenant_name: str) -> str:
     """A tenant's ended jobs by the time at which their record expires."""
     return f"ended:{tenant_name}"
+
+
+def tenant_reserved(tenant_name: str) -> str:
+    """A tenant's jobs that are being submitted close to a limit."""
+    return f"reserved:{tenant_name}"
 
 
 def body(tenant_name: str, digest: str) -> str:

@@ -15,7 +15,7 @@ from runtime.circuit_breaker import CircuitBreaker
 from runtime.settings import Settings
 
 FOLDER = Path(__file__).parent / "lua"
-SHARED = ("prelude.lua", "fair_queue.lua", "lists.lua", "removal.lua")
+SHARED = ("prelude.lua", "fair_queue.lua", "lists.lua", "admission.lua", "removal.lua")
 """Functions that precede every script, in this order."""
 FAULTS_OF_THE_CALLER = ("ERR", "WRONGTYPE", "NOGROUP", "BUSYGROUP", "BUSYKEY", "CROSSSLOT")
 """Codes of replies to a wrong command. All others describe the server: it is loading, busy, a replica, or read-only."""

@@ -9,27 +9,21 @@ import json
 import re
 import secrets
 import time
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import redis
 from ulid import ULID
 
-from jobs.errors import Overloaded
 from jobs.model.job import PRIORITIES
 from jobs.model.retention import DAY_MS
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import load_json, save_json
 from jobs.objects.keys import API_KEYS, api_key_key
 from jobs.objects.store import ObjectStore
-from jobs.table import keys
-from jobs.table.scripts import force_set, translate_redis_errors
+from jobs.tenants.key_cache import NO_KEY, KeyCache
 
-CACHE_S = 60
-NO_KEY = "-"
-"""Cached for a token that has no key."""
 ROTATION_OVERLAP_MS = DAY_MS
 """How long a rotated key remains valid."""
 TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
@@ -82,21 +76,33 @@ class ApiKeyStore:
     """Creates, finds and revokes API keys. Every method raises StoreUnavailable and ObjectStoreUnavailable."""
 
     def __init__(self, client: "redis.Redis", object_store: ObjectStore) -> None:
-        self._redis = client
+        self._cache = KeyCache(client)
         self._object_store = object_store
 
-    def find(self, token: str) -> ApiKey | None:
-        """Return the key of a token; None: it is unknown, revoked or expired."""
+    def is_known(self, token: str) -> bool | None:
+        """Say without any lookup whether a token had a key a moment ago; None: only ``find`` can tell."""
+        if not TOKEN.fullmatch(token):
+            return False
+        digest = _digest(token)
+        if self._cache.is_unknown(digest):
+            return False
+        return self._cache.was_valid(digest) or None
+
+    def find(self, token: str, *, is_cached: bool = False) -> ApiKey | None:
+        """Return the key of a token; None: it is unknown, revoked or expired.
+
+        Args:
+            is_cached: look into the cache only.
+        """
         if not TOKEN.fullmatch(token):
             return None
         digest = _digest(token)
-        with translate_redis_errors():
-            cached = cast("str | None", self._redis.get(_cache_key(digest)))
-        if cached is None:
-            cached = self._fill_cache(digest)
-        if cached == NO_KEY:
+        text = self._cache.get(digest)
+        if text is None and not is_cached:
+            text = self._read_into_cache(digest)
+        if text is None or text == NO_KEY:
             return None
-        key = ApiKey.from_fields(json.loads(cached))
+        key = ApiKey.from_fields(json.loads(text))
         return None if key.is_expired else key
 
     def create(self, key: ApiKey, token: str | None = None) -> tuple[ApiKey, str]:
@@ -115,8 +121,7 @@ class ApiKeyStore:
         digests = [digest for digest, key in self._load_all() if key.id == key_id]
         for digest in digests:
             self._object_store.delete(api_key_key(digest))
-            # Overwritten, not deleted: a concurrent lookup that has read the object must not cache it again.
-            force_set(self._redis, _cache_key(digest), NO_KEY, expire_s=CACHE_S)
+            self._cache.put_revoked(digest)
         return bool(digests)
 
     def rotate(self, key_id: str) -> tuple[ApiKey, str] | None:
@@ -160,19 +165,18 @@ class ApiKeyStore:
                 self.create(key, token)
         return len(entries)
 
-    def _fill_cache(self, digest: str) -> str:
+    def _read_into_cache(self, digest: str) -> str:
         try:
             text = self._object_store.get(api_key_key(digest)).decode()
         except ObjectNotFound:
-            text = NO_KEY
-        with suppress(Overloaded), translate_redis_errors():  # a full Redis must not lock everyone out
-            self._redis.set(_cache_key(digest), text, ex=CACHE_S, nx=True)
+            self._cache.put_unknown(digest)
+            return NO_KEY
+        self._cache.put(digest, text)
         return text
 
     def _save(self, digest: str, key: ApiKey) -> None:
         save_json(self._object_store, api_key_key(digest), asdict(key))
-        with translate_redis_errors():
-            self._redis.delete(_cache_key(digest))
+        self._cache.forget(digest)
 
     def _load_all(self) -> list[tuple[str, ApiKey]]:
         """Return every key with its digest."""
@@ -184,10 +188,6 @@ class ApiKeyStore:
 
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
-
-
-def _cache_key(digest: str) -> str:
-    return keys.api_key(digest)
 
 
 def _now_ms() -> int:

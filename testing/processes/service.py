@@ -15,6 +15,9 @@ import pytest
 
 from cli.local.servers import SeaweedFS, Valkey
 from jobs.model.job import JobStatus
+from jobs.objects.store import ObjectStore
+from jobs.tenants.api_keys import ANONYMOUS
+from jobs.tenants.webhook_secrets import WebhookSecrets
 from testing.processes.fork_server import ForkedProcess, Process
 from testing.processes.servers import SECRET_KEY, Servers, free_ports, settings_of, short_times, start, stop
 from testing.processes.waiting import LIMIT_S, wait_until
@@ -96,6 +99,12 @@ class Service:
             stop(process)
 
     # ── jobs ──
+
+    @property
+    def webhook_secret(self) -> str:
+        """The secret of the tenant of a service without API keys."""
+        settings = settings_of(self.environment)
+        return WebhookSecrets(ObjectStore(settings), settings).current(ANONYMOUS.tenant)
 
     def submit(self, **body: Any) -> str:
         """Submit a job and return its id."""

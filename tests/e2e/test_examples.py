@@ -90,7 +90,7 @@ def test_follow_up_continues_the_conversation(service: Service, tmp_path: Path) 
 def receiver(service: Service, folder: Path, command: list[str], port: int) -> Iterator[Path]:
     """Run a receiver inside the block; yields the file with its output."""
     log = folder / "receiver.log"
-    environment = {**os.environ, "WEBHOOK_SECRET": service.environment["WEBHOOK_SECRET"]}
+    environment = {**os.environ, "WEBHOOK_SECRET": service.webhook_secret}
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=output, stderr=output)
 

@@ -33,7 +33,7 @@ def test_a_job_with_images_ends_with_a_signed_webhook(service: Service, http_ser
 
     service.wait_until(lambda: [r for r in http_server.received if r.path == "/hook"], "the webhook")
     delivery = next(received for received in http_server.received if received.path == "/hook")
-    event = Webhook(service.environment["WEBHOOK_SECRET"]).verify(delivery.body, delivery.headers)
+    event = Webhook(service.webhook_secret).verify(delivery.body, delivery.headers)
     assert event["type"] == "job.completed"
     assert delivery.headers["webhook-id"] == event["id"] == f"evt_{job_id}_completed"
     assert event["data"]["output"] == job["output"]
@@ -66,7 +66,7 @@ def test_a_bad_image_fails_its_job_with_a_code_and_a_webhook(service: Service, h
         "image_unsupported": http_server.answer("/a.svg", body=b"<svg/>"),
         "image_truncated": http_server.answer("/b.png", body=SHAPES_PNG[:600]),
         "url_status": http_server.url("/missing.png"),
-        "url_forbidden": "http://10.0.0.1/x.png",
+        "url_forbidden": http_server.answer("/away.png", 302, location="http://10.0.0.1/x.png"),
         "url_too_large": http_server.answer("/big.png", body=b"\0" * (20 * 2**20 + 1)),
     }
     for code, url in cases.items():

@@ -24,6 +24,8 @@
 --   durations:{stage}              how long workers had the stage's jobs, as a moving average: count, sum_ms, at ·
 --                                  slots: of the stage's last ready worker · successes: jobs that have passed the stage
 --   open_uploads:{tenant}          sizes of the tenant's uploads that no job uses yet, by id
+--   ends                           mean interval between the ends of jobs: end_interval_ms, last_end_ms; a tenant's
+--                                  are in tenant:{tenant}, with busy_since_ms
 --   usage:{tenant}:{day}           jobs by status, tokens by kind, gpu_ms; day: days since 1970; expires
 --   totals                         counters since the epoch: {status}:{error code}, lost:{stage}, tokens:{kind}
 --   delivery:{delivery}            job, tenant, event, state, attempts, created_ms, claim; expires once it is settled
@@ -41,6 +43,7 @@
 --   withdrawals                    withdrawn jobs whose objects are not deleted yet, by the time of the withdrawal
 --   jobs:{tenant}                  a tenant's jobs by creation time
 --   ended:{tenant}                 a tenant's ended jobs by the time at which their record expires
+--   reserved · reserved:{tenant}   jobs that are being submitted close to a limit, by the end of their reservation
 --   expiries                       tenants with ended jobs by the first of these times
 --   label:{tenant}:{hash}          those with one pair of metadata by creation time
 --   workers                        workers by their last heartbeat
@@ -57,7 +60,7 @@
 -- jobs/table/keys.py has the same names.
 local keys = {
   epoch = 'epoch', intake_paused = 'intake_paused', clock = 'clock', totals = 'totals', deadlines = 'deadlines',
-  expiries = 'expiries', unarchived = 'unarchived', removals = 'removals', removed = 'removed',
+  ends = 'ends', reserved = 'reserved', expiries = 'expiries', unarchived = 'unarchived', removals = 'removals', removed = 'removed',
   withdrawals = 'withdrawals', workers = 'workers',
   deliveries_due = 'deliveries:due', deliveries_open = 'deliveries:open',
   uploads_due = 'uploads:due',
@@ -76,6 +79,7 @@ function keys.jobs(tenant) return 'jobs:' .. tenant end
 function keys.label(tenant, hash) return 'label:' .. tenant .. ':' .. hash end
 function keys.job_labels(id) return 'labels:' .. id end
 function keys.ended(tenant) return 'ended:' .. tenant end
+function keys.tenant_reserved(tenant) return 'reserved:' .. tenant end
 function keys.body(tenant, hash) return 'body:' .. tenant .. ':' .. hash end
 function keys.usage(tenant, day) return 'usage:' .. tenant .. ':' .. day end
 function keys.open_uploads(tenant) return 'open_uploads:' .. tenant end

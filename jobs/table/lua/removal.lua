@@ -1,4 +1,4 @@
--- The rows of jobs that were deleted or withdrawn; follows lists.lua in every script.
+-- The rows of jobs that were deleted or withdrawn; follows admission.lua in every script.
 
 -- Whether a job was deleted or withdrawn a short time ago. Ids are never used again, so its record must not return.
 local function is_removed(id)

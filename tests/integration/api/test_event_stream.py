@@ -1,7 +1,11 @@
 """Event streams from real api processes; the tests play the workers."""
 
+import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -117,8 +121,11 @@ def test_a_stream_resumes_after_any_event_on_any_process_and_after_the_end(api: 
     for _ in range(2):
         assert ids(read_stream(api.http, job_id, last_event_id=905)) == list(range(906, 912))
         assert ids(read_stream(api.http, job_id, url=other)) == list(range(1, 912))
-        assert read_stream(api.http, job_id, last_event_id=911) == []
         assert ids(read_stream(api.http, job_id, params={"after": 910})) == [911]
+        assert ids(read_stream(api.http, job_id, params={"after": 5}, last_event_id=910)) == [911]  # a reconnect
+        # On any other status an EventSource would connect again, without end.
+        done = api.http.get(f"/v1/jobs/{job_id}/events?after=5", headers={"Last-Event-ID": "911"})
+        assert (done.status_code, done.content) == (204, b"")
         EventArchive(table.store, table.object_store).archive(job_id)
         connect(table.settings).delete(keys.stream(job_id))
 
@@ -134,6 +141,21 @@ def test_subscribers_at_different_positions_of_one_job_get_all_events(api: Servi
     end(table, job)
     for follower, position in zip(followers, (0, 0, 300, 600), strict=True):
         assert ids(follower.events()) == list(range(position + 1, 652))
+
+
+def test_media_are_counted_before_the_first_is_ready(api: Service, table: Table) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/x.png"}}
+    job_id = api.submit(messages=[{"role": "user", "content": [picture, picture]}])
+    with api.http.stream("GET", f"/v1/jobs/{job_id}/events") as reply:
+        events = events_of(reply)
+        assert next(events).data["media"] == {"ready": 0, "all": 2}
+        claimed = table.claim(Stage.PREPARE)
+        assert claimed is not None
+        assert next(events).data == {
+            "job_id": job_id, "status": "preparing", "position": None, "media": {"ready": 0, "all": 2},
+        }  # fmt: skip
+        table.store.report_progress(job_id, claimed.job.claim, done=1, total=2)
+        assert next(events).data["media"] == {"ready": 1, "all": 2}
 
 
 def test_a_malformed_last_event_id_is_refused(api: Service) -> None:
@@ -168,6 +190,56 @@ def test_too_many_streams_are_refused_and_open_ones_do_not_delay_shutdown(
     assert isolated_service.drain("api") == [0]
     for follower in followers:
         follower.events()
+
+
+def test_a_tenant_has_a_share_of_streams_and_waits(isolated_service: Service) -> None:
+    isolated_service.start("api", MAX_STREAMS_PER_TENANT="1", MAX_WAITS_PER_TENANT="1")
+    isolated_service.wait_for_workers()
+    http, job_id = isolated_service.http, isolated_service.submit(**HELLO)
+    with http.stream("GET", f"/v1/jobs/{job_id}/events") as reply:
+        events = events_of(reply)
+        next(events)
+        refused = http.get(f"/v1/jobs/{job_id}/events")
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_streams")
+        assert refused.headers["retry-after"]
+        assert http.head(f"/v1/jobs/{job_id}/events").status_code == 429
+    # A share is free again when the client has closed its stream, also one that was answered without events.
+    for method in ("HEAD", "HEAD", "GET"):
+        wait_until(partial(answers, http, method, job_id), "a free stream")
+
+    with ThreadPoolExecutor(1) as pool:
+        prefer = {"Prefer": "wait=60"}
+        waiting = pool.submit(http.post, "/v1/jobs", json=HELLO, headers=prefer)
+        jobs = lambda: http.get("/v1/jobs").json()["data"]  # noqa: E731
+        wait_until(lambda: len(jobs()) == 2, "the job of the call that waits")
+        refused = http.post("/v1/jobs", json=HELLO, headers=prefer)
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_waits")
+        assert len(jobs()) == 2
+        http.post(f"/v1/jobs/{jobs()[0]['id']}/cancel")
+        assert waiting.result().json()["status"] == "cancelled"
+    assert http.post("/v1/jobs", json=HELLO, headers={"Prefer": "wait=1"}).status_code == 202
+
+
+def answers(http: httpx.Client, method: str, job_id: str) -> bool:
+    with http.stream(method, f"/v1/jobs/{job_id}/events") as reply:
+        return reply.status_code == 200
+
+
+def test_a_stream_whose_request_announces_a_body_that_does_not_come_is_refused(isolated_service: Service) -> None:
+    isolated_service.start("api", BODY_TIMEOUT_S="0.2", MAX_BODY_BYTES="1024")
+    isolated_service.wait_for_workers()
+    job_id = isolated_service.submit(**HELLO)
+    address = urlsplit(isolated_service.url)
+    for head, status in (
+        ("Content-Length: 5", b" 408 "),
+        ("Transfer-Encoding: chunked", b" 408 "),
+        ("Content-Length: 99999999", b" 413 "),
+    ):
+        with socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=30) as line:
+            line.sendall(f"GET /v1/jobs/{job_id}/events HTTP/1.1\r\nHost: localhost\r\n{head}\r\n\r\n".encode())
+            assert status in line.recv(100), head
+    assert "crashed" not in isolated_service.log("api")
+    assert "Exception" not in isolated_service.log("api")
 
 
 def test_a_stream_survives_a_restart_of_redis_connections(api: Service, table: Table) -> None:

@@ -1,16 +1,18 @@
 """Webhook secrets: shown once, two signatures for 24 hours, and test events."""
 
 import asyncio
+from dataclasses import asdict
 
 import pytest
 from fastapi.testclient import TestClient
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from jobs.model.idempotency import key_digest
+from jobs.model.retention import DAY_MS
 from jobs.objects import keys
 from jobs.objects.documents import save_json
 from jobs.tenants import keyed_rotation
-from jobs.tenants.webhook_secrets import WebhookSecrets
+from jobs.tenants.webhook_secrets import MAX_OLD_SECRETS, SecretVersion, WebhookSecrets
 from testing.processes.http_server import HttpServer
 from testing.table import Table
 from worker.egress.client import EgressClient
@@ -30,7 +32,7 @@ def deliver(table: Table) -> None:
 def test_a_secret_is_shown_once_and_the_old_one_keeps_signing(
     client: TestClient, table: Table, http_server: HttpServer
 ) -> None:
-    old = table.settings.webhook_secret.get_secret_value()
+    old = WebhookSecrets(table.object_store, table.settings).current("default")
     assert client.get("/v1/webhook_secret").json()["secret"] is None
     rotated = client.post("/v1/webhook_secret/rotate").json()
     assert rotated["secret"].startswith("whsec_")
@@ -63,8 +65,10 @@ def test_a_secret_is_shown_once_and_the_old_one_keeps_signing(
 
 def test_each_tenant_has_its_own_secret(table: Table) -> None:
     secrets = WebhookSecrets(table.object_store, table.settings)
-    assert secrets.current("default") == table.settings.webhook_secret.get_secret_value()
     assert len({secrets.current(tenant) for tenant in ("default", "a", "b")}) == 3
+    assert table.settings.webhook_secret.get_secret_value() not in map(secrets.current, ("default", "a", "b")), (
+        "the secret from which all others are derived is nobody's"
+    )
     assert secrets.current("a") == WebhookSecrets(table.object_store, table.settings).current("a")
 
 
@@ -95,3 +99,26 @@ def test_an_interrupted_rotation_is_completed_by_its_repeat(client: TestClient, 
     save_json(table.object_store, place, {"version": 1, "keep_old": True})
     assert client.post("/v1/webhook_secret/rotate", headers={"Idempotency-Key": "k"}).json()["version"] == 1
     assert secrets.version("default").version == 1
+
+
+def test_each_old_secret_signs_until_its_own_time(table: Table) -> None:
+    secrets = WebhookSecrets(table.object_store, table.settings)
+    known = [secrets.current("a"), *(secrets.rotate("a", keep_old=True) for _ in range(3))]
+    assert secrets.signing_secrets("a") == known[::-1]
+    newest = secrets.rotate("a", keep_old=False)
+    assert secrets.signing_secrets("a") == [newest]
+    for _ in range(20):
+        secrets.rotate("a", keep_old=True)
+    assert len(secrets.signing_secrets("a")) == 1 + MAX_OLD_SECRETS
+
+
+def test_an_old_secret_ends_at_its_own_time_and_a_stored_version_of_0_1_is_read() -> None:
+    first = SecretVersion().next(0, keep_old=True)
+    second = first.next(DAY_MS // 2, keep_old=True)
+    assert second.signing_versions(DAY_MS // 2) == [2, 1, 0]
+    assert second.signing_versions(DAY_MS) == [2, 1]
+    assert second.signing_versions(DAY_MS * 3 // 2) == [2]
+    assert second.old_until_ms == DAY_MS * 3 // 2
+    assert SecretVersion.from_fields(asdict(second)) == second
+    stored = SecretVersion.from_fields({"version": 3, "rotated_ms": 5, "old_until_ms": 9})
+    assert (stored.signing_versions(8), stored.signing_versions(9)) == ([3, 2], [3])

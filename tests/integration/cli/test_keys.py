@@ -94,3 +94,13 @@ def test_a_redis_that_does_not_answer_is_named_with_the_remedy(keys_command: Ter
     assert "Redis at 127.0.0.1:9/0 does not answer" in output
     assert "`thinkqueue up` starts it" in output
     assert "secret-word" not in output
+
+
+def test_no_command_prints_the_secret_from_which_all_others_are_derived(keys_command: Terminal) -> None:
+    created = keys_command("create", "--tenant", "default")
+    printed = keys_command("webhook-secret").strip()
+    assert printed in created
+    assert keys_command.environment["WEBHOOK_SECRET"] not in created
+    assert keys_command.environment["WEBHOOK_SECRET"] != printed
+    assert keys_command("webhook-secret", "--tenant", "acme").strip() not in (printed, "")
+    assert "not valid" in keys_command("webhook-secret", "--tenant", "../x", code=1)

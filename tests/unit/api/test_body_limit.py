@@ -6,7 +6,10 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from api.errors.handlers import BodyTooSlow
-from api.middleware.body_limit import BodyLimitMiddleware
+from api.middleware.body_limit import SMALL_BYTES, BodyLimitMiddleware
+from api.middleware.fair_share import FairShare
+from jobs.errors import TooManyBodies
+from jobs.tenants.api_keys import ApiKey
 
 TIMEOUT_S = 0.05
 
@@ -21,8 +24,9 @@ def read_body(receive: Receive, *, delay_s: float) -> list[Message]:
 
     async def send(_message: Message) -> None: ...
 
-    middleware = BodyLimitMiddleware(app, max_bytes=10, timeout_s=TIMEOUT_S)
-    asyncio.run(middleware({"type": "http"}, receive, send))
+    bodies = FairShare(10, per_tenant=10, max_waiting=0, limit_s=0, refusal=TooManyBodies)
+    middleware = BodyLimitMiddleware(app, max_bytes=10, timeout_s=TIMEOUT_S, bodies=bodies)
+    asyncio.run(middleware({"type": "http", "headers": []}, receive, send))
     return read
 
 
@@ -42,3 +46,64 @@ def test_a_body_that_does_not_arrive_is_refused() -> None:
 
     with pytest.raises(BodyTooSlow):
         read_body(receive, delay_s=0)
+
+
+@pytest.mark.parametrize("announced", [b"5", b"99999"])
+def test_a_response_that_has_started_is_not_ended_by_a_body_that_does_not_arrive(announced: bytes) -> None:
+    """An event stream listens for the client's disconnect and does not read the body."""
+    disconnect = {"type": "http.disconnect"}
+    read: list[Message] = []
+
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start"})
+        read.append(await receive())
+
+    async def receive() -> Message:
+        await asyncio.sleep(3 * TIMEOUT_S)
+        return disconnect
+
+    async def send(_message: Message) -> None: ...
+
+    bodies = FairShare(10, per_tenant=10, max_waiting=0, limit_s=0, refusal=TooManyBodies)
+    middleware = BodyLimitMiddleware(app, max_bytes=10, timeout_s=TIMEOUT_S, bodies=bodies)
+    scope = {"type": "http", "headers": [(b"content-length", announced)]}
+    asyncio.run(middleware(scope, receive, send))
+    assert read == [disconnect]
+
+
+def test_a_tenants_large_bodies_wait_for_each_other() -> None:
+    size = 2 * SMALL_BYTES
+    order: list[str] = []
+
+    async def scenario() -> None:
+        arriving = asyncio.Event()
+        bodies = FairShare(4 * size, per_tenant=size, max_waiting=9, limit_s=30, refusal=TooManyBodies)
+
+        async def app(scope: Scope, receive: Receive, _send: Send) -> None:
+            await receive()
+            order.append(scope["name"])
+
+        async def request(name: str, tenant: str, arrived: asyncio.Event) -> None:
+            async def receive() -> Message:
+                await arrived.wait()
+                return {"type": "http.request", "body": bytes(size), "more_body": False}
+
+            async def send(_message: Message) -> None: ...
+
+            middleware = BodyLimitMiddleware(app, max_bytes=size, timeout_s=30, bodies=bodies)
+            headers = [(b"content-length", str(size).encode())]
+            state = {"caller": ApiKey("", tenant)}
+            await middleware({"type": "http", "name": name, "headers": headers, "state": state}, receive, send)
+
+        ready = asyncio.Event()
+        ready.set()
+        slow = asyncio.ensure_future(request("slow", "a", arriving))
+        await asyncio.sleep(0)
+        behind = asyncio.ensure_future(request("behind", "a", ready))
+        await asyncio.wait_for(request("other tenant", "b", ready), 30)
+        assert order == ["other tenant"]
+        arriving.set()
+        await asyncio.wait_for(asyncio.gather(slow, behind), 30)
+
+    asyncio.run(scenario())
+    assert order == ["other tenant", "slow", "behind"]

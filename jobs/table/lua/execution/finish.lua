@@ -11,6 +11,7 @@
 -- removals                        + id by the end of its retention, when that is shorter than the service's
 -- usage:{tenant}:{day}            jobs by status, tokens by kind, GPU time
 -- totals                          jobs by status and code, tokens by kind
+-- ends                            + 1
 -- durations:generate              of a completed job; successes + 1
 -- delivery:{delivery} · job_deliveries:{id}   its result copies, and the webhook when its callback asks for this status
 -- deliveries:due:{tenant}         + delivery, unless it is settled
@@ -67,6 +68,8 @@ redis.call('PEXPIRE', usage, ARGV[6])
 local settled = {}
 for index = 13, #ARGV, 2 do settled[ARGV[index]] = ARGV[index + 1] end
 if ARGV[11] == '0' then
+  record_end(keys.ends, 0)
+  record_end(keys.tenant(tenant), tonumber(redis.call('HGET', keys.tenant(tenant), 'busy_since_ms')) or 0)
   redis.call('HINCRBY', keys.totals, status .. ':' .. error_code, 1)
   for kind, index in pairs({input = 7, thinking = 8, answer = 9}) do
     redis.call('HINCRBY', keys.totals, 'tokens:' .. kind, ARGV[index])

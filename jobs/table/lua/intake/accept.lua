@@ -8,6 +8,7 @@
 -- jobs:{tenant}                + id by creation time
 -- label:{tenant}:{hash}        + id by creation time, for each pair of its metadata
 -- labels:{id}                  hashes of its metadata
+-- reserved · reserved:{tenant}   - id
 -- removed                      read
 -- ended:{tenant}               trimmed to its bound: the oldest ended jobs leave Redis
 --
@@ -41,7 +42,10 @@ redis.call('HSET', keys.job(id),
 enqueue(id, tenant, 'prepare', priority)
 record_arrival('prepare')
 redis.call('ZADD', keys.deadlines, deadline, id)
-redis.call('HINCRBY', keys.tenant(tenant), 'open_jobs', 1)
+if redis.call('HINCRBY', keys.tenant(tenant), 'open_jobs', 1) == 1 then
+  redis.call('HSET', keys.tenant(tenant), 'busy_since_ms', integer(now))
+end
+cancel_reservation(id, tenant)
 
 add_to_lists(id, tenant, now, ARGV[9], 12, #ARGV)
 trim_ended(tenant, tonumber(ARGV[11]), TRIMMED)
