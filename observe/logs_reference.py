@@ -24,6 +24,11 @@ Prompts, media, answers and secrets are never logged. The level `exception` is a
 |---|---|---|---|---|
 """
 MEANINGS = {
+    "api_keys.file_differs": (
+        "A key of `API_KEYS_FILE` exists with another tenant or other permissions, which stay: the file only creates "
+        "keys. To change one, revoke it and create a new one."
+    ),
+    "api_keys.revoked_key_in_file": "A key of `API_KEYS_FILE` was revoked. It stays revoked; remove it from the file.",
     "breaker.closed": "A server that did not answer answers again. The calls to it are made again.",
     "breaker.opened": "A server did not answer a probe. The calls to it fail at once until it answers.",
     "claim.failed": "A generate worker could not claim a job. It tries again later.",

@@ -53,7 +53,8 @@ class Settings(BaseSettings):
     """``keys``: every request needs an API key. ``none``: anyone who can connect may use the service, so ``API_HOST``
     must be a loopback address."""
     api_keys_file: Path | None = None
-    """JSON list of API keys to create at start unless they exist. The fields are described in docs/api.md."""
+    """JSON list of API keys to create at start unless they exist or existed: a key that was revoked, or was rotated and
+    has expired, does not return. The fields are described in docs/api.md."""
     requests_per_minute: int = Field(default=1_200, ge=1)
     """Limit of an API key without a limit of its own. Further requests get a 429."""
     max_open_jobs: int = Field(default=20_000, ge=1)

@@ -10,6 +10,7 @@ idempotency/<key>/<n>.json              the job or rotation of an Idempotency-Ke
 decisions/<job>.json                    whether a job that was repeated or withdrawn is accepted; written once
 uploads/<tenant>/<upload>/…             files that clients upload for later jobs
 keys/<SHA-256 of the API key>.json      an API key
+revoked_keys/<SHA-256>.json             that API key was revoked; never deleted
 tenants/<tenant>/webhook_secret.json    the version of the tenant's webhook secret
 probes/…                                written and deleted when a process starts; probes/canary stays
 """
@@ -24,6 +25,7 @@ IDEMPOTENCY = "idempotency/"
 DECISIONS = "decisions/"
 UPLOADS = "uploads/"
 API_KEYS = "keys/"
+REVOKED_KEYS = "revoked_keys/"
 CANARY = "probes/canary"
 """Written and read to learn whether the store answers."""
 
@@ -113,6 +115,11 @@ def upload_data_key(tenant: str, upload_id: str) -> str:
 
 def api_key_key(digest: str) -> str:
     return f"{API_KEYS}{digest}.json"
+
+
+def revoked_key_key(digest: str) -> str:
+    """The object exists if the API key was revoked: a file or another process may still know the key."""
+    return f"{REVOKED_KEYS}{digest}.json"
 
 
 def webhook_secret_key(tenant: str) -> str:

@@ -14,15 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import redis
+import structlog
 from ulid import ULID
 
 from jobs.model.job import PRIORITIES
 from jobs.model.retention import DAY_MS
 from jobs.objects.client import ObjectNotFound
-from jobs.objects.documents import load_json, save_json
-from jobs.objects.keys import API_KEYS, api_key_key
+from jobs.objects.documents import encode_json, load_json, save_json
+from jobs.objects.keys import API_KEYS, REVOKED_KEYS, api_key_key, revoked_key_key
 from jobs.objects.store import ObjectStore
 from jobs.tenants.key_cache import NO_KEY, KeyCache
+
+log = structlog.get_logger(__name__)
 
 ROTATION_OVERLAP_MS = DAY_MS
 """How long a rotated key remains valid."""
@@ -120,6 +123,8 @@ class ApiKeyStore:
         """Delete a key; it is refused from now on. False: there is no such key."""
         digests = [digest for digest, key in self._load_all() if key.id == key_id]
         for digest in digests:
+            # First, because whatever writes the key again, such as a rotation at the same time, has no effect then.
+            save_json(self._object_store, revoked_key_key(digest), {"revoked_ms": _now_ms()})
             self._object_store.delete(api_key_key(digest))
             self._cache.put_revoked(digest)
         return bool(digests)
@@ -132,12 +137,17 @@ class ApiKeyStore:
         """
         for digest, key in self._load_all():
             if key.id == key_id:
-                self._save(digest, replace(key, expires_ms=_now_ms() + ROTATION_OVERLAP_MS))
+                expires_ms = _now_ms() + ROTATION_OVERLAP_MS
+                if 0 < key.expires_ms < expires_ms:
+                    expires_ms = key.expires_ms  # a rotation never prolongs a key
+                self._save(digest, replace(key, expires_ms=expires_ms))
+                if self._is_revoked(digest):
+                    return None
                 return self.create(replace(key, id="", expires_ms=0))
         return None
 
     def seed(self, path: Path) -> int:
-        """Create the keys of a file that do not exist yet.
+        """Create the keys of a file that never existed: not those that were revoked, or rotated and have expired.
 
         The file is JSON: ``[{"key": "tq_…", "tenant": "acme", "name": "…", "priorities": ["high", "default"]}]``.
 
@@ -161,17 +171,45 @@ class ApiKeyStore:
                 key = ApiKey.from_fields({"id": f"key_{_digest(token)[:16]}", **entry})
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise ValueError(f"API_KEYS_FILE={path}, entry {number}: {error}") from error
-            if self.find(token) is None:
-                self.create(key, token)
+            self._seed_key(_digest(token), key)
         return len(entries)
+
+    def _seed_key(self, digest: str, key: ApiKey) -> None:
+        if self._is_revoked(digest):
+            log.warning("api_keys.revoked_key_in_file", key_id=key.id, tenant=key.tenant)
+            return
+        created = replace(key, created_ms=_now_ms())
+        if self._object_store.put_if_absent(api_key_key(digest), encode_json(asdict(created))):
+            self._cache.forget(digest)
+            return
+        try:
+            stored = ApiKey.from_fields(load_json(self._object_store, api_key_key(digest)))
+        except ObjectNotFound:  # it was revoked a moment ago
+            return
+        if replace(stored, id=key.id, created_ms=0, expires_ms=key.expires_ms) != key:
+            log.warning("api_keys.file_differs", key_id=stored.id, tenant=stored.tenant)
+
+    def _is_revoked(self, digest: str) -> bool:
+        try:
+            self._object_store.size(revoked_key_key(digest))
+        except ObjectNotFound:
+            return False
+        return True
 
     def _read_into_cache(self, digest: str) -> str:
         try:
-            text = self._object_store.get(api_key_key(digest)).decode()
+            text = self._read(digest)
         except ObjectNotFound:
             self._cache.put_unknown(digest)
             return NO_KEY
         self._cache.put(digest, text)
+        return text
+
+    def _read(self, digest: str) -> str:
+        """Read a key from the object store. Raises ObjectNotFound, also if the key was revoked."""
+        text = self._object_store.get(api_key_key(digest)).decode()
+        if self._is_revoked(digest):
+            raise ObjectNotFound
         return text
 
     def _save(self, digest: str, key: ApiKey) -> None:
@@ -179,11 +217,17 @@ class ApiKeyStore:
         self._cache.forget(digest)
 
     def _load_all(self) -> list[tuple[str, ApiKey]]:
-        """Return every key with its digest."""
+        """Return every key that was not revoked, with its digest."""
+        revoked = {_digest_of(name) for name in self._object_store.list_keys(REVOKED_KEYS)}
         return [
-            (name.removeprefix(API_KEYS).removesuffix(".json"), ApiKey.from_fields(load_json(self._object_store, name)))
+            (_digest_of(name), ApiKey.from_fields(load_json(self._object_store, name)))
             for name in self._object_store.list_keys(API_KEYS)
+            if _digest_of(name) not in revoked
         ]
+
+
+def _digest_of(name: str) -> str:
+    return name.rpartition("/")[2].removesuffix(".json")
 
 
 def _digest(token: str) -> str:

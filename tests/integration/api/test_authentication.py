@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from jobs.lifecycle.bootstrap import initialize
 from jobs.model.job import PRIORITIES, Stage
 from jobs.table.keys import api_key
 from jobs.table.scripts import connect
@@ -182,3 +184,60 @@ def test_keys_from_a_file_are_created_once(table: Table, keys: ApiKeyStore, tmp_
     with pytest.raises(ValueError, match="entry 0: tenant 'Not One'") as caught:
         keys.seed(path)
     assert token not in str(caught.value)
+
+
+def write_keys(path: Path, *entries: dict[str, Any]) -> Path:
+    path.write_text(json.dumps(entries), "utf-8")
+    return path
+
+
+def test_a_key_of_a_file_that_was_revoked_stays_revoked(table: Table, keys: ApiKeyStore, tmp_path: Path) -> None:
+    """Whatever the file says about it, and although its cached lookup has expired."""
+    token, others = "tq_" + "a" * 30, ApiKeyStore(connect(table.settings), table.object_store)
+    keys.seed(write_keys(tmp_path / "keys.json", {"key": token, "tenant": "acme"}))
+    (key,) = keys.all()
+    assert keys.revoke(key.id)
+    for store in (keys, others):
+        for tenant in ("acme", "other"):
+            connect(table.settings).flushdb()
+            initialize(table.settings)
+            store.seed(write_keys(tmp_path / "keys.json", {"key": token, "tenant": tenant}))
+            assert store.find(token) is None
+            assert store.all() == []
+
+
+def test_a_key_of_a_file_that_was_rotated_and_has_expired_does_not_return(
+    table: Table, keys: ApiKeyStore, tmp_path: Path
+) -> None:
+    token = "tq_" + "a" * 30
+    path = write_keys(tmp_path / "keys.json", {"key": token, "tenant": "acme"})
+    keys.seed(path)
+    (key,) = keys.all()
+    rotated = keys.rotate(key.id)
+    assert rotated is not None
+    keys.create(replace(key, expires_ms=1), token)  # as a day later
+    keys.seed(path)
+    assert keys.find(token) is None
+    assert keys.find(rotated[1]) is not None
+    assert keys.rotate(key.id) is not None
+    assert keys.find(token) is None, "a second rotation does not bring it back"
+
+
+def test_a_rotation_at_the_same_time_does_not_bring_a_revoked_key_back(table: Table, keys: ApiKeyStore) -> None:
+    """The rotation has read the key before it was revoked, and writes it afterwards."""
+    key, token = keys.create(ApiKey("", "a"))
+    assert keys.revoke(key.id)
+    keys.create(key, token)  # what the rotation writes
+    connect(table.settings).flushdb()
+    assert keys.find(token) is None
+    assert keys.all() == []
+    assert keys.rotate(key.id) is None
+
+
+def test_a_file_does_not_change_a_key_that_exists(table: Table, keys: ApiKeyStore, tmp_path: Path) -> None:
+    token = "tq_" + "a" * 30
+    for tenant in ("acme", "other"):
+        keys.seed(write_keys(tmp_path / "keys.json", {"key": token, "tenant": tenant}))
+    found = keys.find(token)
+    assert found is not None
+    assert found.tenant == "acme"
