@@ -18,9 +18,9 @@ USE_METADATA = 'use "metadata": {"name": "value"}'
 USE_EVENTS = "every job has an event stream, GET /v1/jobs/{id}/events"
 USE_SYSTEM = 'use a first message with "role": "system"'
 NO_TOOLS = "the service calls no tools"
-NOT_SUPPORTED = "it is not supported"
+NOT_SUPPORTED = "remove it, there is nothing like it"
 ONE_ANSWER = "a job has one answer; submit several jobs"
-NO_FORMAT = "it is not supported; describe the format in the prompt"
+NO_FORMAT = "remove it, and describe the format in the prompt"
 NO_LOGPROBS = "the service reports no probabilities"
 
 

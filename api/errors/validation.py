@@ -31,7 +31,7 @@ def _problem(detail: dict[str, Any], body: Any) -> Problem:
     if kind == "json_invalid":
         return Problem("", f"The body is not valid JSON: {detail['ctx']['error']}.", "invalid_json")
     if location == ("body",) and kind == "missing":
-        return Problem("", "the body is missing; send a JSON object", "missing")
+        return Problem("", "is missing; send a JSON object", "missing")
     code = CODES.get(kind, "invalid_value")
     if location[0] != "body":
         # The location of a list in the query ends with the index of the item; only the parameter's name is reported.

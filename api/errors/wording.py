@@ -138,8 +138,10 @@ def describe(kind: str, context: Context, value: Any, field: str | int | None) -
         value: what the client sent.
         field: the name of the field.
     """
-    if kind.startswith(("datetime_", "date_", "timezone_")):
+    if kind.startswith(("datetime_", "timezone_")):
         return _time(context, value)
+    if kind.startswith("date_"):
+        return f"must be a day such as 2026-01-31, not {quoted(value)}"
     wording = WORDINGS.get(kind)
     if kind in TYPES_OF_FORM and (example := EXAMPLES.get(str(field))):
         said = f"must be {example}, not {type_name(value)}"

@@ -13,6 +13,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from api.errors.pointers import json_pointer
+from api.middleware.json_body import JsonRequest
 from api.middleware.json_limits import parse_json
 from jobs.errors import Invalid, Problem
 
@@ -46,7 +47,8 @@ async def refuse_unknown_input(request: Request) -> None:
         return
     problems = _query_problems(route, request) if request.query_params else []
     if route.body_field is None and _has_body(request):
-        problems += _body_problems(await request.body())
+        # A JsonRequest's body() is a placeholder; read() has the bytes.
+        problems += _body_problems(await (request.read() if isinstance(request, JsonRequest) else request.body()))
     if problems:
         raise Invalid(problems[:MAX_PROBLEMS])
 

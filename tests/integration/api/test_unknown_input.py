@@ -48,6 +48,8 @@ def test_a_refused_parameter_names_those_of_the_route(client: TestClient) -> Non
     assert client.get("/v1/jobs", params={"metadata[]": "a"}).status_code == 422
     assert client.get("/v1/jobs", params={"limit": ["1", "2"]}).json()["errors"][0]["pointer"] == "query:limit"
     assert client.get("/v1/jobs", params={"metadata[a]": ["1", "2"]}).status_code == 422
+    day = client.get("/v1/usage", params={"first": "2026-13-01"})
+    assert "a day such as 2026-01-31" in day.json()["detail"]
     repeat = client.get("/v1/jobs", params={"status": "failed,completed"})
     assert "repeat the parameter" in repeat.json()["detail"]
 
@@ -73,6 +75,11 @@ def test_a_body_where_none_is_read_is_refused(client: TestClient, table: Table) 
     assert client.request("DELETE", f"/v1/jobs/{job_id}", json={"force": True}).status_code == 422
     chunked = client.post(cancel, content=iter([b'{"reason": 1}']), headers={"content-type": "application/json"})
     assert chunked.status_code == 422
+    assert table.status(job_id) == "preparing"
+    form = client.post(cancel, content=b"a=b", headers={"content-type": "application/x-www-form-urlencoded"})
+    assert form.status_code == 415
+    large = client.post(cancel, json={"x": "y" * 100_000})
+    assert (large.status_code, large.json()["errors"][0]["pointer"]) == (422, "")
     assert table.status(job_id) == "preparing"
     assert client.post(cancel, json={}).status_code == 200, "an empty object says nothing"
 

@@ -72,7 +72,7 @@ def resolve(body: Any, pointer: str) -> Any:
         ({"messages": ["Hi."]}, "/messages/0", "must be an object, not a string"),
         ({"messages": [{"role": "user", "content": None}]}, "/messages/0/content", "a string, or a list of parts"),
         ({"messages": [{"role": "user", "content": ""}]}, "/messages/0/content", "must not be empty"),
-        ({"messages": [{"role": "user", "content": "a", "name": "joe"}]}, "/messages/0/name", "not supported"),
+        ({"messages": [{"role": "user", "content": "a", "name": "joe"}]}, "/messages/0/name", "remove it"),
         ({"messages": [{"role": "developer", "content": "a"}]}, "/messages/0/role", 'use "system"'),
         ({"messages": [{"role": "system", "content": "a"}]}, "/messages", "end with a user message"),
         (user({"type": "input_image", "image_url": "x"}), PART, '{"type": "image_url"'),
