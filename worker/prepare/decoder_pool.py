@@ -2,7 +2,8 @@
 
 A tenant alone may use all decoders. Some more are kept for tenants that have none, so that a job never waits for the
 files of another tenant, however long these take. A decoder that runs for long continues at the lowest priority
-(sandbox/server.py), so that the additional one finds a free core.
+(sandbox/server.py), and those of a tenant that has used decoders a lot lately start at it, so that the additional one
+finds a free core.
 """
 
 import os
@@ -15,6 +16,7 @@ from typing import Any
 from runtime.settings import Settings
 from worker.prepare.fair_slots import FairSlots, reserve_for_others
 from worker.prepare.preparation import Preparation
+from worker.prepare.recent_use import RecentUse
 from worker.prepare.sandbox.client import Sandbox
 
 
@@ -24,6 +26,7 @@ class DecoderPool:
     def __init__(self, settings: Settings, sandbox: Sandbox) -> None:
         count = settings.decoders or max(2, os.cpu_count() or 2)
         self._slots = FairSlots(reserve_for_others(count, reserve=max(1, count // 2)))
+        self._recent_use = RecentUse()
         self._memory_bytes = settings.decode_memory_bytes
         self._sandbox = sandbox
 
@@ -64,7 +67,10 @@ class DecoderPool:
                     timeout_s=preparation.deadline.left(timeout_s),
                     memory_bytes=self._memory_bytes,
                     starts_programs=starts_programs,
+                    has_low_priority=self._recent_use.is_heavy(preparation.tenant),
                     check=preparation.check,
                 )
             finally:
-                preparation.decode_s += time.monotonic() - started
+                used_s = time.monotonic() - started
+                preparation.decode_s += used_s
+                self._recent_use.add(preparation.tenant, used_s)

@@ -22,6 +22,8 @@ CPU_TIME_FACTOR = 4
 """Limit of CPU time, as a multiple of the time limit. It also covers what the decoder starts."""
 NICE = 5
 """Of a decoder, relative to the worker: the API and a generate worker on the same machine come first."""
+LONG_NICE = 19
+"""The lowest priority, of a decoder that runs for long."""
 OOM_SCORE_ADJUSTMENT = 900
 """A machine without memory kills a decoder before anything else."""
 
@@ -97,7 +99,7 @@ def _die_with_server(server: int, *, starts_programs: bool) -> None:
 
 
 def _limit(request: SandboxRequest) -> None:
-    os.nice(NICE)
+    os.nice(LONG_NICE if request.has_low_priority else NICE)
     with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write(str(OOM_SCORE_ADJUSTMENT))
     limits = {

@@ -80,6 +80,7 @@ class Sandbox:
         memory_bytes: int,
         readable: tuple[Path, ...] = (),
         starts_programs: bool = False,
+        has_low_priority: bool = False,
         check: Callable[[], None] = lambda: None,
     ) -> Any:
         """Run a function of a module in a confined process. When this returns, the process has ended.
@@ -91,6 +92,7 @@ class Sandbox:
             memory_bytes: address space of each of its processes.
             readable: files that it may read.
             starts_programs: allow what LibreOffice needs.
+            has_low_priority: run at the lowest priority from the beginning.
             check: called every ``CHECK_INTERVAL_S``; its exception kills the process and is raised.
 
         Returns:
@@ -101,7 +103,8 @@ class Sandbox:
             SandboxFailed: the function did not run.
         """
         request = SandboxRequest(
-            function, arguments, readable, writable, timeout_s, memory_bytes, starts_programs, self._is_confined,
+            function, arguments, readable, writable, timeout_s, memory_bytes, starts_programs, has_low_priority,
+            self._is_confined,
             self._max_landlock_abi,
         )  # fmt: skip
         server = self._running_server()

@@ -20,6 +20,8 @@ class SandboxRequest:
     """Address space of each of its processes."""
     starts_programs: bool
     """It starts LibreOffice, and may therefore start processes and programs."""
+    has_low_priority: bool
+    """Run at the lowest priority from the beginning."""
     is_confined: bool
     """False: only time and memory are limited."""
     max_landlock_abi: int

@@ -25,14 +25,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from worker.prepare.sandbox import landlock
-from worker.prepare.sandbox.child import run_child
+from worker.prepare.sandbox.child import LONG_NICE, run_child
 
 PR_SET_CHILD_SUBREAPER = 36
 MAX_REQUEST_BYTES = 2**17
 LONG_AFTER_S = 1.0
 """A decoder that runs for longer gets the lowest priority, so that short ones find a free core. The largest allowed
 image takes about 3 s, a page or an image of usual size less than 0.2 s."""
-LONG_NICE = 19
 
 
 @dataclass
