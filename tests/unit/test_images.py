@@ -45,7 +45,7 @@ def test_the_secrets_of_the_sample_are_refused() -> None:
     values: dict[str, Any] = dict.fromkeys(
         ("redis_url", "s3_endpoint", "s3_access_key", "s3_secret_key", "webhook_secret"), "change-me"
     )
-    with pytest.raises(ValueError, match="4 validation errors") as refused:
+    with pytest.raises(ValueError, match="5 validation errors") as refused:
         Settings(**values)
     assert "thinkqueue secrets" in str(refused.value)
 

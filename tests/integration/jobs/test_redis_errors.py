@@ -20,7 +20,7 @@ from jobs.table.scripts import connect, error_code
 from jobs.table.stats import StatsReader
 from jobs.table.store import JobStore
 from jobs.table.usage import UsageLedger
-from jobs.wakeup.app import configure_app
+from jobs.wakeup.app import app, configure_app
 from jobs.wakeup.notify import send_wakeup
 from runtime.settings import Settings
 
@@ -100,18 +100,24 @@ def test_a_server_that_cannot_answer_is_unavailable(server: ErrorServer, client:
             call()
 
 
+def connect_app(settings: Settings) -> None:
+    """Connect Celery's app to another broker, also if an earlier test of this process has sent a message."""
+    configure_app(settings, timeout_s=1)
+    vars(app).pop("amqp", None)  # the cached pool of connections to the earlier broker
+
+
 @pytest.mark.parametrize("error", UNAVAILABLE)
 def test_a_wakeup_to_a_server_that_cannot_answer_is_unavailable(
     server: ErrorServer, settings: Settings, error: str
 ) -> None:
     server.error = error
     port = server.socket.getsockname()[1]
-    configure_app(settings.model_copy(update={"redis_url": SecretStr(f"redis://127.0.0.1:{port}/0")}), timeout_s=1)
+    connect_app(settings.model_copy(update={"redis_url": SecretStr(f"redis://127.0.0.1:{port}/0")}))
     try:
         with pytest.raises(StoreUnavailable):
             send_wakeup(Stage.PREPARE)
     finally:
-        configure_app(settings)
+        connect_app(settings)
 
 
 def test_a_full_server_is_overloaded(server: ErrorServer, client: redis.Redis) -> None:
