@@ -13,7 +13,7 @@ WORKDIR /build
 
 FROM venv AS venv-slim
 COPY requirements-slim.lock ./
-RUN pip install --require-hashes -r requirements-slim.lock
+RUN pip install --require-hashes --no-deps -r requirements-slim.lock
 
 # The lock file has setuptools, so the build needs no network.
 FROM venv-slim AS wheel
@@ -22,18 +22,18 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheel .
 
 FROM venv-slim AS installed-slim
 COPY --from=wheel /wheel /wheel
-RUN pip install --no-deps --no-index /wheel/thinkqueue-*.whl
+RUN pip install --no-deps --no-index /wheel/thinkqueue-*.whl && pip check
 
 FROM venv AS installed-gpu
 COPY requirements-gpu.lock ./
-RUN pip install --require-hashes -r requirements-gpu.lock
+RUN pip install --require-hashes --no-deps -r requirements-gpu.lock
 # torch in its own step: its builds differ by machine, so one hash cannot cover all.
 ARG TORCH_VERSION=2.13.0
 ARG TORCH_INDEX=
 # hadolint ignore=DL3013
 RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "torch==${TORCH_VERSION}"
 COPY --from=wheel /wheel /wheel
-RUN pip install --no-deps --no-index /wheel/thinkqueue-*.whl
+RUN pip install --no-deps --no-index /wheel/thinkqueue-*.whl && pip check
 
 FROM python:${PYTHON} AS base
 LABEL org.opencontainers.image.title="thinkqueue" \

@@ -92,9 +92,11 @@ clean:
 	$(PYTHON) -m venv .venv
 	@touch $@
 
+# --no-deps installs what the lock file lists and resolves nothing: older pips take the newest release of a dependency
+# that another package names with an extra (coverage[toml]) and then refuse it. `pip check` finds what a lock file lacks.
 # torch is a step of its own: its builds differ by machine, so one hash cannot fit all.
 .venv/runtime.done: .venv/made.done requirements.lock pyproject.toml
-	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --require-hashes --no-deps -r requirements.lock
 	$(PIP) install $(TORCH)
 	$(PIP) install --no-deps --no-build-isolation -e .
 	$(PIP) check
@@ -102,6 +104,7 @@ clean:
 
 # torchvision goes to a folder of its own: where it can be imported, transformers chooses other image processors.
 .venv/dev.done: .venv/runtime.done requirements-dev.lock requirements-oracle.lock
-	$(PIP) install --require-hashes -r requirements-dev.lock
+	$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
 	$(PIP) install --require-hashes --no-deps --upgrade --target .venv/oracle -r requirements-oracle.lock
+	$(PIP) check
 	@touch $@
