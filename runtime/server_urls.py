@@ -46,16 +46,6 @@ def check_region(name: str) -> str:
     return name
 
 
-def check_redis_url(url: str) -> str:
-    """Return the URL of a Redis. Raises ValueError, which never contains the URL: it has the password."""
-    parts = _split(url, ("redis", "rediss"), "redis://[[user]:password@]host:port/db")
-    if not re.fullmatch(r"/?\d*", parts.path):
-        raise ValueError("must end with the number of the database, such as /0")
-    if parts.fragment:
-        raise ValueError("contains #; write a # in the password as %23")
-    return url
-
-
 def _split(url: str, schemes: tuple[str, ...], form: str) -> SplitResult:
     try:
         parts = urlsplit(url)

@@ -14,7 +14,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from families import FAMILIES, Family
 from runtime.loopback import without_loopback
-from runtime.server_urls import check_bucket, check_endpoint, check_redis_url, check_region
+from runtime.redis.location import parse_redis_url
+from runtime.redis.server import RedisServer
+from runtime.redis.tls import RedisTls, check_client_certificate
+from runtime.server_urls import check_bucket, check_endpoint, check_region
 
 Network = IPv4Network | IPv6Network
 SAMPLE = "change-me"
@@ -33,7 +36,15 @@ class Settings(BaseSettings):
 
     # ── servers ──
     redis_url: SecretStr
-    """``redis://[:password@]host:port/db``; Valkey uses the same scheme. Redis 7.0 or newer, policy ``noeviction``."""
+    """``redis://[[user]:password@]host:port/db``, ``rediss://`` for TLS, or Sentinels with
+    ``redis+sentinel://[[user]:password@]host:port,host:port,host:port/db?master=NAME`` (``rediss+sentinel://`` for
+    TLS; ``sentinel_username`` and ``sentinel_password`` are parameters). Valkey uses the same schemes. Redis 7.0 or
+    newer, policy ``noeviction``; see docs/deploy.md."""
+    redis_cert_file: Path | None = None
+    """PEM file with the client's certificate, for a Redis with TLS that demands one. ``CA_FILE`` has Redis' authority,
+    if it is your own."""
+    redis_key_file: Path | None = None
+    """PEM file with the private key of ``REDIS_CERT_FILE``, without a password. Default: it is in the same file."""
     s3_endpoint: str
     """URL of the object store for the service's processes, ``http(s)://host:port``, without a path."""
     s3_public_endpoint: str | None = None
@@ -136,7 +147,7 @@ class Settings(BaseSettings):
     reach the servers on this machine."""
     ca_file: Path | None = None
     """PEM file with certificate authorities, for instance your company's, that are trusted in addition to the
-    well-known ones: for media, webhooks and result copies."""
+    well-known ones: for media, webhooks, result copies, and a Redis with TLS."""
 
     # ── model ──
     model: str = "pocket"
@@ -215,7 +226,7 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _check_redis_url(cls, value: SecretStr) -> SecretStr:
-        check_redis_url(value.get_secret_value())
+        parse_redis_url(value.get_secret_value())
         return value
 
     @field_validator("s3_endpoint", "s3_public_endpoint")
@@ -266,6 +277,13 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
+    def _check_redis_certificate(self) -> Self:
+        if self.redis_cert_file and not parse_redis_url(self.redis_url.get_secret_value()).has_tls:
+            raise ValueError("REDIS_CERT_FILE needs TLS: write rediss:// or rediss+sentinel:// in REDIS_URL")
+        check_client_certificate(self.redis_cert_file, self.redis_key_file)
+        return self
+
+    @model_validator(mode="after")
     def _check_heartbeat(self) -> Self:
         if self.heartbeat_s > self.lease_s / 3:
             raise ValueError(
@@ -309,6 +327,13 @@ class Settings(BaseSettings):
                 "use the service. Set AUTH=keys and create a key with `thinkqueue keys create`"
             )
         return self
+
+    @property
+    def redis_server(self) -> RedisServer:
+        """How every client connects to Redis: the wake-ups of Celery too."""
+        location = parse_redis_url(self.redis_url.get_secret_value())
+        tls = RedisTls(self.ca_file, self.redis_cert_file, self.redis_key_file) if location.has_tls else None
+        return RedisServer(location, tls)
 
     @property
     def egress_networks(self) -> tuple[Network, ...]:

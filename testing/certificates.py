@@ -45,7 +45,11 @@ class CertificateAuthority:
         )
 
     def server_context(self, name: str, validity: tuple[str, str] = VALID) -> ssl.SSLContext:
-        """Return a context with a certificate for a host name.
+        """Return a context with a certificate for a host name."""
+        return _server_context(*self.issue(name, validity))
+
+    def issue(self, name: str, validity: tuple[str, str] = VALID) -> tuple[str, str]:
+        """Return the files of a certificate for a host name, and of its key.
 
         Args:
             validity: from and to, as ``openssl ca`` takes them.
@@ -56,7 +60,7 @@ class CertificateAuthority:
         )
         dates = f"-startdate {validity[0]} -enddate {validity[1]}"
         self._openssl(f"ca -batch -notext {dates} -in {stem}.csr -out {stem}.pem")
-        return _server_context(f"{stem}.pem", f"{stem}.key")
+        return f"{stem}.pem", f"{stem}.key"
 
     def self_signed_context(self, name: str) -> ssl.SSLContext:
         stem = self._folder / f"{name}-self-signed"

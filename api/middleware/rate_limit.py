@@ -14,6 +14,7 @@ from jobs.errors import RateLimited, StoreUnavailable
 from jobs.table import keys
 from jobs.table.scripts import redis_breaker
 from jobs.tenants.api_keys import ApiKey
+from runtime.redis.pools import open_pool
 from runtime.settings import Settings
 
 WINDOW_S = 60
@@ -45,12 +46,8 @@ class RateLimiter:
     """Counts requests by API key."""
 
     def __init__(self, settings: Settings, *, timeout_s: float) -> None:
-        storage = RedisStorage(
-            settings.redis_url.get_secret_value(),
-            key_prefix=keys.RATE_LIMIT_PREFIX,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-        )
+        pool = open_pool(settings.redis_server, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+        storage = RedisStorage("redis://", connection_pool=pool, key_prefix=keys.RATE_LIMIT_PREFIX)
         self._limiter = SlidingWindowCounterRateLimiter(storage)
         self._local_limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._breaker = redis_breaker(storage.storage)

@@ -19,6 +19,7 @@ from jobs.model.job import JobStatus
 from jobs.table import keys
 from jobs.table.scripts import script_source
 from runtime import metrics
+from runtime.redis.pools import open_async_pool
 from runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -94,7 +95,7 @@ class EventHub:
     """Distributes the events of Redis streams to the subscribers of this process."""
 
     def __init__(self, settings: Settings) -> None:
-        self._url = settings.redis_url.get_secret_value()
+        self._server = settings.redis_server
         self._subscriptions: dict[str, list[Subscription]] = defaultdict(list)
         self._new_subscription = asyncio.Event()
         self._waits: dict[str, list[asyncio.Future[bool]]] = defaultdict(list)
@@ -103,9 +104,10 @@ class EventHub:
 
     async def start(self) -> None:
         """Start the polling tasks on the running event loop."""
-        self._redis = redis.asyncio.Redis.from_url(
-            self._url, decode_responses=True, socket_timeout=2, socket_connect_timeout=1, health_check_interval=10
+        pool = open_async_pool(
+            self._server, decode_responses=True, socket_timeout=2, socket_connect_timeout=2, health_check_interval=10
         )
+        self._redis = redis.asyncio.Redis.from_pool(pool)
         self._positions = self._redis.register_script(script_source("positions"))
         self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._watch_ends())]
 

@@ -20,6 +20,7 @@ app = typer.Typer()
 SIGNS = {"ok": "[green]✓[/]", "note": "[yellow]![/]", "problem": "[red]✗[/]"}
 CHECKS = (
     server_checks.check_redis,
+    server_checks.check_wakeups,
     server_checks.check_object_store,
     machine_checks.check_disk,
     machine_checks.check_model,

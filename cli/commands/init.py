@@ -6,6 +6,7 @@ from cli.local.settings import read_settings, server_addresses
 from cli.terminal import exit_with_error, report_errors, write_stdout
 from jobs.errors import ThinkqueueError
 from jobs.lifecycle.bootstrap import initialize
+from jobs.wakeup.round_trip import check_broker
 
 app = typer.Typer()
 
@@ -17,6 +18,7 @@ def init() -> None:
         settings = read_settings({})
     try:
         epoch = initialize(settings)
+        check_broker(settings)
     except ThinkqueueError as error:
         raise exit_with_error(f"{error.code}: {error.message} ({server_addresses(settings)})") from error
     write_stdout(f"ready, epoch {epoch}")

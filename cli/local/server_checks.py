@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import redis
@@ -9,12 +10,13 @@ import redis
 from cli.local.findings import Finding
 from cli.local.installation import Installation
 from cli.local.settings import redis_address
-from jobs.errors import ThinkqueueError
+from jobs.errors import StoreUnavailable, ThinkqueueError
 from jobs.model.job import Stage
 from jobs.objects.store import ObjectStore
 from jobs.table import keys
 from jobs.table.scripts import connect
 from jobs.table.stats import StatsReader
+from jobs.wakeup.round_trip import check_broker
 from runtime.settings import Settings
 
 MAX_CLOCK_SKEW_S = 5.0
@@ -41,8 +43,21 @@ def check_redis(settings: Settings, _: Installation) -> Iterator[Finding]:
         return
     except (redis.RedisError, ValueError) as error:
         remedy = "Start it, or correct REDIS_URL; inside a container, localhost is the container."
+        if settings.redis_server.tls:
+            remedy += " With TLS, CA_FILE must have its authority, and REDIS_CERT_FILE a certificate if it demands one."
         yield Finding("problem", f"Redis at {address} does not answer ({error})", remedy)
         return
+    yield from _check_redis_settings(info, address)
+    if abs(skew := seconds + micros / 1e6 - time.time()) > MAX_CLOCK_SKEW_S:
+        yield Finding(
+            "problem", f"the clock of Redis differs by {skew:+.0f} s from this machine's", "Start NTP on both."
+        )
+    if epoch is None:
+        remedy = "Run `thinkqueue init`; if jobs were lost, run `thinkqueue recover`."
+        yield Finding("problem", "the job table has no epoch", remedy)
+
+
+def _check_redis_settings(info: dict[str, Any], address: str) -> Iterator[Finding]:
     version = str(info.get("valkey_version") or info["redis_version"])
     if int(str(info["redis_version"]).partition(".")[0]) < 7:
         yield Finding("problem", f"Redis {version} is too old", "Use Redis 7.0 or newer, or Valkey.")
@@ -59,13 +74,20 @@ def check_redis(settings: Settings, _: Installation) -> Iterator[Finding]:
     elif not limit:
         remedy = "Set it below the machine's memory; otherwise the kernel kills Redis first."
         yield Finding("note", "Redis has no maxmemory", remedy)
-    if abs(skew := seconds + micros / 1e6 - time.time()) > MAX_CLOCK_SKEW_S:
-        yield Finding(
-            "problem", f"the clock of Redis differs by {skew:+.0f} s from this machine's", "Start NTP on both."
-        )
-    if epoch is None:
-        remedy = "Run `thinkqueue init`; if jobs were lost, run `thinkqueue recover`."
-        yield Finding("problem", "the job table has no epoch", remedy)
+
+
+def check_wakeups(settings: Settings, _: Installation) -> Iterator[Finding]:
+    try:
+        connect(settings).ping()
+    except redis.RedisError:
+        return  # check_redis reports it
+    try:
+        check_broker(settings)
+    except StoreUnavailable as error:
+        remedy = "Workers would not learn of jobs. Allow the commands in docs/deploy.md to the user of REDIS_URL."
+        yield Finding("problem", f"the broker: {error.message}", remedy)
+    else:
+        yield Finding("ok", "the broker passes wake-ups on")
 
 
 def check_object_store(settings: Settings, _: Installation) -> Iterator[Finding]:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import redis
 from pydantic import SecretStr, ValidationError
@@ -89,5 +88,4 @@ def server_addresses(settings: Settings) -> str:
 
 def redis_address(settings: Settings) -> str:
     """Return host, port and database, without the password."""
-    url = urlsplit(settings.redis_url.get_secret_value())
-    return url.netloc.rpartition("@")[2] + url.path
+    return settings.redis_server.location.address

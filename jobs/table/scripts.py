@@ -12,6 +12,7 @@ from redis.retry import Retry
 
 from jobs.errors import Overloaded, RecoveryNeeded, StoreUnavailable
 from runtime.circuit_breaker import CircuitBreaker
+from runtime.redis.pools import open_pool
 from runtime.settings import Settings
 
 FOLDER = Path(__file__).parent / "lua"
@@ -55,8 +56,8 @@ def connect(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S, is_shared
             immediately instead of waiting one after the other.
     """
     kind = GuardedRedis if is_shared else redis.Redis
-    return kind.from_url(
-        settings.redis_url.get_secret_value(),
+    pool = open_pool(
+        settings.redis_server,
         decode_responses=True,
         socket_timeout=timeout_s,
         socket_connect_timeout=min(1.0, timeout_s),
@@ -65,6 +66,7 @@ def connect(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S, is_shared
         # Safe to retry: a script that is called twice gives the same answer.
         retry=Retry(ExponentialBackoff(cap=0.1, base=0.02), retries=1),
     )
+    return kind.from_pool(pool)
 
 
 FORCED_SET = """#!lua flags=allow-oom

@@ -4,13 +4,11 @@ A message is only a wake-up without a job id: lost, late and duplicate messages 
 docs/decisions/celery.md.
 """
 
-import ssl
-from urllib.parse import parse_qsl, urlencode, urlsplit
-
 from celery import Celery
 from kombu import Queue
 
 from jobs.model.job import Stage
+from runtime.redis.location import RedisLocation
 from runtime.settings import Settings
 
 WAKEUP_VERSION = 1
@@ -30,9 +28,8 @@ def configure_app(settings: Settings, *, timeout_s: float = 5.0) -> Celery:
         timeout_s: for each operation on the broker.
     """
     app.conf.update(
-        broker_url=_broker_url(settings),
-        # A transport that is given as a class hides the scheme from kombu, which would connect without TLS.
-        broker_use_ssl={"ssl_cert_reqs": ssl.CERT_REQUIRED} if _has_tls(settings) else None,
+        # Only shown in Celery's log. The transport connects as the rest of the service does, to the server below.
+        broker_url=_shown_url(settings.redis_server.location),
         broker_transport="jobs.wakeup.transport:ReconnectingRedisTransport",
         result_backend=None,
         task_ignore_result=True,
@@ -52,6 +49,7 @@ def configure_app(settings: Settings, *, timeout_s: float = 5.0) -> Celery:
         # With the defaults, publishing to a frozen Redis never returns.
         task_publish_retry=False,
         broker_transport_options={
+            "server": settings.redis_server,
             "socket_timeout": timeout_s,
             "socket_connect_timeout": min(2.0, timeout_s),
             "socket_keepalive": True,
@@ -66,12 +64,7 @@ def configure_app(settings: Settings, *, timeout_s: float = 5.0) -> Celery:
     return app
 
 
-def _has_tls(settings: Settings) -> bool:
-    return urlsplit(settings.redis_url.get_secret_value()).scheme == "rediss"
-
-
-def _broker_url(settings: Settings) -> str:
-    """Return the URL of Redis with the parameters that kombu knows, those of TLS."""
-    url = urlsplit(settings.redis_url.get_secret_value())
-    query = [(name, value) for name, value in parse_qsl(url.query) if name.startswith("ssl_")]
-    return url._replace(query=urlencode(query)).geturl()
+def _shown_url(location: RedisLocation) -> str:
+    """Return a URL without secrets that Celery can parse: that of the server, or of the first Sentinel."""
+    host, port = location.nodes[0]
+    return f"redis://{f'[{host}]' if ':' in host else host}:{port}/{location.database}"

@@ -15,6 +15,8 @@ from jobs.wakeup.app import TASKS, WAKEUP_VERSION
 
 MAX_BODY_BYTES = 4096
 """A wake-up has 81 bytes. A larger body is not decoded."""
+PROBE_PREFIX = "wakeup_probe:"
+"""Begins the names of the queues with which the broker is checked. Nobody knows such a name but its only user."""
 EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 

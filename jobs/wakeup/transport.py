@@ -12,8 +12,10 @@ import structlog
 from kombu.transport.redis import Channel, Transport
 from kombu.utils.json import dumps
 
-from jobs.wakeup.message import read_wakeup
+from jobs.wakeup.message import PROBE_PREFIX, read_wakeup
 from runtime import metrics
+from runtime.redis.pools import connection_class, open_pool
+from runtime.redis.server import RedisServer
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +38,23 @@ class WakeupChannel(Channel):  # type: ignore[misc]
     would wait until the memory is free, if all workers of their stage are idle. Few messages are in a queue at any time
     (see ``needs_wakeup`` in prelude.lua), so they take little memory.
     """
+
+    from_transport_options = (*Channel.from_transport_options, "server")
+    keyprefix_fanout: str
+    server: RedisServer
+    """Set by kombu from the transport options. kombu's own arguments would be those of a URL, without Sentinels."""
+
+    @property
+    def connection_class(self) -> type:
+        return connection_class(self.server)
+
+    def _get_pool(self, asynchronous: bool = False) -> redis.ConnectionPool:
+        """Return kombu's pool of connections, with kombu's limits, to the service's server."""
+        options = self._connparams(asynchronous=asynchronous)
+        self.keyprefix_fanout = self.keyprefix_fanout.format(db=self.server.location.database)
+        for name in ("host", "port", *self.server.options()):
+            options.pop(name, None)
+        return open_pool(self.server, **options)
 
     def _brpop_read(self, **options: Any) -> Any:
         """Read one message and pass it on; drop one that cannot be parsed."""
@@ -78,7 +97,7 @@ class ReconnectingRedisTransport(Transport):  # type: ignore[misc]
 
     def _deliver(self, message: object, queue: str) -> None:
         """Pass a wake-up on to Celery. Anything else is dropped: Celery ends the worker on some messages."""
-        wakeup = read_wakeup(message, queue)
+        wakeup = message if queue.startswith(PROBE_PREFIX) else read_wakeup(message, queue)
         if wakeup is None:
             self.drop_message("not_a_wakeup", queue)
         else:

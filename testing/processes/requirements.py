@@ -33,6 +33,14 @@ def prometheus_tools() -> None:
 
 
 @pytest.fixture(scope="session")
+def redis_server() -> str:
+    """The path of Debian's Redis, which knows TLS; the embedded Valkey does not."""
+    if (program := shutil.which("redis-server")) is None:
+        missing("Redis", "apt install redis-server")
+    return program
+
+
+@pytest.fixture(scope="session")
 def librsvg() -> None:
     """A second renderer of the scenes of the pocket model."""
     if not shutil.which(PROGRAM):

@@ -1,0 +1,1 @@
+"""Where Redis is, and connections to it: from one setting for every client of the service."""

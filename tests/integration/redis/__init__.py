@@ -1,0 +1,1 @@
+"""Tests of Redis with TLS, permissions and fail-over, on real servers."""
