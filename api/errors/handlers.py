@@ -146,9 +146,10 @@ def install_error_handlers(app: FastAPI) -> None:
         return error_response(error)
 
     @app.exception_handler(RequestValidationError)
-    def handle_invalid_request(_request: Request, error: Exception) -> JSONResponse:
+    def handle_invalid_request(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        problems = validation_problems(error)
+        field = getattr(request.scope.get("route"), "body_field", None)
+        problems = validation_problems(error, field.field_info.annotation if field else None)
         if problems[0].code == "invalid_json":
             return problem_response(HTTPStatus.BAD_REQUEST, "invalid_json", problems[0].message, problems=problems)
         return error_response(Invalid(problems))

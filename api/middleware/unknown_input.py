@@ -12,7 +12,9 @@ from fastapi._compat import ModelField
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
+from api.errors.foreign_fields import snake_case
 from api.errors.pointers import json_pointer
+from api.errors.similar_names import similar_name
 from api.middleware.json_body import JsonRequest
 from api.middleware.json_limits import parse_json
 from jobs.errors import Invalid, Problem
@@ -87,6 +89,8 @@ def _query_fields(dependant: Dependant) -> Iterator[ModelField]:
 def _unknown(name: str, known: frozenset[str]) -> str:
     if hint := EXAMPLES.get(name):
         return f"is not a parameter of this route: {hint}"
+    if similar := similar_name(snake_case(name), known):
+        return f"is not a parameter of this route; did you mean {similar}?"
     names = ", ".join(sorted(known))
     return "is not a parameter of this route; " + (f"it has {names}" if names else "it has none, remove it")
 

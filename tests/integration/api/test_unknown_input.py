@@ -43,6 +43,8 @@ def test_every_route_refuses_an_unknown_query_parameter(client: TestClient) -> N
 def test_a_refused_parameter_names_those_of_the_route(client: TestClient) -> None:
     reply = client.get("/v1/jobs", params={"offset": "3"})
     assert "it has after, created_before, created_from, limit, status" in reply.json()["errors"][0]["message"]
+    assert "did you mean limit?" in client.get("/v1/jobs", params={"limt": "3"}).json()["detail"]
+    assert "did you mean created_before?" in client.get("/v1/jobs", params={"createdBefore": "3"}).json()["detail"]
     assert "use status" in client.get("/v1/jobs", params={"state": "failed"}).json()["detail"]
     assert "metadata[name]=value" in client.get("/v1/jobs", params={"metadata": "a"}).json()["detail"]
     assert client.get("/v1/jobs", params={"metadata[]": "a"}).status_code == 422
@@ -122,3 +124,10 @@ def test_an_id_that_cannot_exist_is_a_404_on_every_route(client: TestClient, odd
         assert reply.status_code == 404, reply.text
     previous = client.post("/v1/jobs", json={**HELLO, "previous_job_id": odd[:64]})
     assert (previous.status_code, previous.json()["errors"][0]["pointer"]) == (422, "/previous_job_id")
+
+
+def test_a_misspelled_field_is_named_with_the_one_that_was_meant(client: TestClient) -> None:
+    reply = client.post("/v1/uploads", json={"byte": 1})
+    assert ("/byte", "is not a field of this API; did you mean bytes?") in [
+        (problem["pointer"], problem["message"]) for problem in reply.json()["errors"]
+    ]

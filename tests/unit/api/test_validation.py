@@ -27,7 +27,7 @@ def problems_of(body: Any, model: Any = JobBody) -> list[Problem]:
         model.model_validate(body)
     except ValidationError as error:
         details = [{**detail, "loc": ("body", *detail["loc"])} for detail in error.errors()]
-        return validation_problems(RequestValidationError(details, body=body))
+        return validation_problems(RequestValidationError(details, body=body), model)
     return []
 
 
@@ -107,6 +107,16 @@ def resolve(body: Any, pointer: str) -> Any:
         (hello(thinking={"budget_tokens": 1.5}), "/thinking/budget_tokens", "a whole number, not 1.5"),
         (hello(priority="urgent"), "/priority", 'use "high"'),
         (hello(priority=None), "/priority", "not null; leave the field out"),
+        (hello(mesages=[]), "/mesages", "did you mean messages?"),
+        (hello(Priorty="low"), "/Priorty", "did you mean priority?"),
+        (hello(maxAnswerToken=5), "/maxAnswerToken", "did you mean max_answer_tokens?"),
+        (hello(sampling={"temprature": 0}), "/sampling/temprature", "did you mean temperature?"),
+        (hello(thinking={"budget_token": 0}), "/thinking/budget_token", "did you mean budget_tokens?"),
+        (hello(callback={"url": "https://e.example", "evnts": []}), "/callback/evnts", "did you mean events?"),
+        (user(image(URL, max_pixel=5)), f"{PART}/image_url/max_pixel", "did you mean max_pixels?"),
+        (user({"type": "file", "file": {"file_urll": URL}}), f"{PART}/file/file_urll", "did you mean file_url?"),
+        (hello(zzz=1), "/zzz", "remove it"),
+        (hello(**{"x" * 9_000: 1}), "/" + "x" * 9_000, "remove it"),
         (hello(metadata=[]), "/metadata", 'an object such as {"order"'),
         (hello(metadata={"k" * 65: "v"}), "/metadata/" + "k" * 65, "the name must have at most 64"),
         (hello(metadata={"a/b~c": 1}), "/metadata/a~1b~0c", "must be a string, not a number"),
