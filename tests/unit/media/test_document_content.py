@@ -108,14 +108,36 @@ def test_a_presentation_without_slides_is_refused(tmp_path: Path) -> None:
         assert (error.code, error.message) == ("document_empty", "it has no slides; send a presentation with slides.")
 
 
-def test_a_presentation_whose_slides_are_all_hidden_is_refused(tmp_path: Path) -> None:
-    hidden = pptx([SMALL, SMALL])
-    with zipfile.ZipFile(io.BytesIO(hidden)) as source:
-        parts = {name: source.read(name).replace(b"<p:sld ", b'<p:sld show="0" ', 1) for name in source.namelist()}
+ODD_NAMES = [
+    {},
+    {"slide_name": "Folien/Seite {}.dat"},
+    {"slide_name": "../pages/{}.xml"},
+    {"main": "main.xml", "slide_name": "s{}"},
+    {"slide_name": "slides/Größe {}.xml", "slide_target": "slides/Gr%C3%B6%C3%9Fe%20{}.xml"},
+    {"slide_name": "slides/slide{}.xml", "slide_target": "/PPT/Slides/./Slide{}.xml"},
+]
+"""Names of parts that other programs than PowerPoint write: the relationships tell what a part is."""
+
+
+@pytest.mark.parametrize("names", ODD_NAMES)
+def test_a_presentation_whose_slides_are_all_hidden_is_refused(tmp_path: Path, names: dict[str, str]) -> None:
+    hidden = pptx([SMALL, SMALL], hidden=(1, 2), **names)
+    assert refusal(hidden, tmp_path).message.startswith("all its slides are hidden")
+
+
+@pytest.mark.parametrize("names", ODD_NAMES)
+def test_a_presentation_with_a_visible_slide_is_accepted(tmp_path: Path, names: dict[str, str]) -> None:
+    (tmp_path / "file").write_bytes(pptx([SMALL, SMALL], hidden=(1,), **names))
+    assert detect_document_kind(tmp_path / "file") == "pptx"
+
+
+def test_a_slide_that_the_presentation_does_not_list_does_not_count(tmp_path: Path) -> None:
+    """Programs leave the parts of deleted slides in the archive."""
+    hidden = pptx([SMALL, SMALL], hidden=(1,))
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as target:
-        for name, content in parts.items():
-            target.writestr(name, content)
+    with zipfile.ZipFile(io.BytesIO(hidden)) as source, zipfile.ZipFile(out, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name).replace(b'<p:sldId id="257" r:id="rId2"/>', b""))
     assert refusal(out.getvalue(), tmp_path).message.startswith("all its slides are hidden")
 
 

@@ -85,7 +85,7 @@ def _check_ooxml(package: Package, main: str) -> DocumentKind:
     if root == "presentation":
         if not package.has_slides(main):
             raise MediaError("document_empty", NO_SLIDES)
-        if not package.has_visible_slides():
+        if not package.has_visible_slides(main):
             raise MediaError("document_empty", "all its slides are hidden; show those that the model is to see.")
         return "pptx"
     if not root:

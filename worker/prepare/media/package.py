@@ -6,17 +6,18 @@ import re
 import zipfile
 from collections.abc import Iterator
 from typing import BinaryIO, Literal
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from worker.prepare.media.errors import MediaError
 
-RELATIONSHIPS = "_rels/.rels"
 ODF_MANIFEST = "META-INF/manifest.xml"
 MAIN_RELATIONSHIP = "/relationships/officeDocument"
 """End of the type of the relationship to the main part, in both variants of the standard."""
 USUAL_MAIN_PARTS = ("ppt/presentation.xml", "word/document.xml", "xl/workbook.xml")
 """Used where the relationships are missing."""
-SLIDE_NAME = re.compile(r"/slides/[^/]+\.xml$")
+RELATIONSHIP_ID = re.compile(r"\{.*/relationships\}id$")
+"""The attribute that refers to a relationship, in both variants of the standard."""
 MAX_PART_BYTES = 64 * 2**20
 """Of one XML part that is read here."""
 ENCRYPTED_FLAG = 1
@@ -55,10 +56,24 @@ class Package:
 
     def main_part(self) -> str | None:
         """Return the name of an OOXML file's main part, which its relationships tell. None: it is no OOXML file."""
-        for element in _elements(io.BytesIO(self.read(RELATIONSHIPS))):
-            if element.get("Type", "").endswith(MAIN_RELATIONSHIP) and element.get("TargetMode") != "External":
-                return posixpath.normpath("/" + element.get("Target", "")).lstrip("/")
+        for element in self._relationships(""):
+            if element.get("Type", "").endswith(MAIN_RELATIONSHIP):
+                return self._target("", element)
         return next((name for name in USUAL_MAIN_PARTS if name in self), None)
+
+    def _relationships(self, part: str) -> Iterator[ElementTree.Element]:
+        """Yield the relationships of a part, or of the whole package (``""``), to other parts."""
+        folder, name = posixpath.split(part)
+        for element in _elements(io.BytesIO(self.read(posixpath.join(folder, "_rels", f"{name}.rels"))), "start"):
+            if _local(element) == "Relationship" and element.get("TargetMode") != "External":
+                yield element
+
+    def _target(self, part: str, relationship: ElementTree.Element) -> str:
+        """Return the name of the part that a relationship of ``part`` refers to; it may be missing."""
+        folder = posixpath.dirname(part)
+        name = posixpath.normpath(posixpath.join("/", folder, relationship.get("Target", ""))).lstrip("/")
+        # The target is a URI. Programs that write other names than ASCII do not escape the name in the archive.
+        return name if name in self else unquote(name)
 
     def odf_type(self) -> bytes:
         """Return the type of an OpenDocument file by its manifest: some programs write no other. Empty: unknown."""
@@ -78,10 +93,13 @@ class Package:
         with self.open(name) as part:
             return any(_local(element) == "sldId" for element in _elements(part, must_be_whole=True))
 
-    def has_visible_slides(self) -> bool:
-        """Return whether a slide of a PPTX is not hidden, or its slides cannot be found."""
-        slides = [name for name in self._names if SLIDE_NAME.search(name)]
-        return not slides or any(self._is_visible(name) for name in slides)
+    def has_visible_slides(self, main: str) -> bool:
+        """Return whether a slide that the main part of a PPTX lists is not hidden, or cannot be found."""
+        targets = {element.get("Id"): self._target(main, element) for element in self._relationships(main)}
+        with self.open(main) as part:
+            ids = [_relationship_id(element) for element in _elements(part) if _local(element) == "sldId"]
+        slides = [targets.get(slide_id, "") for slide_id in ids]
+        return any(slide not in self or self._is_visible(slide) for slide in slides)
 
     def _is_visible(self, slide: str) -> bool:
         with self.open(slide) as part:
@@ -128,6 +146,10 @@ class _Limited:
 
 def _local(element: ElementTree.Element) -> str:
     return str(element.tag).rpartition("}")[2]
+
+
+def _relationship_id(element: ElementTree.Element) -> str | None:
+    return next((value for key, value in element.attrib.items() if RELATIONSHIP_ID.search(key)), None)
 
 
 def _normalized(name: str) -> str:
