@@ -66,7 +66,7 @@ MEANINGS = {
     "keeper.loop_crashed": "A loop of the keeper raised an unexpected error. It continues.",
     "keeper.loop_failed": "A loop of the keeper could not reach a server. It continues.",
     "keeper.paused": "Expired leases are ignored for a while, because Redis did not answer.",
-    "keeper.reconciled": "The job table was compared with the object store after Redis restarted.",
+    "keeper.reconciled": "The job table was compared with the object store after Redis restarted or failed over.",
     "model.loading": "The generate worker loads its model.",
     "model.unusable": "The model cannot be loaded; the process ends. `reason` says what is wrong with its files.",
     "monitor.listening": "Probes and metrics are served on `port`.",

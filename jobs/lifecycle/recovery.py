@@ -1,4 +1,4 @@
-"""Reconciles the job table with the object store after Redis lost all data, or its last second.
+"""Reconciles the job table with the object store after Redis lost all data, its last second, or a primary.
 
 Requests, results, cancels and settled deliveries are flat prefixes, so a few listings show what is missing:
 
@@ -123,8 +123,9 @@ class Recovery:
 
     @property
     def is_needed(self) -> bool:
-        """Whether Redis has restarted since the job table was last reconciled."""
-        return not self._store.integrity.is_reconciled()
+        """Whether Redis has restarted or failed over since the job table was last reconciled."""
+        integrity = self._store.integrity
+        return not integrity.is_reconciled() or integrity.is_second_reconciliation_due()
 
     def run(self, *, stop: Callable[[], bool] = lambda: False) -> RecoveryReport:
         """Repair the job table. May be repeated, and several processes may run it at once.

@@ -88,7 +88,7 @@ def _update_lifecycle(object_store: ObjectStore) -> None:
 
 
 def _recover_if_needed(recovery: Recovery, stop: asyncio.Event) -> None:
-    """Reconcile the job table with the object store after a restart of Redis, which may have lost its last second."""
+    """Reconcile the job table with the object store after Redis restarted or failed over, which may lose writes."""
     if recovery.is_needed:
         report = recovery.run(stop=stop.is_set)
         log.info("keeper.reconciled", **asdict(report))

@@ -5,6 +5,7 @@
 -- Strings
 --   epoch                          id of the installation; without it every script refuses
 --   reconciled                     run id of the Redis process whose data was last reconciled with the object store
+--   reconcile_again                run id of a promoted replica, and when its data is reconciled once more
 --   intake_paused                  exists while an operator drains the service
 --   clock                          the latest time that adjust_for_clock_step has seen
 --   claim:{claim}                  id of the job that the claim received; expires

@@ -12,7 +12,7 @@ from testing.table import Table
 PRELUDE = (FOLDER / "prelude.lua").read_text("utf-8")
 FUNCTIONS = dict(re.findall(r"^function keys\.(\w+)\((.*?)\)", PRELUDE, re.M))
 CONSTANTS = dict(re.findall(r"(\w+) = '([\w:]+)'", PRELUDE.partition("local keys = {")[2].partition("}")[0]))
-PYTHON_ONLY = {"EPOCH", "RECONCILED", "RATE_LIMIT_PREFIX"}
+PYTHON_ONLY = {"EPOCH", "RECONCILED", "RECONCILE_AGAIN", "RATE_LIMIT_PREFIX"}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -22,6 +22,9 @@ from jobs.table.store import JobStore
 from jobs.table.usage import UsageLedger
 from jobs.wakeup.app import app, configure_app
 from jobs.wakeup.notify import send_wakeup
+from runtime.redis.location import RedisLocation
+from runtime.redis.pools import open_pool
+from runtime.redis.server import RedisServer
 from runtime.settings import Settings
 
 UNAVAILABLE = (
@@ -50,6 +53,7 @@ class ErrorServer(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
     error = ""
+    connections = 0
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), ErrorHandler)
@@ -57,6 +61,7 @@ class ErrorServer(socketserver.ThreadingTCPServer):
 
 class ErrorHandler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
+        cast("ErrorServer", self.server).connections += 1
         while line := self.rfile.readline():
             words = []
             for _ in range(int(line[1:])):
@@ -98,6 +103,18 @@ def test_a_server_that_cannot_answer_is_unavailable(server: ErrorServer, client:
     ):
         with pytest.raises(StoreUnavailable):
             call()
+
+
+@pytest.mark.parametrize("error", [error for error in UNAVAILABLE if error.startswith(("READONLY", "MASTERDOWN"))])
+def test_the_connection_to_a_replica_is_closed(server: ErrorServer, error: str) -> None:
+    """The host name may lead to another server, the new primary, by now."""
+    server.error = error
+    address = RedisServer(RedisLocation((("127.0.0.1", server.socket.getsockname()[1]),), has_tls=False), None)
+    client = redis.Redis.from_pool(open_pool(address, protocol=2, retry=Retry(NoBackoff(), 0)))
+    for calls in (1, 2, 3):
+        with pytest.raises(redis.ResponseError):
+            client.get("epoch")
+        assert server.connections == calls
 
 
 def connect_app(settings: Settings) -> None:
