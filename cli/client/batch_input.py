@@ -46,6 +46,7 @@ def read_lines(path: Path, defaults: dict[str, Any], run: str) -> list[InputLine
         texts = path.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{path} cannot be read: {error}") from error
+    reader = _FileReader(path.parent)
     lines: list[InputLine] = []
     equal_lines: Counter[str] = Counter()
     numbers: dict[str, int] = {}
@@ -61,14 +62,15 @@ def read_lines(path: Path, defaults: dict[str, Any], run: str) -> list[InputLine
         files = fields.get("files") or []
         if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
             raise CommandError(f"{path}:{number}: files must be a list of paths and URLs.")
-        stats = _file_stats(files, path.parent, f"{path}:{number}")
+        found = [reader.read(name, f"{path}:{number}") for name in files if not is_link(name)]
         fields = {**defaults, **fields}
-        # A changed file makes another job, so its size and modification time are part of the key.
-        content = json.dumps([run, fields, stats], sort_keys=True, ensure_ascii=False)
+        # A changed file makes another job. Its modification time says nothing: a copy or a checkout has another one.
+        hashes = [file.sha256 for file in found]
+        content = json.dumps([run, fields, hashes], sort_keys=True, ensure_ascii=False)
         key = line_key(content, equal_lines[content])
         equal_lines[content] += 1
         _check_custom_id(fields, number, numbers, path)
-        lines.append(InputLine(number, fields, key, key, needs_uploads=sum(size for size, _ in stats) > INLINE_BYTES))
+        lines.append(InputLine(number, fields, key, key, needs_uploads=sum(file.size for file in found) > INLINE_BYTES))
     return lines
 
 
@@ -91,13 +93,26 @@ def _check_custom_id(fields: dict[str, Any], number: int, numbers: dict[str, int
     numbers[custom_id] = number
 
 
-def _file_stats(names: list[str], folder: Path, line: str) -> list[tuple[int, int]]:
-    stats = []
-    for name in names:
-        if not is_link(name):
+@dataclass(frozen=True)
+class _File:
+    size: int
+    sha256: str
+
+
+class _FileReader:
+    """Reads the files that lines name, each once: thousands of lines may ask about the same one."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[str, _File] = {}
+
+    def read(self, name: str, line: str) -> _File:
+        """Return size and hash of a file. Raises CommandError."""
+        if name not in self._files:
             try:
-                stat = (folder / Path(name).expanduser()).stat()
+                with (self._folder / Path(name).expanduser()).open("rb") as file:
+                    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+                    self._files[name] = _File(file.tell(), sha256)
             except OSError as error:
                 raise CommandError(f"{line}: {name} cannot be read: {error.strerror}") from error
-            stats.append((stat.st_size, stat.st_mtime_ns))
-    return stats
+        return self._files[name]

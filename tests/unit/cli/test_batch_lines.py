@@ -1,6 +1,7 @@
 """How the lines of a batch are identified: by what they say, not by where they are."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,24 @@ def test_a_changed_line_file_option_or_run_is_a_new_job(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"22")
     found += keys(read(tmp_path, line))
     assert len(set(found)) == 6
+
+
+def test_a_file_is_identified_by_its_content(tmp_path: Path) -> None:
+    """A copy has another modification time; a file of the same size and time may have another content."""
+    file = tmp_path / "a.png"
+    line = {"prompt": "a", "files": ["a.png", "https://example.com/b.png"]}
+    found = []
+    for content, seconds in ((b"one", 1), (b"one", 2), (b"two", 1)):
+        file.write_bytes(content)
+        os.utime(file, (seconds, seconds))
+        found += keys(read(tmp_path, line))
+    assert found[0] == found[1] != found[2]
+
+
+def test_a_file_that_cannot_be_read_is_named_with_its_line(tmp_path: Path) -> None:
+    for name in ("missing.png", "."):
+        with pytest.raises(CommandError, match=r"prompts.jsonl:2: .* cannot be read"):
+            read(tmp_path, {"prompt": "a"}, {"prompt": "b", "files": [name]})
 
 
 def test_a_custom_id_belongs_to_one_line(tmp_path: Path) -> None:
