@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 def main() -> None:
     settings = read_settings()
     configure_logs(settings, process="api", processors=[add_request_id])
-    start_probe_server(settings)
+    start_probe_server(settings, process="api")
     require_suitable_store(settings)
     # uvicorn raises the signal again after an orderly shutdown; exit with status 0 then.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

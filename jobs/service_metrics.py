@@ -4,17 +4,21 @@ Queue lengths, workers, ended jobs and deliveries are in Redis, so every keeper 
 their maximum. Metrics of one process are in ``runtime/metrics.py``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import REGISTRY
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from jobs.errors import ThinkqueueError
-from jobs.model.job import Stage
+from jobs.model.failure_codes import FAILURES
+from jobs.model.job import PRIORITIES, TERMINAL, Stage
 from jobs.scaling import ScalingTargets, decide_scaling
-from jobs.table.stats import ServiceStats, StageStats, StatsReader
+from jobs.table.stats import TURNAROUND_BOUNDS_S, ServiceStats, StageStats, StatsReader
 from runtime.settings import Settings
+
+UNKNOWN_CODE = "other"
+"""Label of the codes that ``FAILURES`` lacks, for example of another version."""
 
 
 class TableCollector(Collector):
@@ -40,6 +44,7 @@ class TableCollector(Collector):
         yield from self._scaling_metrics(stats)
         yield from _single_values(stats)
         yield from _counters(stats)
+        yield _turnaround(stats)
 
     def _scaling_metrics(self, stats: ServiceStats) -> Iterator[Metric]:
         wanted = GaugeMetricFamily(
@@ -112,6 +117,7 @@ def _single_values(stats: ServiceStats) -> Iterator[Metric]:
     for name, text, value in (
         ("thinkqueue_deliveries_due", "Deliveries whose next attempt is due.", stats.deliveries_due),
         ("thinkqueue_deliveries_open", "Deliveries that are not settled.", stats.deliveries_open),
+        ("thinkqueue_delivery_tenants", "Tenants with deliveries that are not settled.", stats.delivery_tenants),
         ("thinkqueue_oldest_delivery_seconds", "Age of the oldest unsettled delivery.", stats.oldest_delivery_s),
         ("thinkqueue_streams_unarchived", "Ended jobs whose events are in Redis only.", stats.unarchived),
         ("thinkqueue_redis_used_bytes", "Memory used by Redis.", stats.memory_used),
@@ -129,8 +135,35 @@ def _counters(stats: ServiceStats) -> Iterator[Metric]:
         lost.add_metric([stage], stats.totals.get(f"lost:{stage}", 0))
     for kind in ("input", "thinking", "answer"):
         tokens.add_metric([kind], stats.totals.get(f"tokens:{kind}", 0))
-    for name, count in stats.totals.items():
-        status, _, code = name.partition(":")
-        if status not in ("lost", "tokens"):
-            ended.add_metric([status, code], count)
+    for (status, code), count in _ended(stats.totals).items():
+        ended.add_metric([status, code], count)
     yield from (ended, lost, tokens)
+
+
+def _ended(totals: Mapping[str, int]) -> dict[tuple[str, str], int]:
+    """Return the ended jobs by status and code, 0 for what has not happened yet: rate() ignores a first sample."""
+    own_codes = {"completed": "", "cancelled": "cancelled", "expired": "expired"}
+    found = dict.fromkeys(own_codes.items(), 0)
+    found |= {("failed", code): 0 for code in (*FAILURES, UNKNOWN_CODE) if code not in own_codes.values()}
+    for name, count in totals.items():
+        status, _, code = name.partition(":")
+        if status in TERMINAL:
+            series = (status, code) if (status, code) in found else (status, UNKNOWN_CODE)
+            found[series] = found.get(series, 0) + count
+    return found
+
+
+def _turnaround(stats: ServiceStats) -> Metric:
+    family = HistogramMetricFamily(
+        "thinkqueue_turnaround_seconds",
+        "Time from the acceptance of a job to its end, by priority and final status.",
+        labels=["priority", "status"],
+    )
+    for priority in PRIORITIES:
+        for status in sorted(TERMINAL):
+            series, so_far, buckets = f"{priority}:{status}:", 0, []
+            for bound in TURNAROUND_BOUNDS_S:
+                so_far += stats.turnaround.get(series + bound, 0)
+                buckets.append((bound, so_far))
+            family.add_metric([priority, status], buckets, stats.turnaround.get(series + "sum_ms", 0) / 1000)
+    return family

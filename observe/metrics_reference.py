@@ -22,13 +22,14 @@ from runtime.settings import Settings
 from worker.generate.engine_metrics import EngineCollector
 
 SERVED_BY = {
+    "every process": ("BUILD_INFO",),
     "api": ("REQUESTS", "REQUEST_SECONDS", "REFUSALS", "STREAMS"),
     "prepare": ("MESSAGES_DROPPED",),
     "generate": (
         "PHASE_SECONDS", "FIRST_TOKEN_SECONDS", "THINKING_TOKENS", "CUTOFFS", "RESUMES", "JOBS_RELEASED",
         "MESSAGES_DROPPED",
     ),
-    "keeper": ("DELIVERIES", "DELIVERY_SECONDS", "MAINTENANCE_RUNS"),
+    "keeper": ("DELIVERIES", "DELIVERY_SECONDS", "FIRST_DELIVERY_SECONDS", "MAINTENANCE_RUNS"),
 }  # fmt: skip
 """Names in ``runtime/metrics.py`` by process."""
 GPU_ONLY = "| `thinkqueue_gpu_memory_bytes` | gauge | `state` | Memory of the GPU. Only with a GPU. |"
@@ -94,7 +95,7 @@ def _row_of(metric: MetricWrapperBase) -> Row:
 
 def _rows_of(found: Iterator[Metric]) -> Iterator[Row]:
     for metric in found:
-        labels = tuple(metric.samples[0].labels) if metric.samples else ()
+        labels = tuple(label for label in metric.samples[0].labels if label != "le") if metric.samples else ()
         if metric.name != "thinkqueue_gpu_memory_bytes":
             yield Row(_exposed_name(metric), metric.type, labels, metric.documentation)
 

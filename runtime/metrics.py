@@ -9,6 +9,11 @@ from prometheus_client import Counter, Gauge, Histogram
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600)
 TOKENS = (16, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384, 32_768, 65_536)
 
+# ── every process ──
+BUILD_INFO = Gauge(
+    "thinkqueue_build_info", "1 while the process runs, with its version and name.", ["version", "process"]
+)
+
 # ── api ──
 REQUESTS = Counter("thinkqueue_requests_total", "HTTP requests.", ["method", "route", "status"])
 REQUEST_SECONDS = Histogram(
@@ -44,6 +49,12 @@ DELIVERIES = Counter(
 )
 DELIVERY_SECONDS = Histogram(
     "thinkqueue_delivery_seconds", "Duration of one delivery attempt, until the response.", buckets=SECONDS[:10]
+)
+FIRST_DELIVERY_SECONDS = Histogram(
+    "thinkqueue_first_delivery_seconds",
+    "Time from the end of a job to the end of the first attempt of its webhook. Not counted: webhooks that waited "
+    "for a receiver with too many open requests, and those of redelivered or recovered jobs.",
+    buckets=SECONDS,
 )
 MAINTENANCE_RUNS = Counter("thinkqueue_maintenance_runs_total", "Maintenance loop iterations of the keeper.")
 

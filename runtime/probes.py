@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from runtime import metrics
 from runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -22,10 +24,13 @@ READ_TIMEOUT_S = 5
 Check = Callable[[], bool]
 
 
-def start_probe_server(settings: Settings, *, is_live: Check = lambda: True, is_ready: Check = lambda: True) -> None:
+def start_probe_server(
+    settings: Settings, *, process: str, is_live: Check = lambda: True, is_ready: Check = lambda: True
+) -> None:
     """Serve probes and metrics on MONITOR_PORT, unless it is 0, until the process ends.
 
     Args:
+        process: name of the process, for ``thinkqueue_build_info``.
         is_live: False asks for a restart of the process. It must not depend on other servers: a restart would not
             bring them back.
         is_ready: whether the process does its work.
@@ -35,6 +40,7 @@ def start_probe_server(settings: Settings, *, is_live: Check = lambda: True, is_
     """
     if not settings.monitor_port:
         return
+    metrics.BUILD_INFO.labels(version("thinkqueue"), process).set(1)
 
     handler = _handler(settings.monitor_host, {"/livez": is_live, "/readyz": is_ready})
     try:

@@ -86,7 +86,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     reader = StatsReader(connect(settings), lease_s=settings.lease_s)
-    start_probe_server(settings)
+    start_probe_server(settings, process="pod_deletion_cost")
     with httpx.Client(base_url=url, verify=str(SERVICE_ACCOUNT / "ca.crt"), timeout=10) as api:
         namespace, token = SERVICE_ACCOUNT / "namespace", SERVICE_ACCOUNT / "token"
         costs = PodDeletionCosts(api, namespace.read_text(), token.read_text)

@@ -32,6 +32,8 @@ class DueDelivery:
     attempts: int
     """So far; a claim that a keeper lost counts as one."""
     age_ms: int
+    delayed: bool = False
+    """Its first attempt is late for a reason outside of the keeper: its receiver, a recovery, a redelivery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,8 @@ class DeliveryStore:
         pairs = [item for pair in (running or {}).items() for item in pair]
         arguments = (claim, limit, DELIVERY_CLAIM_MS, limit if share is None else share, *pairs)
         items = self._scripts.call("claim_deliveries", *arguments)[1:]
-        rows = zip(*[iter(items)] * 6, strict=True)
-        return [DueDelivery(row[0], row[1], row[2], row[3], int(row[4]), int(row[5])) for row in rows]
+        rows = zip(*[iter(items)] * 7, strict=True)
+        return [DueDelivery(row[0], row[1], row[2], row[3], int(row[4]), int(row[5]), row[6] != "") for row in rows]
 
     def settle(
         self,
@@ -100,9 +102,9 @@ class DeliveryStore:
         line = json.dumps(asdict(attempt), ensure_ascii=False)
         return self._scripts.call("settle_delivery", delivery, claim, state, line, wait_ms, retention_ms)[0] == "ok"
 
-    def postpone(self, delivery: str, *, claim: str, wait_ms: int) -> None:
+    def postpone(self, delivery: str, *, claim: str, wait_ms: int, receiver_is_busy: bool = False) -> None:
         """Release a claimed delivery without an attempt."""
-        self._scripts.call("postpone_delivery", delivery, claim, wait_ms)
+        self._scripts.call("postpone_delivery", delivery, claim, wait_ms, int(receiver_is_busy))
 
     def redeliver(self, delivery: str) -> bool:
         """Make a delivery due now, whatever its state. False: it does not exist."""

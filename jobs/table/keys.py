@@ -17,6 +17,8 @@ INTAKE_PAUSED = "intake_paused"
 """Exists while an operator drains the service."""
 CLOCK = "clock"
 TOTALS = "totals"
+TURNAROUND = "turnaround"
+"""Histogram of the time from the acceptance of a job to its end."""
 
 # ── jobs ──
 DEADLINES = "deadlines"

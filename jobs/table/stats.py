@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import redis
@@ -12,6 +12,9 @@ from jobs.table.scripts import LuaScripts
 
 HORIZONS_S = (60, 300, 900, 3600)
 """Jobs whose deadline is within each of these times are counted."""
+
+TURNAROUND_BOUNDS_S = ("1", "2.5", "5", "10", "30", "60", "120", "300", "600", "1800", "3600", "14400", "86400", "+Inf")
+"""Upper bounds of the buckets in which lua/execution/finish.lua counts ended jobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,10 @@ class ServiceStats:
     """Bytes of Redis; 0: it has no limit."""
     totals: Mapping[str, int]
     """Counters since the epoch; see lua/prelude.lua."""
+    delivery_tenants: int = 0
+    """Tenants with deliveries that are not settled."""
+    turnaround: Mapping[str, int] = field(default_factory=dict)
+    """Ended jobs by the time since they were accepted; see lua/prelude.lua."""
 
     @classmethod
     def from_json(cls, text: str) -> "ServiceStats":
@@ -90,6 +97,8 @@ class ServiceStats:
             memory_used=found["memory"]["used"],
             memory_limit=found["memory"]["limit"],
             totals={name: int(count) for name, count in found["totals"].items()},
+            delivery_tenants=found["deliveries"]["tenants"],
+            turnaround={name: int(count) for name, count in dict(found["turnaround"]).items()},
         )
 
 

@@ -23,7 +23,7 @@ def main() -> None:
     configure_logs(settings, process="generate")
     store, object_store = JobStore(connect(settings), lease_s=settings.lease_s), ObjectStore(settings)
     process = GenerateProcess(store, object_store, settings)
-    start_probe_server(settings, is_live=process.is_live, is_ready=process.is_ready)
+    start_probe_server(settings, process="generate", is_live=process.is_live, is_ready=process.is_ready)
     wait_until_ready(store, object_store)
     hooks = Hooks(start=process.start, drain=process.drain)
     try:

@@ -51,7 +51,7 @@ async def run_keeper(settings: Settings, stop: asyncio.Event) -> None:
     object_store = ObjectStore(settings, timeout_s=OBJECT_STORE_TIMEOUT_S, tries=2)
     monitor = LoopMonitor()
     register_table_collector(StatsReader(redis, lease_s=settings.lease_s), settings)
-    start_probe_server(settings, is_live=monitor.is_live, is_ready=monitor.is_ready)
+    start_probe_server(settings, process="keeper", is_live=monitor.is_live, is_ready=monitor.is_ready)
     await asyncio.to_thread(wait_until_ready, store, object_store, stop=stop.is_set)
     configure_app(settings)
     finalizer = JobFinalizer(store, object_store, retention_days=settings.retention_days)

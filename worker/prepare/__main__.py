@@ -32,7 +32,7 @@ def main() -> None:
     sandbox = _start_sandbox(settings)
     store, object_store = JobStore(connect(settings), lease_s=settings.lease_s), ObjectStore(settings)
     worker = PrepareWorker(store, object_store, settings, sandbox)
-    start_probe_server(settings, is_ready=lambda: worker.is_ready)
+    start_probe_server(settings, process="prepare", is_ready=lambda: worker.is_ready)
     wait_until_ready(store, object_store)
     # A worker that was killed leaves its files.
     if swept := sweep():

@@ -29,7 +29,10 @@
 --                                  are in tenant:{tenant}, with busy_since_ms
 --   usage:{tenant}:{day}           jobs by status, tokens by kind, gpu_ms; day: days since 1970; expires
 --   totals                         counters since the epoch: {status}:{error code}, lost:{stage}, tokens:{kind}
---   delivery:{delivery}            job, tenant, event, state, attempts, created_ms, claim; expires once it is settled
+--   turnaround                     ended jobs by the time since they were accepted: {priority}:{status}:{upper bound of the
+--                                  bucket in s}; {priority}:{status}:sum_ms
+--   delivery:{delivery}            job, tenant, event, state, attempts, created_ms, claim, delayed: its first attempt is
+--                                  late for a reason outside of the keeper; expires once it is settled
 -- Sorted sets
 --   queue:{stage}:{priority}       waiting jobs of all tenants by the time at which they entered the stage
 --   queue:{stage}:{priority}:{tenant}   a tenant's waiting jobs in their order, without delayed ones
@@ -60,7 +63,7 @@
 
 -- jobs/table/keys.py has the same names.
 local keys = {
-  epoch = 'epoch', intake_paused = 'intake_paused', clock = 'clock', totals = 'totals', deadlines = 'deadlines',
+  epoch = 'epoch', intake_paused = 'intake_paused', clock = 'clock', totals = 'totals', turnaround = 'turnaround', deadlines = 'deadlines',
   ends = 'ends', reserved = 'reserved', expiries = 'expiries', unarchived = 'unarchived', removals = 'removals', removed = 'removed',
   withdrawals = 'withdrawals', workers = 'workers',
   deliveries_due = 'deliveries:due', deliveries_open = 'deliveries:open',

@@ -75,3 +75,16 @@ def test_a_tenant_without_deliveries_is_in_no_list(table: Table) -> None:
     client.delete(keys.delivery("evt_b_0"))  # it expired
     assert table.deliveries.claim_due(claim="k", limit=10) == []
     assert not client.exists(keys.DELIVERIES_DUE, keys.tenant_deliveries_due("a"), keys.tenant_deliveries_due("b"))
+
+
+def test_a_delivery_that_waited_for_its_receiver_or_was_repeated_is_marked_as_delayed(table: Table) -> None:
+    create(table, "a", 2)
+    first, second = table.deliveries.claim_due(claim="k", limit=2)
+    assert (first.delayed, second.delayed) == (False, False)
+    table.deliveries.postpone(first.id, claim="k", wait_ms=0)
+    [released] = table.deliveries.claim_due(claim="l", limit=1)
+    assert not released.delayed
+    table.deliveries.postpone(first.id, claim="l", wait_ms=0, receiver_is_busy=True)
+    table.deliveries.settle(second.id, claim="k", state="delivered", attempt=ATTEMPT, wait_ms=0, retention_ms=DAY_MS)
+    table.deliveries.redeliver(second.id)
+    assert [due.delayed for due in table.deliveries.claim_due(claim="m", limit=2)] == [True, True]

@@ -2,11 +2,13 @@
 
 import pytest
 
+from jobs.model.failure_codes import FAILURES
 from jobs.model.job import Stage
+from jobs.service_metrics import TableCollector
 from jobs.table import keys
 from jobs.table.deliveries import DeliveryAttempt
 from jobs.table.scripts import connect
-from jobs.table.stats import StatsReader
+from jobs.table.stats import TURNAROUND_BOUNDS_S, StatsReader
 from jobs.table.types import WorkerStatus
 from testing.table import Table, completed
 
@@ -90,3 +92,49 @@ def test_workers_are_listed_with_their_heartbeat(table: Table, reader: StatsRead
     table.store.heartbeat(WorkerStatus("w1", "generate", "ready", 8, 8), {})
     table.store.heartbeat(WorkerStatus("w1", "generate", "gone", 8, 8), {})
     assert reader.read().stages[Stage.GENERATE].slots == 8, "remembered, for a start from zero"
+
+
+def samples(table: Table, reader: StatsReader) -> dict[tuple[str, ...], float]:
+    """Return the metrics of the job table by name and labels."""
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in TableCollector(reader, table.settings).collect()
+        for sample in family.samples
+    }
+
+
+def test_an_ended_job_is_in_the_bucket_of_its_time_since_the_acceptance(table: Table, reader: StatsReader) -> None:
+    client = connect(table.settings)
+    for job_id, age_ms in (("job_a", 0), ("job_b", 1_700_000), ("job_c", 10**9)):
+        job = table.running(job_id)
+        client.hincrby(keys.job(job_id), "created_ms", -age_ms)
+        for _ in range(2):
+            table.finalizer.finalize(completed(job), expect="owner")
+    found = samples(table, reader)
+    name = "thinkqueue_turnaround_seconds"
+    buckets = {le: found[f"{name}_bucket", "default", "completed", le] for le in ("600", "1800", "86400", "+Inf")}
+    assert buckets == {"600": 1, "1800": 2, "86400": 2, "+Inf": 3}
+    assert found[f"{name}_sum", "default", "completed"] == pytest.approx(1_001_700, abs=30)
+    assert found[f"{name}_count", "low", "expired"] == 0
+    bounds = {field.split(":")[2] for field in reader.read().turnaround}
+    assert bounds <= {*TURNAROUND_BOUNDS_S, "sum_ms"}
+
+
+def test_every_failure_code_is_exported_before_its_first_job(table: Table, reader: StatsReader) -> None:
+    name = "thinkqueue_jobs_ended_total"
+    before = samples(table, reader)
+    assert {before[name, "failed", code] for code in FAILURES if code not in ("cancelled", "expired")} == {0}
+    assert (before[name, "completed", ""], before[name, "expired", "expired"]) == (0, 0)
+    connect(table.settings).hset(
+        keys.TOTALS, mapping={"failed:engine_error": 2, "failed:of_a_newer_version": 3, "failed:another": 4}
+    )
+    after = samples(table, reader)
+    assert (after[name, "failed", "engine_error"], after[name, "failed", "other"]) == (2, 7)
+    assert set(after) == set(before), "no code of another version adds a series"
+
+
+def test_tenants_with_unsettled_deliveries_are_counted(table: Table, reader: StatsReader) -> None:
+    for tenant in ("a", "a", "b"):
+        job_id = f"job_{tenant}{len(table.deliveries.claim_due(claim='x', limit=9))}"
+        table.finalizer.finalize(completed(table.running(job_id, tenant=tenant, events=("completed",))), expect="owner")
+    assert samples(table, reader)["thinkqueue_delivery_tenants",] == 2

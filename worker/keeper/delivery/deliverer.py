@@ -103,7 +103,7 @@ class Deliverer:
             await self._record(due, claim, host, _failed_attempt(error, started), 0)
             return
         if wait_s := self._limiter.acquire(due.tenant, target.addresses):
-            await self._postpone(due, claim, wait_s)
+            await self._postpone(due, claim, wait_s, receiver_is_busy=True)
             return
         started = time.monotonic()
         try:
@@ -147,6 +147,8 @@ class Deliverer:
         state = state_after_attempt(attempt.status, due.attempts + 1)
         metrics.DELIVERIES.labels("copy" if due.event == COPY_EVENT else "webhook", state).inc()
         metrics.DELIVERY_SECONDS.observe(attempt.latency_ms / 1000)
+        if due.attempts == 0 and due.job_id and due.event != COPY_EVENT and not due.delayed:
+            metrics.FIRST_DELIVERY_SECONDS.observe((due.age_ms + attempt.latency_ms) / 1000)
         wait_s = max(retry_delay_s(due.attempts + 1), retry_after_s) * self._settings.webhook_schedule_scale
         log.info(
             "delivery.attempted",
@@ -219,9 +221,11 @@ class Deliverer:
         attempt = DeliveryAttempt(at, response.status, None, response.elapsed_ms, text)
         return attempt, parse_retry_after_s(response.headers)
 
-    async def _postpone(self, due: DueDelivery, claim: str, wait_s: float) -> None:
+    async def _postpone(self, due: DueDelivery, claim: str, wait_s: float, *, receiver_is_busy: bool = False) -> None:
         wait_ms = round(wait_s * 1000)
-        await asyncio.to_thread(self._deliveries.postpone, due.id, claim=claim, wait_ms=wait_ms)
+        await asyncio.to_thread(
+            self._deliveries.postpone, due.id, claim=claim, wait_ms=wait_ms, receiver_is_busy=receiver_is_busy
+        )
 
     async def _settle(
         self, due: DueDelivery, claim: str, state: DeliveryState, attempt: DeliveryAttempt, *, wait_ms: int = 0

@@ -8,7 +8,7 @@
 --
 -- ARGV: claim, the largest number to claim, duration of the claim in ms, the largest number for one tenant,
 --       then tenant, number of its attempts that the keeper runs already
--- Returns: ok, then delivery, job, tenant, event, attempts so far, age in ms of each
+-- Returns: ok, then delivery, job, tenant, event, attempts so far, age in ms, delayed or '' of each
 local MAX_TENANTS = 1000
 local limit, ends, share = tonumber(ARGV[2]), now + tonumber(ARGV[3]), tonumber(ARGV[4])
 local running = {}
@@ -26,7 +26,7 @@ end
 
 local answer, count = {'ok'}, 0
 local function claim(delivery, tenant)
-  local row = redis.call('HMGET', keys.delivery(delivery), 'job', 'event', 'attempts', 'created_ms', 'claim')
+  local row = redis.call('HMGET', keys.delivery(delivery), 'job', 'event', 'attempts', 'created_ms', 'claim', 'delayed')
   if not row[1] then
     redis.call('ZREM', keys.tenant_deliveries_due(tenant), delivery)
     redis.call('ZREM', keys.deliveries_open, delivery)
@@ -35,7 +35,7 @@ local function claim(delivery, tenant)
   if row[5] then row[3] = redis.call('HINCRBY', keys.delivery(delivery), 'attempts', 1) end
   redis.call('ZADD', keys.tenant_deliveries_due(tenant), ends, delivery)
   redis.call('HSET', keys.delivery(delivery), 'claim', ARGV[1])
-  for _, item in ipairs({delivery, row[1], tenant, row[2], row[3], integer(since(row[4]))}) do
+  for _, item in ipairs({delivery, row[1], tenant, row[2], row[3], integer(since(row[4])), row[6] or ''}) do
     answer[#answer + 1] = item
   end
   count = count + 1

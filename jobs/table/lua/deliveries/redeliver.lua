@@ -1,6 +1,6 @@
 #!lua
 -- Make a delivery due now, and restart its retry schedule. An attempt that is in progress already counts as the new one.
--- delivery:{delivery}             state pending, attempts 0; kept until it is settled again
+-- delivery:{delivery}             state pending, attempts 0, delayed; kept until it is settled again
 -- delivery:{delivery}:attempts    kept: the log of attempts continues
 -- deliveries:due:{tenant}         + delivery, now
 -- deliveries:open                 + delivery
@@ -13,7 +13,7 @@ if redis.call('EXISTS', key) == 0 then return {'unknown'} end
 local tenant = redis.call('HGET', key, 'tenant')
 local due = tonumber(redis.call('ZSCORE', keys.tenant_deliveries_due(tenant), delivery))
 if due and due > now and redis.call('HEXISTS', key, 'claim') == 1 then return {'ok'} end
-redis.call('HSET', key, 'state', 'pending', 'attempts', 0)
+redis.call('HSET', key, 'state', 'pending', 'attempts', 0, 'delayed', 1)
 redis.call('HDEL', key, 'claim')
 redis.call('PERSIST', key)
 redis.call('PERSIST', keys.delivery_attempts(delivery))

@@ -11,6 +11,7 @@
 -- removals                        + id by the end of its retention, when that is shorter than the service's
 -- usage:{tenant}:{day}            jobs by status, tokens by kind, GPU time
 -- totals                          jobs by status and code, tokens by kind
+-- turnaround                      the bucket of its time since the acceptance + 1
 -- ends                            + 1
 -- durations:generate              of a completed job; successes + 1
 -- delivery:{delivery} · job_deliveries:{id}   its result copies, and the webhook when its callback asks for this status
@@ -65,12 +66,29 @@ for field, index in pairs({input_tokens = 7, thinking_tokens = 8, answer_tokens 
 end
 redis.call('PEXPIRE', usage, ARGV[6])
 
+-- jobs/table/stats.py has the same bounds.
+local TURNAROUND_BOUNDS_S = {'1', '2.5', '5', '10', '30', '60', '120', '300', '600', '1800', '3600', '14400', '86400'}
+
+local function record_turnaround()
+  local duration_ms, bound = since(get(id, 'created_ms')), '+Inf'
+  for _, bound_s in ipairs(TURNAROUND_BOUNDS_S) do
+    if duration_ms <= tonumber(bound_s) * 1000 then
+      bound = bound_s
+      break
+    end
+  end
+  local series = priority .. ':' .. status .. ':'
+  redis.call('HINCRBY', keys.turnaround, series .. bound, 1)
+  redis.call('HINCRBY', keys.turnaround, series .. 'sum_ms', integer(duration_ms))
+end
+
 local settled = {}
 for index = 13, #ARGV, 2 do settled[ARGV[index]] = ARGV[index + 1] end
 if ARGV[11] == '0' then
   record_end(keys.ends, 0)
   record_end(keys.tenant(tenant), tonumber(redis.call('HGET', keys.tenant(tenant), 'busy_since_ms')) or 0)
   redis.call('HINCRBY', keys.totals, status .. ':' .. error_code, 1)
+  record_turnaround()
   for kind, index in pairs({input = 7, thinking = 8, answer = 9}) do
     redis.call('HINCRBY', keys.totals, 'tokens:' .. kind, ARGV[index])
   end
@@ -84,6 +102,7 @@ local function create_delivery(delivery, event)
   redis.call('HSET', keys.delivery(delivery),
     'job', id, 'tenant', tenant, 'event', event, 'state', settled[delivery] or 'pending', 'attempts', 0,
     'created_ms', integer(ended))
+  if ARGV[11] ~= '0' then redis.call('HSET', keys.delivery(delivery), 'delayed', 1) end
   redis.call('RPUSH', keys.job_deliveries(id), delivery)
   redis.call('PEXPIRE', keys.job_deliveries(id), expires)
   if settled[delivery] then

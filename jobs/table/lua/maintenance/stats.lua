@@ -2,7 +2,7 @@
 -- Read the state of the service from counters and the first members of the queues. It reads no key whose size grows with
 -- the number of jobs.
 -- queue, leases, deadlines, deliveries:due:{tenant}, deliveries:open, unarchived   counted; their first members
--- arrivals, durations, totals, workers, worker                                    read
+-- arrivals, durations, totals, turnaround, workers, worker                                    read
 --
 -- ARGV: lease in ms, then the horizons in ms within which to count deadlines
 -- Returns: ok, JSON
@@ -67,6 +67,7 @@ return {'ok', cjson.encode({
   deliveries = {
     due = deliveries_due,
     open = redis.call('ZCARD', keys.deliveries_open),
+    tenants = redis.call('ZCARD', keys.deliveries_due),
     oldest_ms = oldest[2] and since(oldest[2]) or 0,
   },
   unarchived = redis.call('ZCARD', keys.unarchived),
@@ -75,4 +76,5 @@ return {'ok', cjson.encode({
     limit = tonumber(string.match(memory, 'maxmemory:(%d+)')),
   },
   totals = hash(keys.totals),
+  turnaround = hash(keys.turnaround),
 })}
