@@ -4,7 +4,7 @@ import threading
 import time
 from typing import Any
 
-from jobs.errors import Cancelled, ClaimLost, ThinkqueueError
+from jobs.errors import Cancelled, ClaimLost, ObjectUnavailable, ThinkqueueError
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.model.job import Job, JobStatus
 from jobs.model.result import JobResult
@@ -14,6 +14,10 @@ from runtime import metrics
 
 RETRY_S = 1.0
 """Wait between attempts while a server is away."""
+SETTLE_TIMEOUT_S = 3600.0
+"""A worker keeps a finished job this long while the servers are away; then the lease expires and the job runs again."""
+OBJECT_TIMEOUT_S = 120.0
+"""The same while the object store answers, but not for this job's objects: the job must not hold its slot for long."""
 
 
 class JobSettler:
@@ -22,7 +26,7 @@ class JobSettler:
     Raises no error of a server: in the worst case the lease expires and the keeper takes care of the job.
     """
 
-    def __init__(self, store: JobStore, finalizer: JobFinalizer, *, timeout_s: float = float("inf")) -> None:
+    def __init__(self, store: JobStore, finalizer: JobFinalizer, *, timeout_s: float = SETTLE_TIMEOUT_S) -> None:
         """
         Args:
             timeout_s: how long ``settle`` retries.
@@ -40,7 +44,8 @@ class JobSettler:
         Returns:
             False if the job was not finished here.
         """
-        give_up_at = time.monotonic() + self._timeout_s
+        began = time.monotonic()
+        give_up_at = began + self._timeout_s
         while not lost.is_set() and time.monotonic() < give_up_at:
             try:
                 status = self._finalizer.finalize(result, expect="owner")
@@ -49,6 +54,8 @@ class JobSettler:
                 return False
             except ThinkqueueError as error:
                 job_log.warning("job.settle_delayed", code=error.code)
+                if isinstance(error, ObjectUnavailable):
+                    give_up_at = min(give_up_at, began + OBJECT_TIMEOUT_S)
                 lost.wait(RETRY_S)
             else:
                 details = {"finish_reason": result.finish_reason, **result.usage} if result.finish_reason else {}

@@ -17,7 +17,7 @@ from jobs.table.store import JobStore
 from jobs.table.types import ClaimedJob, ReleaseCause
 from runtime.logs import job_logger
 from worker.heartbeat import Heartbeat, Lease
-from worker.settlement import JobSettler
+from worker.settlement import SETTLE_TIMEOUT_S, JobSettler
 
 FIRST_PAUSE_S = 1.0
 MAX_PAUSE_S = 15.0
@@ -127,7 +127,7 @@ class StageRunner:
         work: Work,
         *,
         stage: Stage,
-        settle_timeout_s: float = float("inf"),
+        settle_timeout_s: float = SETTLE_TIMEOUT_S,
     ) -> None:
         """
         Args:

@@ -99,6 +99,12 @@ class Job:
 
     @classmethod
     def from_hash(cls, job_id: str, fields: Mapping[str, str]) -> "Job":
+        """Read a record; fields that this version does not know are ignored.
+
+        Raises:
+            KeyError, ValueError: the record is damaged.
+        """
+
         def number(name: str) -> int:
             return int(float(fields.get(name) or 0))
 

@@ -102,9 +102,14 @@ class MaintenanceStore:
         return int(reply[1]) if reply[0] == "back" else 0
 
     def _overdue_jobs(self, key: str, limit: int) -> list[Job]:
+        """Return the overdue jobs of a sorted set. Members without a record leave it; damaged ones wait in it."""
         job_ids = self._scripts.call("expired", key, limit)[1:]
         jobs = self._store.get_many(job_ids)
-        if missing := [job_id for job_id, job in zip(job_ids, jobs, strict=True) if job is None]:
+        for job_id in (job_id for job_id, job in zip(job_ids, jobs, strict=True) if job is None):
             with translate_redis_errors():
-                self._redis.zrem(key, *missing)
+                is_damaged = self._redis.exists(keys.job(job_id))
+                if not is_damaged:
+                    self._redis.zrem(key, job_id)
+            if is_damaged:
+                self.postpone(key, job_id)
         return [job for job in jobs if job is not None]

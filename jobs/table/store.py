@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, cast
 
 import redis
+import structlog
 
 from jobs.errors import Cancelled, ClaimLost, JobWithdrawn, JournalGap, RecordMissing
 from jobs.model.events import STREAM_RETENTION_MS, Event
@@ -24,6 +25,8 @@ from jobs.table.types import (
     SealResult,
     WorkerStatus,
 )
+
+log = structlog.get_logger(__name__)
 
 INDEX_MS = 40 * 24 * 3600 * 1000
 """How long a tenant's lists are kept after the last job was added, unless the retention is longer."""
@@ -133,13 +136,13 @@ class JobStore:
         return self.get_many([job_id])[0]
 
     def get_many(self, job_ids: Sequence[str]) -> list[Job | None]:
-        """Read records in one round trip; None for those that do not exist."""
+        """Read records in one round trip; None for those that do not exist, or are damaged, which is logged."""
         with translate_redis_errors():
             pipe = self._redis.pipeline(transaction=False)
             for job_id in job_ids:
                 pipe.hgetall(keys.job(job_id))
             rows = cast("list[dict[str, str]]", pipe.execute())
-        return [Job.from_hash(job_id, row) if row else None for job_id, row in zip(job_ids, rows, strict=True)]
+        return [_parse(job_id, row) if row else None for job_id, row in zip(job_ids, rows, strict=True)]
 
     def restore(
         self,
@@ -332,6 +335,15 @@ class JobStore:
                 if row:
                     found.append(WorkerStatus(worker, row["stage"], row["state"], int(row["slots"]), int(row["free"])))
         return found
+
+
+def _parse(job_id: str, row: Mapping[str, str]) -> Job | None:
+    """Return a record; None if it is damaged: it must not stop the work on the others that are read with it."""
+    try:
+        return Job.from_hash(job_id, row)
+    except (KeyError, ValueError) as error:
+        log.error("job.record_damaged", job_id=job_id, detail=repr(error))
+        return None
 
 
 def _raise_refusal(word: str) -> None:

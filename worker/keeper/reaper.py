@@ -32,6 +32,7 @@ WORKER_LOST = (
     "cause. Check its inputs before you submit it again.",
 )
 EXPIRED = ("expired", "No worker started the job before its deadline; submit it again, or with a later deadline.")
+DAMAGED = ("internal_error", "The job's record in Redis is damaged; submit the job again.")
 CANCELLED = ("cancelled", "The job was cancelled; its worker was lost before it stopped the job.")
 
 
@@ -142,8 +143,12 @@ class Reaper:
             job_log.warning("job.requeued", stage=job.stage, lost_leases=job.lost_leases)
 
     def _expire(self, job: Job) -> None:
-        if not job.claim:  # a claimed job is being prepared; it is checked again when that is done
+        if job.claim:
+            return  # it is being prepared; it is checked again when that is done
+        if job.deadline_ms:
             self._finalize(job, JobStatus.EXPIRED, EXPIRED)
+        else:  # lua/execution/claim.lua found that its record is damaged
+            self._finalize(job, JobStatus.FAILED, DAMAGED)
 
     def _finalize(self, job: Job, status: JobStatus, error: tuple[str, str]) -> None:
         ended = self._finalizer.finalize_orphan(job, status, *error, expect="expired" if job.claim else "unclaimed")

@@ -137,6 +137,25 @@ def test_a_newer_record_version_is_not_claimed(table: Table, version: str) -> No
     assert table.claim(Stage.PREPARE) is None
 
 
+def test_a_newer_record_does_not_block_the_jobs_behind_it(table: Table) -> None:
+    client = connect(table.settings)
+    for number in range(150):
+        client.hset(keys.job(table.accept(f"job_0_{number:03}")), "version", str(RECORD_VERSION + 1))
+    table.accept("job_1")
+    claims = [table.claim(Stage.PREPARE) for _ in range(3)]
+    assert [claimed.job.id for claimed in claims if claimed] == ["job_1"]
+    assert client.zcard(keys.queue(Stage.PREPARE, "default")) == 150, "they wait for a newer worker"
+
+
+@pytest.mark.parametrize("field", ["deadline_ms", "tenant", "sequence"])
+def test_a_damaged_record_does_not_block_its_queue(table: Table, field: str) -> None:
+    connect(table.settings).hdel(keys.job(table.accept("job_0")), field)
+    table.accept("job_1")
+    claimed = table.claim(Stage.PREPARE)
+    assert claimed is not None
+    assert claimed.job.id == "job_1"
+
+
 def test_a_released_job_keeps_its_position_and_loses_no_lease(table: Table) -> None:
     job = table.running("job_a")
     table.queued("job_b")

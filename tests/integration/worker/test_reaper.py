@@ -35,6 +35,20 @@ def test_a_cancel_after_the_lease_has_expired_is_not_lost(table: Table) -> None:
     assert table.status("job_a") == JobStatus.CANCELLED
 
 
+def test_a_damaged_record_does_not_stop_the_work_on_other_jobs(table: Table) -> None:
+    client = connect(table.settings)
+    client.hdel(keys.job(table.accept("job_0")), "tenant", "priority")
+    client.hdel(keys.job(table.accept("job_1")), "deadline_ms")
+    table.running("job_2")
+    table.expire_lease("job_2")
+    client.zadd(keys.DEADLINES, {"job_0": 1, "job_1": 1})
+    reaper_of(table).run_maintenance()
+    assert table.status("job_2") == JobStatus.QUEUED
+    assert table.status("job_1") == JobStatus.FAILED
+    assert load_result(table.object_store, "job_1").error_code == "internal_error"
+    assert table.maintenance.missed_deadlines() == [], "the damaged one is looked at again later"
+
+
 def test_an_expired_lease_returns_the_job_to_the_queue(table: Table) -> None:
     job = table.running("job_a")
     table.expire_lease("job_a")

@@ -2,21 +2,24 @@
 -- Give the best waiting job of a stage to a worker, under a lease.
 -- queue:{stage}:{priority} · queue:{stage}:{priority}:{tenant} · tenants:{stage}:{priority}   - id
 -- delayed:{stage}                   - jobs that are due: they return to their queues
+--                                   + jobs whose record is newer than the worker knows: they do not block the others
 -- tenant:{tenant}                   service: + the estimated cost of the job
 -- virtual_time:{stage}:{priority}   time and pass advance
 -- job:{id}                          attempt + 1, claim, worker, claimed_ms, started_ms, charged, successes_seen;
 --                                   not confirmed
 -- leases:{stage}                    + id
 -- deadlines                         - id when a generate worker claims it. 0 when its deadline has passed: a clock that
---                                   is set back later does not change that
+--                                   is set back later does not change that. 0 also for a damaged record: the keeper
+--                                   ends the job, and the others do not wait for it
 -- claim:{claim}                     id, so that a repeated call returns the same job; expires
 -- poison_suspect:{worker}           id, when it is a suspected poison job; expires unless the worker's heartbeat renews it
 --
 -- ARGV: stage, claim, worker, free KV tokens, lease in ms, newest record version that the worker knows, 1 when the worker
 --       has a free slot, then the tenants whose jobs it does not claim
--- Returns: ok, id, seq of its newest event, now, field, value … | empty | full (the first job does not fit) | newer |
+-- Returns: ok, id, seq of its newest event, now, field, value … | empty | full (the first job does not fit) |
 --          elsewhere (another worker has a free slot)
 local MAX_CHECKED = 100  -- jobs of a priority; takes half a millisecond
+local NEWER_DELAY_MS = 5000  -- until a job with a newer record is looked at again, perhaps by a newer worker
 
 local stage, claim, worker = ARGV[1], ARGV[2], ARGV[3]
 local free_tokens, lease, version = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -37,13 +40,19 @@ local is_served = {}
 for index = 8, #ARGV do is_served[ARGV[index]] = true end
 if ARGV[7] ~= '1' and #ARGV > 7 and count_free_slots(stage, lease, worker) > 0 then return {'elsewhere'} end
 
--- Whether a queued job still waits, is wanted and is in time. Others leave the queue; the keeper ends the expired ones.
-local function is_claimable(id)
-  local job = redis.call('HMGET', keys.job(id),
-    'stage', 'status', 'claim', 'sealed', 'cancel_requested', 'deadline_ms', 'started_ms')
+-- Whether a queued job still waits, is wanted and is in time. Others leave the queue; the keeper ends the expired ones
+-- and those whose record is damaged.
+local function is_claimable(id, tenant)
+  local job = redis.call('HMGET', keys.job(id), 'stage', 'status', 'claim', 'sealed', 'cancel_requested', 'deadline_ms',
+    'started_ms', 'tenant', 'attempt', 'sequence')
   if job[1] ~= stage or job[3] ~= '' or (job[4] or '') ~= '' or job[5] == '1' then return false end
   if job[2] ~= 'preparing' and job[2] ~= 'queued' then return false end
-  if job[7] or now < tonumber(job[6]) then return true end
+  local deadline, attempt = tonumber(job[6]), job[9] or '0'
+  if not deadline or job[8] ~= tenant or not string.match(attempt, '^%d+$') or not tonumber(job[10]) then
+    redis.call('ZADD', keys.deadlines, 0, id)
+    return false
+  end
+  if job[7] or now < deadline then return true end
   redis.call('ZADD', keys.deadlines, 'XX', 0, id)
   return false
 end
@@ -70,8 +79,11 @@ local function first_claimable(priority)
     elseif not id then
       if skipped == 0 then redis.call('ZREM', active, tenant) else skipped_tenants = skipped_tenants + 1 end
       skipped = 0
-    elseif not is_claimable(id) then
+    elseif not is_claimable(id, tenant) then
       dequeue(id, stage, priority, tenant)
+    elseif get_number(id, 'version') > version then
+      dequeue(id, stage, priority, tenant)
+      return_to_queue(id, stage, NEWER_DELAY_MS)
     elseif has_suspect and is_suspect(id) then
       skipped = skipped + 1
     else
@@ -96,7 +108,6 @@ end
 if not best then return {'empty'} end
 
 local id, priority = best.id, best.priority
-if get_number(id, 'version') > version then return {'newer'} end
 if get_number(id, 'required_tokens') > free_tokens then return {'full'} end
 
 dequeue(id, stage, priority, best.tenant)
