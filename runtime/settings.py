@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import ssl
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
@@ -16,7 +15,7 @@ from families import FAMILIES, Family
 from runtime.loopback import without_loopback
 from runtime.redis.location import parse_redis_url
 from runtime.redis.server import RedisServer
-from runtime.redis.tls import RedisTls, check_client_certificate
+from runtime.redis.tls import RedisTls, check_authorities, check_client_certificate
 from runtime.server_urls import check_bucket, check_endpoint, check_region
 
 Network = IPv4Network | IPv6Network
@@ -270,10 +269,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_ca_file(cls, value: Path | None) -> Path | None:
         if value is not None:
-            try:
-                ssl.create_default_context(cafile=str(value))
-            except OSError as error:  # an SSLError is one
-                raise ValueError(f"cannot be read as a PEM file of certificates: {error}") from error
+            check_authorities(value)
         return value
 
     @model_validator(mode="after")
@@ -281,6 +277,10 @@ class Settings(BaseSettings):
         if self.redis_cert_file and not parse_redis_url(self.redis_url.get_secret_value()).has_tls:
             raise ValueError("REDIS_CERT_FILE needs TLS: write rediss:// or rediss+sentinel:// in REDIS_URL")
         check_client_certificate(self.redis_cert_file, self.redis_key_file)
+        tls = parse_redis_url(self.redis_url.get_secret_value()).tls
+        check_client_certificate(tls.cert_file, tls.key_file)
+        if tls.ca_file is not None:
+            check_authorities(tls.ca_file)
         return self
 
     @model_validator(mode="after")
@@ -332,7 +332,11 @@ class Settings(BaseSettings):
     def redis_server(self) -> RedisServer:
         """How every client connects to Redis: the wake-ups of Celery too."""
         location = parse_redis_url(self.redis_url.get_secret_value())
-        tls = RedisTls(self.ca_file, self.redis_cert_file, self.redis_key_file) if location.has_tls else None
+        if not location.has_tls:
+            return RedisServer(location, None)
+        given = location.tls
+        pair = (given.cert_file, given.key_file) if given.cert_file else (self.redis_cert_file, self.redis_key_file)
+        tls = RedisTls(self.ca_file, *pair, given.ca_file, given.verifies_certificate, given.verifies_host)
         return RedisServer(location, tls)
 
     @property

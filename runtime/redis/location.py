@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 FORM = (
@@ -22,16 +23,27 @@ OTHER_SCHEMES = {
     "redis-cluster": "Redis Cluster is not supported",
 }
 """Schemes of other programs, with what to do instead."""
-TLS_PARAMETERS = {
-    "ssl_ca_certs": "set CA_FILE",
-    "ssl_certfile": "set REDIS_CERT_FILE",
-    "ssl_keyfile": "set REDIS_KEY_FILE",
-    "ssl_cert_reqs": "remove it: the certificate is always verified, with CA_FILE if it is set",
-    "ssl_check_hostname": "remove it: the host name is always verified",
-}
-"""Parameters that redis-py reads from a URL and Celery does not, with what to do instead."""
+TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+CERT_REQS = {"none": False, "optional": True, "required": True}
+"""Values of ``ssl_cert_reqs``, as redis-py writes them, and whether the certificate is verified."""
+BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+TLS_PARAMETERS = (*TLS_FILES, "ssl_cert_reqs", "ssl_check_hostname")
+"""Parameters of redis-py's URLs, which hosters give to their customers."""
 SENTINEL_PARAMETERS = ("master", "sentinel_username", "sentinel_password")
 PORT, SENTINEL_PORT = 6379, 26379
+
+
+@dataclass(frozen=True)
+class UrlTls:
+    """The parameters of a URL about TLS: files, and what is verified."""
+
+    ca_file: Path | None = None
+    """Replaces the authorities of certifi."""
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    verifies_certificate: bool = True
+    verifies_host: bool = True
+    """Whether the certificate must be that of the host."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,8 @@ class RedisLocation:
     """The name by which the Sentinels know the server; None: ``nodes`` is the server."""
     sentinel_username: str | None = None
     sentinel_password: str | None = field(default=None, repr=False)
+    tls: UrlTls = UrlTls()
+    """What the URL says about TLS."""
 
     @property
     def address(self) -> str:
@@ -87,16 +101,18 @@ def parse_redis_url(url: str) -> RedisLocation:
         raise ValueError("contains #; write a # in the password as %23")
     if not re.fullmatch(r"/?\d{0,9}", parts.path):
         raise ValueError("must end with the number of the database, such as /0")
-    parameters = _parameters(parts.query, is_sentinel=is_sentinel)
+    has_tls = scheme.startswith("rediss")
+    parameters = _parameters(parts.query, is_sentinel=is_sentinel, has_tls=has_tls)
     return RedisLocation(
         nodes=nodes,
-        has_tls=scheme.startswith("rediss"),
+        has_tls=has_tls,
         database=int(parts.path.strip("/") or 0),
         username=unquote(username) or None,
         password=unquote(password) or None,
         master=parameters.get("master"),
         sentinel_username=parameters.get("sentinel_username"),
         sentinel_password=parameters.get("sentinel_password"),
+        tls=_tls(parameters),
     )
 
 
@@ -111,19 +127,34 @@ def _node(text: str, default_port: int) -> tuple[str, int]:
     return host, port or default_port
 
 
-def _parameters(query: str, *, is_sentinel: bool) -> dict[str, str]:
+def _parameters(query: str, *, is_sentinel: bool, has_tls: bool) -> dict[str, str]:
+    known = (*(SENTINEL_PARAMETERS if is_sentinel else ()), *(TLS_PARAMETERS if has_tls else ()))
     found = dict(parse_qsl(query, keep_blank_values=True))
     for name in found:
-        if name in TLS_PARAMETERS:
-            raise ValueError(f"has the parameter {name}, which not every client reads; {TLS_PARAMETERS[name]}")
-        if not is_sentinel or name not in SENTINEL_PARAMETERS:
+        if name in TLS_PARAMETERS and not has_tls:
+            raise ValueError(f"has the parameter {name} without TLS; write rediss:// or rediss+sentinel://")
+        if name not in known:
             # The name is not shown: it is part of the password if that contains a question mark.
             raise ValueError(
-                "has an unknown parameter; only redis+sentinel:// has any: " + ", ".join(SENTINEL_PARAMETERS)
+                f"has an unknown parameter; rediss:// has {', '.join(TLS_PARAMETERS)}, and redis+sentinel:// has "
+                f"{', '.join(SENTINEL_PARAMETERS)}"
             )
     if is_sentinel and not found.get("master"):
         raise ValueError("needs the name by which the Sentinels know the server, such as ?master=mymaster")
     return {name: value for name, value in found.items() if value}
+
+
+def _tls(parameters: dict[str, str]) -> UrlTls:
+    ca_file, cert_file, key_file = (Path(parameters[name]) if name in parameters else None for name in TLS_FILES)
+    # Celery's documentation writes CERT_NONE, redis-py's writes none.
+    cert_reqs = parameters.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+    check_hostname = parameters.get("ssl_check_hostname", "true").lower()
+    if cert_reqs not in CERT_REQS:
+        raise ValueError(f"has another ssl_cert_reqs than {', '.join(CERT_REQS)}")
+    if check_hostname not in BOOLEANS:
+        raise ValueError("has another ssl_check_hostname than true or false")
+    is_verified = CERT_REQS[cert_reqs]
+    return UrlTls(ca_file, cert_file, key_file, is_verified, is_verified and BOOLEANS[check_hostname])
 
 
 def _not_a_url() -> ValueError:

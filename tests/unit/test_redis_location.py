@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from runtime.redis.location import RedisLocation, parse_redis_url
+from runtime.redis.location import RedisLocation, UrlTls, parse_redis_url
 from testing.certificates import CertificateAuthority
 from testing.processes.servers import settings_of
 
@@ -57,8 +57,9 @@ def test_a_url_has_these_parts(url: str, location: RedisLocation) -> None:
         ("redis+sentinel://:hidden@h:1,h:0/0?master=m", "port 0"),
         ("redis+sentinel://:hidden@h:1,/0?master=m", "names no host"),
         ("redis://hidden@h/0", "a user name without a password"),
-        ("rediss://:hidden@h/0?ssl_cert_reqs=none", "always verified"),
-        ("rediss://:hidden@h/0?ssl_ca_certs=/ca.pem", "set CA_FILE"),
+        ("redis://:hidden@h/0?ssl_cert_reqs=none", "without TLS; write rediss://"),
+        ("rediss://:hidden@h/0?ssl_cert_reqs=hidden", "another ssl_cert_reqs than none, optional, required"),
+        ("rediss://:hidden@h/0?ssl_check_hostname=hidden", "another ssl_check_hostname than true or false"),
         ("redis://:hidden@h:99999/0", "ports from 1 to 65535"),
     ],
 )
@@ -66,6 +67,32 @@ def test_another_url_is_refused_without_showing_its_password(url: str, says: str
     with pytest.raises(ValueError, match=re.escape(says)) as error:
         parse_redis_url(url)
     assert "hid" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("query", "tls"),
+    [
+        ("ssl_ca_certs=/a%20b/ca.pem", UrlTls(ca_file=Path("/a b/ca.pem"))),
+        ("ssl_certfile=/c.pem&ssl_keyfile=/k.pem", UrlTls(cert_file=Path("/c.pem"), key_file=Path("/k.pem"))),
+        ("ssl_cert_reqs=none", UrlTls(verifies_certificate=False, verifies_host=False)),
+        ("ssl_cert_reqs=CERT_NONE", UrlTls(verifies_certificate=False, verifies_host=False)),
+        ("ssl_cert_reqs=CERT_REQUIRED&ssl_check_hostname=False", UrlTls(verifies_host=False)),
+        ("ssl_cert_reqs=optional", UrlTls()),
+    ],
+)
+def test_a_url_says_what_hosters_write_about_tls(query: str, tls: UrlTls) -> None:
+    assert parse_redis_url(f"rediss://:p@h/0?{query}").tls == tls
+    assert parse_redis_url(f"rediss+sentinel://:p@h/0?master=m&{query}").tls == tls
+
+
+def test_files_that_a_url_names_are_checked(tmp_path: Path) -> None:
+    authority = CertificateAuthority(tmp_path / "ca")
+    certificate, key = authority.issue("client")
+    found = settings_of(GIVEN | {"redis_url": f"rediss://h?ssl_certfile={certificate}&ssl_keyfile={key}"})
+    assert found.redis_server.options()["ssl_certfile"] == str(certificate)
+    for query in (f"ssl_ca_certs={tmp_path}/no", f"ssl_ca_certs={key}", f"ssl_certfile={certificate}"):
+        with pytest.raises(ValidationError, match="PEM"):
+            settings_of(GIVEN | {"redis_url": f"rediss://h?{query}"})
 
 
 def test_no_text_about_a_location_has_a_password() -> None:

@@ -125,6 +125,24 @@ def test_no_client_accepts_a_certificate_of_another_host(
 
 
 @pytest.mark.parametrize("client", CLIENTS)
+def test_every_client_reads_the_tls_parameters_of_the_url(
+    mutual_redis: TlsRedis, environment: Environment, authority: CertificateAuthority, client: str
+) -> None:
+    """They are redis-py's, and hosters hand out URLs with them."""
+    given, files = mutual_redis.settings(), mutual_redis.client_files()
+    pair = f"ssl_certfile={files['REDIS_CERT_FILE']}&ssl_keyfile={files['REDIS_KEY_FILE']}"
+    by_address = given["REDIS_URL"].replace("localhost", "127.0.0.1")
+    for url in (
+        f"{given['REDIS_URL']}?ssl_ca_certs={authority.path}&{pair}",
+        f"{by_address}?ssl_ca_certs={authority.path}&ssl_check_hostname=false&{pair}",
+        f"{by_address}?ssl_cert_reqs=none&{pair}",
+    ):
+        settings = settings_of(environment | {"REDIS_URL": url})
+        reconnect(settings)
+        CLIENTS[client](settings)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
 def test_a_server_that_demands_a_certificate_accepts_the_clients(
     mutual_redis: TlsRedis, environment: Environment, client: str
 ) -> None:
