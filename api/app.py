@@ -56,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
-    app.state.readiness = health.Readiness()
+    app.state.health = health.Health()
     app.state.shares = shares = Shares.from_settings(settings)
 
     # The middleware added last runs first.

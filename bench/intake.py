@@ -151,7 +151,7 @@ def claims(settings: Settings) -> None:
     redis = connect(settings)
     url = f"http://127.0.0.1:{settings.api_port}"
     with httpx.Client(base_url=url, timeout=30) as http:
-        while http.get("/readyz").json()["workers"].keys() < {"prepare", "generate"}:
+        while http.get("/healthz").json()["workers"].keys() < {"prepare", "generate"}:
             time.sleep(0.2)
         prepare: list[float] = []
         generate: list[float] = []
@@ -222,7 +222,7 @@ def await_api(port: int) -> None:
     give_up = time.monotonic() + 30
     while time.monotonic() < give_up:
         try:
-            if httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=2).status_code == 200:
+            if httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=2).status_code == 200:
                 return
         except httpx.HTTPError:
             time.sleep(0.1)

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.errors.handlers import problem_response
 from runtime.settings import Settings
 
-PROBES = ("/livez", "/readyz")
+PROBES = ("/livez", "/readyz", "/healthz")
 HOST = re.compile(r"[\w.-]+(:\d*)?|\[[0-9A-Fa-f:.]+\](:\d*)?", re.ASCII)
 DEFAULT_PORTS = {"http": 80, "https": 443}
 

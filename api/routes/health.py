@@ -1,4 +1,8 @@
-"""``/livez``: the process runs. ``/readyz``: the service can accept jobs."""
+"""``/livez``: the process runs. ``/readyz``: it can answer. ``/healthz``: it and its servers can accept jobs.
+
+Readiness does not depend on Redis or the object store, which all replicas share: while one is away, every replica would
+leave the load balancer, and clients would get its error instead of a problem with a code and ``Retry-After``.
+"""
 
 import asyncio
 import time
@@ -11,11 +15,11 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services, services
-from api.schemas.health import LiveReply, ReadyReply
+from api.schemas.health import HealthReply, LiveReply, ReadyReply
 from jobs.errors import ThinkqueueError
 
-READY_CACHE_S = 0.25
-"""Short, so that a probe sees a change at once."""
+HEALTH_CACHE_S = 0.25
+"""Short, so that a monitor sees a change at once."""
 
 router = APIRouter(tags=["health"])
 
@@ -26,17 +30,22 @@ async def live() -> dict[str, str]:
     return {"status": "live"}
 
 
-@router.get("/readyz", response_model=ReadyReply, responses={503: {"model": ReadyReply}})
-async def ready(request: Request, service: Annotated[Services, Depends(services)]) -> JSONResponse:
+@router.get("/readyz", response_model=ReadyReply)
+async def ready() -> dict[str, str]:
+    """Return 200 when the process can answer requests. No server is asked; see `/healthz`."""
+    return {"status": "ready"}
+
+
+@router.get("/healthz", response_model=HealthReply, responses={503: {"model": HealthReply}})
+async def health(request: Request, service: Annotated[Services, Depends(services)]) -> JSONResponse:
     """Return 200 when Redis, its epoch and the object store are available, 503 otherwise. Workers are not required."""
-    readiness: Readiness = request.app.state.readiness
-    body = await readiness.read(service)
-    is_ready = body["status"] == "ready"
-    return JSONResponse(body, HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE)
+    last: Health = request.app.state.health
+    body = await last.read(service)
+    return JSONResponse(body, HTTPStatus.OK if body["status"] == "ok" else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
-class Readiness:
-    """The last answer of ``/readyz``, which needs no key: however often it is called, the servers are asked rarely."""
+class Health:
+    """The last answer of ``/healthz``, which needs no key: however often it is called, the servers are asked rarely."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -44,11 +53,11 @@ class Readiness:
         self._valid_until = 0.0
 
     async def read(self, service: Services) -> dict[str, Any]:
-        """Return the answer, from the servers if the last one is older than ``READY_CACHE_S``."""
+        """Return the answer, from the servers if the last one is older than ``HEALTH_CACHE_S``."""
         async with self._lock:
             if time.monotonic() >= self._valid_until:
                 self._body = await run_in_threadpool(_check, service)
-                self._valid_until = time.monotonic() + READY_CACHE_S
+                self._valid_until = time.monotonic() + HEALTH_CACHE_S
             return self._body
 
 
@@ -62,7 +71,7 @@ def _check(service: Services) -> dict[str, Any]:
             checks[name] = "ok"
         except ThinkqueueError as error:
             checks[name] = f"{error.code}: {error.message}"
-    is_ready = all(check == "ok" for check in checks.values())
-    if is_ready:
+    is_ok = all(check == "ok" for check in checks.values())
+    if is_ok:
         workers = dict(Counter(worker.stage for worker in store.workers() if worker.state == "ready"))
-    return {"status": "ready" if is_ready else "not_ready", "checks": checks, "workers": workers}
+    return {"status": "ok" if is_ok else "unavailable", "checks": checks, "workers": workers}

@@ -123,8 +123,8 @@ USAGE: dict[str, Any] = {
     ],
 }
 
-READY: dict[str, Any] = {
-    "status": "ready",
+HEALTH: dict[str, Any] = {
+    "status": "ok",
     "checks": {"store": "ok", "object_store": "ok"},
     "workers": {"prepare": 2, "generate": 1, "keeper": 1},
 }

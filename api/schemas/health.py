@@ -15,12 +15,20 @@ class LiveReply(Reply):
 
 
 class ReadyReply(Reply):
+    """The process can answer."""
+
+    model_config = with_example({"status": "ready"})
+
+    status: Literal["ready"]
+
+
+class HealthReply(Reply):
     """Whether the service can accept jobs."""
 
-    model_config = with_example(examples.READY)
+    model_config = with_example(examples.HEALTH)
 
-    status: Literal["ready", "not_ready"]
-    """`ready` when all checks are `ok`."""
+    status: Literal["ok", "unavailable"]
+    """`ok` when all checks are `ok`."""
     checks: dict[str, str]
     """By server: `ok`, or what is wrong."""
     workers: dict[str, int]

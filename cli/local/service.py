@@ -133,7 +133,7 @@ def initialize_servers(servers: list[Server], settings: Settings, supervisor: Su
 def await_ready(url: str, settings: Settings, supervisor: Supervisor) -> None:
     def is_ready() -> bool:
         try:
-            reply = httpx.get(f"{url}/readyz", timeout=5)
+            reply = httpx.get(f"{url}/healthz", timeout=5)
         except httpx.HTTPError:
             return False
         workers = reply.json().get("workers", {})

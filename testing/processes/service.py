@@ -135,7 +135,7 @@ class Service:
 
         def ready() -> bool:
             try:
-                found = self.http.get("/readyz").json()["workers"]
+                found = self.http.get("/healthz").json()["workers"]
             except httpx.HTTPError:
                 return False
             return all(found.get(stage, 0) >= count for stage, count in stages.items())

@@ -61,7 +61,7 @@ def test_every_job_ends_once_after_redis_was_emptied(fleet: Fleet, receiver: Web
     before = {job_id: len(ids) for job_id, ids in receiver.ids.items()}
     for name in GENERATORS:
         fleet.resume(name)
-    fleet.service.wait_until(lambda: fleet.service.http.get("/readyz").status_code == 503, "the service refuses jobs")
+    fleet.service.wait_until(lambda: fleet.service.http.get("/healthz").status_code == 503, "the service refuses jobs")
     time.sleep(3)  # workers meet the empty table
     summary = recover(fleet)
     assert " 0 jobs wait" not in summary, "no job was in progress"

@@ -86,7 +86,7 @@ class Up:
     def await_ready(self) -> None:
         def is_ready() -> bool:
             try:
-                reply = httpx.get(f"http://127.0.0.1:{self.api_port}/readyz", timeout=5)
+                reply = httpx.get(f"http://127.0.0.1:{self.api_port}/healthz", timeout=5)
             except httpx.HTTPError:
                 return False
             workers = reply.json().get("workers", {})

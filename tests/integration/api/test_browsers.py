@@ -21,6 +21,7 @@ CALLS = [
     ("GET", "/docs/"),
     ("GET", "/openapi.json"),
     ("GET", "/readyz"),
+    ("GET", "/healthz"),
     ("POST", "/v1/jobs/job_x/cancel"),
     ("POST", "/v1/uploads"),
     ("POST", ROTATE),

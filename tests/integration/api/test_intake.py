@@ -159,9 +159,10 @@ def test_without_a_server_submissions_get_a_503_and_nothing_is_accepted(table: T
         reply = client.post("/v1/jobs", json=HELLO, headers={"Idempotency-Key": "gone"})
         assert (reply.status_code, reply.json()["code"]) == (503, code)
         assert int(reply.headers["retry-after"]) <= 60
-        health = client.get("/readyz")
-        assert (health.status_code, health.json()["status"]) == (503, "not_ready")
+        health = client.get("/healthz")
+        assert (health.status_code, health.json()["status"]) == (503, "unavailable")
         assert client.get("/livez").status_code == 200
+        assert client.get("/readyz").status_code == 200, "all replicas would leave the load balancer"
     assert connect(table.settings).keys(keys.job("*")) == []
     assert table.object_store.is_empty("requests/")
 
@@ -175,7 +176,7 @@ def test_a_service_without_an_epoch_accepts_nothing(table: Table) -> None:
     assert table.object_store.is_empty("requests/")
 
 
-def test_readyz_reports_checks_and_workers(client: TestClient) -> None:
-    reply = client.get("/readyz")
+def test_healthz_reports_checks_and_workers(client: TestClient) -> None:
+    reply = client.get("/healthz")
     assert reply.status_code == 200
-    assert reply.json() == {"status": "ready", "checks": {"store": "ok", "object_store": "ok"}, "workers": {}}
+    assert reply.json() == {"status": "ok", "checks": {"store": "ok", "object_store": "ok"}, "workers": {}}

@@ -76,7 +76,7 @@ def test_readiness_is_answered_from_memory_when_it_is_asked_often(api: Api) -> N
     redis = connect(api.service.table.settings)
     before = redis.info("stats")["total_commands_processed"]
     for _ in range(200):
-        assert api.service.http.get("/readyz").json()["status"] == "ready"
+        assert api.service.http.get("/healthz").json()["status"] == "ok"
     assert redis.info("stats")["total_commands_processed"] - before < 300
 
 
