@@ -1,11 +1,12 @@
 # Two images from one file:
-#   docker build --target slim -t thinkqueue:slim .          api, prepare worker, keeper and command line; no torch
-#   docker build --target gpu  -t thinkqueue:generate .      the generate worker, with torch for CUDA
-#   docker build --target gpu  -t thinkqueue:cpu --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
+#   docker build --target slim -t thinkqueue .         api, prepare worker, keeper and command line; no torch
+#   docker build --target gpu  -t thinkqueue-gpu .     the generate worker, with torch for CUDA
+#   docker build --target gpu  -t thinkqueue-cpu --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
 # Each runs as user 10001 with a read-only root. /tmp must be writable, and /models for the generate worker.
-ARG PYTHON=3.11-slim-bookworm
+# The release workflow passes the image with its digest (docs/deploy.md, Images).
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
-FROM python:${PYTHON} AS venv
+FROM ${PYTHON_IMAGE} AS venv
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 RUN python -m venv /opt/thinkqueue
 ENV PATH=/opt/thinkqueue/bin:$PATH
@@ -35,8 +36,12 @@ RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "torch==${TORCH_VERSI
 COPY --from=wheel /wheel /wheel
 RUN pip install --no-deps --no-index /wheel/thinkqueue-*.whl && pip check
 
-FROM python:${PYTHON} AS base
+FROM ${PYTHON_IMAGE} AS base
+ARG PYTHON_IMAGE
+ARG VERSION=
 LABEL org.opencontainers.image.title="thinkqueue" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.base.name="${PYTHON_IMAGE}" \
       org.opencontainers.image.description="Asynchronous jobs for vision-language models that think before they answer" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN groupadd --gid 10001 thinkqueue \

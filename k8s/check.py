@@ -3,7 +3,8 @@
     python k8s/check.py
 
 kubernetes-validate checks Kubernetes' kinds; models generated from KEDA's CRDs check KEDA's kinds. Without kubectl
-(1.27 or newer) nothing is checked: the program says so, and exits 1 in CI.
+(1.27 or newer) nothing is checked: the program says so, and exits 1 in CI. Each overlay is also built with another
+version in k8s/version, which every reference to our images must follow.
 """
 
 import os
@@ -11,6 +12,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -29,22 +32,64 @@ def main() -> int:
     if shutil.which("kubectl") is None:
         sys.stderr.write("k8s: NOT CHECKED, kubectl is missing\n")
         return 1 if os.environ.get("CI") else 0
-    faults = [f"{overlay}: {fault}" for overlay in OVERLAYS for fault in faults_of(built(overlay))]
+    faults = [f"{overlay}: {fault}" for overlay in OVERLAYS for fault in [*faults_of(built(overlay)), *kept(overlay)]]
+    faults += unequal_versions()
     sys.stderr.write("\n".join([*faults, ""]) if faults else f"k8s: {', '.join(OVERLAYS)} are valid\n")
     return 1 if faults else 0
 
 
-def built(overlay: str) -> list[dict[str, Any]]:
-    """Return the objects of an overlay. The dev overlay gets placeholder secrets in a temporary copy."""
+def built(overlay: str, version: str | None = None) -> list[dict[str, Any]]:
+    """Return the objects of an overlay. The dev overlay gets placeholder secrets in a temporary copy.
+
+    ``version`` replaces the one in k8s/version.
+    """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "k8s"
         shutil.copytree(ROOT, copy)
         (copy / "overlays" / "dev" / "secrets.env").write_text("".join(f"{name}=x\n" for name in SECRETS), "utf-8")
+        if version is not None:
+            tags = copy / "version" / "kustomization.yaml"
+            tags.write_text(tags.read_text("utf-8").replace(f"newTag: {release()}", f"newTag: {version}"), "utf-8")
         command = ["kubectl", "kustomize", str(copy / "overlays" / overlay)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:
             raise SystemExit(f"{overlay}: {done.stderr}")
     return [item for item in yaml.safe_load_all(done.stdout) if item]
+
+
+def release() -> str:
+    """Return the version in pyproject.toml."""
+    project: dict[str, Any] = tomllib.loads((ROOT.parent / "pyproject.toml").read_text("utf-8"))["project"]
+    return str(project["version"])
+
+
+def images(objects: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield each object that has pods, by kind and name, with each image of its containers."""
+    for item in objects:
+        pod = item.get("spec", {}).get("template", {}).get("spec", {})
+        for container in [*pod.get("initContainers", ()), *pod.get("containers", ())]:
+            yield f"{item['kind']} {item['metadata']['name']}", container["image"]
+
+
+def kept(overlay: str) -> list[str]:
+    """Return each reference to one of our images that does not follow the version in k8s/version."""
+    other = "0.0.0-other"
+    return [
+        f"{name}: {image} does not follow the version in k8s/version/kustomization.yaml"
+        for name, image in images(built(overlay, other))
+        if image.rpartition("/")[2].startswith("thinkqueue") and not image.endswith(f":{other}")
+    ]
+
+
+def unequal_versions() -> list[str]:
+    """Return each file that has another version than pyproject.toml."""
+    version = release()
+    required = {"k8s/version/kustomization.yaml": f"newTag: {version} ", "docker-compose.yml": "${VERSION:-" + version}
+    return [
+        f"{name}: the version is not {version} of pyproject.toml"
+        for name, text in required.items()
+        if (ROOT.parent / name).read_text("utf-8").count(text) != (2 if "k8s" in name else 3)
+    ]
 
 
 def faults_of(objects: list[dict[str, Any]]) -> list[str]:

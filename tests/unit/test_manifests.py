@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from api.schemas.autoscale import AutoscaleReply, StageScale
-from k8s.check import OVERLAYS, built
+from k8s.check import OVERLAYS, built, images, kept, unequal_versions
 from runtime.settings import Settings
 
 PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
@@ -40,6 +40,18 @@ def test_each_container_runs_a_program_that_exists_as_process_one(objects: list[
                 assert find_spec(command[2]) is not None, name
             else:
                 assert command[:2] in (["thinkqueue", "init"], ["hf", "download"]), name
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_one_number_sets_the_version_of_every_image(overlay: str) -> None:
+    assert kept(overlay) == []
+    assert unequal_versions() == []
+
+
+def test_programs_with_torch_and_without_have_images_of_different_names(objects: list[dict[str, Any]]) -> None:
+    named = {name: image.rpartition("/")[2].partition(":")[0] for name, image in images(objects)}
+    assert named["Deployment api"] == named["Deployment keeper"] == named["Deployment prepare"] == "thinkqueue"
+    assert named["Deployment generate"] in ("thinkqueue-gpu", "thinkqueue-cpu")
 
 
 def test_no_pod_may_do_more_than_it_must(objects: list[dict[str, Any]]) -> None:
