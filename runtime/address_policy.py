@@ -4,34 +4,25 @@ import re
 import socket
 import unicodedata
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import unquote
 
 from runtime.settings import Network
+from runtime.special_networks import GLOBAL_UNICAST, SPECIAL_IPV4, SPECIAL_IPV6
 
 LOCALHOST = {"localhost", "localhost.localdomain", "localhost6", "ip6-localhost", "ip6-loopback", "loopback"}
 NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 NAT64 = IPv6Network("64:ff9b::/96")
-GLOBAL_UNICAST = IPv6Network("2000::/3")
-"""The only IPv6 range that is assigned for the public internet. Python's `is_global` also accepts unassigned ranges."""
 ISATAP = (0x0000_5EFE, 0x0200_5EFE)
 """Third 32-bit word of an ISATAP address. The fourth word is then an IPv4 address."""
-NOT_PUBLIC = tuple(
-    ip_network(network)
-    for network in (
-        "192.0.0.0/24",  # IETF protocol assignments; one cloud serves its metadata at 192.0.0.192
-        "192.88.99.0/24",  # 6to4 relays
-        "168.63.129.16/32",  # the Azure host, as seen from its guests
-        "3fff::/20",  # documentation
-    )
-)
-"""Special networks that `is_global` of some Python versions reports as public."""
 
 
 def is_allowed(address: str, allow: Sequence[Network]) -> bool:
     """Whether an address, and every address embedded in it, is public or in one of the ``allow`` networks.
 
-    An address with an IPv6 zone is never allowed: it is valid on one machine only.
+    An address with an IPv6 zone is never allowed: it is valid on one machine only. Tunnels and translators (6to4,
+    Teredo, NAT64) are not public: an operator whose network translates adds ``64:ff9b::/96`` to ``allow``, and the IPv4
+    address in it must still be public.
     """
     if "%" in address:
         return False
@@ -62,11 +53,9 @@ def embedded_addresses(address: IPv4Address | IPv6Address) -> list[IPv4Address |
 
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:
-    if any(address.version == network.version and address in network for network in NOT_PUBLIC):
-        return False
-    if isinstance(address, IPv6Address) and address not in GLOBAL_UNICAST and address not in NAT64:
-        return False
-    return address.is_global and not address.is_multicast
+    if isinstance(address, IPv4Address):
+        return not any(address in network for network in SPECIAL_IPV4)
+    return address in GLOBAL_UNICAST and not any(address in network for network in SPECIAL_IPV6)
 
 
 def literal_addresses(host: str) -> list[str]:

@@ -1,8 +1,14 @@
 """Which IP addresses outgoing requests may reach."""
 
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
+
 import pytest
+from hypothesis import given
+from hypothesis.strategies import ip_addresses
 
 from runtime.address_policy import is_allowed, literal_addresses
+from runtime.settings import Network
+from runtime.special_networks import SPECIAL_IPV4, SPECIAL_IPV6
 from testing.egress import LOOPBACK
 
 NOT_PUBLIC = """
@@ -11,15 +17,33 @@ NOT_PUBLIC = """
     :: ::1 ::127.0.0.1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::ffff:0:127.0.0.1 64:ff9b::127.0.0.1 64:ff9b::169.254.169.254
     64:ff9b:1::127.0.0.1 2002:7f00:1:: 2002:a9fe:a9fe::1 2001:0:4136:e378:8000:63bf:3fff:fdd2 2001:db8::1 3fff::1
     2001:470::5efe:127.0.0.1 2001:470::200:5efe:10.0.0.1 100::1 4000::1 5f00::1 fc00::1 fd00:ec2::254 fe80::1 fec0::1
-    ff02::1
+    ff02::1 64:ff9b::8.8.8.8 64:ff9b:1::8.8.8.8 2002:808:808::1 2001:0:808:808::1 2001:2::1 2001:20::1 ::8.8.8.8
 """
-PUBLIC = "8.8.8.8 93.184.216.34 2606:4700::1111 ::ffff:8.8.8.8 64:ff9b::8.8.8.8 2002:808:808::1"
+PUBLIC = "8.8.8.8 93.184.216.34 100.63.255.255 100.128.0.0 2606:4700::1111 2001:4860:4860::8888 ::ffff:8.8.8.8"
 
 
 def test_only_public_addresses_are_allowed() -> None:
     """The result must not depend on the Python version: versions differ on several of these."""
     assert [address for address in NOT_PUBLIC.split() if is_allowed(address, ())] == []
     assert [address for address in PUBLIC.split() if not is_allowed(address, ())] == []
+
+
+@pytest.mark.parametrize("network", [*SPECIAL_IPV4, *SPECIAL_IPV6], ids=str)
+def test_a_special_network_is_refused_from_its_first_to_its_last_address(network: Network) -> None:
+    assert not is_allowed(str(network[0]), ())
+    assert not is_allowed(str(network[-1]), ())
+
+
+@given(ip_addresses())
+def test_what_python_calls_special_is_refused(address: IPv4Address | IPv6Address) -> None:
+    plain = getattr(address, "ipv4_mapped", None) or address
+    assert plain.is_global or not is_allowed(str(address), ())
+
+
+def test_an_operator_may_allow_nat64_but_not_the_private_addresses_behind_it() -> None:
+    nat64 = [IPv6Network("64:ff9b::/96")]
+    assert is_allowed("64:ff9b::8.8.8.8", nat64)
+    assert not is_allowed("64:ff9b::10.0.0.1", nat64)
 
 
 def test_an_allowed_network_is_reached_in_all_its_forms_and_no_other() -> None:

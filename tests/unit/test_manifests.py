@@ -10,6 +10,7 @@ import pytest
 from api.schemas.autoscale import AutoscaleReply, StageScale
 from k8s.check import OVERLAYS, built, images, kept, unequal_versions
 from runtime.settings import Settings
+from runtime.special_networks import GLOBAL_UNICAST, SPECIAL_IPV4, SPECIAL_IPV6
 
 PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 
@@ -72,6 +73,15 @@ def test_probes_ask_for_what_is_answered(objects: list[dict[str, Any]]) -> None:
                 if "httpGet" in probe:
                     assert probe["httpGet"]["path"] in ("/livez", "/readyz", "/healthz"), name
                     assert probe["httpGet"]["port"] in ports, name
+
+
+def test_the_policy_on_outgoing_requests_refuses_what_the_code_refuses(objects: list[dict[str, Any]]) -> None:
+    policy = dict(of_kind(objects, "NetworkPolicy"))["out"]
+    blocks = {to["ipBlock"]["cidr"]: to["ipBlock"]["except"] for rule in policy["spec"]["egress"] for to in rule["to"]}
+    assert blocks == {
+        "0.0.0.0/0": [str(network) for network in SPECIAL_IPV4],
+        str(GLOBAL_UNICAST): [str(network) for network in SPECIAL_IPV6],
+    }
 
 
 def test_each_setting_exists(objects: list[dict[str, Any]]) -> None:
