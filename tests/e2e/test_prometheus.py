@@ -12,6 +12,7 @@ import httpx
 import pytest
 import yaml
 
+from observe import slo
 from observe.dashboard import dashboard
 from testing.inputs.request_bodies import question
 from testing.processes.monitored import MonitoredService
@@ -20,10 +21,16 @@ from testing.processes.service import Service
 from testing.processes.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
-RULES = yaml.safe_load((ROOT / "observe" / "alerts.yml").read_text("utf-8"))
-ALERTS: list[dict[str, Any]] = RULES["groups"][0]["rules"]
+RULES: list[dict[str, Any]] = [
+    rule
+    for name in ("alerts.yml", "slo_alerts.yml")
+    for group in yaml.safe_load((ROOT / "observe" / name).read_text("utf-8"))["groups"]
+    for rule in group["rules"]
+]
+ALERTS = [rule for rule in RULES if "alert" in rule]
+ALERT_NAMES = list(dict.fromkeys(rule["alert"] for rule in ALERTS))
 QUERIES = [target["expr"] for panel in dashboard()["panels"] for target in panel.get("targets", [])]
-EVERY_QUERY = [*QUERIES, *(rule["expr"] for rule in ALERTS)]
+EVERY_QUERY = [*QUERIES, *(rule["expr"] for rule in RULES)]
 NEED_A_GPU = {"thinkqueue_gpu_memory_bytes"}
 NAME = re.compile(r"thinkqueue_\w+")
 
@@ -79,7 +86,11 @@ def test_each_query_is_valid_and_names_an_exposed_metric(isolated_service: Servi
 
 @pytest.mark.usefixtures("prometheus_tools")
 def test_alerts_fire_and_do_not_fire_as_their_tests_say() -> None:
-    for command in ("check rules alerts.yml", "test rules alerts_test.yml"):
+    for command in (
+        "check rules alerts.yml slo_alerts.yml",
+        "check config --syntax-only prometheus.yml",
+        "test rules alerts_test.yml scenarios_test.yml",
+    ):
         done = subprocess.run(
             ["promtool", *command.split()], cwd=ROOT / "observe", capture_output=True, text=True, check=False
         )
@@ -89,7 +100,15 @@ def test_alerts_fire_and_do_not_fire_as_their_tests_say() -> None:
 def test_each_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
     cases = yaml.safe_load((ROOT / "observe" / "alerts_test.yml").read_text("utf-8"))["tests"]
     seen = {(case["alertname"], bool(case["exp_alerts"])) for test in cases for case in test["alert_rule_test"]}
-    assert seen == {(rule["alert"], fires) for rule in ALERTS for fires in (True, False)}
+    # A scenario checks all firing alerts at a time, so that every other alert is checked to be silent.
+    scenarios = (ROOT / "observe" / "scenarios_test.yml").read_text("utf-8")
+    for name in set(re.findall(r'alertname="(\w+)"', scenarios)):
+        seen |= {(name, True), (name, False)}
+    assert seen == {(name, fires) for name in ALERT_NAMES for fires in (True, False)}
+
+
+def test_the_rules_of_the_objectives_are_up_to_date() -> None:
+    assert (ROOT / "observe" / "slo_alerts.yml").read_text("utf-8") == slo.page(), "run `make docs`"
 
 
 def test_the_dashboard_file_is_up_to_date() -> None:
@@ -99,4 +118,8 @@ def test_the_dashboard_file_is_up_to_date() -> None:
 
 def test_each_alert_has_its_section_in_the_runbook() -> None:
     sections = re.findall(r"^## (Thinkqueue\w+)", (ROOT / "docs" / "runbook.md").read_text("utf-8"), re.MULTILINE)
-    assert sections == [rule["alert"] for rule in ALERTS]
+    assert sections == ALERT_NAMES
+    assert [rule["annotations"]["runbook_url"] for rule in ALERTS] == [
+        f"docs/runbook.md#{rule['alert'].lower()}" for rule in ALERTS
+    ]
+    assert {rule["annotations"]["dashboard"] for rule in ALERTS} == {f"/d/{dashboard()['uid']}"}
