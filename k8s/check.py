@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -38,10 +38,12 @@ def main() -> int:
     return 1 if faults else 0
 
 
-def built(overlay: str, version: str | None = None) -> list[dict[str, Any]]:
+def built(overlay: str, version: str | None = None, components: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Return the objects of an overlay. The dev overlay gets placeholder secrets in a temporary copy.
 
-    ``version`` replaces the one in k8s/version.
+    Args:
+        version: replaces the one in k8s/version.
+        components: folders of ``components/`` that are added to the overlay.
     """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "k8s"
@@ -50,6 +52,10 @@ def built(overlay: str, version: str | None = None) -> list[dict[str, Any]]:
         if version is not None:
             tags = copy / "version" / "kustomization.yaml"
             tags.write_text(tags.read_text("utf-8").replace(f"newTag: {release()}", f"newTag: {version}"), "utf-8")
+        file = copy / "overlays" / overlay / "kustomization.yaml"
+        content = yaml.safe_load(file.read_text("utf-8"))
+        content.setdefault("components", []).extend(f"../../components/{name}" for name in components)
+        file.write_text(yaml.safe_dump(content), "utf-8")
         command = ["kubectl", "kustomize", str(copy / "overlays" / overlay)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from api.schemas.autoscale import AutoscaleReply, StageScale
-from k8s.check import OVERLAYS, built, images, kept, unequal_versions
+from k8s.check import OVERLAYS, built, faults_of, images, kept, unequal_versions
 from runtime.settings import Settings
 from runtime.special_networks import GLOBAL_UNICAST, SPECIAL_IPV4, SPECIAL_IPV6
 
@@ -125,3 +125,18 @@ def test_only_those_that_must_reach_out_of_the_cluster(objects: list[dict[str, A
     assert wide == ["out"]
     chosen = policies["out"]["spec"]["podSelector"]["matchExpressions"][0]["values"]
     assert chosen == ["prepare", "keeper", "fetch-model"]
+
+
+def test_an_external_redis_replaces_valkey() -> None:
+    objects = built("production", components=["external-redis"])
+    assert faults_of(objects) == []
+    assert "valkey" not in {item["metadata"]["name"] for item in objects}
+    policies = dict(of_kind(objects, "NetworkPolicy"))
+    for name, policy in policies.items():
+        assert "valkey" not in str(policy), name
+    (egress,) = policies["servers"]["spec"]["egress"]
+    assert egress["to"] == [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "the overlay names the address"
+    for name, pod in pods(objects):
+        users = [container for container in pod["containers"] if "REDIS_URL" in str(container.get("env"))]
+        mounts = {mount["name"] for container in users for mount in container["volumeMounts"]}
+        assert not users or "redis-tls" in mounts, name
