@@ -46,6 +46,7 @@ MEANINGS = {
     "job.crashed": "Running a job raised an unexpected error. The job fails with `internal_error`.",
     "job.ended": "A job ended.",
     "job.finalized_from_result": "A job of a lost worker ended as its stored result says.",
+    "credentials.renewal_failed": "No new keys for the object store; the present session is used until it ends.",
     "job.record_damaged": "A job's record in Redis lacks a field or has a wrong value. The job is skipped.",
     "job.maintenance_failed": "The object store failed for an object of an overdue job. It is tried again.",
     "job.maintenance_crashed": "Handling an overdue job raised an unexpected error.",

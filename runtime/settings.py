@@ -48,10 +48,19 @@ class Settings(BaseSettings):
     """URL of the object store for the service's processes, ``http(s)://host:port``, without a path."""
     s3_public_endpoint: str | None = None
     """URL of the object store for clients; presigned URLs have this host. Default: ``S3_ENDPOINT``."""
-    s3_access_key: SecretStr
-    """Access key of the object store. It must allow to read, write, list and delete objects and to set the bucket's
-    lifecycle."""
-    s3_secret_key: SecretStr
+    s3_credentials: Literal["static", "environment"] = "static"
+    """``static``: ``S3_ACCESS_KEY`` and ``S3_SECRET_KEY``. ``environment``: keys as AWS' own clients find them, in this
+    order: ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY`` and ``AWS_SESSION_TOKEN``; a web identity
+    (``AWS_WEB_IDENTITY_TOKEN_FILE``, ``AWS_ROLE_ARN``: IAM roles for service accounts); a container (EKS Pod Identity,
+    ECS); the instance. Those of a session are renewed at half of its time. Links to objects end with the session whose
+    keys signed them, at the latest after 24 hours: read the job again for new ones."""
+    s3_sts_endpoint: str | None = None
+    """With ``S3_CREDENTIALS=environment``, URL of the server that issues the keys of a session, such as the STS of
+    another vendor's store. Default: AWS'."""
+    s3_access_key: SecretStr = SecretStr("")
+    """Access key of the object store, with ``S3_CREDENTIALS=static``. It must allow to read, write, list and delete
+    objects and to set the bucket's lifecycle."""
+    s3_secret_key: SecretStr = SecretStr("")
     """Secret key that belongs to ``S3_ACCESS_KEY``."""
     s3_bucket: str = "thinkqueue"
     """``thinkqueue init`` creates it."""
@@ -146,7 +155,7 @@ class Settings(BaseSettings):
     reach the servers on this machine."""
     ca_file: Path | None = None
     """PEM file with certificate authorities, for instance your company's, that are trusted in addition to the
-    well-known ones: for media, webhooks, result copies, and a Redis with TLS."""
+    well-known ones: for media, webhooks, result copies, the object store, and a Redis with TLS."""
 
     # ── model ──
     model: str = "pocket"
@@ -228,7 +237,7 @@ class Settings(BaseSettings):
         parse_redis_url(value.get_secret_value())
         return value
 
-    @field_validator("s3_endpoint", "s3_public_endpoint")
+    @field_validator("s3_endpoint", "s3_public_endpoint", "s3_sts_endpoint")
     @classmethod
     def _check_endpoint(cls, value: str | None) -> str | None:
         return None if value is None else check_endpoint(value)
@@ -281,6 +290,15 @@ class Settings(BaseSettings):
         check_client_certificate(tls.cert_file, tls.key_file)
         if tls.ca_file is not None:
             check_authorities(tls.ca_file)
+        return self
+
+    @model_validator(mode="after")
+    def _check_credentials(self) -> Self:
+        has_keys = self.s3_access_key.get_secret_value() and self.s3_secret_key.get_secret_value()
+        if self.s3_credentials == "static" and not has_keys:
+            raise ValueError(
+                "S3_ACCESS_KEY and S3_SECRET_KEY are required; set them, or S3_CREDENTIALS=environment for a role"
+            )
         return self
 
     @model_validator(mode="after")

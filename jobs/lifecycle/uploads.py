@@ -64,11 +64,15 @@ class Uploads:
 
     def presigned_urls(self, upload: Upload) -> list[str]:
         """Return the PUT URLs: one for the whole file, or one for each part, in order. Each accepts one exact size."""
+        credentials = self._object_store.credentials.retrieve()
         if not upload.multipart_id:
-            return [presigned_put(self._settings, upload.key, size=upload.bytes, lifetime=PUT_URL_LIFETIME)]
+            return [
+                presigned_put(self._settings, credentials, upload.key, size=upload.bytes, lifetime=PUT_URL_LIFETIME)
+            ]
         return [
             presigned_put(
                 self._settings,
+                credentials,
                 upload.key,
                 size=min(PART_BYTES, upload.bytes - index * PART_BYTES),
                 lifetime=PUT_URL_LIFETIME,

@@ -5,6 +5,10 @@ its own is down. A worker that took that for an outage would release the job and
 job would wait with it.
 """
 
+import ssl
+
+from minio.credentials.providers import Provider
+
 from jobs.errors import ObjectStoreUnavailable
 from jobs.objects.client import ObjectNotFound, connect, connection_pool, translate_s3_errors
 from jobs.objects.keys import CANARY
@@ -17,10 +21,12 @@ CONTENT = b"written and read to learn whether the object store answers"
 class Canary:
     """A small object that belongs to no tenant, on connections of its own. Safe to share between threads."""
 
-    def __init__(self, settings: Settings, *, timeout_s: float) -> None:
+    def __init__(
+        self, settings: Settings, credentials: Provider, *, timeout_s: float, tls: ssl.SSLContext | None
+    ) -> None:
         self._bucket = settings.s3_bucket
-        self._http = connection_pool(timeout_s=timeout_s, retries=0)
-        self._minio = connect(settings, settings.s3_endpoint, self._http)
+        self._http = connection_pool(timeout_s=timeout_s, retries=0, tls=tls)
+        self._minio = connect(settings, settings.s3_endpoint, self._http, credentials)
 
     def is_served(self) -> bool:
         """Return whether the store writes and reads an object now.

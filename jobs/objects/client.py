@@ -1,5 +1,6 @@
 """The S3 client: connections, their time limits, and what its errors mean."""
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -7,11 +8,13 @@ from urllib.parse import urlsplit
 
 import urllib3
 from minio import Minio
+from minio.credentials.providers import Provider
 from minio.error import MinioException, S3Error
 
 from jobs.errors import ObjectStoreUnavailable
 from runtime.circuit_breaker import CircuitBreaker
 from runtime.settings import Settings
+from runtime.tls import client_context
 
 NOT_FOUND = ("NoSuchKey", "NoSuchObject", "NoSuchUpload", "InvalidPart", "InvalidPartOrder")
 CHANGED = ("PreconditionFailed",)
@@ -78,16 +81,20 @@ class CircuitBreakerPool(ObjectStorePool):
             return super().urlopen(*args, **options)
 
 
-def connection_pool(*, timeout_s: float, retries: int, breaker: CircuitBreaker | None = None) -> urllib3.PoolManager:
+def connection_pool(
+    *, timeout_s: float, retries: int, tls: ssl.SSLContext | None, breaker: CircuitBreaker | None = None
+) -> urllib3.PoolManager:
     """Create connections with short time limits: minio's own pool waits 300 s and tries five times.
 
     Args:
         timeout_s: for each read from the server; a large body has more.
         retries: after a lost connection or a server fault.
+        tls: for a store with an ``https`` URL.
         breaker: for connections that many threads share, so that they do not wait for the same unreachable server.
     """
     options: dict[str, Any] = {
         "timeout_s": timeout_s,
+        "ssl_context": tls,
         "retries": urllib3.Retry(
             total=retries,
             backoff_factor=RETRY_DELAY_S,
@@ -100,13 +107,19 @@ def connection_pool(*, timeout_s: float, retries: int, breaker: CircuitBreaker |
     return CircuitBreakerPool(breaker=breaker, **options) if breaker else ObjectStorePool(**options)
 
 
-def connect(settings: Settings, endpoint: str, http: urllib3.PoolManager) -> Minio:
+def connect(settings: Settings, endpoint: str, http: urllib3.PoolManager, credentials: Provider) -> Minio:
     parts = urlsplit(endpoint)
     return Minio(
         parts.netloc,
-        access_key=settings.s3_access_key.get_secret_value(),
-        secret_key=settings.s3_secret_key.get_secret_value(),
+        credentials=credentials,
         secure=parts.scheme == "https",
         region=settings.s3_region,  # without it, each presigned URL would cost a request for the region
         http_client=http,
     )
+
+
+def store_tls(settings: Settings) -> ssl.SSLContext | None:
+    """Return what connections to the store verify, ``CA_FILE`` included; None: nothing uses TLS."""
+    urls = (settings.s3_endpoint, settings.s3_public_endpoint or "")
+    needs_tls = settings.s3_credentials != "static" or any(url.startswith("https:") for url in urls)
+    return client_context(settings) if needs_tls else None

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlencode, urlsplit
 
+from minio.credentials.credentials import Credentials
+
 from runtime.settings import Settings
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -21,6 +23,7 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 
 def presigned_put(
     settings: Settings,
+    credentials: Credentials,
     key: str,
     *,
     size: int,
@@ -31,6 +34,7 @@ def presigned_put(
     """Return a URL for one PUT of exactly ``size`` bytes, on the host that clients use.
 
     Args:
+        credentials: valid keys; the URL ends with their session.
         part: ``uploadId`` and ``partNumber``, for a part of a multipart upload.
     """
     endpoint = (settings.s3_public_endpoint or settings.s3_endpoint).rstrip("/")
@@ -39,17 +43,19 @@ def presigned_put(
     path = quote(f"/{settings.s3_bucket}/{key}")
     parameters = {
         "X-Amz-Algorithm": ALGORITHM,
-        "X-Amz-Credential": f"{settings.s3_access_key.get_secret_value()}/{scope}",
+        "X-Amz-Credential": f"{credentials.access_key}/{scope}",
         "X-Amz-Date": at,
         "X-Amz-Expires": str(int(lifetime.total_seconds())),
         "X-Amz-SignedHeaders": "content-length;host",
         **(part or {}),
     }
+    if credentials.session_token:
+        parameters["X-Amz-Security-Token"] = credentials.session_token
     query = urlencode(sorted(parameters.items()), quote_via=quote, safe="")
     headers = f"content-length:{size}\nhost:{urlsplit(endpoint).netloc}\n"
     canonical_request = f"PUT\n{path}\n{query}\n{headers}\ncontent-length;host\nUNSIGNED-PAYLOAD"
     string_to_sign = f"{ALGORITHM}\n{at}\n{scope}\n{hashlib.sha256(canonical_request.encode()).hexdigest()}"
-    signing_key = f"AWS4{settings.s3_secret_key.get_secret_value()}".encode()
+    signing_key = f"AWS4{credentials.secret_key}".encode()
     for name in (at[:8], settings.s3_region, "s3", "aws4_request"):
         signing_key = hmac.digest(signing_key, name.encode(), "sha256")
     signature = hmac.digest(signing_key, string_to_sign.encode(), "sha256").hex()

@@ -12,8 +12,17 @@ from minio.commonconfig import REPLACE, CopySource
 
 from jobs.errors import ObjectStoreNotCalled, ObjectStoreUnavailable, ObjectStoreUnsuitable, ObjectUnavailable
 from jobs.objects.canary import Canary
-from jobs.objects.client import NotCalled, ObjectChanged, ObjectNotFound, connect, connection_pool, translate_s3_errors
+from jobs.objects.client import (
+    NotCalled,
+    ObjectChanged,
+    ObjectNotFound,
+    connect,
+    connection_pool,
+    store_tls,
+    translate_s3_errors,
+)
 from jobs.objects.conditional_put import LARGE_BYTES, try_put
+from jobs.objects.credentials import credentials_provider
 from jobs.objects.lifecycle_rules import lifecycle_config
 from jobs.objects.multipart import MultipartUploads
 from jobs.objects.raw import copy_bytes, put_bytes, read_bytes
@@ -21,7 +30,7 @@ from runtime.circuit_breaker import CircuitBreaker
 from runtime.settings import Settings
 
 URL_LIFETIME = timedelta(hours=24)
-"""Of a presigned GET URL."""
+"""Of a presigned GET URL. One that is signed with the keys of a session ends with the session (credentials.py)."""
 MAX_BYTES = 2**30
 """The largest object that is read into memory. The service's own objects are smaller."""
 TIMEOUT_S = 10.0
@@ -50,7 +59,9 @@ class ObjectStore:
             is_shared: many threads use it for waiting clients; while the server is unreachable, calls fail at once.
                 Otherwise an error is an ObjectUnavailable if the store answers for another object.
         """
-        canary = Canary(settings, timeout_s=min(timeout_s, CANARY_TIMEOUT_S))
+        self._tls = store_tls(settings)
+        self.credentials = credentials_provider(settings, self._tls)
+        canary = Canary(settings, self.credentials, tls=self._tls, timeout_s=min(timeout_s, CANARY_TIMEOUT_S))
         breaker = None
         if is_shared:
             failures = (urllib3.exceptions.HTTPError,)
@@ -58,13 +69,16 @@ class ObjectStore:
                 failures, NotCalled, canary.probe, probe_timeout_s=min(timeout_s, CANARY_TIMEOUT_S)
             )
         self._canary = None if is_shared else canary
-        self._http = connection_pool(timeout_s=timeout_s, retries=0 if tries == 1 else 1, breaker=breaker)
+        self._http = connection_pool(
+            timeout_s=timeout_s, retries=0 if tries == 1 else 1, tls=self._tls, breaker=breaker
+        )
         self._tries = tries
         self._settings = settings
         self._bucket = settings.s3_bucket
-        self._minio = connect(settings, settings.s3_endpoint, self._http)
+        self._minio = connect(settings, settings.s3_endpoint, self._http, self.credentials)
         # The signature of a URL covers its host: URLs for clients are signed for the host that clients use.
-        self._public = connect(settings, settings.s3_public_endpoint or settings.s3_endpoint, self._http)
+        public = settings.s3_public_endpoint or settings.s3_endpoint
+        self._public = connect(settings, public, self._http, self.credentials)
         self.multipart = MultipartUploads(self._minio, self._bucket)
 
     @contextmanager
@@ -210,8 +224,8 @@ class ObjectStore:
         """
         minio = self._minio
         if timeout_s is not None:
-            pool = connection_pool(timeout_s=timeout_s, retries=0)
-            minio = connect(self._settings, self._settings.s3_endpoint, pool)
+            pool = connection_pool(timeout_s=timeout_s, retries=0, tls=self._tls)
+            minio = connect(self._settings, self._settings.s3_endpoint, pool, self.credentials)
         with self._access(source):
             minio.copy_object(
                 self._bucket,

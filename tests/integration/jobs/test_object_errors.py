@@ -101,7 +101,9 @@ def test_the_api_does_not_ask_for_another_object_while_a_client_waits(table: Tab
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("content", [b"not compressed at all", gzip.compress(bytes(2**20))], ids=["junk", "bomb"])
 def test_content_encodings_are_never_decoded(table: Table, tmp_path: Path, encoding: str, content: bytes) -> None:
-    url = presigned_put(table.settings, KEY, size=len(content), lifetime=timedelta(minutes=5))
+    url = presigned_put(
+        table.settings, table.object_store.credentials.retrieve(), KEY, size=len(content), lifetime=timedelta(minutes=5)
+    )
     assert httpx.put(url, content=content, headers={"content-encoding": encoding}).status_code == 200
     assert table.object_store.get(KEY) == content
     table.object_store.download(KEY, tmp_path / "file", max_bytes=len(content), exact_bytes=len(content))
@@ -109,7 +111,9 @@ def test_content_encodings_are_never_decoded(table: Table, tmp_path: Path, encod
 
 
 def test_a_copy_has_none_of_the_headers_that_the_client_chose(table: Table) -> None:
-    url = presigned_put(table.settings, KEY, size=4, lifetime=timedelta(minutes=5))
+    url = presigned_put(
+        table.settings, table.object_store.credentials.retrieve(), KEY, size=4, lifetime=timedelta(minutes=5)
+    )
     chosen = {"content-encoding": "gzip", "cache-control": "max-age=9", "content-disposition": "attachment"}
     assert httpx.put(url, content=b"abcd", headers={**chosen, "content-type": "text/html"}).status_code == 200
     table.object_store.copy(KEY, "jobs/job_b/media/x", etag=table.object_store.stat(KEY).etag)
@@ -125,7 +129,9 @@ def head(table: Table, key: str) -> httpx.Headers:
 def test_headers_that_would_change_what_is_stored_are_refused(table: Table) -> None:
     """With ``x-amz-copy-source``, a client could read the objects of other tenants."""
     table.object_store.put("results/secret.json", b"4321")
-    url = presigned_put(table.settings, KEY, size=4, lifetime=timedelta(minutes=5))
+    url = presigned_put(
+        table.settings, table.object_store.credentials.retrieve(), KEY, size=4, lifetime=timedelta(minutes=5)
+    )
     source = f"/{table.settings.s3_bucket}/results/secret.json"
     assert httpx.put(url, content=b"abcd", headers={"x-amz-copy-source": source}).status_code == 403
     assert httpx.put(url, content=b"abcd", headers={"x-amz-acl": "public-read"}).status_code == 403
