@@ -20,7 +20,8 @@ from runtime.settings import Settings
 
 UNMEASURED_JOB_S = {Stage.PREPARE: 1.0, Stage.GENERATE: 20.0}
 """Job duration until the first job has ended: one image, and 2,000 tokens at 100 per second."""
-UNMEASURED_SLOTS = 1
+DEFAULT_ENGINE_SLOTS = 16
+"""Of a generate worker on a CPU: the smaller of the two defaults of ENGINE_SLOTS."""
 MAX_UTILIZATION = 0.85
 """Of workers that keep up with arrivals: at full utilization a queue grows without bound."""
 STARTUP_S = {Stage.PREPARE: 10.0}
@@ -37,11 +38,16 @@ class ScalingTargets:
     """From the request for a worker until it is ready."""
     idle_s: float
     """An idle worker is kept while the next job is expected within this time."""
+    unmeasured_slots: int = 1
+    """Slots of a worker until the first one is ready."""
 
     @classmethod
     def for_stage(cls, stage: Stage, settings: Settings) -> "ScalingTargets":
         startup_s = STARTUP_S.get(stage, settings.autoscale_startup_s)
-        return cls(settings.autoscale_wait_s, startup_s, settings.autoscale_idle_s)
+        slots = {Stage.PREPARE: settings.prepare_slots, Stage.GENERATE: settings.engine_slots or DEFAULT_ENGINE_SLOTS}[
+            stage
+        ]
+        return cls(settings.autoscale_wait_s, startup_s, settings.autoscale_idle_s, slots)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +65,16 @@ class ScalingDecision:
 def decide_scaling(stage: Stage, stats: ServiceStats, targets: ScalingTargets) -> ScalingDecision:
     """Return the number of workers that a stage needs."""
     found = stats.stages[stage]
-    rate = _jobs_per_s(stage, found)
+    rate = _jobs_per_s(stage, found, targets)
     waiting = found.waiting + _in_prepare(stage, stats)
     present = len(found.in_state("starting", "ready"))
     arrivals = found.arrivals_per_s
+    # Before the first job has ended, the arrivals are the waiting jobs: they must not be counted twice.
+    expected = arrivals if found.job_s else 0.0
     has_work = waiting > 0 or found.in_progress > 0
     demands = {
         "busy": sum(worker.is_busy for worker in found.in_state("starting", "ready")),
-        "backlog": _for_backlog(waiting, arrivals, rate, present, targets),
+        "backlog": _for_backlog(waiting, expected, rate, present, targets),
         "arrivals": ceil(arrivals / (rate * MAX_UTILIZATION)) if has_work else 0,
         "deadlines": _for_deadlines(stats, rate, targets) if stage == Stage.GENERATE else 0,
         "warm": int(arrivals * targets.idle_s >= 1),
@@ -76,8 +84,8 @@ def decide_scaling(stage: Stage, stats: ServiceStats, targets: ScalingTargets) -
     return ScalingDecision(wanted, reason if wanted else "idle", backlog_s, rate)
 
 
-def _jobs_per_s(stage: Stage, found: StageStats) -> float:
-    slots = [worker.slots for worker in found.in_state("ready")] or [found.slots or UNMEASURED_SLOTS]
+def _jobs_per_s(stage: Stage, found: StageStats, targets: ScalingTargets) -> float:
+    slots = [worker.slots for worker in found.in_state("ready")] or [found.slots or targets.unmeasured_slots]
     return max(sum(slots) / len(slots), 1) / max(found.job_s or UNMEASURED_JOB_S[stage], 0.01)
 
 

@@ -104,3 +104,14 @@ def test_any_statistics_give_a_valid_decision() -> None:
                         Stage.GENERATE, stats(waiting, arrivals=arrivals, job_s=job_s, present=present), PLAN
                     )
                     assert decision.wanted >= sum(worker.is_busy for worker in present)
+
+
+def test_before_the_first_worker_was_ready_the_configured_slots_are_assumed() -> None:
+    """60 jobs of an assumed 20 s on 8 slots: 3 workers finish them in a minute.
+
+    One slot, and their arrivals, made it 32.
+    """
+    new = stats(60, arrivals=60 / 300, job_s=0.0)
+    stages = {**new.stages, Stage.GENERATE: replace(new.stages[Stage.GENERATE], slots=0)}
+    decision = decide_scaling(Stage.GENERATE, replace(new, stages=stages), replace(PLAN, unmeasured_slots=8))
+    assert (decision.wanted, decision.reason) == (3, "backlog")
