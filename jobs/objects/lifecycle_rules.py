@@ -7,6 +7,8 @@ from jobs.model.retention import DAY_S, MAX_EXPIRES_S
 from jobs.objects import keys
 from runtime.settings import Settings
 
+OUR_RULES = "thinkqueue-"
+"""Ids of our rules begin with this; rules with other ids are kept. Before 0.2 an id was the prefix of the keys only."""
 GRACE_DAYS = 2
 """The objects of a job outlive its record by this."""
 UPLOAD_RETENTION_DAYS = 2
@@ -45,12 +47,24 @@ def lifecycle_config(settings: Settings) -> LifecycleConfig:
     return LifecycleConfig(rules)
 
 
+def merged_config(settings: Settings, present: LifecycleConfig | None) -> LifecycleConfig:
+    """Return our rules and those that others have set for the bucket."""
+    ours = lifecycle_config(settings).rules
+    earlier = {str(rule.rule_id).removeprefix(OUR_RULES) for rule in ours}
+    others = [
+        rule
+        for rule in (present.rules if present else [])
+        if rule.rule_id not in earlier and not (rule.rule_id or "").startswith(OUR_RULES)
+    ]
+    return LifecycleConfig(others + ours)
+
+
 def _expiration(prefix: str, days: int) -> Rule:
     """Return the rule of one prefix. Two rules for the same objects are avoided: SeaweedFS keeps one per prefix."""
     return Rule(
         ENABLED,
         rule_filter=Filter(prefix=prefix),
-        rule_id=prefix.strip("/"),
+        rule_id=OUR_RULES + prefix.strip("/"),
         expiration=Expiration(days=days),
         abort_incomplete_multipart_upload=AbortIncompleteMultipartUpload(days_after_initiation=MULTIPART_DAYS),
     )

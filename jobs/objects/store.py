@@ -23,7 +23,7 @@ from jobs.objects.client import (
 )
 from jobs.objects.conditional_put import LARGE_BYTES, try_put
 from jobs.objects.credentials import credentials_provider
-from jobs.objects.lifecycle_rules import lifecycle_config
+from jobs.objects.lifecycle_rules import merged_config
 from jobs.objects.multipart import MultipartUploads
 from jobs.objects.raw import copy_bytes, put_bytes, read_bytes
 from runtime.circuit_breaker import CircuitBreaker
@@ -102,9 +102,10 @@ class ObjectStore:
         self.set_lifecycle()
 
     def set_lifecycle(self) -> None:
-        """Set the bucket's lifecycle rules, which follow from the settings."""
+        """Set our lifecycle rules, which follow from the settings. Rules that others have set for the bucket stay."""
         with translate_s3_errors():
-            self._minio.set_bucket_lifecycle(self._bucket, lifecycle_config(self._settings))
+            present = self._minio.get_bucket_lifecycle(self._bucket)
+            self._minio.set_bucket_lifecycle(self._bucket, merged_config(self._settings, present))
 
     def probe_conditional_put(self) -> None:
         """Refuse a store where a second writer can overwrite: results would not be final.
