@@ -5,6 +5,7 @@ The port is separate from the API because it is for the operator: tenants must n
 
 import threading
 from collections.abc import Callable, Mapping
+from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
@@ -64,8 +65,10 @@ def _handler(address: str, checks: Mapping[str, Check]) -> type[BaseHTTPRequestH
         timeout = READ_TIMEOUT_S
 
         def do_GET(self) -> None:
-            if is_loopback and not _is_local(self.headers.get("host", "localhost")):
+            if is_loopback and not all(map(_is_local, self.headers.get_all("host", ["localhost"]))):
                 self._reply(HTTPStatus.MISDIRECTED_REQUEST, b"unknown host\n", "text/plain")
+            elif is_loopback and _is_from_a_page(self.headers):
+                self._reply(HTTPStatus.FORBIDDEN, b"cross-site request\n", "text/plain")
             elif self.path == "/metrics":
                 self._reply(HTTPStatus.OK, generate_latest(), CONTENT_TYPE_LATEST)
             elif self.path in checks:
@@ -90,6 +93,11 @@ def _handler(address: str, checks: Mapping[str, Check]) -> type[BaseHTTPRequestH
             """Log nothing: probes come every few seconds."""
 
     return Handler
+
+
+def _is_from_a_page(headers: Message) -> bool:
+    """Whether a page of another site sent a request. Scrapers send neither of these headers; no page is served here."""
+    return "origin" in headers or headers.get("sec-fetch-site", "none").lower() not in ("none", "same-origin")
 
 
 def _is_local(host: str) -> bool:

@@ -72,6 +72,14 @@ def test_monitoring_on_loopback_answers_no_foreign_host(api: Api) -> None:
         assert api.service.http.get(f"{api.monitor}/metrics", headers={"Host": host}).status_code == status
 
 
+def test_monitoring_on_loopback_answers_no_page_of_another_site(api: Api) -> None:
+    for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+        for path in ("/metrics", "/readyz"):
+            assert api.service.http.get(api.monitor + path, headers=headers).status_code == 403, headers
+    direct = {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}
+    assert api.service.http.get(f"{api.monitor}/metrics", headers=direct).status_code == 200
+
+
 def test_readiness_is_answered_from_memory_when_it_is_asked_often(api: Api) -> None:
     redis = connect(api.service.table.settings)
     before = redis.info("stats")["total_commands_processed"]
