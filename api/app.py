@@ -16,6 +16,7 @@ from api.middleware.browser_guard import BrowserGuardMiddleware
 from api.middleware.cors import add_cors
 from api.middleware.head_requests import HeadMiddleware
 from api.middleware.metrics import MetricsMiddleware
+from api.middleware.refusal_pacing import RefusalPacingMiddleware
 from api.middleware.request_id import RequestIdMiddleware
 from api.middleware.shares import Shares, call_slot
 from api.middleware.unknown_input import refuse_unknown_input
@@ -67,6 +68,8 @@ def create_app(settings: Settings) -> FastAPI:
         bodies=shares.bodies,
     )
     app.add_middleware(AuthMiddleware, authenticator=services.authenticator)
+    if settings.auth == "keys":
+        app.add_middleware(RefusalPacingMiddleware)
     app.add_middleware(BrowserGuardMiddleware, settings=settings)
     add_cors(app, settings.cors_origins)
     app.add_middleware(HeadMiddleware)

@@ -50,7 +50,6 @@ class Authenticator:
 
         Raises:
             Unauthorized: there is no valid key.
-            RateLimited: the key has used up its requests per minute.
             TooManyUnknownKeys: the address has sent too many keys that do not exist.
             Unavailable: Redis or the object store does not answer.
         """
@@ -94,11 +93,13 @@ class AuthMiddleware:
             return
         try:
             key, rate_limit = await self._authenticate(scope)
+            scope.setdefault("state", {})["caller"] = key
+            if rate_limit:
+                rate_limit.require_allowed()
         except ThinkqueueError as error:
             headers = error.headers if isinstance(error, RateLimited) else {}
             await error_response(error)(scope, receive, _with_headers(send, headers))
             return
-        scope.setdefault("state", {})["caller"] = key
         await self._app(scope, receive, _with_headers(send, rate_limit.headers()) if rate_limit else send)
 
     async def _authenticate(self, scope: Scope) -> tuple[ApiKey, RateLimitState | None]:

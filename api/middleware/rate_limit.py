@@ -31,6 +31,14 @@ class RateLimitState:
     remaining: int
     reset_s: int
     """Seconds until the window resets."""
+    is_exceeded: bool = False
+    """The request is one too many."""
+
+    def require_allowed(self) -> None:
+        """Raise RateLimited if the request is one too many."""
+        if self.is_exceeded:
+            message = f"The limit of {self.limit} requests per minute is reached; retry in {self.reset_s} s."
+            raise RateLimited(message, retry_after_s=self.reset_s, headers=self.headers())
 
     def headers(self) -> dict[str, str]:
         """Return the fields of the IETF draft (RateLimit) and those that OpenAI's clients read (x-ratelimit-*)."""
@@ -57,7 +65,6 @@ class RateLimiter:
         """Count a request. While Redis refuses writes, each process counts for itself.
 
         Raises:
-            RateLimited: the request exceeds the limit.
             StoreUnavailable: Redis does not answer.
         """
         item = RateLimitItemPerMinute(key.requests_per_minute or self._default)
@@ -70,11 +77,7 @@ class RateLimiter:
             # Redis is out of memory, or its disk is full: cancel and DELETE, which help, must stay possible.
             is_allowed, stats = _hit(self._local_limiter, item, key.id)
         reset_s = max(1, min(WINDOW_S, ceil(stats.reset_time - time.time())))
-        state = RateLimitState(item.amount, max(0, stats.remaining), reset_s)
-        if not is_allowed:
-            message = f"The limit of {state.limit} requests per minute is reached; retry in {state.reset_s} s."
-            raise RateLimited(message, retry_after_s=state.reset_s, headers=state.headers())
-        return state
+        return RateLimitState(item.amount, max(0, stats.remaining), reset_s, is_exceeded=not is_allowed)
 
 
 class UnknownKeyLimit:
