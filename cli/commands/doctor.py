@@ -26,6 +26,7 @@ CHECKS = (
     machine_checks.check_model,
     machine_checks.check_gpu,
     machine_checks.check_prepare_tools,
+    machine_checks.check_egress,
     machine_checks.check_ports,
     server_checks.check_workers,
 )

@@ -107,6 +107,7 @@ def check_prepare_tools(settings: Settings, _: Installation) -> Iterator[Finding
         yield Finding("note", "no LibreOffice: slides are refused", "apt install libreoffice-impress-nogui")
     else:
         yield Finding("ok", "LibreOffice, for slides")
+    yield _check_fonts()
 
 
 def _check_sandbox() -> Finding:
@@ -118,6 +119,40 @@ def _check_sandbox() -> Finding:
     finally:
         sandbox.close()
     return Finding("ok", f"the sandbox for clients' files (Landlock ABI {landlock.abi_version()}, seccomp)")
+
+
+def _check_fonts() -> Finding:
+    """Look for the fonts that PDFs and slides use without containing them."""
+    try:
+        missing = [name for name, language in (("Latin", "en"), ("Chinese", "zh-cn")) if not _has_font(language)]
+    except (OSError, subprocess.TimeoutExpired):
+        return Finding("note", "fonts are not checked: there is no fc-list", "apt install fontconfig")
+    if missing:
+        message = f"no {' and no '.join(missing)} font: such text is missing in files that do not contain their fonts"
+        return Finding("note", message, "apt install fonts-dejavu fonts-noto-cjk")
+    return Finding("ok", "fonts for Latin and Chinese text")
+
+
+def _has_font(language: str) -> bool:
+    query = ["fc-list", f":lang={language}", "file"]
+    return bool(subprocess.run(query, capture_output=True, timeout=20, check=False).stdout.strip())
+
+
+def check_egress(settings: Settings, _: Installation) -> Iterator[Finding]:
+    """Warn where clients' URLs can reach servers that are not public."""
+    if settings.auth == "none":
+        return
+    loopback = [str(network) for network in settings.egress_allow if network.is_loopback]
+    private = [str(network) for network in settings.egress_networks if not network.is_loopback]
+    if loopback and settings.egress_loopback_with_keys:
+        remedy = "Unset EGRESS_LOOPBACK_WITH_KEYS, except for tests."
+        yield Finding("note", "every tenant can reach the servers on this machine, such as Redis", remedy)
+    elif loopback:
+        message = f"EGRESS_ALLOW: {', '.join(loopback)} is ignored, because tenants with API keys choose the URLs"
+        yield Finding("note", message, "Remove it; see docs/security.md.")
+    if private:
+        message = f"EGRESS_ALLOW: every tenant can reach the servers in {', '.join(private)}"
+        yield Finding("note", message, "Leave it empty if you do not trust all tenants.")
 
 
 def check_ports(settings: Settings, installation: Installation) -> Iterator[Finding]:

@@ -135,3 +135,17 @@ def test_findings_are_json_lines(doctor: Doctor) -> None:
     problem = next(finding for finding in findings if finding["level"] == "problem")
     assert problem["message"].startswith("Redis at 127.0.0.1:9/0 does not answer")
     assert "REDIS_URL" in problem["remedy"]
+
+
+def test_networks_that_tenants_can_reach_are_reported(doctor: Doctor) -> None:
+    with_keys = {"AUTH": "keys", "EGRESS_ALLOW": "127.0.0.0/8,10.1.0.0/16"}
+    output = doctor(code=0, **with_keys)
+    assert "127.0.0.0/8 is ignored" in output
+    assert "every tenant can reach the servers in 10.1.0.0/16" in output
+    assert "servers on this machine" in doctor(code=0, **with_keys, EGRESS_LOOPBACK_WITH_KEYS="true")
+    assert "every tenant" not in doctor(code=0, EGRESS_ALLOW="127.0.0.0/8")
+
+
+def test_missing_fonts_are_reported(doctor: Doctor, tmp_path: Path) -> None:
+    (tmp_path / "fonts.conf").write_text("<fontconfig></fontconfig>")
+    assert "no Latin and no Chinese font" in doctor(code=0, FONTCONFIG_FILE=str(tmp_path / "fonts.conf"))
