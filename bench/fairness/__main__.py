@@ -40,7 +40,7 @@ def main(names: list[str]) -> int:
         files.mkdir()
         write_files(files)
         with standalone_service(Path(folder), build(Path(folder) / "pocket")) as service:
-            service.start(*ALL, AUTH="keys")
+            service.start(*ALL, AUTH="keys", EGRESS_LOOPBACK_WITH_KEYS="true")
             service.wait_for_workers(prepare=1, generate=1, keeper=1)
             return asyncio.run(measure_all(names or list(FLOODS), service, files))
 
