@@ -38,12 +38,15 @@ def main() -> int:
     return 1 if faults else 0
 
 
-def built(overlay: str, version: str | None = None, components: Sequence[str] = ()) -> list[dict[str, Any]]:
+def built(
+    overlay: str, version: str | None = None, components: Sequence[str] = (), namespace: str | None = None
+) -> list[dict[str, Any]]:
     """Return the objects of an overlay. The dev overlay gets placeholder secrets in a temporary copy.
 
     Args:
         version: replaces the one in k8s/version.
         components: folders of ``components/`` that are added to the overlay.
+        namespace: replaces the one of the overlay.
     """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "k8s"
@@ -55,6 +58,7 @@ def built(overlay: str, version: str | None = None, components: Sequence[str] = 
         file = copy / "overlays" / overlay / "kustomization.yaml"
         content = yaml.safe_load(file.read_text("utf-8"))
         content.setdefault("components", []).extend(f"../../components/{name}" for name in components)
+        content["namespace"] = namespace or content["namespace"]
         file.write_text(yaml.safe_dump(content), "utf-8")
         command = ["kubectl", "kustomize", str(copy / "overlays" / overlay)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

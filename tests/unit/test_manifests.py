@@ -55,6 +55,25 @@ def test_programs_with_torch_and_without_have_images_of_different_names(objects:
     assert named["Deployment generate"] in ("thinkqueue-gpu", "thinkqueue-cpu")
 
 
+def test_another_namespace_reaches_the_triggers_and_bindings() -> None:
+    built_elsewhere = built("production", namespace="elsewhere")
+    assert {item["metadata"]["namespace"] for item in built_elsewhere} == {"elsewhere"}
+    for _, item in of_kind(built_elsewhere, "ScaledObject"):
+        assert item["spec"]["triggers"][0]["metadata"]["url"] == "http://api.elsewhere.svc/v1/autoscale"
+    for _, item in of_kind(built_elsewhere, "RoleBinding"):
+        assert item["subjects"][0]["namespace"] == "elsewhere"
+
+
+def test_a_gpu_worker_never_runs_its_model_on_the_cpu() -> None:
+    container = dict(pods(built("production")))["generate"]["containers"][0]
+    assert {"name": "MODEL_DEVICE", "value": "cuda"} in container["env"]
+
+
+def test_no_disruption_budget_blocks_every_drain(objects: list[dict[str, Any]]) -> None:
+    for name, item in of_kind(objects, "PodDisruptionBudget"):
+        assert item["spec"]["maxUnavailable"] >= 1, name
+
+
 def test_no_pod_may_do_more_than_it_must(objects: list[dict[str, Any]]) -> None:
     for name, pod in pods(objects):
         assert pod["automountServiceAccountToken"] is (name == "pod-deletion-cost"), name
@@ -94,6 +113,8 @@ def test_a_gpu_worker_has_time_to_load_and_to_drain(objects: list[dict[str, Any]
     pod = dict(pods(objects))["generate"]
     assert pod["terminationGracePeriodSeconds"] >= Settings.model_fields["generate_drain_grace_s"].default + 30
     probe = pod["containers"][0]["startupProbe"]
+    deadline = dict(of_kind(objects, "Deployment"))["generate"]["spec"]["progressDeadlineSeconds"]
+    assert deadline > probe["periodSeconds"] * probe["failureThreshold"]
     assert probe["periodSeconds"] * probe["failureThreshold"] >= 1_800
 
 
