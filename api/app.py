@@ -69,7 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.add_middleware(AuthMiddleware, authenticator=services.authenticator)
     if settings.auth == "keys":
-        app.add_middleware(RefusalPacingMiddleware)
+        app.add_middleware(RefusalPacingMiddleware, prompt_refusals=settings.prompt_refusals)
     app.add_middleware(BrowserGuardMiddleware, settings=settings)
     add_cors(app, settings.cors_origins)
     app.add_middleware(HeadMiddleware)

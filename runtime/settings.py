@@ -76,6 +76,9 @@ class Settings(BaseSettings):
     has expired, does not return. The fields are described in docs/api.md."""
     requests_per_minute: int = Field(default=1_200, ge=1)
     """Limit of an API key without a limit of its own. Further requests get a 429."""
+    prompt_refusals: int = Field(default=20, ge=1)
+    """With ``AUTH=keys``: refusals of one tenant, or of one address without a valid key, within ten seconds that are
+    sent at once. Further ones are sent a second late."""
     max_open_jobs: int = Field(default=20_000, ge=1)
     """Jobs of one tenant that have not ended, for API keys without a limit of their own. The next job gets a 429."""
     max_ended_jobs: int = Field(default=20_000, ge=1)

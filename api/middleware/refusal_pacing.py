@@ -14,8 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.middleware.fair_share import tenant_of
 
-PROMPT_REFUSALS = RateLimitItemPerSecond(20, 10)
-"""Refusals of one client that are sent at once: 20 in 10 seconds."""
+WINDOW_S = 10
 DELAY_S = 1.0
 MAX_DELAYED = 200
 """Delayed refusals of one client at the same time; more are sent at once."""
@@ -24,13 +23,18 @@ MAX_DELAYED = 200
 class RefusalPacer:
     """Delays refusals of one process, by client. To be used from one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, prompt_refusals: int) -> None:
+        """
+        Args:
+            prompt_refusals: refusals of one client within ``WINDOW_S`` that are sent at once.
+        """
+        self._prompt = RateLimitItemPerSecond(prompt_refusals, WINDOW_S)
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
         self._delayed: Counter[str] = Counter()
 
     def is_prompt(self, client: str) -> bool:
         """Count a refusal, and return whether it is sent at once."""
-        return self._limiter.hit(PROMPT_REFUSALS, client) or self._delayed[client] >= MAX_DELAYED
+        return self._limiter.hit(self._prompt, client) or self._delayed[client] >= MAX_DELAYED
 
     async def pace(self, client: str) -> None:
         """Return when a refusal may be sent."""
@@ -48,9 +52,9 @@ class RefusalPacer:
 class RefusalPacingMiddleware:
     """ASGI middleware that paces responses of status 4xx, by tenant; without a valid key, by the client's address."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, prompt_refusals: int) -> None:
         self._app = app
-        self._pacer = RefusalPacer()
+        self._pacer = RefusalPacer(prompt_refusals)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -16,7 +16,7 @@ import pytest
 from testing.processes.service import Service
 
 SHAPES = Path(__file__).parents[2] / "cli" / "commands" / "shapes.png"
-LINES = 150
+LINES = 300
 
 
 class Terminal:
@@ -127,7 +127,7 @@ def test_a_batch_resumes_after_an_interrupt_and_a_kill(terminal: Terminal, servi
     for how, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
         before = len(read_rows(results))
         process = terminal.start(*words)
-        service.wait_until(partial(has_rows, results, before + 20), "20 results")
+        service.wait_until(partial(has_rows, results, before + 10), "10 results")
         process.send_signal(how)
         errors = process.communicate(timeout=10)[1]
         assert process.returncode == code, errors

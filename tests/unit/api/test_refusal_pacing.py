@@ -7,9 +7,9 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.middleware.refusal_pacing import MAX_DELAYED, PROMPT_REFUSALS, RefusalPacer, RefusalPacingMiddleware
+from api.middleware.refusal_pacing import MAX_DELAYED, RefusalPacer, RefusalPacingMiddleware
 
-PROMPT = PROMPT_REFUSALS.amount
+PROMPT = 20
 
 
 async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -20,7 +20,7 @@ class Calls:
     """Sends calls through the middleware."""
 
     def __init__(self) -> None:
-        self._middleware = RefusalPacingMiddleware(answer)
+        self._middleware = RefusalPacingMiddleware(answer, prompt_refusals=PROMPT)
 
     async def send(self, status: int, address: str = "10.0.0.1") -> "asyncio.Task[None]":
         """Return the task of a call after all that can be done without time passing is done."""
@@ -57,7 +57,7 @@ def test_only_the_client_that_goes_on_is_delayed() -> None:
 
 def test_the_number_of_delayed_refusals_is_bounded() -> None:
     async def scenario() -> None:
-        pacer = RefusalPacer()
+        pacer = RefusalPacer(PROMPT)
         assert all(pacer.is_prompt("a") for _ in range(PROMPT))
         tasks = [asyncio.ensure_future(pacer.pace("a")) for _ in range(MAX_DELAYED)]
         await asyncio.sleep(0)
