@@ -21,7 +21,7 @@ from runtime.settings import Settings
 UNMEASURED_JOB_S = {Stage.PREPARE: 1.0, Stage.GENERATE: 20.0}
 """Job duration until the first job has ended: one image, and 2,000 tokens at 100 per second."""
 DEFAULT_ENGINE_SLOTS = 16
-"""Of a generate worker on a CPU: the smaller of the two defaults of ENGINE_SLOTS."""
+"""Of a generate worker on a CPU, the smaller of the two in engine/loading/allocate.py."""
 MAX_UTILIZATION = 0.85
 """Of workers that keep up with arrivals: at full utilization a queue grows without bound."""
 STARTUP_S = {Stage.PREPARE: 10.0}
@@ -44,9 +44,8 @@ class ScalingTargets:
     @classmethod
     def for_stage(cls, stage: Stage, settings: Settings) -> "ScalingTargets":
         startup_s = STARTUP_S.get(stage, settings.autoscale_startup_s)
-        slots = {Stage.PREPARE: settings.prepare_slots, Stage.GENERATE: settings.engine_slots or DEFAULT_ENGINE_SLOTS}[
-            stage
-        ]
+        engine_slots = settings.engine_slots or DEFAULT_ENGINE_SLOTS
+        slots = settings.prepare_slots if stage == Stage.PREPARE else engine_slots
         return cls(settings.autoscale_wait_s, startup_s, settings.autoscale_idle_s, slots)
 
 

@@ -16,7 +16,7 @@ from jobs.wakeup.app import TASKS, WAKEUP_VERSION
 MAX_BODY_BYTES = 4096
 """A wake-up has 81 bytes. A larger body is not decoded."""
 PROBE_PREFIX = "wakeup_probe:"
-"""Begins the names of the queues with which the broker is checked. Nobody knows such a name but its only user."""
+"""Prefix of the queues that check the broker. The rest of the name is random, so no other process uses the queue."""
 EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 

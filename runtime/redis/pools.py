@@ -21,7 +21,7 @@ from redis.sentinel import (
 from runtime.redis.server import RedisServer
 
 
-class LeavesReplica(AbstractConnection):
+class PrimaryOnly(AbstractConnection):
     """A connection that is closed when its server turns out to be a replica: the next one finds the new primary.
 
     The old primary keeps its connections after a fail-over of some managed services.
@@ -35,24 +35,24 @@ class LeavesReplica(AbstractConnection):
             raise
 
 
-class DirectConnection(LeavesReplica, redis.Connection):
+class DirectConnection(PrimaryOnly, redis.Connection):
     pass
 
 
-class DirectTlsConnection(LeavesReplica, redis.SSLConnection):
+class DirectTlsConnection(PrimaryOnly, redis.SSLConnection):
     pass
 
 
-class SentinelConnection(LeavesReplica, SentinelManagedConnection):
+class SentinelConnection(PrimaryOnly, SentinelManagedConnection):
     pass
 
 
-class SentinelTlsConnection(LeavesReplica, SentinelManagedSSLConnection):
+class SentinelTlsConnection(PrimaryOnly, SentinelManagedSSLConnection):
     pass
 
 
-class AsyncLeavesReplica(async_connection.AbstractConnection):
-    """``LeavesReplica`` for asyncio."""
+class AsyncPrimaryOnly(async_connection.AbstractConnection):
+    """``PrimaryOnly`` for asyncio."""
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
         try:
@@ -62,19 +62,19 @@ class AsyncLeavesReplica(async_connection.AbstractConnection):
             raise
 
 
-class AsyncDirectConnection(AsyncLeavesReplica, async_connection.Connection):
+class AsyncDirectConnection(AsyncPrimaryOnly, async_connection.Connection):
     pass
 
 
-class AsyncDirectTlsConnection(AsyncLeavesReplica, async_connection.SSLConnection):
+class AsyncDirectTlsConnection(AsyncPrimaryOnly, async_connection.SSLConnection):
     pass
 
 
-class AsyncSentinelConnection(AsyncLeavesReplica, async_sentinel.SentinelManagedConnection):
+class AsyncSentinelConnection(AsyncPrimaryOnly, async_sentinel.SentinelManagedConnection):
     pass
 
 
-class AsyncSentinelTlsConnection(AsyncLeavesReplica, async_sentinel.SentinelManagedSSLConnection):
+class AsyncSentinelTlsConnection(AsyncPrimaryOnly, async_sentinel.SentinelManagedSSLConnection):
     pass
 
 

@@ -63,7 +63,8 @@
 
 -- jobs/table/keys.py has the same names.
 local keys = {
-  epoch = 'epoch', intake_paused = 'intake_paused', clock = 'clock', totals = 'totals', turnaround = 'turnaround', deadlines = 'deadlines',
+  epoch = 'epoch', intake_paused = 'intake_paused', clock = 'clock', totals = 'totals', turnaround = 'turnaround',
+  deadlines = 'deadlines',
   ends = 'ends', reserved = 'reserved', expiries = 'expiries', unarchived = 'unarchived', removals = 'removals', removed = 'removed',
   withdrawals = 'withdrawals', workers = 'workers',
   deliveries_due = 'deliveries:due', deliveries_open = 'deliveries:open',

@@ -1,5 +1,7 @@
 """The statistics of the service, on a real Valkey."""
 
+import re
+
 import pytest
 
 from jobs.model.failure_codes import FAILURES
@@ -7,7 +9,7 @@ from jobs.model.job import Stage
 from jobs.service_metrics import TableCollector
 from jobs.table import keys
 from jobs.table.deliveries import DeliveryAttempt
-from jobs.table.scripts import connect
+from jobs.table.scripts import connect, script_source
 from jobs.table.stats import TURNAROUND_BOUNDS_S, StatsReader
 from jobs.table.types import WorkerStatus
 from testing.table import Table, completed
@@ -118,6 +120,11 @@ def test_an_ended_job_is_in_the_bucket_of_its_time_since_the_acceptance(table: T
     assert found[f"{name}_count", "low", "expired"] == 0
     bounds = {field.split(":")[2] for field in reader.read().turnaround}
     assert bounds <= {*TURNAROUND_BOUNDS_S, "sum_ms"}
+
+
+def test_the_buckets_of_turnaround_are_those_of_the_script() -> None:
+    [bounds] = re.findall(r"TURNAROUND_BOUNDS_S = \{(.*)\}", script_source("finish"))
+    assert (*re.findall(r"'([^']*)'", bounds), "+Inf") == TURNAROUND_BOUNDS_S
 
 
 def test_every_failure_code_is_exported_before_its_first_job(table: Table, reader: StatsReader) -> None:

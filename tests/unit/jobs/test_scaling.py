@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from engine.loading.allocate import CPU_DEFAULTS, GPU_DEFAULTS
 from jobs.model.job import Stage
-from jobs.scaling import ScalingTargets, decide_scaling
+from jobs.scaling import DEFAULT_ENGINE_SLOTS, ScalingTargets, decide_scaling
 from jobs.table.stats import HORIZONS_S, QueueStats, ServiceStats, StageStats, WorkerStats
 
 PLAN = ScalingTargets(wait_s=60, startup_s=180, idle_s=300)
@@ -38,6 +39,10 @@ def stats(
 def wanted(**case: object) -> tuple[int, str]:
     decision = decide_scaling(Stage.GENERATE, stats(**case), PLAN)  # type: ignore[arg-type]
     return decision.wanted, decision.reason
+
+
+def test_the_slots_of_an_unmeasured_service_are_the_smaller_default_of_the_engine() -> None:
+    assert min(CPU_DEFAULTS.slots, GPU_DEFAULTS.slots) == DEFAULT_ENGINE_SLOTS
 
 
 def test_an_idle_service_needs_no_worker() -> None:

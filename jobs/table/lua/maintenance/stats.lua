@@ -2,7 +2,7 @@
 -- Read the state of the service from counters and the first members of the queues. It reads no key whose size grows with
 -- the number of jobs.
 -- queue, leases, deadlines, deliveries:due:{tenant}, deliveries:open, unarchived   counted; their first members
--- arrivals, durations, totals, turnaround, workers, worker                                    read
+-- arrivals, durations, totals, turnaround, workers, worker                        read
 --
 -- ARGV: lease in ms, then the horizons in ms within which to count deadlines
 -- Returns: ok, JSON
