@@ -130,6 +130,10 @@ def test_a_full_disk_refuses_jobs_with_503_until_there_is_room(
             if (reply := service.http.post("/v1/jobs", json=SHORT_JOB)).status_code == 202
         ]
         filler.unlink()
+        if server == "seaweedfs":
+            # After a write that failed, part of its metadata store refuses writes until a restart (docs/failures.md).
+            stop(process)
+            process = start(on_disk, tmp_path / "server.log")
         service.wait_until(lambda: status(service)[0] == 202, "jobs are accepted")
         for job_id in [*waiting, *accepted, service.submit(**SHORT_JOB)]:
             assert service.wait_for_end(job_id)["status"] == "completed"
