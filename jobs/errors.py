@@ -26,6 +26,7 @@ ThinkqueueError
 │   ├── ObjectStoreUnavailable
 │   │   ├── ObjectStoreNotCalled  the request was not sent
 │   │   ├── ObjectUnavailable    the object store answers, but fails for this object: others are not affected
+│   │   │   └── NewerDocument    the object was written by a newer version of the service
 │   │   ├── ObjectStoreUnsuitable  the object store ignores ``If-None-Match``
 │   │   └── PresignedUrlExpired  a conditional PUT came too late, or the clocks differ
 │   ├── AcceptanceUnknown the job may have been accepted
@@ -232,6 +233,15 @@ class ObjectUnavailable(ObjectStoreUnavailable):
     def __init__(self, key: str, cause: str) -> None:
         super().__init__(f"The object store answers, but fails for the object {key}: {cause}")
         self.key = key
+
+
+class NewerDocument(ObjectUnavailable):
+    """A newer version of the service wrote this data; try again when the update of the service is complete."""
+
+    code = "newer_version"
+
+    def __init__(self, message: str | None = None) -> None:
+        ThinkqueueError.__init__(self, message)
 
 
 class ObjectStoreUnsuitable(ObjectStoreUnavailable):

@@ -25,7 +25,7 @@ from typing import Literal, TypeVar, cast
 import redis
 import structlog
 
-from jobs.errors import ClaimLost, JobWithdrawn, NotFound, ObjectUnavailable
+from jobs.errors import ClaimLost, JobWithdrawn, NewerDocument, NotFound, ObjectUnavailable
 from jobs.lifecycle.acceptance import Acceptance
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.lifecycle.restored_fields import RecordFields, sealed_fields, waiting_fields
@@ -282,12 +282,12 @@ class Recovery:
 
 
 def _isolate(job_id: str, action: Callable[[], T]) -> T | None:
-    """Do something for one job, which is skipped when its objects are damaged: the others must not wait for it."""
+    """Do something for one job. It is skipped when its objects are damaged or newer, so that the others do not wait."""
     for tries_left in reversed(range(OBJECT_TRIES)):
         try:
             return action()
         except (CorruptDocument, ObjectUnavailable) as error:
-            if isinstance(error, CorruptDocument) or not tries_left:
+            if isinstance(error, CorruptDocument | NewerDocument) or not tries_left:
                 log.exception("recovery.job_skipped", job_id=job_id)
                 return None
             time.sleep(RETRY_S)

@@ -5,6 +5,10 @@ import hmac
 import json
 from dataclasses import asdict, dataclass
 
+from jobs.model.document_format import read_document
+
+KEYED_JOB_FORMAT = 1
+
 
 @dataclass(frozen=True, slots=True)
 class KeyedJob:
@@ -15,11 +19,12 @@ class KeyedJob:
     """SHA-256 of the body; see ``JobRequest.fingerprint``."""
 
     def to_json(self) -> bytes:
-        return json.dumps({"v": 1, **asdict(self)}).encode()
+        return json.dumps({"v": KEYED_JOB_FORMAT, **asdict(self)}).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> "KeyedJob":
-        fields = json.loads(data)
+        """Parse it. Raises NewerDocument."""
+        fields = read_document(data, known=KEYED_JOB_FORMAT)
         return cls(fields["job_id"], fields["fingerprint"])
 
 

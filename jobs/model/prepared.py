@@ -4,6 +4,10 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from jobs.model.document_format import known_fields, read_document
+
+PREPARED_FORMAT = 1
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
@@ -43,14 +47,18 @@ class PreparedInputs:
     """KV cache that the job may need; 0: not recorded."""
 
     def to_json(self) -> bytes:
-        return json.dumps({"v": 1, **asdict(self)}, ensure_ascii=False).encode()
+        return json.dumps({"v": PREPARED_FORMAT, **asdict(self)}, ensure_ascii=False).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> "PreparedInputs":
-        fields = json.loads(data)
+        """Parse prepared inputs. Raises NewerDocument."""
+        fields = read_document(data, known=PREPARED_FORMAT)
+        videos = [
+            {**known_fields(PreparedVideo, video), "seconds": tuple(video["seconds"])} for video in fields["videos"]
+        ]
         return cls(
             fields["messages"],
-            tuple(PreparedImage(**image) for image in fields["images"]),
-            tuple(PreparedVideo(**{**video, "seconds": tuple(video["seconds"])}) for video in fields["videos"]),
+            tuple(PreparedImage(**known_fields(PreparedImage, image)) for image in fields["images"]),
+            tuple(PreparedVideo(**video) for video in videos),
             fields.get("required_tokens", 0),
         )

@@ -4,6 +4,10 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from jobs.model.document_format import known_fields, read_document
+
+REQUEST_FORMAT = 1
+
 
 @dataclass(frozen=True, slots=True)
 class Callback:
@@ -57,12 +61,12 @@ class JobRequest:
     names this one (lifecycle/acceptance.py)."""
 
     def to_json(self) -> bytes:
-        return json.dumps({"v": 1, **asdict(self)}, ensure_ascii=False).encode()
+        return json.dumps({"v": REQUEST_FORMAT, **asdict(self)}, ensure_ascii=False).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> "JobRequest":
-        fields = json.loads(data)
-        del fields["v"]
+        """Parse a request. Raises NewerDocument."""
+        fields = known_fields(cls, read_document(data, known=REQUEST_FORMAT))
         callback = fields.pop("callback")
         if callback:
             callback = Callback(callback["url"], tuple(callback["events"]))

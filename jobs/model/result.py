@@ -6,13 +6,16 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from jobs.errors import JobWithdrawn
+from jobs.model.document_format import known_fields, read_document
 from jobs.model.events import Event, forced_flags
 from jobs.model.job import Job, JobStatus
+
+RESULT_FORMAT = 1
 
 
 def withdrawal_marker(job_id: str) -> bytes:
     """Return what is stored instead of a result for a job that was never accepted, so that no result can follow."""
-    return json.dumps({"v": 1, "id": job_id, "withdrawn": True}).encode()
+    return json.dumps({"v": RESULT_FORMAT, "id": job_id, "withdrawn": True}).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +77,19 @@ class JobResult:
         return replace(self, output={**output, "boxes": [], "raw": ""}, finish_reason="aborted", usage=dict(used))
 
     def to_json(self) -> bytes:
-        return json.dumps({"v": 1, **asdict(self)}, ensure_ascii=False).encode()
+        return json.dumps({"v": RESULT_FORMAT, **asdict(self)}, ensure_ascii=False).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> "JobResult":
-        """Parse a result. Raises JobWithdrawn: the object is a ``withdrawal_marker``."""
-        fields = json.loads(data)
+        """Parse a result.
+
+        Raises:
+            JobWithdrawn: the object is a ``withdrawal_marker``.
+            NewerDocument
+        """
+        fields = read_document(data, known=RESULT_FORMAT)
         if fields.get("withdrawn"):
             raise JobWithdrawn
-        del fields["v"]
         fields["status"] = JobStatus(fields["status"])
-        fields["media"] = tuple(StoredMedia(**item) for item in fields["media"])
-        return cls(**fields)
+        fields["media"] = tuple(StoredMedia(**known_fields(StoredMedia, item)) for item in fields["media"])
+        return cls(**known_fields(cls, fields))

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from jobs.errors import NotFound
+from jobs.errors import NewerDocument, NotFound
 from jobs.model.idempotency import KeyedJob
 from jobs.model.prepared import PreparedInputs
 from jobs.model.request import JobRequest
@@ -28,6 +28,7 @@ def load_request(object_store: ObjectStore, job_id: str) -> JobRequest:
     Raises:
         NotFound: the object has expired or was deleted.
         CorruptDocument
+        NewerDocument
         ObjectStoreUnavailable
     """
     return parse(request_key(job_id), load_job_object(object_store, request_key(job_id)), JobRequest.from_json)
@@ -40,6 +41,7 @@ def load_result(object_store: ObjectStore, job_id: str) -> JobResult:
         NotFound: the job has not ended, or the object has expired or was deleted.
         JobWithdrawn: the job was never accepted and cannot get a result.
         CorruptDocument
+        NewerDocument
         ObjectStoreUnavailable
     """
     return parse(result_key(job_id), load_job_object(object_store, result_key(job_id)), JobResult.from_json)
@@ -82,9 +84,11 @@ def encode_json(document: dict[str, Any]) -> bytes:
 
 
 def parse(key: str, data: bytes, from_json: Callable[[bytes], T]) -> T:
-    """Parse a document. Raises CorruptDocument, which names the key."""
+    """Parse a document. Raises CorruptDocument and NewerDocument, which name the key."""
     try:
         return from_json(data)
+    except NewerDocument as error:
+        raise NewerDocument(f"{error.message} Key: {key}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptDocument(f"The object {key} is not a valid document: {error!r}") from error
 

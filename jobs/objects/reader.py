@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from jobs.errors import NotFound
+from jobs.errors import NewerDocument, NotFound
 from jobs.model.job import Job
 from jobs.model.request import JobRequest
 from jobs.model.result import JobResult
@@ -88,7 +88,7 @@ class DocumentReader:
         return self._read(result_key(job.id), job, JobResult.from_json)
 
     def requests(self, jobs: Sequence[Job]) -> list[JobRequest | None]:
-        """Return the requests of several jobs, read in parallel. None: the object has expired."""
+        """Return the requests of several jobs, read in parallel. None: it has expired, or a newer version wrote it."""
         found: list[JobRequest | None] = []
         for batch in _batches(jobs):
             found += self._pool.map(self._find_request, batch)
@@ -106,7 +106,7 @@ class DocumentReader:
     def _find_request(self, job: Job) -> JobRequest | None:
         try:
             return self.request(job)
-        except NotFound:
+        except (NotFound, NewerDocument):
             return None
 
     def _read(self, key: str, job: Job, from_json: Callable[[bytes], T]) -> T:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from jobs.model.document_format import known_fields
 from jobs.model.retention import DAY_MS
 from jobs.objects.documents import load_json
 from jobs.objects.keys import upload_data_key, upload_meta_key
@@ -38,4 +39,4 @@ class Upload:
 
 def load_upload(object_store: ObjectStore, tenant: str, upload_id: str) -> Upload:
     """Load what a client announced. Raises ObjectNotFound and CorruptDocument."""
-    return Upload(**load_json(object_store, upload_meta_key(tenant, upload_id)))
+    return Upload(**known_fields(Upload, load_json(object_store, upload_meta_key(tenant, upload_id))))

@@ -7,6 +7,7 @@ from typing import Literal, cast
 
 import redis
 
+from jobs.model.document_format import known_fields
 from jobs.table import keys
 from jobs.table.scripts import LuaScripts, translate_redis_errors
 
@@ -125,7 +126,7 @@ class DeliveryStore:
             lines = cast("list[str]", self._redis.lrange(keys.delivery_attempts(delivery), 0, -1))
         if not row:
             return None
-        attempts = [DeliveryAttempt(**json.loads(line)) for line in lines]
+        attempts = [DeliveryAttempt(**known_fields(DeliveryAttempt, json.loads(line))) for line in lines]
         return Delivery(delivery, row["job"], row["event"], cast("DeliveryState", row["state"]), attempts)
 
     def list_for_job(self, job_id: str) -> list[Delivery]:

@@ -9,7 +9,7 @@ import json
 import re
 import secrets
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ import redis
 import structlog
 from ulid import ULID
 
+from jobs.errors import NewerDocument
+from jobs.model.document_format import known_fields
 from jobs.model.job import PRIORITIES
 from jobs.model.retention import DAY_MS
 from jobs.objects.client import ObjectNotFound
@@ -53,6 +55,22 @@ class ApiKey:
     @property
     def is_expired(self) -> bool:
         return 0 < self.expires_ms <= _now_ms()
+
+    @classmethod
+    def from_stored(cls, stored: dict[str, Any]) -> "ApiKey":
+        """Build a key from the fields of ``to_stored``.
+
+        Raises:
+            NewerDocument: it has a field that this version does not know, which may restrict the key.
+        """
+        if unknown := set(stored) - set(cls.__slots__):
+            raise NewerDocument(f"The API key has fields of a newer version: {', '.join(sorted(unknown))}.")
+        return cls.from_fields(stored)
+
+    def to_stored(self) -> dict[str, Any]:
+        """Return the fields that are set, so that an older version refuses only keys that use a field unknown to it."""
+        values = asdict(self)
+        return {field.name: values[field.name] for field in fields(self) if values[field.name] != field.default}
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> "ApiKey":
@@ -105,7 +123,7 @@ class ApiKeyStore:
             text = self._read_into_cache(digest)
         if text is None or text == NO_KEY:
             return None
-        key = ApiKey.from_fields(json.loads(text))
+        key = ApiKey.from_stored(json.loads(text))
         return None if key.is_expired else key
 
     def create(self, key: ApiKey, token: str | None = None) -> tuple[ApiKey, str]:
@@ -134,12 +152,16 @@ class ApiKeyStore:
 
         Returns:
             The new key and its token. None: there is no such key.
+
+        Raises:
+            NewerDocument: a copy would lack a restriction that this version does not know.
         """
         for digest, key in self._load_all():
             if key.id == key_id:
                 expires_ms = _now_ms() + ROTATION_OVERLAP_MS
                 if 0 < key.expires_ms < expires_ms:
                     expires_ms = key.expires_ms  # a rotation never prolongs a key
+                key = ApiKey.from_stored(load_json(self._object_store, api_key_key(digest)))
                 self._save(digest, replace(key, expires_ms=expires_ms))
                 if self._is_revoked(digest):
                     return None
@@ -179,11 +201,11 @@ class ApiKeyStore:
             log.warning("api_keys.revoked_key_in_file", key_id=key.id, tenant=key.tenant)
             return
         created = replace(key, created_ms=_now_ms())
-        if self._object_store.put_if_absent(api_key_key(digest), encode_json(asdict(created))):
+        if self._object_store.put_if_absent(api_key_key(digest), encode_json(created.to_stored())):
             self._cache.forget(digest)
             return
         try:
-            stored = ApiKey.from_fields(load_json(self._object_store, api_key_key(digest)))
+            stored = ApiKey.from_stored(load_json(self._object_store, api_key_key(digest)))
         except ObjectNotFound:  # it was revoked a moment ago
             return
         if replace(stored, id=key.id, created_ms=0, expires_ms=key.expires_ms) != key:
@@ -213,14 +235,14 @@ class ApiKeyStore:
         return text
 
     def _save(self, digest: str, key: ApiKey) -> None:
-        save_json(self._object_store, api_key_key(digest), asdict(key))
+        save_json(self._object_store, api_key_key(digest), key.to_stored())
         self._cache.forget(digest)
 
     def _load_all(self) -> list[tuple[str, ApiKey]]:
         """Return every key that was not revoked, with its digest."""
         revoked = {_digest_of(name) for name in self._object_store.list_keys(REVOKED_KEYS)}
         return [
-            (_digest_of(name), ApiKey.from_fields(load_json(self._object_store, name)))
+            (_digest_of(name), ApiKey.from_fields(known_fields(ApiKey, load_json(self._object_store, name))))
             for name in self._object_store.list_keys(API_KEYS)
             if _digest_of(name) not in revoked
         ]
