@@ -7,9 +7,11 @@ import random
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle
 from typing import Any, Literal
 
 import httpx
@@ -78,13 +80,13 @@ class Workload:
     """Jobs that several clients submit while faults happen.
 
     Args:
-        url: of the API.
+        urls: of the API's processes; each call goes to the next one.
         webhook_url: receives the event of each job's end.
         seed: chooses the kind and the template of each job.
     """
 
-    def __init__(self, url: str, webhook_url: str, seed: int) -> None:
-        self._url = url
+    def __init__(self, urls: Sequence[str], webhook_url: str, seed: int) -> None:
+        self._urls = cycle(urls)
         self._webhook_url = webhook_url
         self._seed = seed
         self.accepted: dict[str, int] = {}
@@ -136,7 +138,7 @@ class Workload:
         give_up = time.monotonic() + CLIENT_TIMEOUT_S
         while True:
             try:
-                reply = httpx.request(method, self._url + path, timeout=5, verify=False, **more)
+                reply = httpx.request(method, next(self._urls) + path, timeout=5, verify=False, **more)
                 if reply.status_code in expected:
                     return dict(reply.json())
                 problem = f"{reply.status_code} {reply.text[:200]}"

@@ -37,7 +37,7 @@ def recover(fleet: Fleet) -> str:
 def test_every_job_ends_once_after_redis_was_emptied(fleet: Fleet, receiver: WebhookReceiver) -> None:
     print(f"\nCHAOS_SEED={SEED}, Redis emptied")
     reference = run_reference_jobs(fleet)
-    workload = Workload(fleet.service.url, receiver.url, SEED)
+    workload = Workload([fleet.service.url], receiver.url, SEED)
     workload.admit(JOBS // 3)
     submitting = threading.Thread(target=workload.submit_all, args=(JOBS,))
     submitting.start()
