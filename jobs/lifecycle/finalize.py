@@ -111,6 +111,7 @@ class JobFinalizer:
         self,
         job_id: str,
         *,
+        result: JobResult | None = None,
         ended_ms: int = 0,
         is_archived: bool = False,
         deliveries: Mapping[str, DeliveryState] | None = None,
@@ -121,12 +122,13 @@ class JobFinalizer:
             ClaimLost: the job was withdrawn; its rows are removed.
 
         Args:
+            result: the object, if it was read before.
             ended_ms: when the object was written; 0: now.
             is_archived: the job's events are in the object store already.
             deliveries: the states of deliveries that are settled.
         """
         try:
-            result = self._load_result(job_id)
+            result = result or self._load_result(job_id)
         except NotFound:
             return None
         return self._finish(result, ended_ms=ended_ms, is_archived=is_archived, deliveries=deliveries)

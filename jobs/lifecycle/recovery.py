@@ -17,8 +17,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from itertools import islice
 from typing import Literal, TypeVar, cast
 
@@ -29,6 +28,7 @@ from jobs.errors import ClaimLost, JobWithdrawn, NewerDocument, NotFound, Object
 from jobs.lifecycle.acceptance import Acceptance
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.lifecycle.restored_fields import RecordFields, sealed_fields, waiting_fields
+from jobs.lifecycle.stored_jobs import Listing, StoredJob, list_stored_jobs
 from jobs.model.job import Job, JobStatus
 from jobs.model.prepared import PreparedInputs
 from jobs.model.request import JobRequest
@@ -47,6 +47,8 @@ from runtime.settings import Settings
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+Outcome = Literal["waiting", "ended", "cancelled", "finalized", "past_retention"]
+"""What was done for one job: a field of ``RecoveryReport``."""
 
 CHUNK = 200
 """Records that are read at once."""
@@ -74,27 +76,17 @@ class RecoveryReport:
     past_retention: int = 0
     """Ended jobs whose retention is over: they get no record."""
 
+    def count(self, outcome: Outcome | None) -> None:
+        """Count what was done for one job."""
+        if outcome:
+            setattr(self, outcome, getattr(self, outcome) + 1)
+
     def __str__(self) -> str:
         return (
             f"{self.requests} requests checked: {self.waiting} jobs wait again, {self.ended} had ended, "
             f"{self.cancelled} were cancelled, {self.finalized} now end as their result says, "
             f"{self.past_retention} are past their retention"
         )
-
-
-@dataclass
-class _Listing:
-    """What the object store contains."""
-
-    requests: dict[str, int]
-    """Job ids with the time of acceptance (ms since 1970), oldest first."""
-    results: dict[str, int]
-    """Job ids with the time of the end (ms since 1970)."""
-    cancels: set[str]
-    archived: set[str]
-    decisions: set[str]
-    settled: dict[str, list[str]] = field(default_factory=dict)
-    """Ids of settled deliveries, by job."""
 
 
 def recover(settings: Settings) -> RecoveryReport:
@@ -137,7 +129,7 @@ class Recovery:
             Unavailable: call it again.
         """
         run_id, now_s = self._store.integrity.server_clock()
-        listing, report = self._list(), RecoveryReport()
+        listing, report = list_stored_jobs(self._object_store), RecoveryReport()
         with ThreadPoolExecutor(READERS, "recovery") as pool:
             for chunk in _chunks(listing.requests):
                 if stop():
@@ -145,34 +137,16 @@ class Recovery:
                 jobs = self._store.get_many(chunk)
                 known = [job for job in jobs if job]
                 missing = [job_id for job_id, job in zip(chunk, jobs, strict=True) if job is None]
-                for outcome in pool.map(lambda job: _isolate(job.id, lambda: self._repair(job, listing)), known):
-                    report.finalized += outcome == "finalized"
-                    report.cancelled += outcome == "cancelled"
-                requests = pool.map(lambda job_id: _isolate(job_id, lambda: self._find_request(job_id)), missing)
-                for request in (request for request in requests if request):
-                    restore = partial(self._restore, request, listing, report, now_ms=int(now_s * 1000))
-                    _isolate(request.id, restore)
+                for repaired in pool.map(lambda job: _isolate(job.id, lambda: self._repair(job, listing)), known):
+                    report.count(repaired)
+                stored = pool.map(lambda job_id: _isolate(job_id, lambda: self._read(job_id, listing)), missing)
+                for outcome in self._restore([job for job in stored if job], listing, int(now_s * 1000), pool):
+                    report.count(outcome)
                 report.requests += len(chunk)
         self._store.integrity.mark_reconciled(run_id)
         return report
 
-    def _list(self) -> _Listing:
-        # Results last: a job that ends during the listing looks open, and its record says that it has ended.
-        requests = sorted(self._object_store.list_with_times(keys.REQUESTS), key=lambda item: item[1])
-        listing = _Listing(
-            requests={keys.job_id_of(key): at for key, at in requests},
-            cancels=set(map(keys.job_id_of, self._object_store.list_keys(keys.CANCELS))),
-            decisions=set(map(keys.job_id_of, self._object_store.list_keys(keys.DECISIONS))),
-            archived=set(map(keys.job_id_of, self._object_store.list_keys(keys.EVENTS))),
-            results={keys.job_id_of(key): at for key, at in self._object_store.list_with_times(keys.RESULTS)},
-        )
-        for key in self._object_store.list_keys(keys.DELIVERIES):
-            delivery = keys.delivery_id_of(key)
-            if (job_id := keys.job_id_of_delivery(delivery)) is not None:
-                listing.settled.setdefault(job_id, []).append(delivery)
-        return listing
-
-    def _repair(self, job: Job, listing: _Listing) -> Literal["finalized", "cancelled"] | None:
+    def _repair(self, job: Job, listing: Listing) -> Outcome | None:
         """Apply a result or a cancel that a job's record does not have."""
         if job.status.is_terminal:
             return None
@@ -192,35 +166,58 @@ class Recovery:
             return "cancelled"
         return None
 
-    def _restore(self, request: JobRequest, listing: _Listing, report: RecoveryReport, *, now_ms: int) -> None:
-        """Create the record of a job that has none."""
-        # Read again, because the job may have ended after the listing.
+    def _restore(
+        self, stored: Sequence[StoredJob], listing: Listing, now_ms: int, pool: ThreadPoolExecutor
+    ) -> Iterator[Outcome | None]:
+        """Create the records of jobs: of those that wait in their order, of those that have ended at the same time."""
+
+        def restore_ended(job: StoredJob) -> Outcome | None:
+            return _isolate(job.request.id, lambda: self._restore_ended(job, listing, now_ms))
+
+        def restore_waiting(job: StoredJob) -> Outcome | None:
+            return _isolate(job.request.id, lambda: self._restore_waiting(job, listing, now_ms))
+
+        ended = pool.map(restore_ended, [job for job in stored if job.result])
+        for job in (job for job in stored if not job.result):
+            yield restore_waiting(job)
+        yield from ended
+
+    def _read(self, job_id: str, listing: Listing) -> StoredJob | None:
+        """Read the objects of a job without a record. None: it was not accepted, or was withdrawn or deleted."""
+        request = self._find_request(job_id)
+        if request is None:
+            return None
         try:
-            result, ended_ms = self._find_result(request.id), listing.results.get(request.id, now_ms)
+            result = self._find_result(job_id)  # also of a job that has ended after the listing
         except JobWithdrawn:
-            return
+            return None
         if result is None and not self._is_accepted(request, listing):
-            return
-        if result is not None:
-            if ended_ms + (request.retention_ms or self._retention_ms) <= now_ms:
-                report.past_retention += 1
-                return
-            if self._create_record(request, sealed_fields(request, result)):
-                self._finish(request.id, listing, ended_ms)
-                report.ended += 1
-                log.info("job.restored", job_id=request.id, status=result.status)
-        elif request.id in listing.cancels:
-            if self._create_record(request, waiting_fields(request, None, now_ms)):
-                job = self._store.get(request.id)
-                if job is not None:
-                    self._finalizer.cancel(job)
-                report.cancelled += 1
-                log.info("job.restored", job_id=request.id, status=JobStatus.CANCELLED)
-        else:
-            prepared = self._find_prepared(request.id)
-            if self._create_record(request, waiting_fields(request, prepared, now_ms)):
-                report.waiting += 1
-                log.info("job.restored", job_id=request.id, status="queued" if prepared else "preparing")
+            return None
+        reads_inputs = result is None and job_id not in listing.cancels
+        return StoredJob(request, result, self._find_prepared(job_id) if reads_inputs else None)
+
+    def _restore_ended(self, job: StoredJob, listing: Listing, now_ms: int) -> Outcome | None:
+        """Create the record of a job that has ended."""
+        request, result, ended_ms = job.request, job.result, listing.results.get(job.request.id, now_ms)
+        assert result is not None
+        if ended_ms + (request.retention_ms or self._retention_ms) <= now_ms:
+            return "past_retention"
+        if not self._create_record(request, sealed_fields(request, result)):
+            return None
+        self._finish(result, listing, ended_ms)
+        log.info("job.restored", job_id=request.id, status=result.status)
+        return "ended"
+
+    def _restore_waiting(self, stored: StoredJob, listing: Listing, now_ms: int) -> Outcome | None:
+        """Create the record of a job that has not ended."""
+        request, is_cancelled = stored.request, stored.request.id in listing.cancels
+        if not self._create_record(request, waiting_fields(request, stored.prepared, now_ms)):
+            return None
+        if is_cancelled and (job := self._store.get(request.id)) is not None:
+            self._finalizer.cancel(job)
+        status = JobStatus.CANCELLED if is_cancelled else "queued" if stored.prepared else "preparing"
+        log.info("job.restored", job_id=request.id, status=status)
+        return "cancelled" if is_cancelled else "waiting"
 
     def _create_record(self, request: JobRequest, fields: RecordFields) -> bool:
         index_ms = request.expires_ms + self._retention_ms + DAY_MS
@@ -228,12 +225,13 @@ class Recovery:
             request.id, fields, index_ms=index_ms, max_ended=self._max_ended, labels=labels(request.metadata)
         )
 
-    def _finish(self, job_id: str, listing: _Listing, ended_ms: int) -> None:
+    def _finish(self, result: JobResult, listing: Listing, ended_ms: int) -> None:
         """End a restored job as its result says, without sending its settled deliveries again."""
+        job_id = result.id
         tombstones = {delivery: self._tombstone(delivery) for delivery in listing.settled.get(job_id, ())}
         states = {delivery: state for delivery, (state, _) in tombstones.items()}
         self._finalizer.finalize_from_result(
-            job_id, ended_ms=ended_ms, is_archived=job_id in listing.archived, deliveries=states
+            job_id, result=result, ended_ms=ended_ms, is_archived=job_id in listing.archived, deliveries=states
         )
         for delivery, (_, attempts) in tombstones.items():
             self._deliveries.restore_attempts(delivery, attempts, retention_ms=self._retention_ms)
@@ -253,7 +251,7 @@ class Recovery:
             log.exception("recovery.corrupt_request", job_id=job_id)
             return None
 
-    def _is_accepted(self, request: JobRequest, listing: _Listing) -> bool:
+    def _is_accepted(self, request: JobRequest, listing: Listing) -> bool:
         """Whether a job without a result is accepted. A withdrawal that was interrupted is completed."""
         if request.id in listing.decisions and not self._acceptance.confirm(request.id):
             return not self._acceptance.withdraw(request.id, is_shared=True)
