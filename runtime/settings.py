@@ -63,7 +63,11 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr = SecretStr("")
     """Secret key that belongs to ``S3_ACCESS_KEY``."""
     s3_bucket: str = "thinkqueue"
-    """``thinkqueue init`` creates it."""
+    """``thinkqueue init`` creates it, unless it is called with ``--no-bucket``."""
+    s3_lifecycle: Literal["managed", "external"] = "managed"
+    """``managed``: ``thinkqueue init`` and each keeper that starts set the bucket's lifecycle rules, and keep those of
+    others. ``external``: you set them, as ``thinkqueue init --no-lifecycle`` prints them; the keys need no permission
+    for them then."""
     s3_region: str = "us-east-1"
     """Region of the object store; part of the signature of every presigned URL."""
 

@@ -20,8 +20,11 @@ START_TIMEOUT_S = 60.0
 POLL_S = 0.5
 
 
-def initialize(settings: Settings) -> str:
+def initialize(settings: Settings, *, create_bucket: bool = True) -> str:
     """Create the bucket, check the object store, and begin an epoch. Does nothing to an initialized installation.
+
+    Args:
+        create_bucket: False: the bucket must exist.
 
     Returns:
         The epoch.
@@ -32,7 +35,11 @@ def initialize(settings: Settings) -> str:
     """
     store, object_store = JobStore(connect(settings), lease_s=settings.lease_s), ObjectStore(settings)
     store.integrity.ping()
-    object_store.create_bucket()
+    if create_bucket:
+        object_store.create_bucket()
+    else:
+        object_store.ping()
+    object_store.set_lifecycle()
     object_store.probe_conditional_put()
     if epoch := store.integrity.epoch():
         return epoch

@@ -42,9 +42,18 @@ def upload_days(settings: Settings) -> int:
 
 def lifecycle_config(settings: Settings) -> LifecycleConfig:
     """Return the rules of the bucket."""
-    rules = [_expiration(prefix, object_days(settings)) for prefix in keys.JOB_PREFIXES]
-    rules.append(_expiration(keys.UPLOADS, upload_days(settings)))
-    return LifecycleConfig(rules)
+    return LifecycleConfig([_expiration(prefix, days) for prefix, days in _days_by_prefix(settings).items()])
+
+
+def _days_by_prefix(settings: Settings) -> dict[str, int]:
+    return {**dict.fromkeys(keys.JOB_PREFIXES, object_days(settings)), keys.UPLOADS: upload_days(settings)}
+
+
+def describe_rules(settings: Settings) -> str:
+    """Return a line for each rule: the prefix of its objects and the days after which they are deleted."""
+    days = _days_by_prefix(settings).items()
+    lines = [f"  {prefix:<13} delete objects after {count} days" for prefix, count in days]
+    return "\n".join([*lines, f"  {'all of these':<13} abort multipart uploads after {MULTIPART_DAYS} days"])
 
 
 def merged_config(settings: Settings, present: LifecycleConfig | None) -> LifecycleConfig:

@@ -95,14 +95,18 @@ class ObjectStore:
     # ── bucket ──
 
     def create_bucket(self) -> None:
-        """Create the bucket if it does not exist, and set its lifecycle rules."""
+        """Create the bucket if it does not exist."""
         with translate_s3_errors():
             if not self._minio.bucket_exists(self._bucket):
                 self._minio.make_bucket(self._bucket)
-        self.set_lifecycle()
 
     def set_lifecycle(self) -> None:
-        """Set our lifecycle rules, which follow from the settings. Rules that others have set for the bucket stay."""
+        """Set our lifecycle rules, which follow from the settings. Rules that others have set for the bucket stay.
+
+        Does nothing with ``S3_LIFECYCLE=external``.
+        """
+        if self._settings.s3_lifecycle == "external":
+            return
         with translate_s3_errors():
             present = self._minio.get_bucket_lifecycle(self._bucket)
             self._minio.set_bucket_lifecycle(self._bucket, merged_config(self._settings, present))
