@@ -23,7 +23,7 @@ class EngineSnapshot:
     """Request ids, oldest first."""
     waiting: tuple[str, ...]
     """Request ids in queue order."""
-    free_slots: int
+    taken_slots: int
     num_blocks: int
     """Blocks of the KV cache, without the null block."""
     free_blocks: int
@@ -42,7 +42,7 @@ def inspect(engine: Engine) -> EngineSnapshot:
     return EngineSnapshot(
         running=tuple(sequence.id for sequence in scheduler.running),
         waiting=tuple(sequence.id for sequence in scheduler.waiting),
-        free_slots=scheduler.num_free_slots,
+        taken_slots=scheduler.num_taken_slots,
         num_blocks=scheduler.pool.num_blocks,
         free_blocks=scheduler.pool.num_free,
         in_flight_steps=len(engine._in_flight),

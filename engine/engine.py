@@ -49,7 +49,10 @@ class Engine:
         """Name of the attention implementation, for logs."""
         self._runner = allocation.runner
         self._scheduler = Scheduler(
-            allocation.pool, slots=allocation.slots, max_prefill_tokens=allocation.max_prefill_tokens
+            allocation.pool,
+            slots=allocation.slots,
+            reserve_slots=allocation.reserve_slots,
+            max_prefill_tokens=allocation.max_prefill_tokens,
         )
         self._max_sequence_tokens = min(self.context_tokens, allocation.pool.num_tokens)
         is_cuda = loaded.model.device.type == "cuda"
@@ -104,8 +107,8 @@ class Engine:
         scheduler = self._scheduler
         return EngineStats(
             slots=scheduler.slots,
-            running=len(scheduler.running),
-            waiting=len(scheduler.waiting),
+            running=len(scheduler.running) - scheduler.num_paused,
+            waiting=len(scheduler.waiting) + scheduler.num_paused,
             kv_tokens=scheduler.pool.num_tokens,
             kv_free_tokens=scheduler.pool.num_free * (scheduler.pool.num_tokens // scheduler.pool.num_blocks),
             steps=self._executor.steps,

@@ -11,6 +11,7 @@ class EngineStats:
     """Sequences that can run at the same time."""
     running: int
     waiting: int
+    """Sequences that have no turn, those that pause included."""
     kv_tokens: int
     """Tokens that the KV cache holds when it is full."""
     kv_free_tokens: int

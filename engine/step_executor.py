@@ -10,6 +10,7 @@ import torch
 
 from engine.core.scheduler import ScheduledTokens, Scheduler, SchedulerOutput
 from engine.core.sequence import PendingToken, Sequence
+from engine.core.turns import Turn
 from engine.errors import DeviceLost, SequenceError
 from engine.events import Failed
 from engine.runner.device import is_device_error
@@ -23,6 +24,8 @@ class InFlightStep:
 
     scheduled: list[ScheduledTokens]
     sampled: list[SampledTokens]
+    turn: Turn | None
+    """As in ``SchedulerOutput``."""
 
 
 class StepExecutor:
@@ -61,7 +64,7 @@ class StepExecutor:
             with self._fail_on_error([scheduled.sequence for scheduled in output.decodes]):
                 sampled.append(self._runner.decode(output.decodes))
         self.steps += 1
-        return InFlightStep(output.all, sampled)
+        return InFlightStep(output.all, sampled, output.turn)
 
     def process(self, step: InFlightStep) -> None:
         """Read the sampled tokens of a step, and append each to its sequence.
@@ -119,6 +122,8 @@ class StepExecutor:
         total = sum(scheduled.end - scheduled.start for scheduled in step.scheduled)
         for scheduled in step.scheduled:
             scheduled.sequence.device_ms += elapsed_ms * (scheduled.end - scheduled.start) / total
+        if step.turn is not None:
+            self._scheduler.turns.record(step.turn, elapsed_ms / 1000)
 
     @contextmanager
     def _fail_on_error(self, sequences: Items[Sequence]) -> Iterator[None]:

@@ -143,7 +143,7 @@ class Batch:
         snapshot = inspect(self.engine)
         assert (snapshot.running, snapshot.waiting, snapshot.in_flight_steps) == ((), (), 0)
         assert snapshot.free_blocks == snapshot.num_blocks
-        assert snapshot.free_slots == self.engine.slots
+        assert snapshot.taken_slots == 0
 
 
 def mixed_requests(engine: Engine, *, unlimited_answer: int = 40) -> list[Request]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from engine.core.block_pool import BlockPool, blocks_needed
 from engine.core.sequence import PendingToken, Sequence
+from engine.core.turns import Turn, Turns
 
 MAX_DECODE_ROWS = 8
 """Uncomputed output tokens of one sequence that are computed as rows of the decode batch; more are a prefill."""
@@ -36,6 +37,8 @@ class SchedulerOutput:
     """One pass each."""
     decodes: list[ScheduledTokens] = field(default_factory=list)
     """One pass together, with one row per token."""
+    turn: Turn | None = None
+    """Of the group with the most work. None: only one group runs, or the step's time says nothing about a turn."""
 
     @property
     def all(self) -> list[ScheduledTokens]:
@@ -45,32 +48,42 @@ class SchedulerOutput:
 class Scheduler:
     """First come, first served within a group of requests; groups get the same number of slots while they need them.
 
-    Preempts the most recently admitted sequence when the KV cache is full, and one of the largest group when a smaller
-    group waits for a slot.
+    When all slots are taken and a smaller group waits, the youngest sequences of the largest group pause: the sequence
+    that takes over uses a reserve slot, so that those that pause keep their tables and their KV cache. The most
+    recently admitted sequence is preempted, those that pause first, when the KV cache is full, and one of the largest
+    group when no reserve slot is left.
 
     Args:
         pool: the blocks of the KV cache.
-        slots: sequences that may run at the same time.
+        slots: sequences that one step computes.
+        reserve_slots: sequences that may pause.
         max_prefill_tokens: prompt tokens per step, so that a long prompt does not delay other sequences' tokens.
     """
 
-    def __init__(self, pool: BlockPool, *, slots: int, max_prefill_tokens: int) -> None:
+    def __init__(self, pool: BlockPool, *, slots: int, max_prefill_tokens: int, reserve_slots: int = 0) -> None:
         self.pool = pool
         self.slots = slots
         self.max_prefill_tokens = max_prefill_tokens
+        self.turns = Turns()
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
-        """Oldest first."""
+        """Oldest first; those that pause, too."""
         self.num_preemptions = 0
-        self._free_slots = list(range(slots - 1, -1, -1))
+        self._num_slots = slots + reserve_slots
+        self._free_slots = list(range(self._num_slots - 1, -1, -1))
 
     @property
     def is_idle(self) -> bool:
         return not self.waiting and not self.running
 
     @property
-    def num_free_slots(self) -> int:
-        return len(self._free_slots)
+    def num_taken_slots(self) -> int:
+        return self._num_slots - len(self._free_slots)
+
+    @property
+    def num_paused(self) -> int:
+        """Sequences that keep a slot without being computed."""
+        return max(0, len(self.running) - self.slots)
 
     def add(self, sequence: Sequence) -> None:
         """Append a sequence to the queue."""
@@ -94,22 +107,63 @@ class Scheduler:
             async_scheduling: also schedule tokens that are still being sampled.
         """
         self._admit()
+        active = self._active()
+        heaviest = self._heaviest_group(active)
         output = SchedulerOutput()
-        prefill_left = self.max_prefill_tokens
-        for sequence in tuple(self.running):
+        if heaviest is None:
+            self._schedule(active, output, async_scheduling)
+            return output
+        # The other groups first, so that they get the prompt tokens of the step.
+        self._schedule([one for one in active if one.group != heaviest], output, async_scheduling)
+        is_decode = bool(output.decodes) and not output.prefills
+        turn = self.turns.next(heaviest)
+        if turn.takes_part or not output.all:
+            self._schedule([one for one in active if one.group == heaviest], output, async_scheduling)
+        return SchedulerOutput(
+            # A sequence of the heaviest group may have preempted a younger one.
+            [one for one in output.prefills if one.sequence.slot is not None],
+            [one for one in output.decodes if one.sequence.slot is not None],
+            turn if is_decode else None,
+        )
+
+    def _schedule(self, sequences: list[Sequence], output: SchedulerOutput, async_scheduling: bool) -> None:
+        """Add the next tokens of these sequences to a step."""
+        prefill_left = self.max_prefill_tokens - sum(one.end - one.start for one in output.prefills)
+        for sequence in sequences:
             if sequence.slot is None:
                 continue  # preempted by an older sequence in this call
             if sequence.pending:
                 if async_scheduling and len(sequence.pending) == 1 and self._allocate_lookahead(sequence):
                     output.decodes.append(self._take(sequence, sequence.num_tokens + 1, is_lookahead=True))
-            elif sequence.num_computed_tokens < sequence.num_prompt_tokens or sequence.num_uncomputed > MAX_DECODE_ROWS:
+            elif self._is_prefill(sequence):
                 end = min(sequence.num_tokens, sequence.num_computed_tokens + prefill_left)
                 if prefill_left and self._allocate(sequence, end):
                     prefill_left -= end - sequence.num_computed_tokens
                     output.prefills.append(self._take(sequence, end))
             elif self._allocate(sequence, sequence.num_tokens):
                 output.decodes.append(self._take(sequence, sequence.num_tokens))
-        return output
+
+    def _active(self) -> list[Sequence]:
+        """Return the running sequences that do not pause: the youngest of the largest groups do."""
+        active = list(self.running)
+        counts = Counter(one.group for one in active) if self.num_paused else Counter[str]()
+        for _ in range(self.num_paused):
+            largest = max(counts, key=lambda one: counts[one])
+            active.remove(next(one for one in reversed(active) if one.group == largest))
+            counts[largest] -= 1
+        return active
+
+    def _heaviest_group(self, active: list[Sequence]) -> str | None:
+        """Return the group with the most sequences, or with the most tokens to compute; None if only one runs."""
+        counts, tokens = Counter[str](), Counter[str]()
+        for one in active:
+            counts[one.group] += 1
+            tokens[one.group] += min(one.num_uncomputed, self.max_prefill_tokens)
+        return max(counts, key=lambda one: (counts[one], tokens[one])) if len(counts) > 1 else None
+
+    @staticmethod
+    def _is_prefill(sequence: Sequence) -> bool:
+        return sequence.num_computed_tokens < sequence.num_prompt_tokens or sequence.num_uncomputed > MAX_DECODE_ROWS
 
     def _take(self, sequence: Sequence, end: int, *, is_lookahead: bool = False) -> ScheduledTokens:
         pending = None
@@ -124,11 +178,12 @@ class Scheduler:
     def _admit(self) -> None:
         """Start waiting sequences whose known tokens fit, with one block to spare for each running sequence."""
         while self.waiting:
-            counts = Counter(one.group for one in self.running)
+            counts = Counter(one.group for one in self._active())
             sequence = min(self.waiting, key=lambda one: counts[one.group])  # the first of the smallest group
             needed = blocks_needed(sequence.num_tokens + 1)
+            has_turn = len(self.running) < self.slots or self._is_smaller(sequence.group, counts)
             has_blocks = not self.running or self.pool.num_free >= needed + len(self.running)
-            blocks = self.pool.allocate(needed) if self._free_slots and has_blocks else None
+            blocks = self.pool.allocate(needed) if has_turn and self._free_slots and has_blocks else None
             if blocks is not None:
                 self.waiting.remove(sequence)
                 sequence.slot, sequence.blocks = self._free_slots.pop(), blocks
@@ -136,23 +191,29 @@ class Scheduler:
             elif not self._preempt_larger_group(counts, sequence.group):
                 return
 
+    @staticmethod
+    def _is_smaller(group: str, counts: Counter[str]) -> bool:
+        """Return whether another group would still have as many active sequences if this one got one more."""
+        return max(counts.values(), default=0) > counts[group] + 1
+
     def _preempt_larger_group(self, counts: Counter[str], group: str) -> bool:
         """Preempt the youngest sequence of the largest group; False if ``group`` would then be larger than that one."""
-        largest = max(counts, key=lambda one: counts[one], default=group)
-        if counts[largest] <= counts[group] + 1:
+        if not self._is_smaller(group, counts):
             return False
+        largest = max(counts, key=lambda one: counts[one])
         self._preempt(next(one for one in reversed(self.running) if one.group == largest))
         return True
 
     def _allocate(self, sequence: Sequence, num_tokens: int) -> bool:
-        """Allocate blocks, preempting younger sequences. Returns False if the sequence itself was preempted."""
+        """Allocate blocks, preempting others, those that pause first. Returns False if it was preempted itself."""
         while (missing := blocks_needed(num_tokens) - len(sequence.blocks)) > 0:
             if (blocks := self.pool.allocate(missing)) is not None:
                 sequence.blocks.extend(blocks)
                 break
-            youngest = self.running[-1]
-            self._preempt(youngest)
-            if youngest is sequence:
+            active = self._active()
+            victim = next((one for one in reversed(self.running) if one not in active), self.running[-1])
+            self._preempt(victim)
+            if victim is sequence:
                 return False
         return True
 

@@ -34,6 +34,7 @@ class DeviceAllocation:
     runner: ModelRunner
     pool: BlockPool
     slots: int
+    reserve_slots: int
     max_prefill_tokens: int
     attention: str
 
@@ -63,8 +64,10 @@ def allocate(loaded: LoadedModel, config: EngineConfig) -> DeviceAllocation:
     slots = config.slots or defaults.slots
     shape = AttentionShape.of(model.config.text_config)
     pool = BlockPool(_kv_cache_tokens(loaded, shape, slots, config.kv_cache_gib))
+    reserve_slots = slots  # a worker claims at most twice as many jobs as it has slots
+    tables = slots + reserve_slots
     cache = KVCache(
-        shape, pool, slots=slots, max_sequence_tokens=loaded.context_tokens, device=device, dtype=model.dtype
+        shape, pool, slots=tables, max_sequence_tokens=loaded.context_tokens, device=device, dtype=model.dtype
     )
     ops = _choose_ops(device, shape)
     decoder = Decoder(model, cache, ops)
@@ -74,11 +77,11 @@ def allocate(loaded: LoadedModel, config: EngineConfig) -> DeviceAllocation:
         runner.graphs = DecodeGraphs(
             lambda rows: runner.forward_decode(rows, longest=0),
             rows=slots + MAX_DECODE_ROWS,
-            padding=(0, slots, 0, 0),  # the last row of the block tables, which belongs to no slot
+            padding=(0, tables, 0, 0),  # the last row of the block tables, which belongs to no slot
             device=device,
         )
     max_prefill_tokens = config.max_prefill_tokens or defaults.max_prefill_tokens
-    return DeviceAllocation(runner, pool, slots, max_prefill_tokens, ops.name)
+    return DeviceAllocation(runner, pool, slots, reserve_slots, max_prefill_tokens, ops.name)
 
 
 def _kv_cache_tokens(loaded: LoadedModel, shape: AttentionShape, slots: int, kv_cache_gib: float | None) -> int:

@@ -29,8 +29,9 @@ def sequence(name: str, prompt: int, group: str = "") -> Sequence:
     return Sequence(request, lambda _: None, tokenizer_info(), controller, prompt)
 
 
-def new_scheduler(*, blocks: int = 100, slots: int = 4, chunk: int = 1_000) -> Scheduler:
-    return Scheduler(BlockPool(blocks * BLOCK_SIZE), slots=slots, max_prefill_tokens=chunk)
+def new_scheduler(*, blocks: int = 100, slots: int = 4, chunk: int = 1_000, reserve: int = 0) -> Scheduler:
+    pool = BlockPool(blocks * BLOCK_SIZE)
+    return Scheduler(pool, slots=slots, reserve_slots=reserve, max_prefill_tokens=chunk)
 
 
 def sample_all(output: SchedulerOutput, tokens: int = 1) -> None:
@@ -155,6 +156,77 @@ def test_a_preempted_sequence_of_a_large_group_continues_before_those_that_never
     assert run_step(scheduler) == ["a0", "a1"]
 
 
+def decoded(scheduler: Scheduler, *, row_s: float = 0.0) -> list[str]:
+    """Run a step, which takes 1 ms and ``row_s`` per row, and return the names of the sequences that it computed."""
+    output = scheduler.schedule(async_scheduling=False)
+    sample_all(output)
+    if output.turn is not None:
+        scheduler.turns.record(output.turn, 0.001 + row_s * len(output.all))
+    return sorted(one.sequence.id for one in output.all)
+
+
+def test_a_sequence_that_pauses_for_another_group_keeps_what_is_computed() -> None:
+    scheduler = new_scheduler(slots=2, reserve=2)
+    for name in ("a0", "a1"):
+        scheduler.add(sequence(name, 10, "a"))
+    run_step(scheduler)
+    scheduler.add(sequence("b0", 10, "b"))
+    assert {name for _ in range(6) for name in decoded(scheduler)} == {"a0", "b0"}, "two slots"
+    assert scheduler.num_paused == 1
+    b0 = scheduler.find("b0")
+    assert b0 is not None
+    scheduler.remove(b0)
+    output = scheduler.schedule(async_scheduling=False)
+    assert names(output) == ([], ["a0", "a1"]), "a1 continues without computing its prompt again"
+    assert scheduler.num_preemptions == 0
+
+
+def test_a_full_cache_preempts_a_sequence_that_pauses_first() -> None:
+    scheduler = new_scheduler(blocks=6, slots=2, reserve=2)
+    for name in ("a0", "a1"):
+        scheduler.add(sequence(name, 60, "a"))
+    run_step(scheduler)
+    scheduler.add(sequence("b0", 60, "b"))
+    while not scheduler.num_preemptions:
+        decoded(scheduler)
+    assert [one.id for one in scheduler.waiting] == ["a1"]
+
+
+def test_the_heaviest_group_is_left_out_of_steps_that_it_would_slow_down_too_much() -> None:
+    scheduler = new_scheduler(slots=8)
+    for number in range(7):
+        scheduler.add(sequence(f"a{number}", 10, "a"))
+    scheduler.add(sequence("b0", 10, "b"))
+    decoded(scheduler, row_s=0.001)
+    decoded(scheduler, row_s=0.001)  # the prompts
+    steps = [decoded(scheduler, row_s=0.001) for _ in range(80)]
+    assert all("b0" in step for step in steps), "the small group is never left out"
+    mean_s = sum(0.001 + 0.001 * len(step) for step in steps) / len(steps)
+    assert 0.0035 < mean_s < 0.0045, "about twice the time of the small group's own step"
+    assert max(len(step) for step in steps) == 8, "the large group runs as well"
+
+
+def test_the_heaviest_group_takes_part_in_all_steps_that_it_hardly_slows_down() -> None:
+    scheduler = new_scheduler(slots=8)
+    for number in range(7):
+        scheduler.add(sequence(f"a{number}", 10, "a"))
+    scheduler.add(sequence("b0", 10, "b"))
+    decoded(scheduler)
+    decoded(scheduler)
+    steps = [len(decoded(scheduler)) for _ in range(100)]
+    assert steps.count(8) >= 98
+
+
+def test_a_group_that_waits_alone_for_its_turn_is_not_left_out() -> None:
+    scheduler = new_scheduler(slots=4)
+    a, b = sequence("a", 10, "a"), sequence("b", 10, "b")
+    for one in (a, b):
+        scheduler.add(one)
+    decoded(scheduler)
+    scheduler.remove(b)
+    assert [decoded(scheduler) for _ in range(3)] == [["a"]] * 3
+
+
 def test_a_small_group_takes_cache_blocks_from_a_large_one() -> None:
     scheduler = new_scheduler(blocks=8, slots=8)
     for number in range(4):
@@ -183,21 +255,30 @@ def test_tokens_occupy_whole_blocks(tokens: int, blocks: int) -> None:
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from("arp"), st.integers(1, 180)), max_size=60),
+    st.lists(st.tuples(st.sampled_from("arp"), st.integers(1, 180), st.sampled_from("xxy")), max_size=60),
     st.integers(3, 12),
+    st.integers(0, 3),
+    st.booleans(),
 )
-def test_every_block_has_one_owner_after_any_actions(actions: list[tuple[str, int]], blocks: int) -> None:
-    scheduler = new_scheduler(blocks=blocks, slots=3, chunk=70)
-    for number, (action, size) in enumerate(actions):
+def test_every_block_has_one_owner_after_any_actions(
+    actions: list[tuple[str, int, str]], blocks: int, reserve: int, async_scheduling: bool
+) -> None:
+    scheduler = new_scheduler(blocks=blocks, slots=3, chunk=70, reserve=reserve)
+    for number, (action, size, group) in enumerate(actions):
         if action == "a" and blocks_needed(size + 1) <= blocks:
-            scheduler.add(sequence(str(number), size))
+            scheduler.add(sequence(str(number), size, group))
         elif action == "r" and scheduler.running:
             scheduler.remove(scheduler.running[size % len(scheduler.running)])
         elif action == "p":
-            output = scheduler.schedule(async_scheduling=False)
+            output = scheduler.schedule(async_scheduling=async_scheduling)
+            assert len(output.all) <= scheduler.slots
+            assert output.all or scheduler.is_idle or async_scheduling, "a step without work would never end"
             for item in output.all:
+                assert item.sequence.slot is not None
                 assert len(item.sequence.blocks) * BLOCK_SIZE >= item.end
-            sample_all(output, tokens=1 + size % 3)
+            sample_all(output, tokens=1 if async_scheduling else 1 + size % 3)
+            if output.turn is not None:
+                scheduler.turns.record(output.turn, 0.001 * len(output.all))
             for one in [*scheduler.running]:
                 if blocks_needed(one.num_tokens + 2) > blocks:
                     scheduler.remove(one)  # the engine rejects such a request at submit
