@@ -79,7 +79,8 @@ class Settings(BaseSettings):
     """JSON list of API keys to create at start unless they exist or existed: a key that was revoked, or was rotated and
     has expired, does not return. The fields are described in docs/api.md."""
     requests_per_minute: int = Field(default=1_200, ge=1)
-    """Limit of an API key without a limit of its own. Further requests get a 429."""
+    """Limit of an API key without a limit of its own; further requests get a 429. Limits of 60 and more are counted in
+    windows of ten seconds: 1200 permit 200 requests in any ten seconds."""
     prompt_refusals: int = Field(default=20, ge=1)
     """With ``AUTH=keys``: refusals of one tenant, or of one address without a valid key, within ten seconds that are
     sent at once. Further ones are sent a second late."""

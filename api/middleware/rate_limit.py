@@ -6,7 +6,7 @@ from ipaddress import IPv6Network, ip_address
 from math import ceil
 
 import redis
-from limits import RateLimitItemPerMinute, WindowStats
+from limits import RateLimitItem, RateLimitItemPerMinute, RateLimitItemPerSecond, WindowStats
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import FixedWindowRateLimiter, SlidingWindowCounterRateLimiter
 
@@ -17,7 +17,9 @@ from jobs.tenants.api_keys import ApiKey
 from runtime.redis.pools import open_pool
 from runtime.settings import Settings
 
-WINDOW_S = 60
+SHORT_WINDOW_S = 10
+"""Limits of at least one request per second are counted in windows of this length, so that a key cannot use a minute's
+requests at once, at the cost of other tenants."""
 UNKNOWN_KEYS_PER_ADDRESS, UNKNOWN_KEYS = 60, 600
 """Unknown API keys per minute that one process looks up."""
 
@@ -28,6 +30,7 @@ class RateLimitState:
 
     limit: int
     """Requests per window."""
+    window_s: int
     remaining: int
     reset_s: int
     """Seconds until the window resets."""
@@ -37,13 +40,13 @@ class RateLimitState:
     def require_allowed(self) -> None:
         """Raise RateLimited if the request is one too many."""
         if self.is_exceeded:
-            message = f"The limit of {self.limit} requests per minute is reached; retry in {self.reset_s} s."
+            message = f"The limit of {self.limit} requests in {self.window_s} s is reached; retry in {self.reset_s} s."
             raise RateLimited(message, retry_after_s=self.reset_s, headers=self.headers())
 
     def headers(self) -> dict[str, str]:
         """Return the fields of the IETF draft (RateLimit) and those that OpenAI's clients read (x-ratelimit-*)."""
         return {
-            "RateLimit-Policy": f'"key";q={self.limit};w={WINDOW_S}',
+            "RateLimit-Policy": f'"key";q={self.limit};w={self.window_s}',
             "RateLimit": f'"key";r={self.remaining};t={self.reset_s}',
             "x-ratelimit-limit-requests": str(self.limit),
             "x-ratelimit-remaining-requests": str(self.remaining),
@@ -67,7 +70,7 @@ class RateLimiter:
         Raises:
             StoreUnavailable: Redis does not answer.
         """
-        item = RateLimitItemPerMinute(key.requests_per_minute or self._default)
+        item = _item(key.requests_per_minute or self._default)
         try:
             with self._breaker.call():
                 is_allowed, stats = _hit(self._limiter, item, key.id)
@@ -76,8 +79,9 @@ class RateLimiter:
         except redis.RedisError:
             # Redis is out of memory, or its disk is full: cancel and DELETE, which help, must stay possible.
             is_allowed, stats = _hit(self._local_limiter, item, key.id)
-        reset_s = max(1, min(WINDOW_S, ceil(stats.reset_time - time.time())))
-        return RateLimitState(item.amount, max(0, stats.remaining), reset_s, is_exceeded=not is_allowed)
+        window_s = item.get_expiry()
+        reset_s = max(1, min(window_s, ceil(stats.reset_time - time.time())))
+        return RateLimitState(item.amount, window_s, max(0, stats.remaining), reset_s, is_exceeded=not is_allowed)
 
 
 class UnknownKeyLimit:
@@ -111,7 +115,12 @@ def _network(address: str) -> str:
     return str(IPv6Network((found, 64), strict=False)) if found.version == 6 else address
 
 
-def _hit(
-    limiter: SlidingWindowCounterRateLimiter, item: RateLimitItemPerMinute, key_id: str
-) -> tuple[bool, WindowStats]:
+def _item(requests_per_minute: int) -> RateLimitItem:
+    """Return the limit as the number of requests in one window."""
+    if requests_per_minute < 60:
+        return RateLimitItemPerMinute(requests_per_minute)
+    return RateLimitItemPerSecond(requests_per_minute * SHORT_WINDOW_S // 60, SHORT_WINDOW_S)
+
+
+def _hit(limiter: SlidingWindowCounterRateLimiter, item: RateLimitItem, key_id: str) -> tuple[bool, WindowStats]:
     return limiter.hit(item, key_id), limiter.get_window_stats(item, key_id)

@@ -151,6 +151,15 @@ def test_the_rate_limit_of_a_key_is_enforced_and_reported(client: TestClient, ke
     assert client.get("/v1/models", headers=make(keys, "a")).status_code == 200
 
 
+def test_a_key_cannot_use_the_requests_of_a_minute_at_once(client: TestClient, keys: ApiKeyStore) -> None:
+    headers = make(keys, "a", requests_per_minute=60)
+    replies = [client.get("/v1/models", headers=headers) for _ in range(11)]
+    assert [reply.status_code for reply in replies] == [200] * 10 + [429]
+    assert replies[0].headers["ratelimit-policy"] == '"key";q=10;w=10'
+    assert replies[-1].json()["detail"].startswith("The limit of 10 requests in 10 s is reached; retry in ")
+    assert 1 <= int(replies[-1].headers["retry-after"]) <= 10
+
+
 def test_a_revoked_key_stops_at_once_and_a_rotated_one_later(client: TestClient, keys: ApiKeyStore) -> None:
     key, token = keys.create(ApiKey("", "a"))
     assert client.get("/v1/models", headers=bearer(token)).status_code == 200
