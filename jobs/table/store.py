@@ -310,14 +310,15 @@ class JobStore:
 
     # ── workers ──
 
-    def needs_wakeup(self, stage: Stage, *, full_worker: str = "") -> bool:
+    def needs_wakeup(self, stage: Stage, *, full_worker: str = "", tenant: str = "") -> bool:
         """Whether jobs wait in a stage and too few wake-up messages are in its list.
 
         Args:
             full_worker: a worker without a free slot; then the answer is True only if another one has a free slot.
+            tenant: whose job was added. While no worker has a free slot, the answer is False for a tenant with many
+                waiting jobs: workers claim them when a slot becomes free.
         """
-        besides = [full_worker] if full_worker else []
-        return self._scripts.call("needs_wakeup", stage, self._lease_ms, *besides)[0] == "ok"
+        return self._scripts.call("needs_wakeup", stage, self._lease_ms, full_worker, tenant)[0] == "ok"
 
     def pending_wakeups(self, stage: Stage) -> int:
         """Return the number of wake-up messages that no worker has received yet."""

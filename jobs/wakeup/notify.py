@@ -9,16 +9,17 @@ from jobs.table.store import JobStore
 from jobs.wakeup.app import TASKS, WAKEUP_VERSION, app
 
 
-def notify(store: JobStore, stage: Stage, *, full_worker: str = "") -> bool:
+def notify(store: JobStore, stage: Stage, *, full_worker: str = "", tenant: str = "") -> bool:
     """Send a wake-up if the stage needs one. True: it was sent.
 
     Args:
         full_worker: the calling worker, if it has no free slot: it would only receive its own wake-up.
+        tenant: whose job was added, if one was (see ``JobStore.needs_wakeup``).
 
     Raises:
         StoreUnavailable: it may be missing; the keeper sends it later.
     """
-    if not store.needs_wakeup(stage, full_worker=full_worker):
+    if not store.needs_wakeup(stage, full_worker=full_worker, tenant=tenant):
         return False
     send_wakeup(stage)
     return True

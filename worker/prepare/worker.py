@@ -148,7 +148,7 @@ class PrepareWorker:
             # Counts as a loss, so that a job which causes it does not run forever.
             raise JobReleased("sandbox_failed", is_loss=True) from error
         job_log.info("job.prepared", required_tokens=required_tokens)
-        notify(self._store, Stage.GENERATE)
+        notify(self._store, Stage.GENERATE, tenant=claimed.job.tenant)
 
     def _watch(self) -> None:
         """End the process when a job hangs: its supervisor starts another one, and the leases expire."""

@@ -10,6 +10,8 @@
 local UNMEASURED_PREPARE_S = 0.2
 -- Weight of the newest job in a tenant's mean cost.
 local COST_SMOOTHING = 0.25
+-- While no worker has a free slot, a tenant with more jobs in its queue is known to wait.
+local NEWLY_WAITING = 8
 -- A position counts the jobs of at most this many tenants: those that have received least.
 local MAX_COUNTED_TENANTS = 100
 
@@ -123,13 +125,26 @@ local function count_free_slots(stage, lease, except)
   return free
 end
 
+-- Whether a tenant has so few jobs in its queues that it may just have begun to wait.
+local function has_just_begun(stage, tenant)
+  local length = 0
+  for _, priority in ipairs(PRIORITIES) do
+    length = length + redis.call('ZCARD', keys.tenant_queue(stage, priority, tenant))
+  end
+  return length <= NEWLY_WAITING
+end
+
 -- Whether a stage needs another wake-up message: jobs wait, and fewer messages wait than ready workers have free slots
 -- (at least one). A surplus message costs one claim; a missing one costs until the keeper's next round.
--- except: a worker that is full; then a message is needed only if another one has a free slot
-local function needs_wakeup(stage, lease, except)
+-- except: a worker that is full, or ''; then a message is needed only if another one has a free slot
+-- tenant: whose job was added, or ''. Without a free slot, workers claim only for tenants that they serve less than
+-- others, and claim again whenever that changes: no message is needed for a tenant that waits already
+local function needs_wakeup(stage, lease, except, tenant)
   local waiting = count_waiting(stage) - redis.call('ZCOUNT', keys.delayed(stage), '(' .. integer(now), '+inf')
   if waiting <= 0 then return false end
-  local wanted = math.max(except and 0 or 1, math.min(count_free_slots(stage, lease, except), waiting))
+  local free = count_free_slots(stage, lease, except)
+  if free == 0 and tenant ~= '' and not has_just_begun(stage, tenant) then return false end
+  local wanted = math.max(except ~= '' and 0 or 1, math.min(free, waiting))
   return redis.call('LLEN', keys.wakeups(stage)) < wanted
 end
 

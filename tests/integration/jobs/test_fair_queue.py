@@ -164,3 +164,16 @@ def test_a_full_worker_sends_a_wakeup_only_to_another_one(table: Table) -> None:
     assert not table.store.needs_wakeup(Stage.GENERATE, full_worker="w")
     table.store.heartbeat(WorkerStatus("other", "generate", "ready", 4, 1), {})
     assert table.store.needs_wakeup(Stage.GENERATE, full_worker="w")
+
+
+def test_full_workers_get_no_wakeup_for_a_tenant_that_waits_already(table: Table) -> None:
+    """They claim its next job when one of theirs ends. Each message took time that the engine needs."""
+    table.store.heartbeat(WorkerStatus("w", "generate", "ready", 4, 0), {})
+    for number in range(9):
+        table.queued(f"job_a{number}", tenant="a")
+    assert not table.store.needs_wakeup(Stage.GENERATE, tenant="a")
+    assert table.store.needs_wakeup(Stage.GENERATE), "the keeper's round sends one all the same"
+    table.queued("job_b", tenant="b")
+    assert table.store.needs_wakeup(Stage.GENERATE, tenant="b"), "a worker may serve it less than tenant a"
+    table.store.heartbeat(WorkerStatus("w", "generate", "ready", 4, 1), {})
+    assert table.store.needs_wakeup(Stage.GENERATE, tenant="a")

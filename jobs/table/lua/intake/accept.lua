@@ -25,7 +25,7 @@ local id, tenant, priority = ARGV[1], ARGV[2], ARGV[3]
 
 local function reply(word, stage, queue_priority, more)
   local rank = position(id, stage, queue_priority, tenants_in(stage, queue_priority))
-  local wakeup = needs_wakeup('prepare', tonumber(ARGV[10])) and 1 or 0
+  local wakeup = needs_wakeup('prepare', tonumber(ARGV[10]), '', tenant) and 1 or 0
   return {word, wakeup, rank or '', unpack(more)}
 end
 
