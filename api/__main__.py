@@ -1,9 +1,7 @@
 """Entry point of the api process: ``python -m api``."""
 
 import os
-import resource
 import signal
-import socket
 import sys
 import threading
 import time
@@ -13,6 +11,7 @@ import uvicorn
 
 from api.app import create_app
 from api.dependencies import OBJECT_STORE_TIMEOUT_S
+from api.listener import ACCEPTED_AT_ONCE, ApiServer, bind, connection_limit, raise_open_files_limit
 from api.middleware.http_protocol import bounded_protocol
 from api.middleware.request_id import add_request_id
 from jobs.errors import ObjectStoreUnsuitable, Unavailable
@@ -22,8 +21,6 @@ from runtime.probes import start_probe_server
 from runtime.read_settings import read_settings
 from runtime.settings import Settings
 
-UNACKNOWLEDGED_LIMIT_MS = 60_000
-"""A connection is closed when sent data stays unacknowledged for this long."""
 SHUTDOWN_TIMEOUT_S = 10
 CHECK_INTERVAL_S = 5.0
 """Between two checks of an object store that was away when the process started."""
@@ -35,30 +32,48 @@ def main() -> None:
     settings = read_settings()
     configure_logs(settings, process="api", processors=[add_request_id])
     start_probe_server(settings, process="api")
-    require_suitable_store(settings)
-    # uvicorn raises the signal again after an orderly shutdown; exit with status 0 then.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    store_check = StoreCheck(settings)
+    store_check.start()
+    open_files = raise_open_files_limit()
+    connections = connection_limit(open_files)
+    if connections < settings.max_streams:
+        log.warning("start.few_open_files", open_files=open_files, connections=connections)
+    # uvicorn raises the signal again after an orderly shutdown.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(store_check.exit_status))
     config = uvicorn.Config(
-        create_app(settings),
+        create_app(settings, max_connections=connections),
         host=settings.api_host,
         port=settings.api_port,
         log_config=None,
         access_log=False,
         server_header=False,
-        http=bounded_protocol(),
+        http=bounded_protocol(connections),
+        backlog=ACCEPTED_AT_ONCE,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
     )
-    _raise_open_files_limit()
-    uvicorn.Server(config).run(sockets=[_bind(config)])
+    ApiServer(config).run(sockets=[bind(config)])
+    sys.exit(store_check.exit_status)
 
 
-def require_suitable_store(settings: Settings) -> None:
-    """End the process if the object store cannot keep results final. One that is away is checked when it answers."""
-    object_store = ObjectStore(settings, timeout_s=OBJECT_STORE_TIMEOUT_S, tries=1)
+class StoreCheck:
+    """Ends the process if the object store cannot keep results final. One that is away is checked when it answers."""
 
-    def is_checked() -> bool:
+    def __init__(self, settings: Settings) -> None:
+        self._object_store = ObjectStore(settings, timeout_s=OBJECT_STORE_TIMEOUT_S, tries=1)
+        self.exit_status = 0
+        """Of the process when it ends: 1 after the store was refused."""
+
+    def start(self) -> None:
+        """Check now, or in the background while the store does not answer. Raises SystemExit."""
         try:
-            object_store.probe_conditional_put()
+            if not self._is_checked():
+                threading.Thread(target=self._check_later, name="object store check", daemon=True).start()
+        except ObjectStoreUnsuitable as error:
+            raise SystemExit(error.message) from None
+
+    def _is_checked(self) -> bool:
+        try:
+            self._object_store.probe_conditional_put()
         except ObjectStoreUnsuitable:
             raise
         except Unavailable as error:
@@ -66,38 +81,17 @@ def require_suitable_store(settings: Settings) -> None:
             return False
         return True
 
-    def check_later() -> None:
+    def _check_later(self) -> None:
         while True:
             time.sleep(CHECK_INTERVAL_S)
             try:
-                if is_checked():
+                if self._is_checked():
                     return
             except ObjectStoreUnsuitable as error:
                 log.critical("start.refused", detail=error.message)
+                self.exit_status = 1
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
-
-    try:
-        if not is_checked():
-            threading.Thread(target=check_later, name="object store check", daemon=True).start()
-    except ObjectStoreUnsuitable as error:
-        raise SystemExit(error.message) from None
-
-
-def _raise_open_files_limit() -> None:
-    """Use all open files that the system permits; the usual default of 1,024 is less than ``MAX_STREAMS``."""
-    _, permitted = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (permitted, permitted))
-
-
-def _bind(config: uvicorn.Config) -> socket.socket:
-    listener = config.bind_socket()
-    # asyncio sets TCP_NODELAY only on sockets it created; without it bench/intake.py fell from 430 to 270 requests/s.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if sys.platform == "linux":
-        # Connections inherit it. Without it, a connection whose client reads nothing stays open after a close.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_LIMIT_MS)
-    return listener
 
 
 if __name__ == "__main__":

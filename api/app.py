@@ -15,6 +15,7 @@ from api.middleware.body_limit import BodyLimitMiddleware
 from api.middleware.browser_guard import BrowserGuardMiddleware
 from api.middleware.cors import add_cors
 from api.middleware.head_requests import HeadMiddleware
+from api.middleware.http_protocol import DEFAULT_MAX_CONNECTIONS
 from api.middleware.metrics import MetricsMiddleware
 from api.middleware.refusal_pacing import RefusalPacingMiddleware
 from api.middleware.request_id import RequestIdMiddleware
@@ -29,8 +30,12 @@ THREADS = 64
 """Handlers wait for Redis and the object store, not for the processor."""
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """Build the application and its clients, which connect when they are first used."""
+def create_app(settings: Settings, *, max_connections: int = DEFAULT_MAX_CONNECTIONS) -> FastAPI:
+    """Build the application and its clients, which connect when they are first used.
+
+    Args:
+        max_connections: of clients. Event streams and waiting calls together have at most three quarters.
+    """
     configure_app(settings, timeout_s=REDIS_TIMEOUT_S)
     services = Services.from_settings(settings)
 
@@ -58,7 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.services = services
     app.state.health = health.Health()
-    app.state.shares = shares = Shares.from_settings(settings)
+    app.state.shares = shares = Shares.from_settings(settings, max_connections=max_connections)
 
     # The middleware added last runs first.
     app.add_middleware(

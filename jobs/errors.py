@@ -18,6 +18,7 @@ ThinkqueueError
 │   ├── TooManyBodies     of one tenant arrive at one api process
 │   ├── TooManyWaits      of one tenant: calls with ``Prefer: wait``
 │   ├── TooManyCalls      of one tenant wait at one api process
+│   ├── TooManyConnections  to one api process
 │   ├── TooManyUnknownKeys  were sent from one address
 │   └── RateLimited       the API key has made too many requests
 ├── Unavailable           a required server does not answer
@@ -173,6 +174,12 @@ class TooManyCalls(Overloaded):
     """Too many of your requests are being handled; send fewer at the same time."""
 
     code = "too_many_calls"
+
+
+class TooManyConnections(Overloaded):
+    """Too many connections to this process are open; try again later."""
+
+    code = "too_many_connections"
 
 
 class TooManyUnknownKeys(Overloaded):

@@ -32,6 +32,10 @@ MEANINGS = {
     "breaker.closed": "A server that did not answer answers again. The calls to it are made again.",
     "breaker.opened": "A server did not answer a probe. The calls to it fail at once until it answers.",
     "claim.failed": "A generate worker could not claim a job. It tries again later.",
+    "connections.no_open_files": (
+        "No file is left for a new connection; logged at most every 10 seconds. Raise the limit of open files "
+        "(`ulimit -n`, `LimitNOFILE`)."
+    ),
     "consumer.stalled": "Celery received no wake-up although some wait. The process ends and is restarted.",
     "delivery.crashed": "A delivery raised an unexpected error. It is attempted again.",
     "delivery.delayed": "A delivery could not be read or recorded. It is attempted again.",
@@ -86,6 +90,9 @@ MEANINGS = {
     "sandbox.off": "`SANDBOX=off`: only time and memory of decoders are limited.",
     "sandbox.unavailable": "This machine cannot confine decoders. The prepare worker does not start.",
     "scratch.swept": "Files of a killed worker were removed.",
+    "start.few_open_files": (
+        "The limit of open files permits fewer connections than `MAX_STREAMS`. Raise it (`ulimit -n`, `LimitNOFILE`)."
+    ),
     "start.refused": "The object store ignores `If-None-Match`, so results would not be final. The process ends.",
     "start.waiting": "The process waits for Redis or the object store before it starts.",
     "store.clock_stepped_back": "Redis' clock was set back. Schedules were moved.",

@@ -105,7 +105,8 @@ class Settings(BaseSettings):
     max_open_upload_bytes: int = Field(default=20 * 2**30, ge=1)
     """Sizes of these uploads together; at least ``MAX_UPLOAD_BYTES``."""
     max_streams: int = Field(default=2_000, ge=1)
-    """Event streams open at the same time on one API process, and calls with ``Prefer: wait``."""
+    """Event streams open at the same time on one API process, and calls with ``Prefer: wait``. Fewer if the limit
+    of open files (``ulimit -n``) permits fewer connections."""
     max_streams_per_tenant: int = Field(default=500, ge=1)
     """Event streams of one tenant open at the same time on one API process. The next one gets a 429."""
     max_waits_per_tenant: int = Field(default=200, ge=1)

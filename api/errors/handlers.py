@@ -27,6 +27,7 @@ from jobs.errors import (
     Overloaded,
     Problem,
     ThinkqueueError,
+    TooManyConnections,
     Unauthorized,
     Unavailable,
 )
@@ -42,6 +43,7 @@ STATUSES: dict[type[ThinkqueueError], HTTPStatus] = {
     Forbidden: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
     NotEnded: HTTPStatus.CONFLICT,
+    TooManyConnections: HTTPStatus.SERVICE_UNAVAILABLE,
     Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     NotInitialized: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -40,7 +40,9 @@ class Shares:
     """Calls with ``Prefer: wait``."""
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> "Shares":
+    def from_settings(cls, settings: Settings, *, max_connections: int) -> "Shares":
+        streams = min(settings.max_streams, max(1, max_connections // 2))
+        waits = min(settings.max_streams, max(1, max_connections // 4))
         body = settings.max_body_bytes
         return cls(
             bodies=FairShare(
@@ -61,8 +63,8 @@ class Shares:
                 limit_s=CALL_LIMIT_S,
                 refusal=TooManyCalls,
             ),
-            streams=_without_waiting(settings.max_streams, settings.max_streams_per_tenant, TooManyStreams),
-            waits=_without_waiting(settings.max_streams, settings.max_waits_per_tenant, TooManyWaits),
+            streams=_without_waiting(streams, settings.max_streams_per_tenant, TooManyStreams),
+            waits=_without_waiting(waits, settings.max_waits_per_tenant, TooManyWaits),
         )
 
 

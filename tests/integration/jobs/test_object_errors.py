@@ -21,7 +21,7 @@ from jobs.table.scripts import connect
 from testing.processes.fork_server import ForkedProcess
 from testing.processes.proxy import Fault, Proxy
 from testing.processes.servers import Servers, free_ports
-from testing.processes.waiting import TIME_SCALE
+from testing.processes.waiting import TIME_SCALE, wait_until
 from testing.table import Table
 from tests.integration.jobs.test_reader import request
 
@@ -190,17 +190,36 @@ def test_a_process_refuses_a_store_that_ignores_conditions(table: Table, front: 
 
 def test_an_api_process_refuses_a_store_that_ignores_conditions(table: Table, front: Front, tmp_path: Path) -> None:
     front.proxy.faults = [Fault(b"If-None-Match", reply=b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")]
-    settings = table.settings
+    api = start_api(table, front, tmp_path)
+    assert api.wait(60) == 1
+    assert "cannot keep results final" in api_log(tmp_path)
+
+
+def test_an_api_process_ends_with_an_error_when_a_store_that_was_away_ignores_conditions(
+    table: Table, front: Front, tmp_path: Path
+) -> None:
+    front.proxy.faults = [Fault(b"If-None-Match", reply=INTERNAL_ERROR)]
+    api = start_api(table, front, tmp_path)
+    wait_until(lambda: "start.waiting" in api_log(tmp_path), "the process waits for the store")
+    front.proxy.faults = [Fault(b"If-None-Match", reply=b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")]
+    assert api.wait(60) == 1
+    assert "start.refused" in api_log(tmp_path)
+
+
+def start_api(table: Table, front: Front, folder: Path) -> ForkedProcess:
     environment = {
         **os.environ,
         **front.servers.environment(),
         "S3_ENDPOINT": f"http://127.0.0.1:{front.proxy.port}",
-        "S3_BUCKET": settings.s3_bucket,
+        "S3_BUCKET": table.settings.s3_bucket,
         "API_PORT": str(free_ports()),
     }
-    api = ForkedProcess("api", environment, tmp_path / "api.log")
-    assert api.wait(60) == 1
-    assert "cannot keep results final" in (tmp_path / "api.log").read_text("utf-8")
+    return ForkedProcess("api", environment, folder / "api.log")
+
+
+def api_log(folder: Path) -> str:
+    log = folder / "api.log"
+    return log.read_text("utf-8") if log.exists() else ""
 
 
 def test_a_recovery_skips_a_job_with_a_damaged_object(
