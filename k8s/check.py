@@ -23,6 +23,7 @@ import yaml
 
 ROOT = Path(__file__).parent
 OVERLAYS = ("dev", "production")
+COMPONENTS = tuple(sorted(path.name for path in (ROOT / "components").iterdir()))
 KUBERNETES = "1.31"
 SECRETS: tuple[str, ...] = ("REDIS_PASSWORD", "REDIS_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY", "WEBHOOK_SECRET")
 SECRETS += tuple(f"S3_JWT_KEY_{number}" for number in range(1, 5))
@@ -33,8 +34,10 @@ def main() -> int:
         sys.stderr.write("k8s: NOT CHECKED, kubectl is missing\n")
         return 1 if os.environ.get("CI") else 0
     faults = [f"{overlay}: {fault}" for overlay in OVERLAYS for fault in [*faults_of(built(overlay)), *kept(overlay)]]
+    for name in COMPONENTS:
+        faults += [f"production with {name}: {fault}" for fault in faults_of(built("production", components=[name]))]
     faults += unequal_versions()
-    sys.stderr.write("\n".join([*faults, ""]) if faults else f"k8s: {', '.join(OVERLAYS)} are valid\n")
+    sys.stderr.write("\n".join([*faults, ""]) if faults else f"k8s: {', '.join((*OVERLAYS, *COMPONENTS))} are valid\n")
     return 1 if faults else 0
 
 
@@ -57,7 +60,8 @@ def built(
             tags.write_text(tags.read_text("utf-8").replace(f"newTag: {release()}", f"newTag: {version}"), "utf-8")
         file = copy / "overlays" / overlay / "kustomization.yaml"
         content = yaml.safe_load(file.read_text("utf-8"))
-        content.setdefault("components", []).extend(f"../../components/{name}" for name in components)
+        present = content.setdefault("components", [])
+        present.extend(path for name in components if (path := f"../../components/{name}") not in present)
         content["namespace"] = namespace or content["namespace"]
         file.write_text(yaml.safe_dump(content), "utf-8")
         command = ["kubectl", "kustomize", str(copy / "overlays" / overlay)]
@@ -73,11 +77,21 @@ def release() -> str:
     return str(project["version"])
 
 
+def pod_of(item: dict[str, Any]) -> dict[str, Any]:
+    """Return the specification of an object's pods; empty if it has none."""
+    spec = item.get("spec", {})
+    pod: dict[str, Any] = spec.get("jobTemplate", {}).get("spec", spec).get("template", {}).get("spec", {})
+    return pod
+
+
+def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*pod.get("initContainers", ()), *pod.get("containers", ())]
+
+
 def images(objects: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     """Yield each object that has pods, by kind and name, with each image of its containers."""
     for item in objects:
-        pod = item.get("spec", {}).get("template", {}).get("spec", {})
-        for container in [*pod.get("initContainers", ()), *pod.get("containers", ())]:
+        for container in containers(pod_of(item)):
             yield f"{item['kind']} {item['metadata']['name']}", container["image"]
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from api.__main__ import SHUTDOWN_TIMEOUT_S
 from api.schemas.autoscale import AutoscaleReply, StageScale
-from k8s.check import OVERLAYS, built, faults_of, images, kept, unequal_versions
+from k8s.check import COMPONENTS, OVERLAYS, built, containers, faults_of, images, kept, pod_of, unequal_versions
 from runtime.settings import Settings
 from runtime.special_networks import GLOBAL_UNICAST, SPECIAL_IPV4, SPECIAL_IPV6
 
@@ -27,13 +28,13 @@ def of_kind(objects: list[dict[str, Any]], *kinds: str) -> Iterator[tuple[str, d
 
 
 def pods(objects: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, item in of_kind(objects, "Deployment", "StatefulSet", "Job"):
-        yield name, item["spec"]["template"]["spec"]
+    for name, item in of_kind(objects, "Deployment", "StatefulSet", "Job", "CronJob"):
+        yield name, pod_of(item)
 
 
 def test_each_container_runs_a_program_that_exists_as_process_one(objects: list[dict[str, Any]]) -> None:
     for name, pod in pods(objects):
-        for container in pod["containers"]:
+        for container in containers(pod):
             if not container["image"].startswith(("thinkqueue", "registry.example.com/thinkqueue")):
                 continue
             command = container["command"]
@@ -57,7 +58,9 @@ def test_programs_with_torch_and_without_have_images_of_different_names(objects:
 
 def test_another_namespace_reaches_the_triggers_and_bindings() -> None:
     built_elsewhere = built("production", namespace="elsewhere")
-    assert {item["metadata"]["namespace"] for item in built_elsewhere} == {"elsewhere"}
+    in_namespaces = [item for item in built_elsewhere if not item["kind"].startswith("ValidatingAdmissionPolicy")]
+    assert {item["metadata"]["namespace"] for item in in_namespaces} == {"elsewhere"}
+    assert "thinkqueue." not in str([item["spec"] for item in built_elsewhere if item["kind"] == "ScaledObject"])
     for _, item in of_kind(built_elsewhere, "ScaledObject"):
         assert item["spec"]["triggers"][0]["metadata"]["url"] == "http://api.elsewhere.svc/v1/autoscale"
     for _, item in of_kind(built_elsewhere, "RoleBinding"):
@@ -78,7 +81,7 @@ def test_no_pod_may_do_more_than_it_must(objects: list[dict[str, Any]]) -> None:
     for name, pod in pods(objects):
         assert pod["automountServiceAccountToken"] is (name == "pod-deletion-cost"), name
         assert pod["securityContext"]["runAsNonRoot"], name
-        for container in pod["containers"]:
+        for container in containers(pod):
             assert container["securityContext"]["readOnlyRootFilesystem"], name
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}, name
             assert "memory" in container["resources"]["limits"], name
@@ -86,7 +89,7 @@ def test_no_pod_may_do_more_than_it_must(objects: list[dict[str, Any]]) -> None:
 
 def test_probes_ask_for_what_is_answered(objects: list[dict[str, Any]]) -> None:
     for name, pod in pods(objects):
-        for container in pod["containers"]:
+        for container in containers(pod):
             ports = {port["name"] for port in container.get("ports", ())}
             for probe in (container[kind] for kind in PROBES if kind in container):
                 if "httpGet" in probe:
@@ -158,6 +161,83 @@ def test_an_external_redis_replaces_valkey() -> None:
     (egress,) = policies["servers"]["spec"]["egress"]
     assert egress["to"] == [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "the overlay names the address"
     for name, pod in pods(objects):
-        users = [container for container in pod["containers"] if "REDIS_URL" in str(container.get("env"))]
+        users = [container for container in containers(pod) if "REDIS_URL" in str(container.get("env"))]
         mounts = {mount["name"] for container in users for mount in container["volumeMounts"]}
         assert not users or "redis-tls" in mounts, name
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_each_component_makes_valid_objects(component: str) -> None:
+    assert faults_of(built("production", components=[component])) == []
+
+
+def test_a_role_replaces_the_static_keys() -> None:
+    objects = built("production", components=["workload-identity"])
+    (settings,) = (item for _, item in of_kind(objects, "ConfigMap"))
+    assert settings["data"]["S3_CREDENTIALS"] == "environment"
+    accounts = dict(of_kind(objects, "ServiceAccount"))
+    for name, pod in pods(objects):
+        for container in containers(pod):
+            keys = [each for each in container.get("env", ()) if each["name"] in ("S3_ACCESS_KEY", "S3_SECRET_KEY")]
+            assert all(each["valueFrom"]["secretKeyRef"]["optional"] for each in keys), name
+            assert not keys or "eks.amazonaws.com/role-arn" in accounts[name]["metadata"]["annotations"], name
+
+
+def test_each_program_has_an_account_of_its_own(objects: list[dict[str, Any]]) -> None:
+    accounts = dict(of_kind(objects, "ServiceAccount"))
+    ours = {name: pod for name, pod in pods(objects) if "thinkqueue" in containers(pod)[0]["image"]}
+    assert accounts.keys() == ours.keys()
+    for name, pod in ours.items():
+        assert pod["serviceAccountName"] == name
+        assert accounts[name]["automountServiceAccountToken"] is False
+
+
+def test_a_second_apply_changes_no_immutable_object(objects: list[dict[str, Any]]) -> None:
+    assert not list(of_kind(objects, "Job")), "the template of a Job cannot be changed"
+
+
+def test_a_changed_setting_replaces_the_pods(objects: list[dict[str, Any]]) -> None:
+    (name,) = (name for name, _ in of_kind(objects, "ConfigMap"))
+    assert name.startswith("thinkqueue-"), "the name ends with a hash of the content"
+    for pod_name, pod in pods(objects):
+        for container in containers(pod):
+            for source in container.get("envFrom", ()):
+                assert source["configMapRef"]["name"] == name, pod_name
+
+
+def test_the_api_has_time_to_leave_the_proxies_and_to_end_its_requests(objects: list[dict[str, Any]]) -> None:
+    pod = dict(pods(objects))["api"]
+    _, seconds = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    assert pod["terminationGracePeriodSeconds"] >= int(seconds) + SHUTDOWN_TIMEOUT_S + 10
+
+
+def test_the_pod_with_a_cluster_token_has_no_secret_but_that_of_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    (container,) = dict(pods(built("production")))["pod-deletion-cost"]["containers"]
+    assert [each["name"] for each in container["env"] if "valueFrom" in each] == ["REDIS_URL"]
+    for each in container["env"]:
+        monkeypatch.setenv(each["name"], each.get("value", "redis://valkey:6379/0"))
+    monkeypatch.setenv("S3_ENDPOINT", "https://s3.example.com")
+    for name in ("S3_ACCESS_KEY", "S3_SECRET_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    Settings(_env_file=None)  # it starts with these
+
+
+def test_models_of_each_node_need_no_shared_volume() -> None:
+    for component in ("model-node-cache", "model-image"):
+        objects = built("production", components=[component])
+        assert "models" not in dict(of_kind(objects, "PersistentVolumeClaim"))
+        assert "persistentVolumeClaim" not in str(dict(pods(objects))["generate"])
+
+
+def test_policies_know_the_dns_servers_of_other_clusters() -> None:
+    objects = built("production", components=["node-local-dns", "openshift-dns"])
+    rules = dict(of_kind(objects, "NetworkPolicy"))["names"]["spec"]["egress"]
+    assert "169.254.20.10/32" in str(rules)
+    assert [rule["ports"][0]["port"] for rule in rules] == [53, 53, 5353]
+
+
+def test_a_public_object_store_opens_no_private_network() -> None:
+    policies = dict(of_kind(built("production", components=["object-store-public"]), "NetworkPolicy"))
+    (rule,) = policies["object-store-public"]["spec"]["egress"]
+    assert rule["ports"] == [{"port": 443}]
+    assert rule["to"][0]["ipBlock"]["except"] == [str(network) for network in SPECIAL_IPV4]
