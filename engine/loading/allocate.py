@@ -1,6 +1,5 @@
 """Allocate a loaded model's KV cache on its device, and choose the kernels."""
 
-import os
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +15,7 @@ from engine.runner.kv_cache import AttentionShape, KVCache
 from engine.runner.model_runner import ModelRunner
 from engine.runner.torch_ops import TorchOps
 from engine.runner.vision_encoder import VisionEncoder
+from runtime.cgroup import available_cpus
 
 GIB = 2**30
 ACTIVATION_GIB = 4.0
@@ -59,7 +59,7 @@ def allocate(loaded: LoadedModel, config: EngineConfig) -> DeviceAllocation:
     device, model = loaded.model.device, loaded.model
     if device.type == "cpu":
         # torch's threads spin while they wait: beside other processes, two threads on two cores took far longer.
-        torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 2) // 2)))
+        torch.set_num_threads(min(torch.get_num_threads(), max(1, available_cpus() // 2)))
     defaults = GPU_DEFAULTS if device.type == "cuda" else CPU_DEFAULTS
     slots = config.slots or defaults.slots
     shape = AttentionShape.of(model.config.text_config)

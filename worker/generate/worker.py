@@ -1,6 +1,5 @@
 """Claims as many jobs of the generate stage as the engine has room for, and runs them at once."""
 
-import os
 import threading
 import time
 from collections import Counter
@@ -19,6 +18,7 @@ from jobs.objects.store import ObjectStore
 from jobs.table.store import JobStore
 from jobs.table.types import ClaimedJob, EngineLoad
 from jobs.wakeup.notify import notify
+from runtime.cgroup import available_cpus
 from runtime.settings import Settings
 from worker.generate.engine_metrics import observe_generation
 from worker.generate.generation import Generation, GenerationContext
@@ -68,7 +68,7 @@ class GenerateWorker:
             flusher=self._flusher,
             result_builder=ResultBuilder(object_store, settings.family.special_tokens),
             drain=self._runner.drain,
-            input_slots=threading.Semaphore(max(1, (os.cpu_count() or 2) // 2)),
+            input_slots=threading.Semaphore(max(1, available_cpus() // 2)),
         )
         self._threads = ThreadPoolExecutor(OVERCOMMIT * engine.slots, thread_name_prefix="job")
         self._jobs: dict[str, _HeldJob] = {}
