@@ -64,6 +64,10 @@ FAILURES: dict[str, tuple[str, str]] = {
     "decode_timeout": ("A file took too long to decode.", "Send a simpler or shorter file."),
     "decode_memory": ("A file needs more memory to decode than the service allows.", "Scale it down."),
     "decode_crashed": ("A file crashed its decoder.", "Save it again with another program."),
+    "media_too_large": (
+        "The job's files together exceed the space that the service has for one job.",
+        "Send fewer or smaller files; upload those that are given by URL.",
+    ),
     "prepare_timeout": ("Fetching and converting the job's media took too long.", "Send fewer or smaller files."),
     "url_invalid": ("The URL is not valid.", "Correct it."),
     "url_forbidden": (

@@ -214,18 +214,27 @@ class JobStore:
         return cast("LeaseSignal", reply[0])
 
     def mark_prepared(
-        self, job_id: str, claim: str, *, folder: str, required_tokens: int, cost_s: float | None = None
+        self,
+        job_id: str,
+        claim: str,
+        *,
+        folder: str,
+        required_tokens: int,
+        cost_s: float | None = None,
+        slot_s: float | None = None,
     ) -> None:
         """Move a job to the queue of the generate stage.
 
         Args:
-            cost_s: what its tenant is charged, in seconds of a child process; None: the time since the claim.
+            cost_s: what its tenant is charged, in seconds of a decoder; None: the time since the claim.
+            slot_s: how long it has taken one of the worker's slots, for scaling; None: the time since the claim.
 
         Raises:
             ClaimLost, Cancelled
         """
         cost = "" if cost_s is None else cost_s
-        self._call_fenced("mark_prepared", job_id, claim, folder, required_tokens, cost)
+        slot_ms = "" if slot_s is None else slot_s * 1000
+        self._call_fenced("mark_prepared", job_id, claim, folder, required_tokens, cost, slot_ms)
 
     def release(self, job_id: str, claim: str, *, cause: ReleaseCause = "stop", cost_s: float | None = None) -> Release:
         """Return a claimed job to its queue; after an error with a delay.

@@ -3,10 +3,9 @@
 A tenant alone may use all decoders. Some more are kept for tenants that have none, so that a job never waits for the
 files of another tenant, however long these take. A decoder that runs for long continues at the lowest priority
 (sandbox/server.py), and those of a tenant that has used decoders a lot lately start at it, so that the additional one
-finds a free core.
+finds a free core. A decoder that needs much memory waits for one of the few large shares (memory_plan.py).
 """
 
-import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,19 +14,22 @@ from typing import Any
 
 from runtime.settings import Settings
 from worker.prepare.fair_slots import FairSlots, reserve_for_others
+from worker.prepare.memory_plan import BASE_BYTES, plan_memory
 from worker.prepare.preparation import Preparation
 from worker.prepare.recent_use import RecentUse
 from worker.prepare.sandbox.client import Sandbox
+from worker.prepare.sandbox.memory_gate import MemoryShare
 
 
 class DecoderPool:
     """Safe to share between threads."""
 
     def __init__(self, settings: Settings, sandbox: Sandbox) -> None:
-        count = settings.decoders or max(2, os.cpu_count() or 2)
-        self._slots = FairSlots(reserve_for_others(count, reserve=max(1, count // 2)))
+        self.plan = plan_memory(settings)
+        self._slots = FairSlots(reserve_for_others(self.plan.decoders, self.plan.reserve))
+        reserve = self.plan.large_decoders // 2
+        self._large_shares = FairSlots(reserve_for_others(self.plan.large_decoders - reserve, reserve))
         self._recent_use = RecentUse()
-        self._memory_bytes = settings.decode_memory_bytes
         self._sandbox = sandbox
 
     def run(
@@ -54,10 +56,25 @@ class DecoderPool:
         Raises:
             JobFailed, MediaError, SandboxFailed; also what ``preparation.check`` raises.
         """
-        with ExitStack() as slot:
-            with preparation.deadline.paused():
-                slot.enter_context(self._slots.slot(preparation.tenant, preparation.check))
-            started = time.monotonic()
+        with ExitStack() as slots:
+            waited_s = 0.0
+            has_large_share = False
+
+            def take(wanted: FairSlots) -> None:
+                nonlocal waited_s
+                with preparation.deadline.paused():
+                    waited_s += slots.enter_context(wanted.slot(preparation.tenant, preparation.check))
+
+            def grow() -> None:
+                nonlocal has_large_share
+                if not has_large_share:  # a decoder that was started again may grow again
+                    take(self._large_shares)
+                    has_large_share = True
+
+            if starts_programs:
+                grow()  # several processes cannot be paused
+            take(self._slots)
+            started, waited_s = time.monotonic(), 0.0
             try:
                 return self._sandbox.run(
                     function,
@@ -65,12 +82,13 @@ class DecoderPool:
                     readable=(readable,),
                     writable=writable,
                     timeout_s=preparation.deadline.left(timeout_s),
-                    memory_bytes=self._memory_bytes,
+                    memory_bytes=self.plan.large_bytes,
                     starts_programs=starts_programs,
                     has_low_priority=self._recent_use.is_heavy(preparation.tenant),
+                    memory_share=MemoryShare(BASE_BYTES, self.plan.large_bytes, grow),
                     check=preparation.check,
                 )
             finally:
-                used_s = time.monotonic() - started
+                used_s = time.monotonic() - started - waited_s
                 preparation.decode_s += used_s
                 self._recent_use.add(preparation.tenant, used_s)

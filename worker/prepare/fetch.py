@@ -130,6 +130,10 @@ class MediaFetcher:
     async def _open(self) -> None:
         self._egress = EgressClient(self._settings.egress_networks, tls_context=self._tls_context)
 
+    def max_bytes(self, media: Sequence[MediaItem]) -> int:
+        """Return how much the files of the items may have together: their sizes, or their limits for those by URL."""
+        return sum(item.part.get("bytes") or self._max_bytes[item.kind] for item in media)
+
     def fetch(self, media: Sequence[MediaItem], preparation: Preparation) -> None:
         """Write the file of each item; blocks until all are written.
 

@@ -1,5 +1,6 @@
 """Prepares one job: fetches its media, converts them, and stores ``prepared.json`` for the generate stage."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,7 @@ from worker.prepare.decoder_pool import DecoderPool
 from worker.prepare.fetch import MediaFetcher, list_media
 from worker.prepare.preparation import Preparation
 from worker.prepare.scratch import scratch
+from worker.prepare.scratch_space import ScratchSpace, default_scratch_bytes
 
 OVERHEAD_S = 0.05
 """Charged to the tenant for each job in addition to its time in decoders: requests to the servers, about."""
@@ -42,6 +44,7 @@ class Preparer:
         self._settings = settings
         self._fetcher = fetcher
         self._pool = pool
+        self._scratch_space = ScratchSpace(settings.scratch_bytes or default_scratch_bytes())
         self._deadlines: set[Deadline] = set()
 
     @property
@@ -74,15 +77,18 @@ class Preparer:
 
     def _prepare(self, job: Job, request: JobRequest, preparation: Preparation) -> int:
         folder = f"a{job.attempt}-{job.claim}"
+        started = time.monotonic()
         with scratch() as files:
             media = list_media(request.messages, files)
 
             def report_progress(done: int) -> None:
                 self._store.report_progress(job.id, job.claim, done=done, total=len(media))
 
-            self._fetcher.fetch(media, preparation)
-            converter = MediaConverter(request, self._settings, self._pool, preparation, report_progress)
-            inputs = self._upload(f"{job_folder(job.id)}/{folder}", request, converter.convert(media))
+            with self._scratch_space.reserve(preparation, self._fetcher.max_bytes(media)) as space:
+                self._fetcher.fetch(media, preparation)
+                space.shrink(sum(item.path.stat().st_size for item in media))
+                converter = MediaConverter(request, self._settings, self._pool, preparation, report_progress)
+                inputs = self._upload(f"{job_folder(job.id)}/{folder}", request, converter.convert(media))
         inputs = replace(inputs, required_tokens=required_tokens(request, inputs, self._settings.family))
         self._object_store.put(prepared_key(job.id, folder), inputs.to_json(), "application/json")
         self._store.mark_prepared(
@@ -91,8 +97,17 @@ class Preparer:
             folder=folder,
             required_tokens=inputs.required_tokens,
             cost_s=preparation.decode_s + OVERHEAD_S,
+            slot_s=self._slot_s(preparation.decode_s, time.monotonic() - started),
         )
         return inputs.required_tokens
+
+    def _slot_s(self, decode_s: float, elapsed_s: float) -> float:
+        """Return how long a job has taken one of the worker's slots.
+
+        At least its share of the decoders, of which there are fewer: the autoscaler divides the slots by this time, and
+        a worker whose jobs need decoders finishes no more than those can, however many jobs it holds.
+        """
+        return max(elapsed_s, decode_s * self._settings.prepare_slots / self._pool.plan.decoders)
 
     def _upload(self, folder: str, request: JobRequest, converted: Sequence[ConvertedMedia]) -> PreparedInputs:
         """Upload the converted media; return the description of what the engine reads."""

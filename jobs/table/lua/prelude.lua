@@ -206,8 +206,10 @@ local function record_arrival(stage)
 end
 
 -- The last four jobs always count: after a quiet night the mean would otherwise be that of one job.
-local function record_duration(id, stage)
-  local key, duration_ms = keys.durations(stage), since(get(id, 'claimed_ms'))
+-- duration_ms: of the job on one of the worker's slots; nil: the time since the claim.
+local function record_duration(id, stage, duration_ms)
+  local key = keys.durations(stage)
+  duration_ms = duration_ms or since(get(id, 'claimed_ms'))
   local row = redis.call('HMGET', key, 'count', 'sum_ms', 'at')
   local count = tonumber(row[1]) or 0
   local weight = remaining_weight(row[3])

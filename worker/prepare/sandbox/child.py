@@ -10,12 +10,14 @@ from typing import Any, NoReturn
 
 from worker.prepare.media.errors import MediaError
 from worker.prepare.sandbox import landlock, seccomp
+from worker.prepare.sandbox.memory_gate import out_of_memory
 from worker.prepare.sandbox.request import SandboxRequest
 
 PR_SET_PDEATHSIG = 1
 CAPABILITY_VERSION_3 = 0x2008_0522
 REPLY_FD = 3
-MAX_FILE_BYTES = 4 * 2**30
+MAX_FILE_BYTES = 2**30
+"""Of one output file. The frames of a video and a converted presentation have less than 200 MB."""
 MAX_PROCESSES = 4_096
 """Of the worker's user, counted by the kernel, while a sandbox starts programs. LibreOffice has about 20 threads."""
 CPU_TIME_FACTOR = 4
@@ -54,10 +56,6 @@ def run_child(request: SandboxRequest, server: int, reply_fd: int) -> NoReturn:
         message = _error_message(MediaError("decode_crashed", text))
     _reply(message)
     os._exit(0)
-
-
-def out_of_memory() -> MediaError:
-    return MediaError("decode_memory", "decoding needs more memory than the service allows; send a smaller file.")
 
 
 def _reply(message: dict[str, Any]) -> None:

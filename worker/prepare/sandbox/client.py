@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from worker.prepare.media.errors import MediaError
-from worker.prepare.sandbox.child import out_of_memory
-from worker.prepare.sandbox.request import SandboxRequest
+from worker.prepare.sandbox.memory_gate import MemoryGate, MemoryShare, out_of_memory
+from worker.prepare.sandbox.request import START_BYTES, SandboxRequest
 
 KEPT_VARIABLES = (
     "PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ",
@@ -81,6 +81,7 @@ class Sandbox:
         readable: tuple[Path, ...] = (),
         starts_programs: bool = False,
         has_low_priority: bool = False,
+        memory_share: MemoryShare | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> Any:
         """Run a function of a module in a confined process. When this returns, the process has ended.
@@ -93,6 +94,8 @@ class Sandbox:
             readable: files that it may read.
             starts_programs: allow what LibreOffice needs.
             has_low_priority: run at the lowest priority from the beginning.
+            memory_share: how much memory it may use in fact. A decoder that waits for more is paused, and the time does
+                not count.
             check: called every ``CHECK_INTERVAL_S``; its exception kills the process and is raised.
 
         Returns:
@@ -109,11 +112,11 @@ class Sandbox:
         )  # fmt: skip
         server = self._running_server()
         try:
-            return _run(server, request, check)
+            return _run(server, request, memory_share, check)
         except ForkServerLost:
             self._discard(server)
         # With a new server: the old one may have been killed because the machine had no memory left.
-        return _run(self._running_server(), request, check)
+        return _run(self._running_server(), request, memory_share, check)
 
     def _running_server(self) -> "_Server":
         with self._lock:
@@ -167,16 +170,19 @@ class _Server:
             self.process.wait()
 
 
-def _run(server: _Server, request: SandboxRequest, check: Callable[[], None]) -> Any:
+def _run(server: _Server, request: SandboxRequest, share: MemoryShare | None, check: Callable[[], None]) -> Any:
     reader, end_socket = server.send(request)
+    gate = MemoryGate(share, has_programs=request.starts_programs) if share else None
     with end_socket:
         try:
-            reply = _read_reply(reader, request.timeout_s, check)
+            reply = _read_reply(reader, end_socket, request.timeout_s, gate, check)
         except TimeoutError:
             message = f"decoding took longer than the limit of {request.timeout_s:.0f} s; send a simpler file."
             raise MediaError("decode_timeout", message) from None
         finally:
             os.close(reader)
+            if gate:
+                gate.close()
             end = _end_decoder(end_socket)
     return _parse_reply(reply, end, request.memory_bytes)
 
@@ -187,21 +193,39 @@ def _clean_environment() -> dict[str, str]:
     return {**kept, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
-def _read_reply(reader: int, timeout_s: float, check: Callable[[], None]) -> bytes:
+def _read_reply(
+    reader: int, end_socket: socket.socket, timeout_s: float, gate: MemoryGate | None, check: Callable[[], None]
+) -> bytes:
     reply, deadline = bytearray(), time.monotonic() + timeout_s
+    interval_s = min(CHECK_INTERVAL_S, gate.interval_s) if gate else CHECK_INTERVAL_S
     poll = select.poll()
     poll.register(reader, select.POLLIN)
+    if gate:
+        poll.register(end_socket, select.POLLIN)
     while len(reply) <= MAX_REPLY_BYTES:
         check()
+        if gate:
+            deadline += gate.look()
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             raise TimeoutError
-        if not poll.poll(min(left_s, CHECK_INTERVAL_S) * 1000):
-            continue
-        if not (piece := os.read(reader, 65_536)):
-            break
-        reply += piece
+        ready = {number for number, _ in poll.poll(min(left_s, interval_s) * 1000)}
+        if gate and end_socket.fileno() in ready:
+            poll.unregister(end_socket)
+            _watch_process(gate, end_socket)
+        if reader in ready:
+            if not (piece := os.read(reader, 65_536)):
+                break
+            reply += piece
     return bytes(reply)
+
+
+def _watch_process(gate: MemoryGate, end_socket: socket.socket) -> None:
+    """Read which process the decoder is. If it did not start, there is only its end, for ``_end_decoder``."""
+    with suppress(OSError, ValueError):
+        if end_socket.recv(1, socket.MSG_PEEK).isdigit():
+            pid, (process_fd,), _, _ = socket.recv_fds(end_socket, START_BYTES, 1)
+            gate.watch(int(pid), process_fd)
 
 
 def _end_decoder(end_socket: socket.socket) -> dict[str, Any] | None:
@@ -213,7 +237,7 @@ def _end_decoder(end_socket: socket.socket) -> dict[str, Any] | None:
         while piece := end_socket.recv(4_096):
             data += piece
     try:
-        return dict(json.loads(data))
+        return dict(json.loads(data.lstrip(b"0123456789")))  # the start, if nobody has read it
     except ValueError:
         return None
 

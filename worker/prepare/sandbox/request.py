@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+START_BYTES = 10
+"""The fork server's reply when a decoder starts: its process id, with leading zeros, and a pidfd."""
+
 
 @dataclass(frozen=True, slots=True)
 class SandboxRequest:

@@ -5,9 +5,9 @@ therefore starts this program with an environment of a few harmless variables (c
 first request for a function imports its module, so later decoders start in milliseconds.
 
 One request is one message on the control socket: a pickled SandboxRequest, the write end of a pipe for the result, and
-a socket. The server reports on that socket how the decoder ended; when the worker closes its end, the decoder is
-killed. Neither of the server's sockets is open in a decoder. When the worker dies, the server kills all decoders and
-exits.
+a socket. The server reports on that socket the decoder's process, and how it ended; when the worker closes its end, the
+decoder is killed. Neither of the server's sockets is open in a decoder. When the worker dies, the server kills all
+decoders and exits.
 
 Run as ``python -m worker.prepare.sandbox.server FD``; FD is the control socket.
 """
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 from worker.prepare.sandbox import landlock
 from worker.prepare.sandbox.child import LONG_NICE, run_child
+from worker.prepare.sandbox.request import START_BYTES
 
 PR_SET_CHILD_SUBREAPER = 36
 MAX_REQUEST_BYTES = 2**17
@@ -98,6 +99,7 @@ class ForkServer:
             with suppress(PermissionError, ProcessLookupError):
                 os.setpgid(pid, pid)  # the child does the same; whoever is first
             self._decoders[pid] = _Decoder(pid, worker, time.monotonic() + LONG_AFTER_S)
+            _report_start(worker, pid)
         finally:
             os.close(reply_fd)
         return True
@@ -144,6 +146,14 @@ def _has_processes(decoder: _Decoder) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def _report_start(worker: socket.socket, pid: int) -> None:
+    """Send the decoder's id, and a descriptor that means this process also after its id has another one."""
+    process_fd = os.pidfd_open(pid)  # not reaped yet
+    with suppress(OSError):
+        socket.send_fds(worker, [b"%0*d" % (START_BYTES, pid)], [process_fd])
+    os.close(process_fd)
 
 
 def _report(worker: socket.socket, message: dict[str, int] | dict[str, str]) -> None:

@@ -9,7 +9,8 @@
 -- arrivals:generate             + 1
 --
 -- ARGV: id, claim, folder of prepared.json, KV tokens that the job needs,
---       what the stage has cost in seconds of a child process ('': the time since the claim)
+--       what the stage has cost in seconds of a decoder ('': the time since the claim),
+--       how long the job has taken one of the worker's slots in ms ('': the time since the claim)
 -- Returns: ok | lost | unknown | cancel (nothing is written: end the job)
 local id, claim, folder, required_tokens = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 if get(id, 'prepared_folder') == folder then return {'ok'} end
@@ -26,7 +27,7 @@ redis.call('HSET', keys.job(id),
 redis.call('HDEL', keys.job(id), 'successes_seen', 'error_releases')
 redis.call('ZREM', keys.leases('prepare'), id)
 record_success('prepare')
-record_duration(id, 'prepare')
+record_duration(id, 'prepare', tonumber(ARGV[6]))
 record_arrival('generate')
 enqueue(id, get(id, 'tenant'), 'generate', get(id, 'priority'))
 return {'ok'}
