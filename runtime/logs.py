@@ -1,17 +1,21 @@
 """Configures logging: structlog, as one JSON object per line, or formatted for a terminal.
 
 Event names are constants (``job.accepted``); variable parts are fields. Prompts, media, answers and secrets are never
-logged. Context variables do not reach other threads, so code that works on a job binds it to its logger.
+logged; of URLs, only scheme and host are (redaction.py). Context variables do not reach other threads, so code that
+works on a job binds it to its logger.
 """
 
 import logging
 import sys
+import threading
 from collections.abc import Sequence
+from types import TracebackType
 from typing import Any, Protocol
 
 import structlog
 from structlog.typing import EventDict, Processor
 
+from runtime.redaction import redact_event
 from runtime.settings import Settings
 
 QUIET = (
@@ -64,7 +68,7 @@ def configure_logs(settings: Settings, *, process: str, processors: Sequence[Pro
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, redact_event, renderer],
             foreign_pre_chain=shared,
         )
     )
@@ -73,6 +77,24 @@ def configure_logs(settings: Settings, *, process: str, processors: Sequence[Pro
     root.setLevel(settings.log_level.upper())
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    sys.excepthook, threading.excepthook = _log_crash, _log_thread_crash
+
+
+def _log_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Log the exception that ends the process: Python would print it as it is."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        structlog.get_logger(__name__).critical("process.crashed", exc_info=(kind, error, trace))
+
+
+def _log_thread_crash(crash: threading.ExceptHookArgs) -> None:
+    error = crash.exc_value or crash.exc_type()
+    if not isinstance(error, SystemExit):
+        name = crash.thread.name if crash.thread else ""
+        exc_info = (crash.exc_type, error, crash.exc_traceback)
+        structlog.get_logger(__name__).error("thread.crashed", thread=name, exc_info=exc_info)
 
 
 class LoggedJob(Protocol):
