@@ -72,7 +72,7 @@ def create_app(settings: Settings, *, max_connections: int = DEFAULT_MAX_CONNECT
         timeout_s=settings.body_timeout_s,
         bodies=shares.bodies,
     )
-    app.add_middleware(AuthMiddleware, authenticator=services.authenticator)
+    app.add_middleware(AuthMiddleware, authenticator=services.authenticator, autoscale_key=settings.autoscale_key)
     if settings.auth == "keys":
         app.add_middleware(RefusalPacingMiddleware, prompt_refusals=settings.prompt_refusals)
     app.add_middleware(BrowserGuardMiddleware, settings=settings)

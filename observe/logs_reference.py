@@ -29,6 +29,10 @@ MEANINGS = {
         "A key of `API_KEYS_FILE` exists with another tenant or other permissions, which stay: the file only creates "
         "keys. To change one, revoke it and create a new one."
     ),
+    "api_keys.list_failed": (
+        "The object store did not list the API keys while many unknown ones were sent. Keys that Redis has not cached "
+        "may be refused with `too_many_unknown_keys`; the list is read again after ten seconds."
+    ),
     "api_keys.revoked_key_in_file": "A key of `API_KEYS_FILE` was revoked. It stays revoked; remove it from the file.",
     "breaker.closed": "A server that did not answer answers again. The calls to it are made again.",
     "breaker.opened": "A server did not answer a probe. The calls to it fail at once until it answers.",

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
@@ -20,6 +21,7 @@ from runtime.server_urls import check_bucket, check_endpoint, check_region
 
 Network = IPv4Network | IPv6Network
 SAMPLE = "change-me"
+AUTOSCALE_KEY = re.compile(r"[\x21-\x7e]{24,200}")
 
 
 class Settings(BaseSettings):
@@ -78,6 +80,10 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = None
     """JSON list of API keys to create at start unless they exist or existed: a key that was revoked, or was rotated and
     has expired, does not return. The fields are described in docs/api.md."""
+    autoscale_key: SecretStr | None = None
+    """With ``AUTH=keys``: a token of an autoscaler, 24 to 200 visible ASCII characters, such as the output of ``openssl
+    rand -hex 32``. It permits ``GET /v1/autoscale`` and nothing else, and is checked without Redis or the object store.
+    An API key of any tenant permits that route too."""
     requests_per_minute: int = Field(default=1_200, ge=1)
     """Limit of an API key without a limit of its own; further requests get a 429. Limits of 60 and more are counted in
     windows of ten seconds: 1200 permit 200 requests in any ten seconds."""
@@ -242,10 +248,17 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("redis_url", "s3_access_key", "s3_secret_key", "webhook_secret")
+    @field_validator("autoscale_key")
     @classmethod
-    def _refuse_sample_value(cls, value: SecretStr) -> SecretStr:
-        if SAMPLE in value.get_secret_value():
+    def _check_autoscale_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not AUTOSCALE_KEY.fullmatch(value.get_secret_value()):
+            raise ValueError("must have 24 to 200 visible ASCII characters and no spaces")
+        return value
+
+    @field_validator("redis_url", "s3_access_key", "s3_secret_key", "webhook_secret", "autoscale_key")
+    @classmethod
+    def _refuse_sample_value(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and SAMPLE in value.get_secret_value():
             raise ValueError("is the sample value of .env.example; generate secrets with `thinkqueue secrets`")
         return value
 

@@ -4,11 +4,14 @@ This is ASGI middleware because FastAPI parses the body before it resolves depen
 make the service parse 32 MiB.
 """
 
-from dataclasses import dataclass
+import asyncio
+import hmac
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import Request, Security
 from fastapi.security import HTTPBearer
+from pydantic import SecretStr
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,6 +32,9 @@ bearer_auth = Security(
 """Documents the scheme in OpenAPI; the middleware below does the check."""
 
 
+AUTOSCALE_PATH = "/v1/autoscale"
+AUTOSCALER = ApiKey(id="", tenant="_autoscale", name="AUTOSCALE_KEY", priorities=())
+"""The caller with ``AUTOSCALE_KEY``. No tenant can have this name."""
 UNKNOWN_KEY = "The API key is not known here, was revoked or has expired; ask the operator for a new one."
 
 
@@ -40,6 +46,7 @@ class Authenticator:
     rate_limiter: RateLimiter
     unknown_keys: UnknownKeyLimit
     lookups: FairShare
+    _listing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def authenticate(self, authorization: str | None, address: str) -> tuple[ApiKey, RateLimitState]:
         """Return the key of an ``Authorization`` header, and count the request.
@@ -57,11 +64,25 @@ class Authenticator:
         token = token.strip()
         if scheme.lower() != "bearer" or (is_known := self.keys.is_known(token)) is False:
             raise Unauthorized(_why_unauthorized(authorization, scheme, token))
+        if is_known is None and self.unknown_keys.is_reached(address):
+            is_known = await self._is_listed(token)
+            if is_known is False:
+                raise TooManyUnknownKeys(retry_after_s=self.unknown_keys.retry_after_s)
         # Callers with unknown keys share one turn, so that they cannot delay those with a key.
         async with self.lookups.hold(token if is_known else NO_TENANT):
             if is_known:
                 return await run_in_threadpool(self._find_and_count, token)
             return await run_in_threadpool(self._find_unknown, token, address)
+
+    async def _is_listed(self, token: str) -> bool | None:
+        """Say whether a token has a key, from a list that is read at most every ten seconds; None: it is not there.
+
+        Only the first caller waits for the list, as long as an older one exists.
+        """
+        if self.keys.is_list_due() and (not self._listing.locked() or self.keys.is_listed(token) is None):
+            async with self._listing:
+                await run_in_threadpool(self.keys.refresh_list)
+        return self.keys.is_listed(token)
 
     def _find_unknown(self, token: str, address: str) -> tuple[ApiKey, RateLimitState]:
         if self.unknown_keys.is_reached(address):
@@ -83,9 +104,12 @@ class AuthMiddleware:
     Without an authenticator every request is accepted, as one tenant.
     """
 
-    def __init__(self, app: ASGIApp, *, authenticator: Authenticator | None) -> None:
+    def __init__(
+        self, app: ASGIApp, *, authenticator: Authenticator | None, autoscale_key: SecretStr | None = None
+    ) -> None:
         self._app = app
         self._authenticator = authenticator
+        self._autoscale_key = autoscale_key.get_secret_value().encode() if autoscale_key else b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
@@ -105,10 +129,18 @@ class AuthMiddleware:
     async def _authenticate(self, scope: Scope) -> tuple[ApiKey, RateLimitState | None]:
         if self._authenticator is None:
             return ANONYMOUS, None
+        authorization = Headers(scope=scope).get("authorization")
+        if self._is_autoscaler(scope, authorization):
+            return AUTOSCALER, None
         client = scope.get("client")
-        return await self._authenticator.authenticate(
-            Headers(scope=scope).get("authorization"), str(client[0]) if client else ""
-        )
+        return await self._authenticator.authenticate(authorization, str(client[0]) if client else "")
+
+    def _is_autoscaler(self, scope: Scope, authorization: str | None) -> bool:
+        """Whether the request is one that ``AUTOSCALE_KEY`` permits. Nothing is looked up."""
+        if not self._autoscale_key or scope["path"] != AUTOSCALE_PATH or scope["method"] not in ("GET", "HEAD"):
+            return False
+        scheme, _, token = (authorization or "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._autoscale_key)
 
 
 def _why_unauthorized(authorization: str | None, scheme: str, token: str) -> str:

@@ -194,3 +194,8 @@ def delivery_attempts(delivery_id: str) -> str:
 def job_deliveries(job_id: str) -> str:
     """Ids of a job's deliveries."""
     return f"job_deliveries:{job_id}"
+
+
+def stale_api_key(digest: str) -> str:
+    """What was last read of an API key, for the time when the object store is away."""
+    return f"{api_key(digest)}:stale"

@@ -1,7 +1,8 @@
 """API keys: their tenant, and what they allow.
 
 A key is stored under its SHA-256, so that the object store never contains a usable key; Redis caches each lookup for a
-minute. A key has 256 random bits, which no dictionary contains: a slow hash would add latency and no security.
+minute, and for hours while the object store is away. A key has 256 random bits, which no dictionary contains: a slow
+hash would add latency and no security.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ import redis
 import structlog
 from ulid import ULID
 
-from jobs.errors import NewerDocument
+from jobs.errors import NewerDocument, ObjectStoreUnavailable
 from jobs.model.document_format import known_fields
 from jobs.model.job import PRIORITIES
 from jobs.model.retention import DAY_MS
@@ -26,6 +27,7 @@ from jobs.objects.documents import encode_json, load_json, save_json
 from jobs.objects.keys import API_KEYS, REVOKED_KEYS, api_key_key, revoked_key_key
 from jobs.objects.store import ObjectStore
 from jobs.tenants.key_cache import NO_KEY, KeyCache
+from jobs.tenants.key_list import KeyList
 
 log = structlog.get_logger(__name__)
 
@@ -98,6 +100,7 @@ class ApiKeyStore:
 
     def __init__(self, client: "redis.Redis", object_store: ObjectStore) -> None:
         self._cache = KeyCache(client)
+        self._list = KeyList(object_store)
         self._object_store = object_store
 
     def is_known(self, token: str) -> bool | None:
@@ -108,6 +111,18 @@ class ApiKeyStore:
         if self._cache.is_unknown(digest):
             return False
         return self._cache.was_valid(digest) or None
+
+    def is_list_due(self) -> bool:
+        """Whether ``refresh_list`` would read the list again."""
+        return self._list.is_due()
+
+    def refresh_list(self) -> None:
+        """Read the list of all keys for ``is_listed``; a store that is away is no error."""
+        self._list.refresh()
+
+    def is_listed(self, token: str) -> bool | None:
+        """Say without any lookup whether a token had a key when the list was read; None: it was not read."""
+        return self._list.contains(_digest(token))
 
     def find(self, token: str, *, is_cached: bool = False) -> ApiKey | None:
         """Return the key of a token; None: it is unknown, revoked or expired.
@@ -224,6 +239,10 @@ class ApiKeyStore:
         except ObjectNotFound:
             self._cache.put_unknown(digest)
             return NO_KEY
+        except ObjectStoreUnavailable:
+            if (stale := self._cache.get_stale(digest)) is None:
+                raise
+            return stale
         self._cache.put(digest, text)
         return text
 

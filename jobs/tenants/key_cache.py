@@ -13,6 +13,8 @@ from jobs.table import keys
 from jobs.table.scripts import translate_redis_errors
 
 CACHE_S = 60
+STALE_S = 4 * 3_600
+"""While the object store is away: how long a key that was read remains usable, and a revoked one remains refused."""
 NO_KEY = "-"
 """Cached for a key that was revoked."""
 LOCAL_S = 10.0
@@ -42,6 +44,14 @@ class KeyCache:
             self._valid.put(digest, float("inf"))
         return text
 
+    def get_stale(self, digest: str) -> str | None:
+        """Return what was last read of a key, at most ``STALE_S`` ago; ``NO_KEY`` if it was revoked since then.
+
+        Raises StoreUnavailable.
+        """
+        with translate_redis_errors():
+            return cast("str | None", self._redis.get(keys.stale_api_key(digest)))
+
     def put(self, digest: str, text: str) -> None:
         """Remember a key that was read from the object store.
 
@@ -49,8 +59,12 @@ class KeyCache:
         revoked key stops at once.
         """
         self._valid.put(digest, float("inf"))
+        name, stale_name = keys.api_key(digest), keys.stale_api_key(digest)
         with suppress(Overloaded, StoreUnavailable), translate_redis_errors():
-            self._redis.set(keys.api_key(digest), text, ex=CACHE_S, nx=True)
+            if self._redis.set(name, text, ex=CACHE_S, nx=True):
+                self._redis.set(stale_name, text, ex=STALE_S)
+                if self._redis.get(name) == NO_KEY:  # it was revoked between the two calls
+                    self._redis.set(stale_name, NO_KEY, ex=STALE_S)
 
     def put_unknown(self, digest: str) -> None:
         """Remember, in this process only, that no key has this digest."""
@@ -59,20 +73,21 @@ class KeyCache:
     def put_revoked(self, digest: str) -> None:
         """Make every process refuse the key. Raises StoreUnavailable."""
         self.forget_locally(digest)
-        name = keys.api_key(digest)
+        name, stale_name = keys.api_key(digest), keys.stale_api_key(digest)
         try:
             with translate_redis_errors():
                 # Overwritten, not deleted: a concurrent lookup that has read the object must not cache it again.
                 self._redis.set(name, NO_KEY, ex=CACHE_S)
+                self._redis.set(stale_name, NO_KEY, ex=STALE_S)
         except Overloaded:
             with translate_redis_errors():
-                self._redis.delete(name)  # possible without free memory
+                self._redis.delete(name, stale_name)  # possible without free memory
 
     def forget(self, digest: str) -> None:
         """Read the key from the object store next time. Raises StoreUnavailable."""
         self.forget_locally(digest)
         with translate_redis_errors():
-            self._redis.delete(keys.api_key(digest))
+            self._redis.delete(keys.api_key(digest), keys.stale_api_key(digest))
 
     def forget_locally(self, digest: str) -> None:
         self._unknown.remove(digest)

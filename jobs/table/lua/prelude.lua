@@ -13,6 +13,7 @@
 --   body:{tenant}:{hash}           id of the job that this request body created; expires
 --   poison_suspect:{worker}        id of the suspected poison job that the worker runs, or ran when it was lost; expires
 --   api_key:{hash}                 cached lookup of an API key; expires
+--   api_key:{hash}:stale           the same for the time when the object store is away; expires
 -- Hashes
 --   job:{id}                       the record; fields in jobs/model/job.py
 --   virtual_time:{stage}:{priority}   time: service of the tenant whose job was claimed last · pass: jobs claimed so far,

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from jobs.errors import ObjectStoreUnavailable
 from jobs.model.job import Stage
+from jobs.objects.store import ObjectStore
 from jobs.table import keys as redis_keys
 from jobs.table.scripts import connect
 from jobs.tenants.api_keys import ApiKey, ApiKeyStore
@@ -50,12 +52,71 @@ def test_unknown_keys_leave_nothing_in_redis_and_are_limited_by_address(client: 
     ]
     assert codes == ["invalid_api_key"] * 60 + ["too_many_unknown_keys"] * 10
     redis = connect(table.settings)
-    assert len(redis.keys(redis_keys.api_key("*"))) == 1
-    # A key that this process knows is not delayed, nor is one that Redis has cached.
+    assert len(redis.keys(redis_keys.api_key("*"))) == 2, "one cached lookup, for a minute and for hours"
+    # Keys that exist get in, whether or not this process or Redis knows them.
     assert client.get("/v1/models", headers=bearer(used)).status_code == 200
-    assert client.get("/v1/models", headers=bearer(unused)).status_code == 429
+    assert client.get("/v1/models", headers=bearer(unused)).status_code == 200
     ApiKeyStore(redis, table.object_store).find(unused)  # as another process does
     assert client.get("/v1/models", headers=bearer(unused)).status_code == 200
+
+
+def test_a_key_of_the_list_that_was_revoked_is_refused_during_a_flood(client: TestClient, table: Table) -> None:
+    key, token = new_key(table)
+    for _ in range(70):
+        client.get("/v1/models", headers=bearer(f"tq_{secrets.token_urlsafe(32)}"))
+    assert client.get("/v1/models", headers=bearer(token)).status_code == 200
+    assert ApiKeyStore(connect(table.settings), table.object_store).revoke(key.id)
+    assert client.get("/v1/models", headers=bearer(token)).status_code == 401
+
+
+def without_object_store(table: Table) -> ApiKeyStore:
+    settings = table.settings.model_copy(update={"s3_endpoint": "http://127.0.0.1:9"})
+    return ApiKeyStore(connect(table.settings), ObjectStore(settings, timeout_s=1, tries=1))
+
+
+def expire_cache(table: Table) -> None:
+    """Remove what Redis caches for a minute."""
+    redis = connect(table.settings)
+    redis.delete(*[name for name in redis.keys(redis_keys.api_key("*")) if not str(name).endswith(":stale")])
+
+
+def test_a_key_stays_usable_while_the_object_store_is_away(table: Table) -> None:
+    key, token = new_key(table)
+    with pytest.raises(ObjectStoreUnavailable):
+        without_object_store(table).find(token)
+    assert ApiKeyStore(connect(table.settings), table.object_store).find(token) == key
+    expire_cache(table)
+    assert without_object_store(table).find(token) == key
+
+
+def test_a_revoked_key_stays_refused_while_the_object_store_is_away(table: Table) -> None:
+    key, token = new_key(table)
+    store = ApiKeyStore(connect(table.settings), table.object_store)
+    assert store.find(token) == key
+    assert store.revoke(key.id)
+    expire_cache(table)
+    assert without_object_store(table).find(token) is None
+
+
+def test_a_lookup_during_a_revocation_does_not_bring_the_key_back(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key is revoked after the lookup has cached it for a minute, and before it caches it for hours."""
+    key, token = new_key(table)
+    redis = connect(table.settings)
+    store, other = ApiKeyStore(redis, table.object_store), ApiKeyStore(connect(table.settings), table.object_store)
+    original = redis.set
+
+    def set_after_revocation(name: str, *args: Any, **options: Any) -> Any:
+        if name.endswith(":stale"):
+            monkeypatch.setattr(redis, "set", original)
+            assert other.revoke(key.id)
+        return original(name, *args, **options)
+
+    monkeypatch.setattr(redis, "set", set_after_revocation)
+    store.find(token)
+    expire_cache(table)
+    assert without_object_store(table).find(token) is None
 
 
 def test_repeats_of_an_unknown_key_cost_nothing_and_valid_keys_are_not_counted(
