@@ -71,6 +71,7 @@ def create_app(settings: Settings, *, max_connections: int = DEFAULT_MAX_CONNECT
         max_bytes=settings.max_body_bytes,
         timeout_s=settings.body_timeout_s,
         bodies=shares.bodies,
+        processing=shares.processing,
     )
     app.add_middleware(AuthMiddleware, authenticator=services.authenticator, autoscale_key=settings.autoscale_key)
     if settings.auth == "keys":

@@ -20,39 +20,53 @@ HELD_BODY = "held_body"
 
 
 class HeldBody:
-    """The share of a request's body in the memory for large bodies."""
+    """The share of a request's body in the memory for large bodies, and its turn to be processed."""
 
-    def __init__(self, share: FairShare, tenant: str) -> None:
+    def __init__(self, share: FairShare, processing: FairShare, tenant: str) -> None:
         self._share = share
+        self._processing = processing
         self._tenant = tenant
         self._units = 0
+        self._is_processed = False
 
     async def acquire(self, size: int) -> None:
         """Wait for memory, once. Raises TooManyBodies."""
         if not self._units:
             self._units = await self._share.acquire(self._tenant, size)
 
+    async def begin_processing(self) -> None:
+        """Wait until a large body may be parsed, decoded and stored. Raises TooManyBodies."""
+        if self._units and not self._is_processed:
+            await self._processing.acquire(self._tenant)
+            self._is_processed = True
+
     def release(self) -> None:
-        """Return the memory. Call it when nothing refers to the body any more; further calls do nothing."""
+        """Return memory and turn. Call it when nothing refers to the body any more; further calls do nothing."""
         units, self._units = self._units, 0
         if units:
             self._share.release(self._tenant, units)
+        if self._is_processed:
+            self._is_processed = False
+            self._processing.release(self._tenant, 1)
 
 
 class BodyLimitMiddleware:
     """ASGI middleware that raises BodyTooLarge, BodyTooSlow or TooManyBodies where the body is read."""
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, timeout_s: float, bodies: FairShare) -> None:
+    def __init__(
+        self, app: ASGIApp, *, max_bytes: int, timeout_s: float, bodies: FairShare, processing: FairShare
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
         self._bodies = bodies
+        self._processing = processing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        held = HeldBody(self._bodies, tenant_of(scope))
+        held = HeldBody(self._bodies, self._processing, tenant_of(scope))
         scope.setdefault("state", {})[HELD_BODY] = held
         reader = _BodyReader(receive, held, _announced(scope), self._max_bytes, self._timeout_s)
 

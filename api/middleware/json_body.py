@@ -78,6 +78,7 @@ class JsonRoute(APIRoute):
 async def _process(request: Request, field: Any, body: bytes) -> Any:
     if len(body) <= INLINE_BYTES:
         return parse_and_validate(body, field)
+    await request.state.held_body.begin_processing()
     shares: Shares = request.app.state.shares
     async with shares.parsers.hold(tenant_of(request.scope)):
         return await anyio.to_thread.run_sync(parse_and_validate, body, field, limiter=shares.parser_threads)

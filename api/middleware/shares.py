@@ -13,8 +13,11 @@ from runtime.settings import Settings
 
 PARSERS = 2
 """Large bodies that are parsed at the same time. They compete for Python's global lock, so more would not be faster."""
-BODIES_PER_TENANT, ALL_BODIES = 2, 16
+BODIES_PER_TENANT, ALL_BODIES = 2, 8
 """Large bodies in memory, in multiples of ``MAX_BODY_BYTES``."""
+PROCESSED_BODIES = 2
+"""Large bodies that are parsed, decoded and stored at the same time: each takes several times its size. With 16 of them
+a process took 1.8 GiB (tests/integration/api/test_body_memory.py)."""
 CALLS_PER_TENANT, ALL_CALLS = 16, 60
 """Calls that handlers work on. A call beyond these waits; the limit keeps the threads free for other tenants."""
 LOOKUPS_PER_KEY, ALL_LOOKUPS = 8, 24
@@ -32,6 +35,8 @@ class Shares:
 
     bodies: FairShare
     """Bytes of large bodies, from their first byte until their job is accepted."""
+    processing: FairShare
+    """Large bodies, from their last byte until their job is accepted."""
     parsers: FairShare
     parser_threads: anyio.CapacityLimiter
     calls: FairShare
@@ -48,6 +53,13 @@ class Shares:
             bodies=FairShare(
                 ALL_BODIES * body,
                 per_tenant=BODIES_PER_TENANT * body,
+                max_waiting=MAX_WAITING,
+                limit_s=BODY_LIMIT_S,
+                refusal=TooManyBodies,
+            ),
+            processing=FairShare(
+                PROCESSED_BODIES,
+                per_tenant=PROCESSED_BODIES,
                 max_waiting=MAX_WAITING,
                 limit_s=BODY_LIMIT_S,
                 refusal=TooManyBodies,

@@ -25,7 +25,7 @@ def read_body(receive: Receive, *, delay_s: float) -> list[Message]:
     async def send(_message: Message) -> None: ...
 
     bodies = FairShare(10, per_tenant=10, max_waiting=0, limit_s=0, refusal=TooManyBodies)
-    middleware = BodyLimitMiddleware(app, max_bytes=10, timeout_s=TIMEOUT_S, bodies=bodies)
+    middleware = BodyLimitMiddleware(app, max_bytes=10, timeout_s=TIMEOUT_S, bodies=bodies, processing=bodies)
     asyncio.run(middleware({"type": "http", "headers": []}, receive, send))
     return read
 
@@ -65,7 +65,7 @@ def test_a_response_that_has_started_is_not_ended_by_a_body_that_does_not_arrive
     async def send(_message: Message) -> None: ...
 
     bodies = FairShare(10, per_tenant=10, max_waiting=0, limit_s=0, refusal=TooManyBodies)
-    middleware = BodyLimitMiddleware(app, max_bytes=10, timeout_s=TIMEOUT_S, bodies=bodies)
+    middleware = BodyLimitMiddleware(app, max_bytes=10, timeout_s=TIMEOUT_S, bodies=bodies, processing=bodies)
     scope = {"type": "http", "headers": [(b"content-length", announced)]}
     asyncio.run(middleware(scope, receive, send))
     assert read == [disconnect]
@@ -90,7 +90,7 @@ def test_a_tenants_large_bodies_wait_for_each_other() -> None:
 
             async def send(_message: Message) -> None: ...
 
-            middleware = BodyLimitMiddleware(app, max_bytes=size, timeout_s=30, bodies=bodies)
+            middleware = BodyLimitMiddleware(app, max_bytes=size, timeout_s=30, bodies=bodies, processing=bodies)
             headers = [(b"content-length", str(size).encode())]
             state = {"caller": ApiKey("", tenant)}
             await middleware({"type": "http", "name": name, "headers": headers, "state": state}, receive, send)
