@@ -11,9 +11,11 @@ import pillow_heif
 from PIL import AvifImagePlugin, Image, ImageChops, UnidentifiedImageError
 
 from families import ImageBounds
+from worker.prepare.media.color_coding import ColorCoding, convert_coded_colors
 from worker.prepare.media.color_profile import apply_gamma, convert_to_srgb
 from worker.prepare.media.containers.gif import SIGNATURES as GIF_SIGNATURES
 from worker.prepare.media.containers.gif import strip_gif
+from worker.prepare.media.containers.iso_image import read_coding
 from worker.prepare.media.containers.jpeg import SIGNATURE as JPEG_SIGNATURE
 from worker.prepare.media.containers.jpeg import strip_jpeg, with_fills
 from worker.prepare.media.containers.png import SIGNATURE as PNG_SIGNATURE
@@ -71,16 +73,20 @@ def normalize_image(data: bytes, *, bounds: ImageBounds, max_pixels: int) -> Nor
             _check_last_rows(image, stripped.data, max_pixels)
         icc = stripped.icc or image.info.get("icc_profile")
         upright = transpose(image, _orientation(stripped, image))
-        return fit_image(apply_gamma(_to_eight_bit_opaque(upright), stripped.gamma), bounds, icc)
+        opaque = apply_gamma(_to_eight_bit_opaque(upright), None if icc else stripped.gamma)
+        return fit_image(opaque, bounds, icc, None if icc else stripped.coding)
 
 
-def fit_image(image: Image.Image, bounds: ImageBounds, icc: bytes | None = None) -> NormalizedImage:
+def fit_image(
+    image: Image.Image, bounds: ImageBounds, icc: bytes | None = None, coding: ColorCoding | None = None
+) -> NormalizedImage:
     """Resize an image, if it is too large, to a size that the model accepts, and convert it to sRGB.
 
     Args:
         image: of mode L, RGB or CMYK.
         bounds: the family's limits.
         icc: color profile.
+        coding: of the colors, if there is no profile.
 
     Raises:
         MediaError
@@ -96,7 +102,7 @@ def fit_image(image: Image.Image, bounds: ImageBounds, icc: bytes | None = None)
         # With the size and the filter of the model's own processor, whose resize then changes nothing.
         image = image.resize(size, Image.Resampling.BICUBIC)
     # After the resize: it takes as long as decoding.
-    image = convert_to_srgb(image, icc).convert("RGB")
+    image = convert_coded_colors(convert_to_srgb(image, icc), coding).convert("RGB")
     encoded = io.BytesIO()
     image.save(encoded, "PNG", compress_level=1, icc_profile=None)
     return NormalizedImage(encoded.getvalue(), *image.size, *source)
@@ -112,6 +118,8 @@ def _strip(data: bytes) -> StrippedFile:
         return strip_webp(data)
     if data.startswith(GIF_SIGNATURES):
         return strip_gif(data)
+    if data[4:8] == b"ftyp" and (coding := read_coding(data)):
+        return StrippedFile(data, gamma=coding.gamma, coding=coding)
     return StrippedFile(data)
 
 

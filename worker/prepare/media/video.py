@@ -17,6 +17,8 @@ from av.sidedata.sidedata import Type as SideDataType
 from PIL import Image
 
 from families import FrameClock, VideoBounds
+from worker.prepare.media.color_coding import LINEAR, ColorCoding, convert_coded_colors
+from worker.prepare.media.color_profile import apply_gamma
 from worker.prepare.media.contact_sheet import ContactSheet
 from worker.prepare.media.errors import MediaError
 from worker.prepare.media.orientation import SWAPPING, matrix_orientation, transpose
@@ -64,6 +66,7 @@ def extract_frames(path: Path, bounds: VideoBounds, *, frames: Path, sheet: Path
                 source = _shown_size(frame, scan.pixel_aspect, orientation)
                 size = _fitted_size(bounds, len(indices), source)
             image = transpose(frame.to_image(), orientation).resize(size, Image.Resampling.BICUBIC)
+            image = _convert_colors(image, frame)
             contact_sheet.add(image, seconds[number])
             png = io.BytesIO()
             image.save(png, "PNG", compress_level=1)
@@ -142,6 +145,12 @@ def _orientation(frame: Any) -> int:
     """Return the EXIF orientation of a frame; ``frame.rotation`` would not say whether it is mirrored."""
     matrix = frame.side_data.get(SideDataType.DISPLAYMATRIX)
     return 1 if matrix is None else matrix_orientation(bytes(matrix))
+
+
+def _convert_colors(image: Image.Image, frame: Any) -> Image.Image:
+    """Return a frame in sRGB. libswscale has applied the matrix and the range, but neither tone curve nor primaries."""
+    coding = ColorCoding.of_code_points(int(frame.color_primaries), int(frame.color_trc))
+    return convert_coded_colors(apply_gamma(image, coding.gamma if coding.transfer == LINEAR else None), coding)
 
 
 def _shown_size(frame: Any, pixel_aspect: float, orientation: int) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from worker.prepare.media.color_coding import ColorCoding
 from worker.prepare.media.containers.stripped import StrippedFile, decompress
 from worker.prepare.media.errors import MediaError
 
@@ -16,6 +17,8 @@ PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS")
 """Besides IDAT and IEND. An animation's first picture is in IDAT too."""
 TRANSPARENCY_BYTES = {b"\0": 2, b"\2": 6, b"\3": 1}
 """Least length of tRNS by color type: gray, RGB, palette. Other types have none."""
+MIN_GAMUT_AREA = 0.05
+"""Of the triangle of the primaries in CIE xy; that of sRGB has 0.11."""
 XMP_KEYWORD = b"XML:com.adobe.xmp"
 RAW_EXIF_KEYWORDS = (b"Raw profile type exif", b"Raw profile type APP1")
 """ImageMagick's form of EXIF data: hexadecimal, behind a line with its length."""
@@ -53,8 +56,7 @@ def strip_png(data: bytes) -> StrippedFile:
         else:
             with suppress(ValueError, IndexError):
                 _read_metadata(kind, content, metadata)
-    if metadata.pop("is_srgb", False) or "icc" in metadata:
-        metadata.pop("gamma", None)  # it is there for decoders that know no color profiles
+    _choose_color_space(metadata)
     head = [_written(*chunk) for chunk in kept]
     joined = _written(b"IDAT", b"".join(pixels)) if pixels else b""
     return StrippedFile(SIGNATURE + b"".join(head) + joined + _written(b"IEND", b""), **metadata)
@@ -94,6 +96,10 @@ def _read_metadata(kind: bytes, content: bytes, metadata: dict[str, Any]) -> Non
         metadata["exif"] = content.removeprefix(b"Exif\0\0")
     elif kind == b"gAMA" and len(content) == 4:
         metadata["gamma"] = int.from_bytes(content, "big") / 100_000 or None
+    elif kind == b"cHRM" and len(content) == 32:
+        metadata["coding"] = _chromaticities(content)
+    elif kind == b"cICP" and len(content) == 4 and content[2:] == b"\0\1":  # RGB, full range
+        metadata["code_points"] = ColorCoding.of_code_points(content[0], content[1])
     elif kind == b"sRGB":
         metadata["is_srgb"] = True
     elif kind == b"iCCP":
@@ -102,6 +108,25 @@ def _read_metadata(kind: bytes, content: bytes, metadata: dict[str, Any]) -> Non
     elif kind in (b"tEXt", b"zTXt", b"iTXt"):
         keyword, rest = content.split(b"\0", 1)
         _read_text(kind, keyword, rest, metadata)
+
+
+def _choose_color_space(metadata: dict[str, Any]) -> None:
+    """Keep the first description of the colors in the order of PNG 3: cICP, iCCP, sRGB, then gAMA and cHRM."""
+    is_srgb, coding = metadata.pop("is_srgb", False), metadata.pop("code_points", None)
+    if coding is not None:
+        metadata.pop("icc", None)
+        metadata["coding"], metadata["gamma"] = coding, coding.gamma
+    elif is_srgb or "icc" in metadata:
+        metadata.pop("gamma", None)
+        metadata.pop("coding", None)
+
+
+def _chromaticities(content: bytes) -> ColorCoding | None:
+    primaries = tuple(value / 100_000 for value in struct.unpack(">8I", content))
+    _, _, red_x, red_y, green_x, green_y, blue_x, blue_y = primaries
+    area = abs((green_x - red_x) * (blue_y - red_y) - (blue_x - red_x) * (green_y - red_y)) / 2
+    is_plausible = all(0 < value < 1 for value in primaries) and area > MIN_GAMUT_AREA
+    return ColorCoding(primaries) if is_plausible else None
 
 
 def _read_text(kind: bytes, keyword: bytes, rest: bytes, metadata: dict[str, Any]) -> None:

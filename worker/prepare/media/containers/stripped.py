@@ -3,6 +3,8 @@
 import zlib
 from dataclasses import dataclass
 
+from worker.prepare.media.color_coding import ColorCoding
+
 MAX_METADATA_BYTES = 8 * 2**20
 """Of one unpacked piece of metadata. The largest color profiles, of printing presses, have about 3 MiB."""
 
@@ -18,6 +20,8 @@ class StrippedFile:
     xmp: bytes | None = None
     gamma: float | None = None
     """A stored value is the light to the power of this. None: it follows from the profile, or is sRGB's."""
+    coding: ColorCoding | None = None
+    """None: it follows from the profile, or is sRGB."""
     may_be_truncated: bool = False
     """The file has no end mark. Pixels may be missing too."""
 
