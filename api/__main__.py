@@ -11,6 +11,7 @@ import uvicorn
 
 from api.app import create_app
 from api.dependencies import OBJECT_STORE_TIMEOUT_S
+from api.large_bodies.process import LargeBodyProcess
 from api.listener import ACCEPTED_AT_ONCE, ApiServer, bind, connection_limit, raise_open_files_limit
 from api.middleware.http_protocol import bounded_protocol
 from api.middleware.request_id import add_request_id
@@ -41,7 +42,7 @@ def main() -> None:
     # uvicorn raises the signal again after an orderly shutdown.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(store_check.exit_status))
     config = uvicorn.Config(
-        create_app(settings, max_connections=connections),
+        create_app(settings, max_connections=connections, large_bodies=LargeBodyProcess()),
         host=settings.api_host,
         port=settings.api_port,
         log_config=None,

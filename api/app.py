@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from pathlib import Path
 
 import anyio.to_thread
 from fastapi import Depends, FastAPI
@@ -10,6 +11,8 @@ from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import REDIS_TIMEOUT_S, Services
 from api.errors.handlers import install_error_handlers
+from api.large_bodies.caller import ForwardedCallerMiddleware
+from api.large_bodies.process import LargeBodyProcess
 from api.middleware.auth import AuthMiddleware
 from api.middleware.body_limit import BodyLimitMiddleware
 from api.middleware.browser_guard import BrowserGuardMiddleware
@@ -30,24 +33,58 @@ THREADS = 64
 """Handlers wait for Redis and the object store, not for the processor."""
 
 
-def create_app(settings: Settings, *, max_connections: int = DEFAULT_MAX_CONNECTIONS) -> FastAPI:
+def create_app(
+    settings: Settings,
+    *,
+    max_connections: int = DEFAULT_MAX_CONNECTIONS,
+    large_bodies: LargeBodyProcess | None = None,
+) -> FastAPI:
     """Build the application and its clients, which connect when they are first used.
 
     Args:
         max_connections: of clients. Event streams and waiting calls together have at most three quarters.
+        large_bodies: handles the requests with large bodies; None: this process does.
     """
+    app = _create_app(settings, max_connections, large_bodies, keys_file=settings.api_keys_file)
+    authenticator = app.state.services.authenticator
+    # The middleware added last runs first.
+    app.add_middleware(AuthMiddleware, authenticator=authenticator, autoscale_key=settings.autoscale_key)
+    if settings.auth == "keys":
+        app.add_middleware(RefusalPacingMiddleware, prompt_refusals=settings.prompt_refusals)
+    app.add_middleware(BrowserGuardMiddleware, settings=settings)
+    add_cors(app, settings.cors_origins)
+    app.add_middleware(HeadMiddleware)
+    app.add_middleware(MetricsMiddleware)
+    app.add_middleware(RequestIdMiddleware)
+    return app
+
+
+def create_inner_app(settings: Settings) -> FastAPI:
+    """Build the application of the process for large bodies. The api process has checked who calls."""
+    app = _create_app(settings, DEFAULT_MAX_CONNECTIONS, None, keys_file=None)
+    app.add_middleware(ForwardedCallerMiddleware)
+    app.add_middleware(RequestIdMiddleware)
+    return app
+
+
+def _create_app(
+    settings: Settings, max_connections: int, large_bodies: LargeBodyProcess | None, *, keys_file: Path | None
+) -> FastAPI:
+    """Build what both have in common: clients, routes, errors and the limits of bodies."""
     configure_app(settings, timeout_s=REDIS_TIMEOUT_S)
     services = Services.from_settings(settings)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
-        if settings.api_keys_file:
-            await run_in_threadpool(services.keys.seed, settings.api_keys_file)
+        if keys_file:
+            await run_in_threadpool(services.keys.seed, keys_file)
         await services.event_hub.start()
         try:
             yield
         finally:
+            if large_bodies:
+                await large_bodies.stop()
             await services.event_hub.stop()
             services.documents.close()
 
@@ -62,10 +99,10 @@ def create_app(settings: Settings, *, max_connections: int = DEFAULT_MAX_CONNECT
         redirect_slashes=False,
     )
     app.state.services = services
+    app.state.large_bodies = large_bodies
     app.state.health = health.Health()
     app.state.shares = shares = Shares.from_settings(settings, max_connections=max_connections)
 
-    # The middleware added last runs first.
     app.add_middleware(
         BodyLimitMiddleware,
         max_bytes=settings.max_body_bytes,
@@ -73,14 +110,6 @@ def create_app(settings: Settings, *, max_connections: int = DEFAULT_MAX_CONNECT
         bodies=shares.bodies,
         processing=shares.processing,
     )
-    app.add_middleware(AuthMiddleware, authenticator=services.authenticator, autoscale_key=settings.autoscale_key)
-    if settings.auth == "keys":
-        app.add_middleware(RefusalPacingMiddleware, prompt_refusals=settings.prompt_refusals)
-    app.add_middleware(BrowserGuardMiddleware, settings=settings)
-    add_cors(app, settings.cors_origins)
-    app.add_middleware(HeadMiddleware)
-    app.add_middleware(MetricsMiddleware)
-    app.add_middleware(RequestIdMiddleware)
     install_error_handlers(app)
     for routes in (jobs, events, deliveries, uploads, webhooks, models, usage, autoscale):
         # The slot is free again before the response is sent: sending waits for the client.

@@ -78,6 +78,11 @@ MEANINGS = {
     "keeper.loop_failed": "A loop of the keeper could not reach a server. It continues.",
     "keeper.paused": "Expired leases are ignored for a while, because Redis did not answer.",
     "keeper.reconciled": "The job table was compared with the object store after Redis restarted or failed over.",
+    "large_bodies.ended": "The process for large bodies ended with this status and is started again.",
+    "large_bodies.reply_lost": (
+        "The process for large bodies ended, or did not answer in time, while it handled a request: the client got a "
+        "503 with `acceptance_unknown`."
+    ),
     "model.loading": "The generate worker loads its model.",
     "model.unusable": "The model cannot be loaded; the process ends. `reason` says what is wrong with its files.",
     "monitor.listening": "Probes and metrics are served on `port`.",

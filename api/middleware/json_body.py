@@ -1,12 +1,12 @@
 """Parses and validates request bodies as strict JSON, so everything that is stored can be written out again.
 
-Large bodies are processed in threads, few at a time and in turns between tenants.
+Large bodies are handled by another process, or in threads, few at a time and in turns between tenants.
 """
 
 import json
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 import anyio.to_thread
 from fastapi import Request, Response
@@ -35,15 +35,21 @@ class UnsupportedBody(HTTPException):
         super().__init__(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, message)
 
 
+class BodyForwarder(Protocol):
+    """Lets another process handle requests with large bodies (``api/large_bodies``)."""
+
+    def is_for(self, request: Request) -> bool: ...
+
+    async def forward(self, request: Request) -> Response: ...
+
+
 class JsonRequest(Request):
     """A request whose body must be JSON. FastAPI gets the validated body from it."""
 
     validated: Any = None
 
     async def read(self) -> bytes:
-        """Read the body. Raises UnsupportedBody for other content types and for compressed bodies."""
-        if (encoding := self.headers.get("content-encoding", "identity").lower()) != "identity":
-            raise UnsupportedBody(f"Content-Encoding {encoding[:40]!r} is not supported; send the body uncompressed.")
+        """Read the body. Raises UnsupportedBody for other content types."""
         content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         body = b"".join([chunk async for chunk in self.stream()])
         # Browsers let a page of another site send text/plain and forms to a loopback address without a preflight
@@ -66,6 +72,10 @@ class JsonRoute(APIRoute):
         handle, field = super().get_route_handler(), self.body_field
 
         async def handle_json(request: Request) -> Response:
+            _require_uncompressed(request)
+            forwarder: BodyForwarder | None = request.app.state.large_bodies
+            if field is not None and forwarder is not None and forwarder.is_for(request):
+                return await forwarder.forward(request)
             json_request = JsonRequest(request.scope, request.receive)
             if field is not None and (body := await json_request.read()):
                 json_request.validated = await _process(json_request, field, body)
@@ -73,6 +83,11 @@ class JsonRoute(APIRoute):
             return await handle(json_request)
 
         return handle_json
+
+
+def _require_uncompressed(request: Request) -> None:
+    if (encoding := request.headers.get("content-encoding", "identity").lower()) != "identity":
+        raise UnsupportedBody(f"Content-Encoding {encoding[:40]!r} is not supported; send the body uncompressed.")
 
 
 async def _process(request: Request, field: Any, body: bytes) -> Any:

@@ -1,0 +1,48 @@
+"""Entry point of the process for large bodies: ``python -m api.handle_large_bodies FD``, started by the api process.
+
+Args:
+    FD: the descriptor of a listening Unix socket.
+"""
+
+import os
+import signal
+import sys
+import threading
+
+import uvicorn
+
+from api.app import create_inner_app
+from api.middleware.request_id import add_request_id
+from runtime.logs import configure_logs
+from runtime.read_settings import read_settings
+
+NICENESS = 5
+"""Small calls go first: other tenants wait for them."""
+SHUTDOWN_TIMEOUT_S = 10
+
+
+def main() -> None:
+    settings = read_settings()
+    configure_logs(settings, process="api", processors=[add_request_id])
+    os.nice(NICENESS)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches both; the api process ends this one
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    config = uvicorn.Config(
+        create_inner_app(settings),
+        fd=int(sys.argv[1]),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
+    )
+    uvicorn.Server(config).run()
+
+
+def _end_with_parent() -> None:
+    """End when the api process does, however it ends: it holds the other end of the standard input."""
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
