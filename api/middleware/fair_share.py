@@ -50,6 +50,10 @@ class FairShare:
         finally:
             self.release(tenant, units)
 
+    def held_by(self, tenant: str) -> int:
+        """Return the units that a tenant holds."""
+        return self._held.get(tenant, 0)
+
     async def acquire(self, tenant: str, units: int = 1) -> int:
         """Wait for units, and return how many the caller must release: at most the tenant's limit."""
         units = min(units, self._per_tenant)

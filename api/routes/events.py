@@ -4,6 +4,7 @@ The id of an event is its sequence number in the stream, so ``Last-Event-ID`` re
 process, also after the job has ended. ``job.status`` describes the present: it has no id and is not repeated.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -21,7 +22,7 @@ from api.dependencies import Services, services
 from api.errors.catalog import ERROR_RESPONSES
 from api.middleware.auth import bearer_auth, caller
 from api.middleware.fair_share import FairShare
-from api.streaming.event_hub import JobState, Subscription
+from api.streaming.event_hub import JobState, StreamEvent, Subscription
 from jobs.errors import Invalid, Problem
 from jobs.lifecycle.lookup import find_job
 from jobs.model.events import Event
@@ -33,13 +34,18 @@ PING_INTERVAL_S = 15
 SEND_TIMEOUT_S = 30.0
 """A client that reads nothing for this long is disconnected."""
 
+SEND_INTERVAL_S = 0.001
+"""Each stream is sent to at most this often, multiplied by the tenant's open streams: a tenant with many of them gets
+its events in fewer, larger pieces."""
+EVENTS_PER_CHUNK = 200
+
 log = structlog.get_logger(__name__)
 
 
 class JobEventStream(EventSourceResponse):
     """Ends without an error when a stalled client is disconnected; the socket's own timeout frees the connection."""
 
-    def __init__(self, frames: AsyncIterator[ServerSentEvent], on_end: Callable[[], None]) -> None:
+    def __init__(self, frames: AsyncIterator[bytes], on_end: Callable[[], None]) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(frames, ping=PING_INTERVAL_S, send_timeout=SEND_TIMEOUT_S, headers=headers)
         self._on_end = on_end
@@ -96,7 +102,11 @@ async def stream_events(
         frames = _Frames(job, job_request)
         if not job.status.is_terminal:
             subscription = service.event_hub.subscribe(job.id, after=position)
-            return JobEventStream(frames.follow(subscription), _both(subscription, service, release))
+
+            def pause_s() -> float:
+                return SEND_INTERVAL_S * streams.held_by(key.tenant)
+
+            return JobEventStream(frames.follow(subscription, pause_s), _both(subscription, service, release))
         events = await run_in_threadpool(service.archive.read, job_id, after=position)
         if events:
             return JobEventStream(frames.replay(events), release)
@@ -123,18 +133,28 @@ class _Frames:
         self._budget = request.thinking_budget
         self._media = sum(part["type"] != "text" for message in request.messages for part in message["content"])
 
-    async def replay(self, events: list[Event]) -> AsyncIterator[ServerSentEvent]:
-        for event in events:
-            yield _event_frame(self._job, event, self._budget)
+    async def replay(self, events: list[Event]) -> AsyncIterator[bytes]:
+        for start in range(0, len(events), EVENTS_PER_CHUNK):
+            chunk = events[start : start + EVENTS_PER_CHUNK]
+            yield b"".join(_event_frame(self._job, event, self._budget) for event in chunk)
 
-    async def follow(self, subscription: Subscription) -> AsyncIterator[ServerSentEvent]:
-        async for item in subscription.items():
-            if isinstance(item, Event):
-                yield _event_frame(self._job, item, self._budget)
-            else:
-                yield self._state_frame(item)
+    async def follow(self, subscription: Subscription, pause_s: Callable[[], float]) -> AsyncIterator[bytes]:
+        """Yield what the subscription receives.
 
-    def _state_frame(self, state: JobState) -> ServerSentEvent:
+        Args:
+            pause_s: returns how long to collect further events after sending some.
+        """
+        async for batch in subscription.batches():
+            yield b"".join(map(self._frame, batch))
+            await asyncio.sleep(pause_s())
+
+    def _frame(self, item: StreamEvent | JobState) -> bytes:
+        if isinstance(item, JobState):
+            return self._state_frame(item)
+        item.frame = item.frame or _event_frame(self._job, item.event, self._budget)
+        return item.frame
+
+    def _state_frame(self, state: JobState) -> bytes:
         data: dict[str, Any] = {
             "job_id": self._job.id,
             "status": state.status,
@@ -146,12 +166,12 @@ class _Frames:
         if state.status == JobStatus.PREPARING and progress:
             done, _, total = progress.partition("/")
             data["media"] = {"ready": int(done), "all": int(total)}
-        return ServerSentEvent(json.dumps(data), event="job.status")
+        return ServerSentEvent(json.dumps(data), event="job.status").encode()
 
 
-def _event_frame(job: Job, event: Event, budget: int) -> ServerSentEvent:
+def _event_frame(job: Job, event: Event, budget: int) -> bytes:
     kind, data = _public_event(job, event, budget)
-    return ServerSentEvent(json.dumps(data, ensure_ascii=False), event=kind, id=str(event.seq))
+    return ServerSentEvent(json.dumps(data, ensure_ascii=False), event=kind, id=str(event.seq)).encode()
 
 
 def _public_event(job: Job, event: Event, budget: int) -> tuple[str, dict[str, Any]]:

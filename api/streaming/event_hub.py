@@ -49,6 +49,15 @@ class JobState:
     """Prepared media as ``done/total``; empty when nothing is being prepared."""
 
 
+@dataclass(eq=False, slots=True)
+class StreamEvent:
+    """An event that all subscribers of a job share."""
+
+    event: Event
+    frame: bytes = b""
+    """The event as it is sent. The first subscriber that sends it sets it for all."""
+
+
 @dataclass(eq=False)
 class Subscription:
     """One subscriber's queue of events and states of one job."""
@@ -56,7 +65,7 @@ class Subscription:
     job_id: str
     last_seq: int
     """Sequence number of the newest event that was put into the queue."""
-    queue: "asyncio.Queue[Event | JobState | None]" = field(default_factory=asyncio.Queue)
+    queue: "asyncio.Queue[StreamEvent | JobState | None]" = field(default_factory=asyncio.Queue)
     """None marks the end."""
     state: JobState | None = None
     stalled_since: float | None = None
@@ -66,18 +75,30 @@ class Subscription:
     def has_capacity(self) -> bool:
         return self.queue.qsize() <= MAX_BATCH_EVENTS
 
-    async def items(self) -> AsyncIterator[Event | JobState]:
-        """Yield events and states until the job ends or the subscription is closed."""
-        while (item := await self.queue.get()) is not None:
-            yield item
-            if isinstance(item, Event) and item.type == "ended":
-                return
+    async def batches(self) -> AsyncIterator[list[StreamEvent | JobState]]:
+        """Yield what is in the queue, in order, until the job ends or the subscription is closed."""
+        is_open = True
+        while is_open:
+            items = [await self.queue.get()]
+            while not self.queue.empty() and len(items) < MAX_BATCH_EVENTS:
+                items.append(self.queue.get_nowait())
+            batch: list[StreamEvent | JobState] = []
+            for item in items:
+                if item is None:
+                    is_open = False
+                    break
+                batch.append(item)
+                if isinstance(item, StreamEvent) and item.event.type == "ended":
+                    is_open = False
+                    break
+            if batch:
+                yield batch
 
-    def push_events(self, events: list[Event]) -> None:
-        for event in events:
-            if event.seq > self.last_seq:
-                self.last_seq = event.seq
-                self.queue.put_nowait(event)
+    def push_events(self, events: list[StreamEvent]) -> None:
+        for item in events:
+            if item.event.seq > self.last_seq:
+                self.last_seq = item.event.seq
+                self.queue.put_nowait(item)
 
     def push_state(self, state: JobState) -> None:
         """Queue a state that differs from the last one; skip it when the queue is full."""
@@ -208,7 +229,7 @@ class EventHub:
             reply: Any = await self._redis.xread(cast("Any", requested), count=MAX_BATCH_EVENTS)
             for name, entries in _entries_by_stream(reply):
                 has_more = has_more or len(entries) == MAX_BATCH_EVENTS
-                events = [Event.from_entry(entry_id, fields) for entry_id, fields in entries]
+                events = [StreamEvent(Event.from_entry(entry_id, fields)) for entry_id, fields in entries]
                 for subscription in self._subscriptions.get(name.removeprefix(keys.stream("")), []):
                     # A subscription made during the call may need events from before the first one in the reply.
                     if subscription.has_capacity and subscription.last_seq >= requested[name]:

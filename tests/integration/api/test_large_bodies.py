@@ -67,7 +67,7 @@ def test_a_body_of_unknown_length_is_handled_the_same(api: Service) -> None:
             json.dumps({**large_body(), "unknown": 1}).encode(),
             {"content-type": "application/json"},
             422,
-            "unknown_field",
+            "invalid_request",
         ),
     ],
 )
