@@ -4,13 +4,26 @@ import asyncio
 
 import pytest
 
+from api.middleware import fair_share
 from api.middleware.fair_share import FairShare
 from jobs.errors import TooManyCalls
 
 
-def share(total: int = 4, *, per_tenant: int = 2, max_waiting: int = 10, limit_s: float = 30) -> FairShare:
+def share(
+    total: int = 4,
+    *,
+    per_tenant: int = 2,
+    max_waiting: int = 10,
+    limit_s: float = 30,
+    beside_others: int | None = None,
+) -> FairShare:
     return FairShare(
-        total, per_tenant=per_tenant, max_waiting=max_waiting, limit_s=limit_s, refusal=lambda: TooManyCalls()
+        total,
+        per_tenant=per_tenant,
+        max_waiting=max_waiting,
+        limit_s=limit_s,
+        refusal=lambda: TooManyCalls(),
+        beside_others=beside_others,
     )
 
 
@@ -107,5 +120,25 @@ def test_a_share_without_waiting_refuses_and_recovers() -> None:
                 await streams.acquire("a")
         streams.release("a", 1)
         assert await streams.acquire("a") == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_tenant_gets_fewer_units_while_another_one_is_active(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        calls = share(8, per_tenant=4, beside_others=2)
+        for _ in range(4):
+            await calls.acquire("a")
+        await calls.acquire("b")
+        waiting = [asyncio.ensure_future(calls.acquire("a")) for _ in range(3)]
+        for expected in (0, 0, 0, 1):
+            await settle()
+            assert sum(call.done() for call in waiting) == expected, "two at a time, once it holds no more than two"
+            calls.release("a", 1)
+        monkeypatch.setattr(fair_share, "ACTIVE_S", 0.0)
+        calls.release("b", 1)
+        await settle()
+        assert all(call.done() for call in waiting)
+        await calls.acquire("a")
 
     asyncio.run(scenario())
