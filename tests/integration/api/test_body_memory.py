@@ -1,4 +1,4 @@
-"""The memory of an api process while large bodies of many tenants arrive at the same time."""
+"""The memory of an api process and its process for large bodies while many of these arrive at the same time."""
 
 import base64
 import json
@@ -6,6 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import psutil
 import pytest
 
 from jobs.table.scripts import connect
@@ -18,7 +19,7 @@ BODIES, BODY_BYTES = 24, 30_000_000
 
 @pytest.mark.slow
 def test_large_bodies_of_many_tenants_take_a_bounded_amount_of_memory(isolated_service: Service) -> None:
-    """With 16 bodies processed at the same time, this took 1.5 GiB more than before; now it takes 0.55 GiB."""
+    """With 16 bodies at the same time, one process took 1.5 GiB more than before; both together take 0.7 GiB."""
     service = isolated_service
     service.start("api", AUTH="keys", BODY_TIMEOUT_S="300")
     service.wait_for_workers()
@@ -35,7 +36,8 @@ def test_large_bodies_of_many_tenants_take_a_bounded_amount_of_memory(isolated_s
 
     with ThreadPoolExecutor(BODIES) as pool:
         statuses = list(pool.map(post, tokens))
-    peak = peak_bytes(service.processes["api"].pid)
+    api = psutil.Process(service.processes["api"].pid)
+    peak = sum(peak_bytes(process.pid) for process in (api, *api.children()))
     print(f"{len(body)} bytes each: {before / MIB:.0f} MiB before, at most {peak / MIB:.0f} MiB; {statuses}")
     assert set(statuses) <= {202, 429}
-    assert peak - before < 800 * MIB
+    assert peak - before < 900 * MIB
