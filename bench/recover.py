@@ -36,6 +36,8 @@ PROCESSES = os.cpu_count() or 1
 THREADS = 8
 CHUNK = 500
 TENANTS = 100
+STORE_TIMEOUT_S = 120.0
+"""For a machine that other work uses as well."""
 TEXT = "Which quarter fell, and by how much? " * 20
 EVENTS = b'[1, "started", "{}"]\n[2, "ended", "{}"]\n'
 
@@ -66,7 +68,7 @@ def store_jobs(environment: dict[str, str], jobs: int, waiting: int) -> None:
 
 def store_chunk(environment: dict[str, str], waiting: int, numbers: Sequence[int]) -> None:
     settings = settings_of(environment)
-    object_store = ObjectStore(settings)
+    object_store = ObjectStore(settings, timeout_s=STORE_TIMEOUT_S)
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(lambda number: store_job(object_store, settings, number, has_ended=number >= waiting), numbers))
 

@@ -105,6 +105,10 @@ MEANINGS = {
         "The limit of open files permits fewer connections than `MAX_STREAMS`. Raise it (`ulimit -n`, `LimitNOFILE`)."
     ),
     "start.refused": "The object store ignores `If-None-Match`, so results would not be final. The process ends.",
+    "process.stalled": (
+        "The process was not live for `STALL_EXIT_S`. It writes the stacks of its threads to its standard error and "
+        "exits with status 1, so that its supervisor restarts it."
+    ),
     "start.waiting": "The process waits for Redis or the object store before it starts.",
     "store.clock_stepped_back": "Redis' clock was set back. Schedules were moved.",
     "stream.disconnected": "A reader of an event stream was too slow and was disconnected.",

@@ -215,6 +215,12 @@ class Settings(BaseSettings):
     each from its journal. ``terminationGracePeriodSeconds`` must be at least 30 s longer."""
     engine_stall_timeout_s: float = Field(default=60, gt=0)
     """An engine that finishes no step for this long is stalled: its jobs lose their leases, and ``/livez`` fails."""
+    keeper_stall_timeout_s: float = Field(default=180, gt=0)
+    """A keeper whose maintenance does not complete a run for this long is stalled: ``/livez`` fails. A run ends at most
+    a hundred jobs, and each of its calls has a time limit."""
+    stall_exit_s: float = Field(default=60, ge=0)
+    """A keeper or generate worker that is stalled for this long, beyond the time limits above, logs the stacks of its
+    threads and exits with status 1, so that a supervisor without probes restarts it. 0: it goes on."""
     consumer_stall_timeout_s: float = Field(default=45, gt=0)
     """A worker restarts when its Celery consumer receives no wake-up for this long although some are waiting."""
     consumer_check_interval_s: float = Field(default=5, gt=0)

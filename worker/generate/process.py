@@ -13,6 +13,7 @@ from jobs.objects.store import ObjectStore
 from jobs.table.store import JobStore
 from jobs.table.types import EngineLoad
 from runtime.settings import Settings
+from runtime.stall_exit import exit_when_stalled
 from worker.generate.engine_metrics import register_engine_metrics
 from worker.generate.worker import GenerateWorker
 from worker.heartbeat import Heartbeat
@@ -55,6 +56,7 @@ class GenerateProcess:
         engine = self._load_engine()
         self._loop = EngineLoop(engine, on_lost=self._handle_device_loss)
         self._loop.start()
+        exit_when_stalled(self.is_live, timeout_s=settings.stall_exit_s)
         self._worker = GenerateWorker(self._store, self._object_store, settings, engine, self._loop, self._heartbeat)
         self._worker.start()
         register_engine_metrics(engine.stats)

@@ -23,6 +23,7 @@ from jobs.table.uploads import UploadLedger
 from jobs.wakeup.app import configure_app
 from runtime.probes import start_probe_server
 from runtime.settings import Settings
+from runtime.stall_exit import exit_when_stalled
 from runtime.tls import client_context
 from worker.egress.client import EgressClient
 from worker.heartbeat import Heartbeat
@@ -49,10 +50,11 @@ async def run_keeper(settings: Settings, stop: asyncio.Event) -> None:
     redis = connect(settings)
     store, deliveries = JobStore(redis, lease_s=settings.lease_s), DeliveryStore(redis)
     object_store = ObjectStore(settings, timeout_s=OBJECT_STORE_TIMEOUT_S, tries=2)
-    monitor = LoopMonitor()
+    monitor = LoopMonitor(stall_timeout_s=settings.keeper_stall_timeout_s)
     register_table_collector(StatsReader(redis, lease_s=settings.lease_s), settings)
     start_probe_server(settings, process="keeper", is_live=monitor.is_live, is_ready=monitor.is_ready)
     await asyncio.to_thread(wait_until_ready, store, object_store, stop=stop.is_set)
+    exit_when_stalled(monitor.is_live, timeout_s=settings.stall_exit_s)
     configure_app(settings)
     finalizer = JobFinalizer(store, object_store, retention_days=settings.retention_days)
     reaper = Reaper(store, MaintenanceStore(redis, lease_s=settings.lease_s), object_store, finalizer)

@@ -14,9 +14,6 @@ log = structlog.get_logger(__name__)
 
 LOG_INTERVAL_S = 30.0
 """Minimum interval between repeats of the same warning."""
-STALL_TIMEOUT_S = 180.0
-"""After this time without a completed run the keeper is not live. A run ends at most a hundred jobs, and each of its
-calls has a timeout; at the start the keeper waits up to a minute for its servers."""
 
 Action = Callable[[], Awaitable[None]]
 
@@ -24,7 +21,12 @@ Action = Callable[[], Awaitable[None]]
 class LoopMonitor:
     """Counts the completed runs of a loop for the liveness and readiness probes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, stall_timeout_s: float) -> None:
+        """
+        Args:
+            stall_timeout_s: after this time without a completed run, the loop is not live.
+        """
+        self._stall_timeout_s = stall_timeout_s
         self._runs = 0
         self._last_run = time.monotonic()
 
@@ -43,7 +45,7 @@ class LoopMonitor:
 
     def is_live(self) -> bool:
         """Whether a run has ended recently; otherwise the process should be restarted."""
-        return time.monotonic() - self._last_run < STALL_TIMEOUT_S
+        return time.monotonic() - self._last_run < self._stall_timeout_s
 
     def is_ready(self) -> bool:
         """Whether the first run has ended."""
