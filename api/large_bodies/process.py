@@ -2,13 +2,13 @@
 
 import asyncio
 import json
+import os
 import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from http import HTTPStatus
-from pathlib import Path
 
 import httpx
 import structlog
@@ -42,7 +42,9 @@ class LargeBodyProcess:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="thinkqueue-api-")
-        path = str(Path(self._folder.name) / "large-bodies")
+        # The path of a Unix socket has at most 107 bytes, and that of the folder for temporary files may be longer.
+        self._folder_descriptor = os.open(self._folder.name, os.O_RDONLY | os.O_DIRECTORY)
+        path = f"/proc/self/fd/{self._folder_descriptor}/large-bodies"
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(path)
         self._listener.listen(BACKLOG)
@@ -60,6 +62,7 @@ class LargeBodyProcess:
                 await self._supervision
         await self._client.aclose()
         self._listener.close()
+        os.close(self._folder_descriptor)
         self._folder.cleanup()
 
     @staticmethod

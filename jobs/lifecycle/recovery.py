@@ -140,8 +140,9 @@ class Recovery:
                 for repaired in pool.map(lambda job: _isolate(job.id, lambda: self._repair(job, listing)), known):
                     report.count(repaired)
                 stored = pool.map(lambda job_id: _isolate(job_id, lambda: self._read(job_id, listing)), missing)
-                for outcome in self._restore([job for job in stored if job], listing, int(now_s * 1000), pool):
-                    report.count(outcome)
+                for job in stored:
+                    if job:
+                        report.count(self._restore(job, listing, int(now_s * 1000)))
                 report.requests += len(chunk)
         self._store.integrity.mark_reconciled(run_id)
         return report
@@ -166,21 +167,11 @@ class Recovery:
             return "cancelled"
         return None
 
-    def _restore(
-        self, stored: Sequence[StoredJob], listing: Listing, now_ms: int, pool: ThreadPoolExecutor
-    ) -> Iterator[Outcome | None]:
-        """Create the records of jobs: of those that wait in their order, of those that have ended at the same time."""
-
-        def restore_ended(job: StoredJob) -> Outcome | None:
+    def _restore(self, job: StoredJob, listing: Listing, now_ms: int) -> Outcome | None:
+        """Create the record of a job. Not in parallel: each call keeps the bound on a tenant's ended jobs."""
+        if job.result:
             return _isolate(job.request.id, lambda: self._restore_ended(job, listing, now_ms))
-
-        def restore_waiting(job: StoredJob) -> Outcome | None:
-            return _isolate(job.request.id, lambda: self._restore_waiting(job, listing, now_ms))
-
-        ended = pool.map(restore_ended, [job for job in stored if job.result])
-        for job in (job for job in stored if not job.result):
-            yield restore_waiting(job)
-        yield from ended
+        return _isolate(job.request.id, lambda: self._restore_waiting(job, listing, now_ms))
 
     def _read(self, job_id: str, listing: Listing) -> StoredJob | None:
         """Read the objects of a job without a record. None: it was not accepted, or was withdrawn or deleted."""

@@ -64,7 +64,6 @@ def test_every_job_ends_once_after_redis_was_emptied(fleet: Fleet, receiver: Web
     fleet.service.wait_until(lambda: fleet.service.http.get("/healthz").status_code == 503, "the service refuses jobs")
     time.sleep(3)  # workers meet the empty table
     summary = recover(fleet)
-    assert " 0 jobs wait" not in summary, "no job was in progress"
     workload.admit(JOBS)
     submitting.join(timeout=200)
     wait_until_idle(fleet, workload, receiver, limit_s=150)

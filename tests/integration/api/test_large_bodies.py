@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -47,6 +48,15 @@ def test_a_large_body_is_handled_by_another_process(api: Service) -> None:
     log = (api.logs / "api.log").read_text()
     accepted = [json.loads(line) for line in log.splitlines() if '"job.accepted"' in line]
     assert [line["request_id"] == "mine" for line in accepted] == [False, True]
+
+
+def test_the_folder_for_temporary_files_may_have_a_long_path(isolated_service: Service, tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    isolated_service.start("api", TMPDIR=str(folder))
+    isolated_service.wait_for_workers()
+    assert isolated_service.http.post("/v1/jobs", json=large_body()).status_code == 202
+    assert list(folder.glob("thinkqueue-api-*/large-bodies"))
 
 
 def test_a_body_of_unknown_length_is_handled_the_same(api: Service) -> None:
