@@ -78,7 +78,9 @@ MEANINGS = {
     "keeper.loop_failed": "A loop of the keeper could not reach a server. It continues.",
     "keeper.paused": "Expired leases are ignored for a while, because Redis did not answer.",
     "keeper.reconciled": "The job table was compared with the object store after Redis restarted or failed over.",
-    "large_bodies.ended": "The process for large bodies ended with this status and is started again.",
+    "large_bodies.ended": (
+        "The process for large bodies ended with this status, or could not be started; it is started again."
+    ),
     "large_bodies.reply_lost": (
         "The process for large bodies ended, or did not answer in time, while it handled a request: the client got a "
         "503 with `acceptance_unknown`."

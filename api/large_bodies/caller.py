@@ -6,11 +6,11 @@ from dataclasses import asdict
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.errors.handlers import REQUEST_ID_HEADER
 from jobs.tenants.api_keys import ApiKey
 
 CALLER_HEADER = "x-thinkqueue-caller"
-NOT_FORWARDED = {CALLER_HEADER, "authorization", "connection", "expect", "host", "x-request-id"}
-REQUEST_ID_HEADER = "x-request-id"
+NOT_FORWARDED = {CALLER_HEADER, "authorization", "connection", "expect", "host", REQUEST_ID_HEADER}
 
 
 def forwarded_headers(headers: Headers, caller: ApiKey, request_id: str) -> list[tuple[str, str]]:

@@ -15,15 +15,14 @@ import structlog
 from asgi_correlation_id import correlation_id
 from fastapi import Request, Response
 
-from api.large_bodies.caller import REQUEST_ID_HEADER, forwarded_headers
-from api.middleware.body_limit import HELD_BODY, HeldBody
+from api.errors.handlers import REQUEST_ID_HEADER
+from api.large_bodies.caller import forwarded_headers
+from api.middleware.body_limit import HELD_BODY, SMALL_BYTES, HeldBody, announced_bytes
 from jobs.errors import AcceptanceUnknown, TooManyBodies
 from runtime import metrics
 
 log = structlog.get_logger(__name__)
 
-LARGE_BYTES = 256 * 1024
-"""Larger bodies, and those of unknown length, are handled by the other process."""
 RESTART_PAUSE_S = 1.0
 REPLY_LIMIT_S = 150.0
 """Longer than any request may take: 60 s until there is memory, 60 s of ``Prefer: wait``, and the work itself."""
@@ -67,11 +66,9 @@ class LargeBodyProcess:
 
     @staticmethod
     def is_for(request: Request) -> bool:
-        """Return whether the body of a request is large or may be."""
-        length = request.headers.get("content-length", "")
-        if length.isascii() and length.isdecimal():
-            return len(length) > len(str(LARGE_BYTES)) or int(length) > LARGE_BYTES
-        return "transfer-encoding" in request.headers
+        """Return whether the body of a request is large, or of unknown length."""
+        length = announced_bytes(request.scope)
+        return "transfer-encoding" in request.headers if length is None else length > SMALL_BYTES
 
     async def forward(self, request: Request) -> Response:
         """Let the other process answer a request.
@@ -100,11 +97,16 @@ class LargeBodyProcess:
     async def _supervise(self) -> None:
         descriptor = self._listener.fileno()
         while True:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "api.handle_large_bodies", str(descriptor)),
-                stdin=asyncio.subprocess.PIPE,
-                pass_fds=(descriptor,),
-            )
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "api.handle_large_bodies", str(descriptor)),
+                    stdin=asyncio.subprocess.PIPE,
+                    pass_fds=(descriptor,),
+                )
+            except OSError as error:  # no memory or no open file is left; without a new try, requests would wait
+                log.error("large_bodies.ended", status=str(error))
+                await asyncio.sleep(RESTART_PAUSE_S)
+                continue
             try:
                 status = await process.wait()
             except asyncio.CancelledError:

@@ -68,7 +68,7 @@ class BodyLimitMiddleware:
             return
         held = HeldBody(self._bodies, self._processing, tenant_of(scope))
         scope.setdefault("state", {})[HELD_BODY] = held
-        reader = _BodyReader(receive, held, _announced(scope), self._max_bytes, self._timeout_s)
+        reader = _BodyReader(receive, held, announced_bytes(scope), self._max_bytes, self._timeout_s)
 
         async def send_and_note(message: Message) -> None:
             reader.is_answered = True
@@ -131,7 +131,7 @@ class _BodyReader:
         return message
 
 
-def _announced(scope: Scope) -> int | None:
+def announced_bytes(scope: Scope) -> int | None:
     """Return the value of ``Content-Length``; None without one."""
     length = Headers(scope=scope).get("content-length", "")
     return int(length) if length.isascii() and length.isdecimal() and len(length) < 20 else None

@@ -25,7 +25,7 @@ class Turn:
 
 
 class Turns:
-    """Times are in seconds. Begins anew when another group becomes the heaviest one."""
+    """Times are in seconds. Starts over when another group becomes the heaviest one."""
 
     def __init__(self) -> None:
         self._begin("")
