@@ -63,15 +63,16 @@ class Services:
         store, index = JobStore(redis, lease_s=settings.lease_s), JobIndex(redis)
         uploads, keys = Uploads(object_store, UploadLedger(redis), settings), ApiKeyStore(redis, object_store)
         media = MediaIntake(object_store, uploads, settings)
+        ended_jobs = EndedJobReader(store, object_store, retention_days=settings.retention_days)
         return cls(
             settings=settings,
             store=store,
             index=index,
             object_store=object_store,
             documents=documents,
-            intake=Intake(store, index, object_store, documents, media, settings),
+            intake=Intake(store, index, object_store, documents, ended_jobs, media, settings),
             finalizer=JobFinalizer(store, object_store, retention_days=settings.retention_days),
-            ended_jobs=EndedJobReader(store, object_store, retention_days=settings.retention_days),
+            ended_jobs=ended_jobs,
             archive=EventArchive(store, object_store),
             uploads=uploads,
             deliveries=DeliveryStore(redis),

@@ -48,6 +48,7 @@ MEANINGS = {
         "A webhook or result copy was sent. `outcome` is `delivered`, `pending` (a retry follows) or `abandoned`."
     ),
     "delivery.tombstone_failed": "The outcome of a delivery was not stored. It may be sent again if Redis loses it.",
+    "delivery.tombstone_corrupt": "The stored outcome of a delivery is damaged. The API leaves it out of lists.",
     "device.lost": "The GPU failed. The worker releases its jobs and ends.",
     "heartbeat.failed": "A heartbeat did not reach Redis. Leases expire if this lasts.",
     "job.accepted": "A job was accepted with 202.",

@@ -8,6 +8,7 @@ from api.schemas.jobs import JobBody
 from api.schemas.messages import TextPart
 from families import Family, SpecialTokens, extract_answer
 from jobs.errors import Invalid, NotFound, Problem
+from jobs.lifecycle.ended_jobs import EndedJobReader
 from jobs.lifecycle.lookup import find_job
 from jobs.model.job import JobStatus
 from jobs.objects.reader import DocumentReader
@@ -69,8 +70,15 @@ class Conversation:
 class ConversationLoader:
     """Reads the messages of the job that a request continues."""
 
-    def __init__(self, store: JobStore, documents: DocumentReader, special_tokens: SpecialTokens) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        documents: DocumentReader,
+        ended_jobs: EndedJobReader,
+        special_tokens: SpecialTokens,
+    ) -> None:
         self._store = store
+        self._ended_jobs = ended_jobs
         self._documents = documents
         self._special_tokens = special_tokens
 
@@ -87,7 +95,7 @@ class ConversationLoader:
         """Return the messages of a completed job, followed by its answer."""
         pointer = "/previous_job_id"
         try:
-            job = find_job(self._store, job_id, tenant=tenant)
+            job = find_job(self._store, job_id, tenant=tenant, ended_jobs=self._ended_jobs)
             request, result = self._documents.request(job), self._documents.result(job)
         except NotFound:
             raise_invalid(pointer, "names a job that does not exist or has expired")

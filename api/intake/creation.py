@@ -22,6 +22,7 @@ from jobs.errors import (
     Unavailable,
 )
 from jobs.lifecycle.acceptance import Acceptance, is_withdrawn
+from jobs.lifecycle.ended_jobs import EndedJobReader
 from jobs.lifecycle.lookup import require_reconciled
 from jobs.lifecycle.restored_fields import waiting_fields
 from jobs.model.idempotency import KeyedJob
@@ -58,11 +59,18 @@ class JobCreator:
     """Creates jobs and finds earlier ones. Every method raises StoreUnavailable and ObjectStoreUnavailable."""
 
     def __init__(
-        self, store: JobStore, index: JobIndex, object_store: ObjectStore, *, create_record: CreateRecord
+        self,
+        store: JobStore,
+        index: JobIndex,
+        object_store: ObjectStore,
+        ended_jobs: EndedJobReader,
+        *,
+        create_record: CreateRecord,
     ) -> None:
         self._store = store
         self._index = index
         self._object_store = object_store
+        self._ended_jobs = ended_jobs
         self._create_record = create_record
         self._acceptance = Acceptance(store, object_store)
 
@@ -100,10 +108,13 @@ class JobCreator:
         log.info("job.accepted", job_id=request.id, tenant=request.tenant, priority=request.priority)
         return AcceptedJob(created.job, request, is_replay=False, position=created.position)
 
-    def find_earlier(self, job_id: str, *, fingerprint: str, earlier_fingerprint: str) -> AcceptedJob | None:
+    def find_earlier(
+        self, job_id: str, *, tenant: str, fingerprint: str, earlier_fingerprint: str
+    ) -> AcceptedJob | None:
         """Return the job of an earlier attempt. If that attempt stored its request and then died, create the record.
 
         Args:
+            tenant: of both requests.
             fingerprint: of this request's body.
             earlier_fingerprint: of the earlier one's.
 
@@ -115,7 +126,7 @@ class JobCreator:
             StoreUnavailable: also while the job may exist and the job table is being recovered.
         """
         try:
-            return self._find_earlier(job_id, fingerprint, earlier_fingerprint)
+            return self._find_earlier(job_id, tenant, fingerprint, earlier_fingerprint)
         except JobWithdrawn:
             return None
 
@@ -148,9 +159,12 @@ class JobCreator:
             job = Job.from_hash(request.id, {name: str(value) for name, value in fields.items()})
         return AcceptedJob(job, request, is_replay=False, position=None)
 
-    def _find_earlier(self, job_id: str, fingerprint: str, earlier_fingerprint: str) -> AcceptedJob:
+    def _find_earlier(self, job_id: str, tenant: str, fingerprint: str, earlier_fingerprint: str) -> AcceptedJob:
         """As ``find_earlier``, but raises JobWithdrawn."""
         job = self._store.get(job_id)
+        if job is None:
+            require_reconciled(self._store)
+            job = self._ended_jobs.find(job_id, tenant=tenant)
         if job is None:
             self._check_has_not_ended(job_id)
         request = self._load_request(job_id)
@@ -172,7 +186,6 @@ class JobCreator:
 
     def _check_has_not_ended(self, job_id: str) -> None:
         """Check that a job without a record may get one. Raises JobWithdrawn, IdempotencyConflict: it has ended."""
-        require_reconciled(self._store)
         try:
             load_result(self._object_store, job_id)
         except JobWithdrawn:

@@ -19,6 +19,7 @@ from api.intake.request_builder import RequestBuilder, fingerprint_of
 from api.intake.url_policy import UrlPolicy
 from api.schemas.jobs import JobBody, RetryBody
 from jobs.errors import IdempotencyConflict, NotEnded, NotInitialized, StoreUnavailable, Unavailable
+from jobs.lifecycle.ended_jobs import EndedJobReader
 from jobs.model.idempotency import key_digest
 from jobs.model.job import Job, Stage
 from jobs.model.request import JobRequest
@@ -69,19 +70,21 @@ class Intake:
         index: JobIndex,
         object_store: ObjectStore,
         documents: DocumentReader,
+        ended_jobs: EndedJobReader,
         media: MediaIntake,
         settings: Settings,
     ) -> None:
         self._store = store
         self._object_store = object_store
+        self._ended_jobs = ended_jobs
         self._media = media
         self._builder = RequestBuilder(documents, media, settings)
-        self._conversations = ConversationLoader(store, documents, settings.family.special_tokens)
+        self._conversations = ConversationLoader(store, documents, ended_jobs, settings.family.special_tokens)
         self._limits = RequestLimits(settings)
         self._url_policy = UrlPolicy(settings.egress_networks)
         self._settings = settings
         self._quota = AdmissionQuota()
-        self._creator = JobCreator(store, index, object_store, create_record=self.create_record)
+        self._creator = JobCreator(store, index, object_store, ended_jobs, create_record=self.create_record)
 
     def accept(
         self, body: JobBody, *, caller: ApiKey, idempotency_key: str | None = None, retry_count: int | None = None
@@ -177,6 +180,8 @@ class Intake:
         if checked.existing_job_id is None:
             return Admission(job_id)
         job = self._store.get(checked.existing_job_id)
+        if job is None:
+            job = self._ended_jobs.find(checked.existing_job_id, tenant=caller.tenant)
         if job is None and not self._creator.replace_attempt(checked.existing_job_id):
             job = self._store.get(checked.existing_job_id)  # its record was created just now
         if job is not None:
@@ -210,7 +215,7 @@ class Intake:
         admission = self.admit(new_job_id(), caller, fingerprint=fingerprint, retry_count=retry_count)
         if isinstance(admission, ExistingJob):
             earlier = self._creator.find_earlier(
-                admission.job.id, fingerprint=fingerprint, earlier_fingerprint=fingerprint
+                admission.job.id, tenant=caller.tenant, fingerprint=fingerprint, earlier_fingerprint=fingerprint
             )
             if earlier is not None:
                 return earlier
@@ -237,7 +242,10 @@ class Intake:
                 self._cancel_reservation(admission.job_id, caller)
                 continue  # another attempt with this key was faster
             earlier = self._creator.find_earlier(
-                keyed.job_id, fingerprint=fingerprint, earlier_fingerprint=keyed.fingerprint
+                keyed.job_id,
+                tenant=caller.tenant,
+                fingerprint=fingerprint,
+                earlier_fingerprint=keyed.fingerprint,
             )
             if earlier is not None:
                 return earlier

@@ -11,8 +11,10 @@ from api.middleware.auth import bearer_auth
 from api.middleware.json_body import JsonRoute
 from api.routes.parameters import Caller, DeliveryId, JobId, Service
 from api.schemas.webhooks import DeliveryList, DeliveryReply
-from jobs.errors import DeliveryNotFound
+from jobs.errors import DeliveryNotFound, NotFound
 from jobs.lifecycle.lookup import find_job
+from jobs.lifecycle.settled_deliveries import list_settled, load_settled
+from jobs.model.retention import DAY_MS
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import load_json
 from jobs.objects.keys import event_test_key
@@ -26,8 +28,13 @@ router = APIRouter(
 @router.get("/jobs/{job_id}/deliveries", response_model=DeliveryList)
 def list_deliveries(job_id: JobId, key: Caller, service: Service) -> dict[str, Any]:
     """List a job's webhook and result copies with all attempts. The list is empty until the job has ended."""
-    job = find_job(service.store, job_id, tenant=key.tenant)
-    return {"data": [_reply(delivery) for delivery in service.deliveries.list_for_job(job.id)]}
+    find_job(service.store, job_id, tenant=key.tenant, ended_jobs=service.ended_jobs)
+    found = service.deliveries.list_for_job(job_id)
+    if service.store.get(job_id) is None:  # its rows have left Redis, except those that are sent again
+        known = {delivery.id: delivery for delivery in found}
+        found = [known.pop(settled.id, settled) for settled in list_settled(service.object_store, job_id)]
+        found += known.values()
+    return {"data": [_reply(delivery) for delivery in found]}
 
 
 @router.post(
@@ -35,9 +42,9 @@ def list_deliveries(job_id: JobId, key: Caller, service: Service) -> dict[str, A
 )
 def redeliver(job_id: JobId, delivery_id: DeliveryId, key: Caller, service: Service) -> dict[str, Any]:
     """Repeat a delivery now, under the same id; if it fails, the full retry schedule follows."""
-    find_job(service.store, job_id, tenant=key.tenant)
-    delivery = service.deliveries.get(delivery_id)
-    if delivery is None or delivery.job_id != job_id or not service.deliveries.redeliver(delivery_id):
+    find_job(service.store, job_id, tenant=key.tenant, ended_jobs=service.ended_jobs)
+    delivery = _find(service, delivery_id)
+    if delivery is None or delivery.job_id != job_id or not _redeliver(service, delivery, key.tenant):
         raise DeliveryNotFound
     return _reply(service.deliveries.get(delivery_id) or delivery)
 
@@ -45,10 +52,22 @@ def redeliver(job_id: JobId, delivery_id: DeliveryId, key: Caller, service: Serv
 @router.get("/webhook_deliveries/{delivery_id}", response_model=DeliveryReply)
 def get_delivery(delivery_id: DeliveryId, key: Caller, service: Service) -> dict[str, Any]:
     """Return a delivery by the id of its event, which may be a test event."""
-    delivery = service.deliveries.get(delivery_id)
-    if delivery is None or _owner(service, delivery) != key.tenant:
+    delivery = _find(service, delivery_id)
+    if delivery is None or not _is_of(service, delivery, key.tenant):
         raise DeliveryNotFound
     return _reply(delivery)
+
+
+def _find(service: Services, delivery_id: str) -> Delivery | None:
+    """Return a delivery, also when its row has left Redis with its job's record."""
+    return service.deliveries.get(delivery_id) or load_settled(service.object_store, delivery_id)
+
+
+def _redeliver(service: Services, delivery: Delivery, tenant: str) -> bool:
+    retention_ms = service.settings.retention_days * DAY_MS
+    return service.deliveries.redeliver(delivery.id) or service.deliveries.redeliver_settled(
+        delivery, tenant=tenant, retention_ms=retention_ms
+    )
 
 
 def _reply(delivery: Delivery) -> dict[str, Any]:
@@ -60,11 +79,11 @@ def _reply(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def _owner(service: Services, delivery: Delivery) -> str | None:
-    if delivery.job_id:
-        job = service.store.get(delivery.job_id)
-        return job.tenant if job else None
+def _is_of(service: Services, delivery: Delivery, tenant: str) -> bool:
     try:
-        return str(load_json(service.object_store, event_test_key(delivery.id))["tenant"])
-    except ObjectNotFound:
-        return None
+        if delivery.job_id:
+            find_job(service.store, delivery.job_id, tenant=tenant, ended_jobs=service.ended_jobs)
+            return True
+        return bool(load_json(service.object_store, event_test_key(delivery.id))["tenant"] == tenant)
+    except (NotFound, ObjectNotFound):
+        return False

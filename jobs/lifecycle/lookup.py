@@ -11,11 +11,11 @@ ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """The form of job ids. Other text must not become a part of a Redis key."""
 
 
-def find_job(store: JobStore, job_id: str, *, tenant: str, ended_jobs: EndedJobReader | None = None) -> Job:
-    """Return the record of a tenant's job.
+def find_job(store: JobStore, job_id: str, *, tenant: str, ended_jobs: EndedJobReader) -> Job:
+    """Return the record of a tenant's job, also when the job has ended and has left Redis.
 
     Args:
-        ended_jobs: finds ended jobs that have left Redis; None: only jobs with a record are found.
+        ended_jobs: finds ended jobs that have left Redis.
 
     Raises:
         NotFound: there is no such job, or it belongs to another tenant; the error does not say which.
@@ -26,7 +26,7 @@ def find_job(store: JobStore, job_id: str, *, tenant: str, ended_jobs: EndedJobR
     job = store.get(job_id)
     if job is None:
         require_reconciled(store)
-        job = ended_jobs.find(job_id, tenant=tenant) if ended_jobs else None
+        job = ended_jobs.find(job_id, tenant=tenant)
     if job is None or job.tenant != tenant:
         raise NotFound
     return job

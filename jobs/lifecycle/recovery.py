@@ -12,14 +12,13 @@ a record, and a cancel  Redis lost the cancel: it is repeated
 Records are created only where they are absent, so recovery may run beside workers, api processes and another recovery.
 """
 
-import json
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, TypeVar, cast
+from typing import Literal, TypeVar
 
 import redis
 import structlog
@@ -28,6 +27,7 @@ from jobs.errors import ClaimLost, JobWithdrawn, NewerDocument, NotFound, Object
 from jobs.lifecycle.acceptance import Acceptance
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.lifecycle.restored_fields import RecordFields, sealed_fields, waiting_fields
+from jobs.lifecycle.settled_deliveries import load_settled
 from jobs.lifecycle.stored_jobs import Listing, StoredJob, list_stored_jobs
 from jobs.model.job import Job, JobStatus
 from jobs.model.prepared import PreparedInputs
@@ -35,9 +35,9 @@ from jobs.model.request import JobRequest
 from jobs.model.result import JobResult
 from jobs.model.retention import DAY_MS
 from jobs.objects import keys
-from jobs.objects.documents import CorruptDocument, load_json, load_prepared, load_request, load_result
+from jobs.objects.documents import CorruptDocument, load_prepared, load_request, load_result
 from jobs.objects.store import ObjectStore
-from jobs.table.deliveries import DeliveryState, DeliveryStore
+from jobs.table.deliveries import DeliveryStore
 from jobs.table.integrity import Integrity
 from jobs.table.listing import labels
 from jobs.table.scripts import connect
@@ -219,18 +219,14 @@ class Recovery:
     def _finish(self, result: JobResult, listing: Listing, ended_ms: int) -> None:
         """End a restored job as its result says, without sending its settled deliveries again."""
         job_id = result.id
-        tombstones = {delivery: self._tombstone(delivery) for delivery in listing.settled.get(job_id, ())}
-        states = {delivery: state for delivery, (state, _) in tombstones.items()}
+        found = [load_settled(self._object_store, delivery) for delivery in listing.settled.get(job_id, ())]
+        settled = [delivery for delivery in found if delivery]
+        states = {delivery.id: delivery.state for delivery in settled}
         self._finalizer.finalize_from_result(
             job_id, result=result, ended_ms=ended_ms, is_archived=job_id in listing.archived, deliveries=states
         )
-        for delivery, (_, attempts) in tombstones.items():
-            self._deliveries.restore_attempts(delivery, attempts, retention_ms=self._retention_ms)
-
-    def _tombstone(self, delivery: str) -> tuple[DeliveryState, list[str]]:
-        """Return a settled delivery's state and its attempts, each as JSON."""
-        tombstone = load_json(self._object_store, keys.tombstone_key(delivery))
-        return cast("DeliveryState", tombstone["state"]), [json.dumps(attempt) for attempt in tombstone["attempts"]]
+        for delivery in settled:
+            self._deliveries.restore_attempts(delivery.id, delivery.attempts, retention_ms=self._retention_ms)
 
     def _find_request(self, job_id: str) -> JobRequest | None:
         """Return the request; None: it was deleted meanwhile, or is corrupt."""

@@ -100,20 +100,29 @@ class DeliveryStore:
             state: ``pending`` schedules another attempt after ``wait_ms``.
             retention_ms: how long a settled delivery and its attempts are kept.
         """
-        line = json.dumps(asdict(attempt), ensure_ascii=False)
-        return self._scripts.call("settle_delivery", delivery, claim, state, line, wait_ms, retention_ms)[0] == "ok"
+        arguments = (delivery, claim, state, _to_line(attempt), wait_ms, retention_ms)
+        return self._scripts.call("settle_delivery", *arguments)[0] == "ok"
 
     def postpone(self, delivery: str, *, claim: str, wait_ms: int, receiver_is_busy: bool = False) -> None:
         """Release a claimed delivery without an attempt."""
         self._scripts.call("postpone_delivery", delivery, claim, wait_ms, int(receiver_is_busy))
 
     def redeliver(self, delivery: str) -> bool:
-        """Make a delivery due now, whatever its state. False: it does not exist."""
+        """Make a delivery due now, whatever its state. False: it has no row."""
         return self._scripts.call("redeliver", delivery)[0] == "ok"
 
-    def restore_attempts(self, delivery: str, lines: Sequence[str], *, retention_ms: int) -> None:
+    def redeliver_settled(self, delivery: Delivery, *, tenant: str, retention_ms: int) -> bool:
+        """Make a settled delivery due now whose row has left Redis. False: its job was deleted.
+
+        Args:
+            retention_ms: how long the row may be found by its job.
+        """
+        row = (delivery.job_id, tenant, delivery.event, retention_ms)
+        return self._scripts.call("redeliver", delivery.id, *row, *map(_to_line, delivery.attempts))[0] == "ok"
+
+    def restore_attempts(self, delivery: str, attempts: Sequence[DeliveryAttempt], *, retention_ms: int) -> None:
         """Restore the attempts of a delivery that was settled before its table was lost."""
-        self._scripts.call("restore_attempts", delivery, retention_ms, *lines)
+        self._scripts.call("restore_attempts", delivery, retention_ms, *map(_to_line, attempts))
 
     def create_test(self, delivery: str, *, tenant: str, event: str, retention_ms: int) -> None:
         """Create a delivery without a job, for an event that tests a receiver."""
@@ -134,3 +143,7 @@ class DeliveryStore:
         with translate_redis_errors():
             ids = cast("list[str]", self._redis.lrange(keys.job_deliveries(job_id), 0, -1))
         return [found for delivery in ids if (found := self.get(delivery))]
+
+
+def _to_line(attempt: DeliveryAttempt) -> str:
+    return json.dumps(asdict(attempt), ensure_ascii=False)

@@ -96,4 +96,4 @@ def test_an_operator_can_drain_and_revoke(table: Table, full: "redis.Redis") -> 
     assert store.revoke(key.id)
     assert store.find(token) is None
     table.store.integrity.mark_reconciled(table.store.integrity.server_clock()[0])
-    table.deliveries.restore_attempts("evt_x", ['{"at": "x"}'], retention_ms=1000)
+    table.deliveries.restore_attempts("evt_x", [DeliveryAttempt("x", 200, None, 1, "")], retention_ms=1000)

@@ -11,7 +11,7 @@ from jobs.lifecycle.archive import EventArchive
 from jobs.model.job import JobStatus, Stage
 from jobs.table import keys
 from jobs.table.scripts import connect
-from testing.api import HELLO, client_of, inline_picture
+from testing.api import HELLO, inline_picture
 from testing.table import Table, completed
 from worker.keeper.reaper import Reaper
 
@@ -232,27 +232,3 @@ def test_the_api_documents_every_job_status() -> None:
     from api.schemas.jobs import Status
 
     assert set(get_args(Status)) == {status.value for status in JobStatus}
-
-
-def test_an_ended_job_that_left_redis_can_be_read_and_deleted(table: Table) -> None:
-    """The tenant has more ended jobs than Redis keeps: their rows are gone, their objects are not."""
-    with client_of(table.settings.model_copy(update={"max_ended_jobs": 2})) as client:
-        ids = []
-        for _ in range(6):
-            ids.append(post(client, metadata={"a": "b"}))
-            finish(table, ids[-1])
-            EventArchive(table.store, table.object_store).archive(ids[-1])
-        assert table.store.get(ids[0]) is None
-        assert ids[0] not in [job["id"] for job in client.get("/v1/jobs").json()["data"]]
-
-        found = client.get(f"/v1/jobs/{ids[0]}").json()
-        assert (found["status"], found["metadata"], found["output"]["answer"]) == ("completed", {"a": "b"}, "four")
-        assert found.keys() == client.get(f"/v1/jobs/{ids[-1]}").json().keys()
-        assert found["ended_at"]
-        assert client.post(f"/v1/jobs/{ids[0]}/cancel").json()["status"] == "completed"
-        assert "job.completed" in client.get(f"/v1/jobs/{ids[0]}/events").text
-        assert client.post(f"/v1/jobs/{ids[0]}/retry").status_code == 202
-
-        assert client.delete(f"/v1/jobs/{ids[0]}").status_code == 204
-        assert client.get(f"/v1/jobs/{ids[0]}").status_code == 404
-        assert client.get("/v1/jobs/job_00000000000000000000000000").status_code == 404

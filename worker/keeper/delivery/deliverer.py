@@ -12,6 +12,7 @@ import structlog
 
 from jobs.errors import NotFound, Unavailable
 from jobs.lifecycle.deletion import delete_if_removed
+from jobs.lifecycle.ended_jobs import EndedJobReader
 from jobs.model.request import JobRequest
 from jobs.model.retention import DAY_MS
 from jobs.model.retry_schedule import MAX_ATTEMPTS
@@ -70,6 +71,7 @@ class Deliverer:
         self._object_store = object_store
         self._settings = settings
         self._egress = egress
+        self._ended_jobs = EndedJobReader(store, object_store, retention_days=settings.retention_days)
         self._secrets = WebhookSecrets(object_store, settings)
         self._limiter = AddressLimiter()
         self._reads: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
@@ -188,6 +190,7 @@ class Deliverer:
             return None
         if due.event == COPY_EVENT:
             return upload_request(url, request, result)
+        job = job or self._ended_jobs.find(due.job_id, tenant=due.tenant)
         if job is None:
             return None
         return webhook_request(due, url, job, request, result, self._object_store, self._secrets)

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Record one attempt of a delivery, and schedule the next one or settle the delivery.
--- delivery:{delivery}             state, attempts; expires once it is settled
+-- delivery:{delivery}             state, attempts; expires once it is settled, deleted if its job's record is gone
 -- delivery:{delivery}:attempts    + the attempt as JSON; the newest MAX_LOGGED are kept
 -- deliveries:due:{tenant}         the next attempt, or - delivery
 -- deliveries:open                 - delivery once it is settled
@@ -29,6 +29,11 @@ if state == 'pending' then
 else
   unschedule_delivery(delivery, tenant)
   redis.call('ZREM', keys.deliveries_open, delivery)
-  redis.call('PEXPIRE', key, retention)
+  local id = redis.call('HGET', key, 'job')
+  if id == '' or redis.call('EXISTS', keys.job(id)) == 1 then
+    redis.call('PEXPIRE', key, retention)
+  else
+    redis.call('DEL', key, attempts)
+  end
 end
 return {'ok'}
