@@ -73,8 +73,14 @@ class _RecordedStream(httpcore.AsyncNetworkStream):
 
 
 class _RecordingBackend(httpcore.AnyIOBackend):
+    """Records what arrives, and closes what it has opened.
+
+    httpcore 1.0.9 loses an open connection when its task is cancelled at certain points.
+    """
+
     def __init__(self, start: ResponseStart) -> None:
         self._start = start
+        self._opened: httpcore.AsyncNetworkStream | None = None
 
     async def connect_tcp(
         self,
@@ -84,25 +90,31 @@ class _RecordingBackend(httpcore.AnyIOBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        return _RecordedStream(
-            await super().connect_tcp(host, port, timeout, local_address, socket_options), self._start
-        )
+        self._opened = await super().connect_tcp(host, port, timeout, local_address, socket_options)
+        return _RecordedStream(self._opened, self._start)
+
+    async def aclose(self) -> None:
+        """Close the connection. Does nothing if there is none, or if it is closed already."""
+        if self._opened is not None:
+            await self._opened.aclose()
 
 
 class _ResponseStream(httpx.AsyncByteStream):
     """The body of a response; closing it closes the connection."""
 
-    def __init__(self, response: httpcore.Response, connection: httpcore.AsyncHTTPConnection) -> None:
+    def __init__(self, response: httpcore.Response, backend: _RecordingBackend) -> None:
         self._response = response
-        self._connection = connection
+        self._backend = backend
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for piece in self._response.aiter_stream():
             yield piece
 
     async def aclose(self) -> None:
-        await self._response.aclose()
-        await self._connection.aclose()
+        try:
+            await self._response.aclose()
+        finally:
+            await self._backend.aclose()
 
 
 async def send_to_address(
@@ -129,9 +141,8 @@ async def send_to_address(
         "timeout": {"connect": connect_timeout_s},
     }
     start = request.extensions.get("response_start") or ResponseStart()
-    connection = httpcore.AsyncHTTPConnection(
-        target.origin, ssl_context=context, network_backend=_RecordingBackend(start)
-    )
+    backend = _RecordingBackend(start)
+    connection = httpcore.AsyncHTTPConnection(target.origin, ssl_context=context, network_backend=backend)
     try:
         response = await connection.handle_async_request(
             httpcore.Request(
@@ -143,8 +154,8 @@ async def send_to_address(
             )
         )
     except BaseException:
-        await connection.aclose()
+        await backend.aclose()
         raise
     return httpx.Response(
-        response.status, headers=response.headers, stream=_ResponseStream(response, connection), request=request
+        response.status, headers=response.headers, stream=_ResponseStream(response, backend), request=request
     )
