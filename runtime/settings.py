@@ -184,6 +184,8 @@ class Settings(BaseSettings):
     # ── model ──
     model: str = "pocket"
     """``pocket`` (the embedded model), a folder, or a Hugging Face id such as ``zai-org/GLM-4.1V-9B-Thinking``."""
+    model_aliases: Annotated[tuple[str, ...], NoDecode] = ()
+    """Comma-separated further names of the model, such as ``gpt-5``, for OpenAI's clients whose model name is fixed."""
     model_family: str | None = None
     """``pocket``, ``glm-4.1v-thinking`` or ``glm-4.6v-flash``. Default: ``pocket`` for the pocket model,
     ``glm-4.6v-flash`` when ``MODEL`` contains "4.6V-Flash", otherwise ``glm-4.1v-thinking``."""
@@ -247,7 +249,7 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = "auto"
     """``auto``: ``console`` on a terminal, ``json`` otherwise."""
 
-    @field_validator("egress_allow", "allowed_hosts", "cors_origins", mode="before")
+    @field_validator("egress_allow", "allowed_hosts", "cors_origins", "model_aliases", mode="before")
     @classmethod
     def _split_list(cls, value: object) -> object:
         if isinstance(value, str):
@@ -400,6 +402,11 @@ class Settings(BaseSettings):
         if self.auth == "none" or self.egress_loopback_with_keys:
             return self.egress_allow
         return without_loopback(self.egress_allow)
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The names under which clients may ask for the model."""
+        return (self.model, *self.model_aliases)
 
     @property
     def family_name(self) -> str:

@@ -21,6 +21,7 @@ from jobs.errors import (
     Forbidden,
     IdempotencyConflict,
     Invalid,
+    ModelNotFound,
     NotEnded,
     NotFound,
     NotInitialized,
@@ -100,7 +101,7 @@ def problem_body(
             "message": message,
             "type": "rate_limit_error" if status == 429 else error_type,
             "code": code,
-            "param": problems[0].pointer if problems else None,
+            "param": problems[0].pointer if problems else "model" if code == ModelNotFound.code else None,
         },
     }
     if problems:

@@ -1,4 +1,7 @@
-"""``/v1/models``: the model, its defaults and the limits of this installation."""
+"""``/v1/models``: the model, its defaults and the limits of this installation.
+
+OpenAI's clients read the same routes, so the replies contain all fields that these, and clients of vLLM, expect.
+"""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -19,24 +22,27 @@ router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[bearer_au
 
 @router.get("", response_model=ModelList)
 def list_models(service: Service) -> dict[str, Any]:
-    """List the one model of this service, in OpenAI's form."""
-    return {"data": [_model(service.settings)]}
+    """List the one model of this service under each of its names, in OpenAI's form."""
+    return {"data": [_model(service.settings, name) for name in service.settings.model_names]}
 
 
 @router.get("/{model_id:path}", response_model=ModelReply)
 def get_model(model_id: Annotated[str, Path(description="Id of the model.")], service: Service) -> dict[str, Any]:
-    """Return the model by its id."""
-    if model_id != service.settings.model:
+    """Return the model by its id, or by an alias."""
+    if model_id not in service.settings.model_names:
         raise ModelNotFound(f"The only model of this service is {service.settings.model}.")
-    return _model(service.settings)
+    return _model(service.settings, model_id)
 
 
-def _model(settings: Settings) -> dict[str, Any]:
+def _model(settings: Settings, name: str) -> dict[str, Any]:
     family = settings.family
     return {
-        "id": settings.model,
+        "id": name,
         "created": 0,
         "owned_by": "thinkqueue",
+        "root": settings.model,
+        "parent": None,
+        "max_model_len": family.context_tokens,
         "family": family.name,
         "context_tokens": family.context_tokens,
         "defaults": {

@@ -12,12 +12,18 @@ class ModelReply(Reply):
     model_config = with_example(examples.MODEL)
 
     id: str
-    """The value of `MODEL`."""
+    """The value of `MODEL`, or an alias (`MODEL_ALIASES`)."""
     object: Literal["model"] = "model"
     created: int
     """Always 0; OpenAI's clients require it."""
     owned_by: str
     """Always `thinkqueue`; OpenAI's clients require it."""
+    root: str
+    """The value of `MODEL`; vLLM's clients read it."""
+    parent: str | None
+    """Always null; vLLM's clients read it."""
+    max_model_len: int
+    """The same as `context_tokens`, under vLLM's name."""
     family: str
     """The model family, which determines the chat template and the limits."""
     context_tokens: int
@@ -31,7 +37,7 @@ class ModelReply(Reply):
 
 
 class ModelList(Reply):
-    """A list of the one model."""
+    """The one model, once for each of its names."""
 
     model_config = with_example(examples.MODEL_LIST)
 
