@@ -24,6 +24,7 @@ from api.middleware.refusal_pacing import RefusalPacingMiddleware
 from api.middleware.request_id import RequestIdMiddleware
 from api.middleware.shares import Shares, call_slot
 from api.middleware.unknown_input import refuse_unknown_input
+from api.openai.error_form import OpenAIErrorMiddleware
 from api.routes import autoscale, deliveries, docs, events, health, jobs, models, uploads, usage, webhooks
 from api.schemas.openapi import install_openapi
 from jobs.wakeup.app import configure_app
@@ -53,6 +54,7 @@ def create_app(
         app.add_middleware(RefusalPacingMiddleware, prompt_refusals=settings.prompt_refusals)
     app.add_middleware(BrowserGuardMiddleware, settings=settings)
     add_cors(app, settings.cors_origins)
+    app.add_middleware(OpenAIErrorMiddleware)
     app.add_middleware(HeadMiddleware)
     app.add_middleware(MetricsMiddleware)
     app.add_middleware(RequestIdMiddleware)

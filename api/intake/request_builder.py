@@ -43,7 +43,7 @@ class RequestBuilder:
         batch = self._media.batch(job_id, tenant)
         own = [self._stored_message(batch, index, message) for index, message in enumerate(body.messages)]
         # A system message comes first, also when it replaces the one of the earlier job.
-        system = [message for message in own if message["role"] == "system"]
+        system = own[:1] if own[0]["role"] == "system" else []
         earlier = self._earlier_messages(batch, conversation.earlier_messages)
         messages = batch.store([*system, *earlier, *own[len(system) :]])
         return JobRequest(

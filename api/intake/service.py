@@ -87,7 +87,13 @@ class Intake:
         self._creator = JobCreator(store, index, object_store, ended_jobs, create_record=self.create_record)
 
     def accept(
-        self, body: JobBody, *, caller: ApiKey, idempotency_key: str | None = None, retry_count: int | None = None
+        self,
+        body: JobBody,
+        *,
+        caller: ApiKey,
+        idempotency_key: str | None = None,
+        retry_count: int | None = None,
+        surface: str = "",
     ) -> AcceptedJob:
         """Create a job from a valid body, or return the job that an earlier attempt created.
 
@@ -96,6 +102,8 @@ class Intake:
             caller: the API key of the request.
             idempotency_key: repeats with this key return the same job.
             retry_count: how often a client library has already sent this request; None if it does not say.
+            surface: through which API the request came; empty: the native one. Equal requests of different surfaces
+                are different requests.
 
         Raises:
             Invalid: the model cannot process the request.
@@ -112,7 +120,8 @@ class Intake:
         self._limits.check_times(body)
         priority = permitted_priority(body.priority if "priority" in body.model_fields_set else None, caller)
         # A field that has its default value is the same as one that was not sent.
-        fingerprint = fingerprint_of(body.model_dump(exclude_defaults=True))
+        sent = body.model_dump(exclude_defaults=True)
+        fingerprint = fingerprint_of({"surface": surface, **sent} if surface else sent)
 
         def build(job_id: str) -> JobRequest:
             return self._builder.build_and_store_media(
