@@ -13,6 +13,7 @@ import yaml
 
 from runtime.settings import Settings
 from testing.processes.wheel import image_files
+from worker.prepare.memory_plan import divide_memory
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
@@ -33,6 +34,53 @@ def test_each_service_runs_a_program_that_exists_as_process_one(name: str) -> No
 def test_each_setting_of_a_service_exists(name: str) -> None:
     settings = {field.upper() for field in Settings.model_fields}
     assert set(OWN_SERVICES[name]["environment"]) <= settings
+
+
+def default_of(text: str) -> str:
+    """Return what Compose makes of a value with `${NAME:-default}` when NAME is not set."""
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
+
+
+def bytes_of(size: str) -> int:
+    """Return the bytes of a size as Docker reads it: 512m, 2g."""
+    return int(size[:-1]) * {"m": 2**20, "g": 2**30}[size[-1]]
+
+
+def tmpfs_bytes(service: dict[str, Any]) -> int:
+    sizes = [re.search(r"size=(\w+)", default_of(entry)) for entry in service.get("tmpfs", ())]
+    assert all(sizes), "a tmpfs without a size takes half of the machine's memory"
+    return sum(bytes_of(size[1]) for size in sizes if size)
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_each_container_has_a_memory_limit_above_its_temporary_files(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert tmpfs_bytes(service) < bytes_of(default_of(service["mem_limit"]))
+
+
+@pytest.mark.parametrize("name", [*OWN_SERVICES, "valkey", "seaweedfs"])
+def test_each_server_may_open_many_files(name: str) -> None:
+    assert COMPOSE["services"][name]["ulimits"]["nofile"]["soft"] >= 65_536
+
+
+def test_a_prepare_container_holds_its_memory_and_its_files() -> None:
+    service = OWN_SERVICES["prepare"]
+    settings = {key: default_of(value) for key, value in service["environment"].items()}
+    memory, scratch = int(settings["PREPARE_MEMORY_BYTES"]), int(settings["SCRATCH_BYTES"])
+    assert memory + tmpfs_bytes(service) <= bytes_of(default_of(service["mem_limit"]))
+    assert 2 * Settings.model_fields["max_video_bytes"].default <= scratch < tmpfs_bytes(service)
+    large = Settings.model_fields["decode_memory_bytes"].default
+    assert divide_memory(memory, decoders=None, cpus=16, large_bytes=large).decoders >= 2
+
+
+def test_the_role_of_the_machine_and_lifecycle_rules_of_others_are_offered() -> None:
+    for name, service in OWN_SERVICES.items():
+        for variable in ("S3_CREDENTIALS", "S3_LIFECYCLE", "S3_BUCKET", "S3_REGION"):
+            assert f"${{{variable}:-" in service["environment"][variable], name
+
+
+def test_only_the_api_has_the_token_of_the_autoscaler() -> None:
+    assert [name for name, service in OWN_SERVICES.items() if "AUTOSCALE_KEY" in service["environment"]] == ["api"]
 
 
 def test_compose_reads_every_secret_of_the_sample() -> None:
@@ -61,6 +109,7 @@ def test_generated_secrets_are_those_of_the_sample_and_are_valid() -> None:
         s3_access_key=values["S3_ACCESS_KEY"],
         s3_secret_key=values["S3_SECRET_KEY"],
         webhook_secret=values["WEBHOOK_SECRET"],
+        autoscale_key=values["AUTOSCALE_KEY"],
     )
 
 
