@@ -26,6 +26,7 @@ OVERLAYS = ("dev", "production")
 COMPONENTS = tuple(sorted(path.name for path in (ROOT / "components").iterdir()))
 KUBERNETES = "1.31"
 SECRETS: tuple[str, ...] = ("REDIS_PASSWORD", "REDIS_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY", "WEBHOOK_SECRET")
+SECRETS += ("AUTOSCALE_KEY",)
 SECRETS += tuple(f"S3_JWT_KEY_{number}" for number in range(1, 5))
 
 

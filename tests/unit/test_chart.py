@@ -16,7 +16,6 @@ CHART = ROOT / "chart"
 EXTERNAL = ("ExternalSecret", "HTTPRoute", "PodMonitor", "PrometheusRule")
 """Kinds of other projects, for which `make lint` has no schema."""
 EVERYTHING = """
-settings: { S3_CREDENTIALS: environment }
 secretName: other
 externalSecret: { enabled: true }
 images: { registry: registry.example.com/team, tag: "9.9.9" }
@@ -28,7 +27,7 @@ generate:
 prepare: { resources: { limits: { memory: 6Gi } } }
 models: { existingClaim: weights }
 redis: { bundled: false, networks: [10.20.0.0/24], ports: [6379, 26379], tlsSecret: redis-tls }
-objectStore: { public: true }
+objectStore: { public: true, credentials: environment }
 dns: { nodeLocal: true, openshift: true }
 autoscaling: { fallbackReplicas: 2 }
 priorityClasses: { create: true }
@@ -160,6 +159,42 @@ def test_values_reach_the_pods(everything: dict[tuple[str, str], dict[str, Any]]
     assert set(secrets) == {"other"}
 
 
+def test_a_role_for_the_object_store_reaches_all_that_use_it(helm: str, tmp_path: Path) -> None:
+    values = """
+    objectStore: { credentials: environment, lifecycle: external, public: true }
+    serviceAccountAnnotations: { role: shared, more: "1" }
+    api: { serviceAccountAnnotations: { role: own } }
+    """
+    objects = by_name(render(helm, tmp_path, values))
+    settings = objects["ConfigMap", "thinkqueue"]["data"]
+    assert (settings["S3_CREDENTIALS"], settings["S3_LIFECYCLE"]) == ("environment", "external")
+    annotations = {
+        name: item["metadata"].get("annotations") for (kind, name), item in objects.items() if kind == "ServiceAccount"
+    }
+    shared = {"role": "shared", "more": "1"}
+    assert annotations == {
+        "api": {"role": "own", "more": "1"},
+        "prepare": shared,
+        "generate": shared,
+        "keeper": shared,
+        "fetch-model": None,
+        "pod-deletion-cost": None,
+    }
+
+
+def test_a_setting_is_stronger_than_the_value_of_its_section(helm: str, tmp_path: Path) -> None:
+    objects = by_name(render(helm, tmp_path, "settings: { S3_LIFECYCLE: external }"))
+    assert objects["ConfigMap", "thinkqueue"]["data"]["S3_LIFECYCLE"] == "external"
+
+
+def test_a_prepare_pod_gets_more_decoders_and_space(helm: str, tmp_path: Path) -> None:
+    pod = pod_of(by_name(render(helm, tmp_path, "prepare: { decoders: 6, scratchGiB: 20 }"))["Deployment", "prepare"])
+    variables = pod["containers"][0]["env"]
+    assert {"name": "DECODERS", "value": "6"} in variables
+    assert {"name": "SCRATCH_BYTES", "value": str(19 * 2**30)} in variables
+    assert pod["volumes"][0]["emptyDir"] == {"sizeLimit": "20Gi"}
+
+
 def test_a_changed_setting_replaces_the_pods(helm: str, tmp_path: Path) -> None:
     def checksum(values: str) -> str:
         template = by_name(render(helm, tmp_path, values))["Deployment", "api"]["spec"]["template"]
@@ -187,6 +222,10 @@ def test_the_rules_are_those_of_the_alert_files(everything: dict[tuple[str, str]
         "settings: { LOG_LEVEL: 3 }",
         "images: { registry: a/ }",
         "keeper: { replicas: 0 }",
+        "objectStore: { credentials: role }",
+        "objectStore: { lifecycle: none }",
+        "prepare: { scratchGiB: 1 }",
+        "prepare: { decoders: 0 }",
     ],
 )
 def test_the_schema_refuses_wrong_values(helm: str, tmp_path: Path, values: str) -> None:

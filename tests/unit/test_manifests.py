@@ -136,6 +136,34 @@ def test_keda_reads_what_autoscale_answers(objects: list[dict[str, Any]]) -> Non
         assert trigger["url"].endswith("/v1/autoscale")
 
 
+def test_keda_and_the_api_share_the_token_of_the_autoscaler(objects: list[dict[str, Any]]) -> None:
+    holders = {
+        name: variable["valueFrom"]["secretKeyRef"]
+        for name, pod in pods(objects)
+        for container in containers(pod)
+        for variable in container.get("env", ())
+        if variable["name"] == "AUTOSCALE_KEY"
+    }
+    assert holders.keys() == {"api"}
+    assert holders["api"]["optional"], "a Secret of an older version does not have it"
+    for _, item in of_kind(objects, "TriggerAuthentication"):
+        (source,) = item["spec"]["secretTargetRef"]
+        assert (source["name"], source["key"]) == (holders["api"]["name"], "AUTOSCALE_KEY")
+
+
+def test_a_prepare_pod_sizes_itself_by_its_own_limits(objects: list[dict[str, Any]]) -> None:
+    pod = dict(pods(objects))["prepare"]
+    values = {variable["name"]: variable for variable in pod["containers"][0]["env"]}
+    assert values["DECODERS"]["valueFrom"] == {"resourceFieldRef": {"resource": "requests.cpu"}}
+    (size,) = (each["emptyDir"]["sizeLimit"] for each in pod["volumes"] if each["name"] == "tmp")
+    assert int(values["SCRATCH_BYTES"]["value"]) < int(size.removesuffix("Gi")) * 2**30
+
+
+def test_the_settings_of_the_object_store_are_offered(objects: list[dict[str, Any]]) -> None:
+    for _, item in of_kind(objects, "ConfigMap"):
+        assert (item["data"]["S3_CREDENTIALS"], item["data"]["S3_LIFECYCLE"]) == ("static", "managed")
+
+
 def test_only_those_that_must_reach_out_of_the_cluster(objects: list[dict[str, Any]]) -> None:
     policies = dict(of_kind(objects, "NetworkPolicy"))
     assert policies["deny-all"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}

@@ -25,7 +25,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 
-{{/* Settings as YAML: those of the base, and over them the values. */}}
+{{/* Settings as YAML: those of the base, over them objectStore, and over them settings. */}}
 {{- define "thinkqueue.settings" -}}
 {{- $settings := dict -}}
 {{- range $line := splitList "\n" (.Files.Get "base/settings.env") -}}
@@ -34,7 +34,8 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- $_ := set $settings $parts._0 $parts._1 -}}
 {{- end -}}
 {{- end -}}
-{{- toYaml (merge (dict) .Values.settings $settings) -}}
+{{- $store := dict "S3_CREDENTIALS" .Values.objectStore.credentials "S3_LIFECYCLE" .Values.objectStore.lifecycle -}}
+{{- toYaml (merge (dict) .Values.settings $store $settings) -}}
 {{- end -}}
 
 {{/* An image name of the base as the values name it. Arguments: root, image. */}}
@@ -81,7 +82,8 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
   {{- $_ := set $object.spec "minReplicas" $own.minReplicas -}}
   {{- $_ := set $object.spec "maxReplicas" $own.maxReplicas -}}
 {{- else if eq $kind "ServiceAccount" -}}
-  {{- with $own.serviceAccountAnnotations -}}{{- $_ := set $object.metadata "annotations" . -}}{{- end -}}
+  {{- $shared := has $name (list "api" "prepare" "generate" "keeper") | ternary $root.Values.serviceAccountAnnotations dict -}}
+  {{- with merge (dict) ($own.serviceAccountAnnotations | default dict) $shared -}}{{- $_ := set $object.metadata "annotations" . -}}{{- end -}}
 {{- else if eq $kind "PersistentVolumeClaim" -}}
   {{- $_ := set $object.spec.resources.requests "storage" $root.Values.models.size -}}
   {{- with $root.Values.models.storageClass -}}{{- $_ := set $object.spec "storageClassName" . -}}{{- end -}}

@@ -42,6 +42,9 @@
     {{- $_ := unset $container.resources.limits "nvidia.com/gpu" -}}
     {{- $_ := set $container.resources.limits $own.gpu.resource $own.gpu.count -}}
   {{- end -}}
+  {{- if eq $container.name "prepare" -}}
+    {{- include "thinkqueue.changeScratch" (dict "pod" $pod "container" $container "own" $own) -}}
+  {{- end -}}
   {{- range $variable := $container.env -}}
     {{- with ($variable.valueFrom | default dict).secretKeyRef -}}{{- $_ := set . "name" $root.Values.secretName -}}{{- end -}}
   {{- end -}}
@@ -49,6 +52,22 @@
   {{- if $tls -}}
     {{- $mount := dict "name" "redis-tls" "mountPath" "/etc/redis-tls" "readOnly" true -}}
     {{- $_ := set $container "volumeMounts" (append $container.volumeMounts $mount) -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Sets how many files a prepare pod opens at once and the size of /tmp, in place. Arguments: pod, container, own. */}}
+{{- define "thinkqueue.changeScratch" -}}
+{{- $own := .own -}}
+{{- range $volume := .pod.volumes -}}
+  {{- if eq $volume.name "tmp" -}}{{- $_ := set $volume.emptyDir "sizeLimit" (printf "%dGi" (int64 $own.scratchGiB)) -}}{{- end -}}
+{{- end -}}
+{{- range $variable := .container.env -}}
+  {{- if eq $variable.name "SCRATCH_BYTES" -}}
+    {{- $_ := set $variable "value" (mul (sub (int64 $own.scratchGiB) 1) 1073741824 | toString) -}}
+  {{- else if and (eq $variable.name "DECODERS") $own.decoders -}}
+    {{- $_ := unset $variable "valueFrom" -}}
+    {{- $_ := set $variable "value" (int64 $own.decoders | toString) -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}
