@@ -23,7 +23,7 @@ from typing import Literal, TypeVar
 import redis
 import structlog
 
-from jobs.errors import ClaimLost, JobWithdrawn, NewerDocument, NotFound, ObjectUnavailable
+from jobs.errors import ClaimLost, JobWithdrawn, NewerDocument, NotFound, NotInitialized, ObjectUnavailable, Unavailable
 from jobs.lifecycle.acceptance import Acceptance
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.lifecycle.restored_fields import RecordFields, sealed_fields, waiting_fields
@@ -104,7 +104,14 @@ def recover(settings: Settings) -> RecoveryReport:
 class Recovery:
     """Compares the job table with the object store and repairs the table."""
 
-    def __init__(self, client: "redis.Redis", object_store: ObjectStore, settings: Settings) -> None:
+    def __init__(
+        self, client: "redis.Redis", object_store: ObjectStore, settings: Settings, *, retry_s: float = RETRY_S
+    ) -> None:
+        """
+        Args:
+            retry_s: wait before an object is read again that the store fails to serve.
+        """
+        self._retry_s = retry_s
         self._store = JobStore(client, lease_s=settings.lease_s)
         self._deliveries = DeliveryStore(client)
         self._object_store = object_store
@@ -137,9 +144,9 @@ class Recovery:
                 jobs = self._store.get_many(chunk)
                 known = [job for job in jobs if job]
                 missing = [job_id for job_id, job in zip(chunk, jobs, strict=True) if job is None]
-                for repaired in pool.map(lambda job: _isolate(job.id, lambda: self._repair(job, listing)), known):
+                for repaired in pool.map(lambda job: self._isolate(job.id, lambda: self._repair(job, listing)), known):
                     report.count(repaired)
-                stored = pool.map(lambda job_id: _isolate(job_id, lambda: self._read(job_id, listing)), missing)
+                stored = pool.map(lambda job_id: self._isolate(job_id, lambda: self._read(job_id, listing)), missing)
                 for job in stored:
                     if job:
                         report.count(self._restore(job, listing, int(now_s * 1000)))
@@ -170,8 +177,8 @@ class Recovery:
     def _restore(self, job: StoredJob, listing: Listing, now_ms: int) -> Outcome | None:
         """Create the record of a job. Not in parallel: each call keeps the bound on a tenant's ended jobs."""
         if job.result:
-            return _isolate(job.request.id, lambda: self._restore_ended(job, listing, now_ms))
-        return _isolate(job.request.id, lambda: self._restore_waiting(job, listing, now_ms))
+            return self._isolate(job.request.id, lambda: self._restore_ended(job, listing, now_ms))
+        return self._isolate(job.request.id, lambda: self._restore_waiting(job, listing, now_ms))
 
     def _read(self, job_id: str, listing: Listing) -> StoredJob | None:
         """Read the objects of a job without a record. None: it was not accepted, or was withdrawn or deleted."""
@@ -265,18 +272,24 @@ class Recovery:
                 return name, inputs
         return None
 
+    def _isolate(self, job_id: str, action: Callable[[], T]) -> T | None:
+        """Do something for one job. It is skipped when that fails, so that the others do not wait.
 
-def _isolate(job_id: str, action: Callable[[], T]) -> T | None:
-    """Do something for one job. It is skipped when its objects are damaged or newer, so that the others do not wait."""
-    for tries_left in reversed(range(OBJECT_TRIES)):
-        try:
-            return action()
-        except (CorruptDocument, ObjectUnavailable) as error:
-            if isinstance(error, CorruptDocument | NewerDocument) or not tries_left:
-                log.exception("recovery.job_skipped", job_id=job_id)
-                return None
-            time.sleep(RETRY_S)
-    return None
+        Raises:
+            Unavailable, NotInitialized: a server does not answer.
+        """
+        for tries_left in reversed(range(OBJECT_TRIES)):
+            try:
+                return action()
+            except Exception as error:
+                if isinstance(error, ObjectUnavailable) and not isinstance(error, NewerDocument) and tries_left:
+                    time.sleep(self._retry_s)
+                elif isinstance(error, Unavailable | NotInitialized) and not isinstance(error, ObjectUnavailable):
+                    raise
+                else:
+                    log.exception("recovery.job_skipped", job_id=job_id)
+                    return None
+        return None
 
 
 def _chunks(job_ids: Iterable[str]) -> Iterator[Sequence[str]]:

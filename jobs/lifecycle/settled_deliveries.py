@@ -13,28 +13,27 @@ log = structlog.get_logger(__name__)
 
 
 def load_settled(object_store: ObjectStore, delivery: str) -> Delivery | None:
-    """Return a settled delivery with its attempts; None: it is not stored, or it is a test event.
+    """Return a settled delivery with its attempts; None: it is not stored, is damaged, or is a test event.
 
     Raises:
-        CorruptDocument, ObjectStoreUnavailable
+        ObjectStoreUnavailable
     """
     job_id = job_id_of_delivery(delivery)
     if job_id is None:
         return None
-    key = tombstone_key(delivery)
     try:
-        document = load_json(object_store, key)
-    except ObjectNotFound:
-        return None
-    try:
+        document = load_json(object_store, tombstone_key(delivery))
         attempts = [DeliveryAttempt(**known_fields(DeliveryAttempt, attempt)) for attempt in document["attempts"]]
         return Delivery(delivery, job_id, _event_of(delivery), document["state"], attempts)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise CorruptDocument(f"The object {key} is not a settled delivery: {error!r}") from error
+    except ObjectNotFound:
+        return None
+    except (CorruptDocument, AttributeError, KeyError, TypeError) as error:
+        log.warning("delivery.tombstone_corrupt", job_id=job_id, detail=repr(error))
+        return None
 
 
 def list_settled(object_store: ObjectStore, job_id: str) -> list[Delivery]:
-    """Return a job's settled deliveries, copies of its result first. A damaged one is left out and logged.
+    """Return a job's settled deliveries, copies of its result first. Damaged ones are left out.
 
     Raises:
         ObjectStoreUnavailable
@@ -43,11 +42,7 @@ def list_settled(object_store: ObjectStore, job_id: str) -> list[Delivery]:
     found = []
     for prefix in (copy_prefix, event_prefix):
         for key in sorted(object_store.list_keys(prefix)):
-            try:
-                delivery = load_settled(object_store, delivery_id_of(key))
-            except CorruptDocument as error:
-                log.warning("delivery.tombstone_corrupt", job_id=job_id, detail=str(error))
-                continue
+            delivery = load_settled(object_store, delivery_id_of(key))
             if delivery is not None:
                 found.append(delivery)
     return found

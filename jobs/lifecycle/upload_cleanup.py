@@ -4,7 +4,7 @@ import time
 
 import structlog
 
-from jobs.errors import ObjectUnavailable
+from jobs.errors import NotInitialized, ObjectUnavailable, StoreUnavailable, Unavailable
 from jobs.lifecycle.uploads import EXPIRY_MARGIN_MS
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import CorruptDocument
@@ -16,7 +16,7 @@ from jobs.table.uploads import UploadLedger
 log = structlog.get_logger(__name__)
 
 RETRY_MS = 10 * 60 * 1000
-"""An upload whose objects the store cannot delete now is looked at again after this."""
+"""An upload whose objects cannot be deleted now is looked at again after this."""
 
 
 class UploadCleanup:
@@ -27,18 +27,32 @@ class UploadCleanup:
         self._object_store = object_store
 
     def run(self) -> None:
-        """Look at the uploads that are due.
+        """Look at the uploads that are due. One whose work fails is looked at again later, behind the others.
 
         Raises:
-            Unavailable, NotInitialized
+            Unavailable, NotInitialized: a server does not answer.
         """
         for tenant, upload_id in self._ledger.due():
             try:
                 self._look_at(tenant, upload_id)
-            except ObjectUnavailable as error:
-                log.warning("upload.removal_failed", tenant=tenant, upload_id=upload_id, detail=error.message)
-                later_ms = time.time_ns() // 1_000_000 + RETRY_MS
-                self._ledger.keep(tenant, upload_id, until_ms=later_ms, is_used=False)
+            except (StoreUnavailable, NotInitialized):
+                raise
+            except Exception as error:
+                self._postpone(tenant, upload_id)
+                if isinstance(error, Unavailable) and not isinstance(error, ObjectUnavailable):
+                    raise
+                is_expected = isinstance(error, ObjectUnavailable)
+                log.warning(
+                    "upload.removal_failed",
+                    tenant=tenant,
+                    upload_id=upload_id,
+                    detail=str(error),
+                    exc_info=None if is_expected else error,
+                )
+
+    def _postpone(self, tenant: str, upload_id: str) -> None:
+        later_ms = time.time_ns() // 1_000_000 + RETRY_MS
+        self._ledger.keep(tenant, upload_id, until_ms=later_ms, is_used=False)
 
     def _look_at(self, tenant: str, upload_id: str) -> None:
         key = upload_data_key(tenant, upload_id)

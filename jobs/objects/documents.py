@@ -89,7 +89,7 @@ def parse(key: str, data: bytes, from_json: Callable[[bytes], T]) -> T:
         return from_json(data)
     except NewerDocument as error:
         raise NewerDocument(f"{error.message} Key: {key}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptDocument(f"The object {key} is not a valid document: {error!r}") from error
 
 

@@ -1,10 +1,11 @@
 """The objects of an upload: a file that a client sends directly to the object store, for later jobs."""
 
+import json
 from dataclasses import dataclass
 
 from jobs.model.document_format import known_fields
 from jobs.model.retention import DAY_MS
-from jobs.objects.documents import load_json
+from jobs.objects.documents import parse
 from jobs.objects.keys import upload_data_key, upload_meta_key
 from jobs.objects.lifecycle_rules import UPLOAD_RETENTION_DAYS
 from jobs.objects.store import ObjectStore
@@ -39,4 +40,14 @@ class Upload:
 
 def load_upload(object_store: ObjectStore, tenant: str, upload_id: str) -> Upload:
     """Load what a client announced. Raises ObjectNotFound and CorruptDocument."""
-    return Upload(**known_fields(Upload, load_json(object_store, upload_meta_key(tenant, upload_id))))
+    key = upload_meta_key(tenant, upload_id)
+    return parse(key, object_store.get(key), _from_json)
+
+
+def _from_json(data: bytes) -> Upload:
+    upload = Upload(**known_fields(Upload, json.loads(data)))
+    if not (isinstance(upload.bytes, int) and isinstance(upload.created_ms, int)):
+        raise TypeError("bytes or created_ms is not a number")
+    if not isinstance(upload.multipart_id, str):
+        raise TypeError("multipart_id is not a string")
+    return upload

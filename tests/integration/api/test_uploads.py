@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from jobs.errors import JobFailed
+from jobs.errors import JobFailed, Unavailable
 from jobs.lifecycle.upload_cleanup import UploadCleanup
 from jobs.lifecycle.uploads import MAX_SINGLE_BYTES
 from jobs.model.job import Stage
-from jobs.objects.documents import load_request
+from jobs.objects.documents import load_json, load_request, save_json
+from jobs.objects.keys import upload_meta_key
 from jobs.objects.uploads import PART_BYTES
 from jobs.table import keys
 from jobs.table.scripts import connect
@@ -213,6 +215,12 @@ def make_due(table: Table) -> None:
         redis.zadd(keys.UPLOADS_DUE, {str(name): 1})
 
 
+def expire(table: Table, upload_id: str) -> None:
+    """Change an upload into one that was created long ago."""
+    key = upload_meta_key("default", upload_id)
+    save_json(table.object_store, key, {**load_json(table.object_store, key), "created_ms": 1})
+
+
 def test_uploads_that_were_not_sent_are_deleted_with_their_parts(
     client: TestClient, table: Table, cleanup: UploadCleanup
 ) -> None:
@@ -231,19 +239,54 @@ def test_uploads_that_were_not_sent_are_deleted_with_their_parts(
     assert redis.hgetall(keys.open_uploads("default")) == {sent["id"]: "1"}
 
 
-def test_an_upload_is_kept_while_a_job_waits_that_has_no_copy(
-    client: TestClient, table: Table, cleanup: UploadCleanup, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "meta",
+    [
+        b"{",
+        b"{}",
+        b"[]",
+        b'{"id": "u", "tenant": "x", "bytes": "x", "created_ms": "x"}',
+        b'{"id": "u", "tenant": "x", "bytes": 1, "created_ms": 1, "multipart_id": 3}',
+    ],
+)
+def test_an_upload_with_a_damaged_description_is_deleted(
+    client: TestClient, table: Table, cleanup: UploadCleanup, meta: bytes
 ) -> None:
-    monkeypatch.setattr("jobs.objects.uploads.DAY_MS", 0)  # uploads expire at once; jobs wait for a day
+    damaged = client.post("/v1/uploads", json={"bytes": 10}).json()["id"]
+    table.object_store.put(upload_meta_key("default", damaged), meta)
+    make_due(table)
+    cleanup.run()
+    assert table.object_store.list_keys("uploads/") == []
+    assert connect(table.settings).zrange(keys.UPLOADS_DUE, 0, -1) == []
+
+
+def test_an_upload_whose_cleanup_fails_does_not_keep_others(
+    client: TestClient, table: Table, cleanup: UploadCleanup
+) -> None:
+    """Its name in the ledger is not one that the object store accepts."""
+    redis = connect(table.settings)
+    redis.zadd(keys.UPLOADS_DUE, {"tenant/..": 1})
+    client.post("/v1/uploads", json={"bytes": 10})
+    redis.zadd(keys.UPLOADS_DUE, {str(name): 2 for name in redis.zrange(keys.UPLOADS_DUE, 1, -1)})
+    for _ in range(2):
+        with suppress(Unavailable):
+            cleanup.run()
+    assert table.object_store.list_keys("uploads/") == []
+    assert (redis.zscore(keys.UPLOADS_DUE, "tenant/..") or 0) > time.time() * 1000, "it is tried again later"
+
+
+def test_an_upload_is_kept_while_a_job_waits_that_has_no_copy(
+    client: TestClient, table: Table, cleanup: UploadCleanup
+) -> None:
     used, unused = (
         client.post("/v1/uploads", json={"bytes": LARGE}).json(),
         client.post("/v1/uploads", json={"bytes": 1}).json(),
     )
     assert httpx.put(used["url"], content=bytes(LARGE), timeout=20).status_code == 200
     assert httpx.put(unused["url"], content=b"x", timeout=20).status_code == 200
-    monkeypatch.undo()
     submit(client, f"upload:{used['id']}")
-    monkeypatch.setattr("jobs.objects.uploads.DAY_MS", 0)
+    for upload in (used, unused):
+        expire(table, upload["id"])
     redis = connect(table.settings)
     until_ms = redis.zscore(keys.UPLOADS_DUE, f"default/{used['id']}") or 0
     assert until_ms > time.time() * 1000 + table.settings.job_expires_s * 1000
@@ -252,11 +295,9 @@ def test_an_upload_is_kept_while_a_job_waits_that_has_no_copy(
     assert {key.split("/")[2] for key in table.object_store.list_keys("uploads/")} == {used["id"]}
 
 
-def test_an_expired_upload_cannot_be_used_although_it_is_still_there(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_expired_upload_cannot_be_used_although_it_is_still_there(client: TestClient, table: Table) -> None:
     upload = send(client, b"x")
-    monkeypatch.setattr("jobs.objects.uploads.DAY_MS", 0)
+    expire(table, upload["id"])
     reply = client.post("/v1/jobs", json=with_images(f"upload:{upload['id']}"))
     assert reply.status_code == 422
     assert "has expired" in reply.json()["errors"][0]["message"]

@@ -66,6 +66,16 @@ def test_the_log_of_a_delivery_that_is_repeated_again_and_again_is_bounded(table
     assert len(delivery.attempts) == 50
 
 
+def test_a_damaged_delivery_does_not_stop_the_others(table: Table) -> None:
+    create(table, "a", 4)
+    client = connect(table.settings)
+    client.hdel(keys.delivery("evt_a_0"), "event")
+    client.hset(keys.delivery("evt_a_1"), mapping={"attempts": "x", "claim": "lost"})
+    client.hdel(keys.delivery("evt_a_2"), "attempts")
+    assert [due.id for due in table.deliveries.claim_due(claim="k", limit=10)] == ["evt_a_3"]
+    assert not client.exists(*(keys.delivery(f"evt_a_{number}") for number in range(3)))
+
+
 def test_a_tenant_without_deliveries_is_in_no_list(table: Table) -> None:
     table.finalizer.finalize(completed(table.running("job_a", tenant="a", events=("completed",))), expect="owner")
     create(table, "b", 1)

@@ -1,6 +1,7 @@
 """A store that fails for one object is not away; objects are read as they are stored, within their recorded size."""
 
 import gzip
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -222,15 +223,25 @@ def api_log(folder: Path) -> str:
     return log.read_text("utf-8") if log.exists() else ""
 
 
-def test_a_recovery_skips_a_job_with_a_damaged_object(
-    table: Table, front: Front, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("field", ["metadata", "priority", "callback"])
+def test_a_recovery_skips_a_job_that_it_cannot_restore(table: Table, field: str) -> None:
+    """Its request is a document, but not one of ours."""
+    for name in ("a", "b"):
+        table.object_store.put(request_key(f"job_{name}"), request(f"job_{name}", "Hi").to_json())
+    document = json.loads(request("job_broken", "Hi").to_json())
+    table.object_store.put(request_key("job_broken"), json.dumps({**document, field: 3.5}).encode())
+    redis = connect(table.settings)
+    redis.set("reconciled", "an earlier process")
+    assert Recovery(redis, table.object_store, table.settings).run().waiting >= 2
+    assert table.store.integrity.is_reconciled()
+
+
+def test_a_recovery_skips_a_job_with_a_damaged_object(table: Table, front: Front) -> None:
     """The other jobs must not wait for it."""
-    monkeypatch.setattr("jobs.lifecycle.recovery.RETRY_S", 0.0)
     for name in ("a", "b", "c"):
         table.object_store.put(request_key(f"job_{name}"), request(f"job_{name}", "Hi").to_json())
     redis = connect(table.settings)
     redis.set("reconciled", "an earlier process")
     front.proxy.faults = [Fault(b"requests/job_b.json", reply=INTERNAL_ERROR)]
-    assert Recovery(redis, front.store, table.settings).run().waiting == 2
+    assert Recovery(redis, front.store, table.settings, retry_s=0).run().waiting == 2
     assert table.store.integrity.is_reconciled()

@@ -4,7 +4,7 @@
 -- deliveries:due             the tenants' next attempts
 -- deliveries:due:{tenant}    due time + duration of a claim
 -- deliveries:open            - deliveries without a row
--- delivery:{delivery}        claim; attempts + 1 when its last claim was lost
+-- delivery:{delivery}        claim; attempts + 1 when its last claim was lost; deleted when it is damaged
 --
 -- ARGV: claim, the largest number to claim, duration of the claim in ms, the largest number for one tenant,
 --       then tenant, number of its attempts that the keeper runs already
@@ -27,9 +27,10 @@ end
 local answer, count = {'ok'}, 0
 local function claim(delivery, tenant)
   local row = redis.call('HMGET', keys.delivery(delivery), 'job', 'event', 'attempts', 'created_ms', 'claim', 'delayed')
-  if not row[1] then
+  if not (row[1] and row[2] and tonumber(row[3])) then -- it has expired, was deleted or is damaged
     redis.call('ZREM', keys.tenant_deliveries_due(tenant), delivery)
     redis.call('ZREM', keys.deliveries_open, delivery)
+    redis.call('DEL', keys.delivery(delivery), keys.delivery_attempts(delivery))
     return
   end
   if row[5] then row[3] = redis.call('HINCRBY', keys.delivery(delivery), 'attempts', 1) end
