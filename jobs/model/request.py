@@ -56,6 +56,11 @@ class JobRequest:
     """Presigned URLs to which the result is also uploaded. They are secrets."""
     retried_from: str | None = None
     """The job whose request this one repeats."""
+    surface: str = ""
+    """The API through which the request came; empty: the native one."""
+    client_fields: dict[str, Any] = field(default_factory=dict)
+    """What that API needs for its replies about the job. ``instructions``, if it is set, is the text with which the
+    system message begins, and which a job that continues this one does not get."""
     key_object: str | None = None
     """Of a request with an Idempotency-Key: the object that names the key's job. The job is accepted only if the object
     names this one (lifecycle/acceptance.py)."""

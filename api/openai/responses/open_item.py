@@ -1,0 +1,125 @@
+"""The items that a response is being extended by, and the events of their beginning, growth and end."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from api.openai.responses.ids import MESSAGE_PREFIX, REASONING_PREFIX, item_id
+from api.openai.responses.items import (
+    Item,
+    ItemStatus,
+    message_item,
+    reasoning_item,
+    reasoning_part,
+    summary_part,
+    text_part,
+)
+from api.openai.trimmed_text import TrimmedText
+
+Change = tuple[str, dict[str, Any]]
+"""The type of an event and its fields, before it has a number."""
+
+
+class OpenItem(Protocol):
+    """An item of the output to which text is added."""
+
+    closed: Item
+    """The item as it ended."""
+
+    @property
+    def text(self) -> str:
+        """The text that was sent."""
+
+    def begin(self) -> Iterator[Change]:
+        """Yield the events that begin the item."""
+
+    def push(self, text: str) -> Iterator[Change]:
+        """Yield the events that add text. White space at both ends is left out."""
+
+    def complete(self, final: str) -> Iterator[Change]:
+        """Yield the events that add what is missing of the final text."""
+
+    def close(self, status: ItemStatus) -> Iterator[Change]:
+        """Yield the events that end the item."""
+
+
+class OpenReasoning:
+    """The reasoning. With a summary, the summary repeats its text."""
+
+    def __init__(self, job_id: str, index: int, *, has_summary: bool) -> None:
+        self._id = item_id(REASONING_PREFIX, job_id, index)
+        self._index = index
+        self._has_summary = has_summary
+        self._trimmed = TrimmedText()
+        self._of_content = {"item_id": self._id, "output_index": index, "content_index": 0}
+        self._of_summary = {"item_id": self._id, "output_index": index, "summary_index": 0}
+        self.closed: Item = {}
+
+    @property
+    def text(self) -> str:
+        return self._trimmed.sent
+
+    def begin(self) -> Iterator[Change]:
+        item = reasoning_item(self._id, "", "in_progress", has_summary=self._has_summary)
+        yield "response.output_item.added", {"output_index": self._index, "item": item}
+        yield "response.content_part.added", {**self._of_content, "part": reasoning_part("")}
+        if self._has_summary:
+            yield "response.reasoning_summary_part.added", {**self._of_summary, "part": summary_part("")}
+
+    def push(self, text: str) -> Iterator[Change]:
+        yield from self._add(self._trimmed.push(text))
+
+    def complete(self, final: str) -> Iterator[Change]:
+        yield from self._add(self._trimmed.rest_of(final))
+
+    def _add(self, text: str) -> Iterator[Change]:
+        if text:
+            yield "response.reasoning_text.delta", {**self._of_content, "delta": text}
+            if self._has_summary:
+                yield "response.reasoning_summary_text.delta", {**self._of_summary, "delta": text}
+
+    def close(self, status: ItemStatus) -> Iterator[Change]:
+        text = self.text
+        yield "response.reasoning_text.done", {**self._of_content, "text": text}
+        yield "response.content_part.done", {**self._of_content, "part": reasoning_part(text)}
+        if self._has_summary:
+            yield "response.reasoning_summary_text.done", {**self._of_summary, "text": text}
+            yield "response.reasoning_summary_part.done", {**self._of_summary, "part": summary_part(text)}
+        self.closed = reasoning_item(self._id, text, status, has_summary=self._has_summary)
+        yield "response.output_item.done", {"output_index": self._index, "item": self.closed}
+
+
+class OpenMessage:
+    """The answer."""
+
+    def __init__(self, job_id: str, index: int) -> None:
+        self._id = item_id(MESSAGE_PREFIX, job_id, index)
+        self._index = index
+        self._trimmed = TrimmedText()
+        self._of_content = {"item_id": self._id, "output_index": index, "content_index": 0}
+        self.closed: Item = {}
+
+    @property
+    def text(self) -> str:
+        return self._trimmed.sent
+
+    def begin(self) -> Iterator[Change]:
+        item = message_item(self._id, None, "in_progress")
+        yield "response.output_item.added", {"output_index": self._index, "item": item}
+        yield "response.content_part.added", {**self._of_content, "part": text_part("")}
+
+    def push(self, text: str) -> Iterator[Change]:
+        yield from self._add(self._trimmed.push(text))
+
+    def complete(self, final: str) -> Iterator[Change]:
+        yield from self._add(self._trimmed.rest_of(final))
+
+    def _add(self, text: str) -> Iterator[Change]:
+        if text:
+            yield "response.output_text.delta", {**self._of_content, "delta": text, "logprobs": []}
+
+    def close(self, status: ItemStatus) -> Iterator[Change]:
+        text = self.text
+        yield "response.output_text.done", {**self._of_content, "text": text, "logprobs": []}
+        yield "response.content_part.done", {**self._of_content, "part": text_part(text)}
+        self.closed = message_item(self._id, text, status)
+        yield "response.output_item.done", {"output_index": self._index, "item": self.closed}
