@@ -53,6 +53,8 @@ class Engine:
             slots=allocation.slots,
             reserve_slots=allocation.reserve_slots,
             max_prefill_tokens=allocation.max_prefill_tokens,
+            max_idle_prefill_tokens=allocation.max_idle_prefill_tokens,
+            costs=allocation.costs,
         )
         self._max_sequence_tokens = min(self.context_tokens, allocation.pool.num_tokens)
         is_cuda = loaded.model.device.type == "cuda"
@@ -125,7 +127,11 @@ class Engine:
             SequenceError: the request does not fit the context, or its journal does not match its settings.
         """
         controller = self._thinking_controller(request)
-        sequence = Sequence(request, on_event, self.tokenizer_info, controller, len(request.inputs))
+        sequence = Sequence(
+            request, on_event, self.tokenizer_info, controller, len(request.inputs),
+            num_media_tokens=int((request.inputs.mm_token_type_ids > 0).sum()),
+            encoder_cost=self._runner.vision_encoder.cost_of(request.inputs),
+        )  # fmt: skip
         sequence.start()
         if (reason := sequence.controller.finish_reason) is not None:
             on_event(sequence.finished(reason))
@@ -153,7 +159,7 @@ class Engine:
         if not self._in_flight:
             self._executor.start_clock()
         output = self._scheduler.schedule(async_scheduling=self._async_scheduling)
-        has_work = bool(output.all)
+        has_work = not output.is_empty
         if has_work:
             self._in_flight.append(self._executor.launch(output))
         while len(self._in_flight) > (1 if self._async_scheduling and has_work else 0):

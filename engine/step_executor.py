@@ -1,7 +1,7 @@
 """Executes the steps that the scheduler decides: launches their passes, and processes the sampled tokens."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +23,10 @@ class InFlightStep:
     """A step that was launched and whose tokens the host has not read yet."""
 
     scheduled: list[ScheduledTokens]
+    encodes: list[Sequence]
+    """Sequences whose media were encoded, in part or whole."""
     sampled: list[SampledTokens]
+    encoder_budget: float
     turn: Turn | None
     """As in ``SchedulerOutput``."""
 
@@ -53,9 +56,12 @@ class StepExecutor:
         sampled: list[SampledTokens] = []
         # Taken before the passes: on a CPU they run to their end here.
         now = time.monotonic()
-        for scheduled in output.all:
-            scheduled.sequence.first_pass_at = scheduled.sequence.first_pass_at or now
+        for sequence in [*output.encodes, *(scheduled.sequence for scheduled in output.all)]:
+            sequence.first_pass_at = sequence.first_pass_at or now
+        self._encode(output.encodes, output.encoder_budget)
         for scheduled in output.prefills:
+            if scheduled.sequence.slot is None:
+                continue  # its media failed
             with self._fail_on_error([scheduled.sequence]):
                 if (tokens := self._runner.prefill(scheduled)) is not None:
                     sampled.append(tokens)
@@ -64,7 +70,37 @@ class StepExecutor:
             with self._fail_on_error([scheduled.sequence for scheduled in output.decodes]):
                 sampled.append(self._runner.decode(output.decodes))
         self.steps += 1
-        return InFlightStep(output.all, sampled, output.turn)
+        return InFlightStep(output.all, output.encodes, sampled, output.encoder_budget, output.turn)
+
+    def _encode(self, sequences: Items[Sequence], budget: float) -> None:
+        """Encode media of these sequences. If that fails for all of them together, encode one after the other."""
+        begun: list[Sequence] = []
+        for sequence in sequences:
+            with self._fail_on_error([sequence]):
+                self._runner.begin_encoding(sequence)
+                begun.append(sequence)
+        if len(begun) > 1 and not self._succeeds(lambda: self._runner.encode(begun, budget)):
+            for sequence in begun:
+                with self._fail_on_error([sequence]):
+                    self._runner.encode([sequence], sequence.encoder_cost_left)
+        elif len(begun) == 1:
+            with self._fail_on_error(begun):
+                self._runner.encode(begun, budget)
+
+    @staticmethod
+    def _succeeds(work: Callable[[], object]) -> bool:
+        """Run work for several sequences. False: it failed, and must be repeated for each of them.
+
+        Raises:
+            DeviceLost
+        """
+        try:
+            work()
+        except Exception as error:
+            if is_device_error(error):
+                raise DeviceLost(str(error)) from error
+            return False
+        return True
 
     def process(self, step: InFlightStep) -> None:
         """Read the sampled tokens of a step, and append each to its sequence.
@@ -119,9 +155,11 @@ class StepExecutor:
         """Distribute the time since the last step over its sequences, by tokens computed."""
         now = time.monotonic()
         elapsed_ms, self._accounted_at = (now - self._accounted_at) * 1000, now
-        total = sum(scheduled.end - scheduled.start for scheduled in step.scheduled)
-        for scheduled in step.scheduled:
-            scheduled.sequence.device_ms += elapsed_ms * (scheduled.end - scheduled.start) / total
+        shares = [(scheduled.sequence, scheduled.end - scheduled.start) for scheduled in step.scheduled]
+        shares += [(sequence, max(1, int(step.encoder_budget / len(step.encodes)))) for sequence in step.encodes]
+        total = sum(share for _, share in shares)
+        for sequence, share in shares:
+            sequence.device_ms += elapsed_ms * share / total
         if step.turn is not None:
             self._scheduler.turns.record(step.turn, elapsed_ms / 1000)
 

@@ -10,8 +10,12 @@ from dataclasses import dataclass, field
 
 from engine.core.block_pool import BlockPool, blocks_needed
 from engine.core.sequence import PendingToken, Sequence
+from engine.core.step_costs import StepCosts
 from engine.core.turns import Turn, Turns
 
+MAX_WAITING_MEDIA_TOKENS = 65_536
+"""Image tokens whose embeddings wait for the computation of their prompts, unless they are all of one sequence. They
+take 0.5 GiB at the published model's size."""
 MAX_DECODE_ROWS = 8
 """Uncomputed output tokens of one sequence that are computed as rows of the decode batch; more are a prefill."""
 
@@ -29,7 +33,7 @@ class ScheduledTokens:
     """The one token is still being sampled: its id is on the device only."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SchedulerOutput:
     """Work of one step."""
 
@@ -37,12 +41,20 @@ class SchedulerOutput:
     """One pass each."""
     decodes: list[ScheduledTokens] = field(default_factory=list)
     """One pass together, with one row per token."""
+    encodes: list[Sequence] = field(default_factory=list)
+    """Sequences with media that are not encoded yet. They come before the prefills, which may need them."""
+    encoder_budget: float = 0.0
+    """What may be spent on them in this step, as of ``StepCosts``."""
     turn: Turn | None = None
     """Of the group with the most work. None: only one group runs, or the step's time says nothing about a turn."""
 
     @property
     def all(self) -> list[ScheduledTokens]:
         return [*self.prefills, *self.decodes]
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.prefills or self.decodes or self.encodes)
 
 
 class Scheduler:
@@ -57,13 +69,27 @@ class Scheduler:
         pool: the blocks of the KV cache.
         slots: sequences that one step computes.
         reserve_slots: sequences that may pause.
-        max_prefill_tokens: prompt tokens per step, so that a long prompt does not delay other sequences' tokens.
+        max_prefill_tokens: prompt tokens per step, so that a long prompt does not delay other sequences' tokens. What
+            attention and media add counts as ``costs`` say.
+        max_idle_prefill_tokens: the same while no sequence generates; default: ``max_prefill_tokens``.
+        costs: default: only the number of tokens counts.
     """
 
-    def __init__(self, pool: BlockPool, *, slots: int, max_prefill_tokens: int, reserve_slots: int = 0) -> None:
+    def __init__(
+        self,
+        pool: BlockPool,
+        *,
+        slots: int,
+        max_prefill_tokens: int,
+        max_idle_prefill_tokens: int | None = None,
+        reserve_slots: int = 0,
+        costs: StepCosts | None = None,
+    ) -> None:
         self.pool = pool
         self.slots = slots
         self.max_prefill_tokens = max_prefill_tokens
+        self._max_idle_prefill_tokens = max_idle_prefill_tokens or max_prefill_tokens
+        self._costs = costs or StepCosts()
         self.turns = Turns()
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
@@ -110,25 +136,38 @@ class Scheduler:
         active = self._active()
         heaviest = self._heaviest_group(active)
         output = SchedulerOutput()
+        generates = any(not self._is_prefill(one) for one in active)
+        budget: float = self.max_prefill_tokens if generates else self._max_idle_prefill_tokens
         if heaviest is None:
-            self._schedule(active, output, async_scheduling)
+            self._schedule(active, output, budget, async_scheduling)
             return output
         # The other groups first, so that they get the prompt tokens of the step.
-        self._schedule([one for one in active if one.group != heaviest], output, async_scheduling)
-        is_decode = bool(output.decodes) and not output.prefills
+        others = [one for one in active if one.group != heaviest]
+        budget = self._schedule(others, output, budget, async_scheduling)
+        is_decode = bool(output.decodes) and not output.prefills and not output.encodes
         turn = self.turns.next(heaviest)
-        if turn.takes_part or not output.all:
-            self._schedule([one for one in active if one.group == heaviest], output, async_scheduling)
+        if turn.takes_part or output.is_empty:
+            self._schedule([one for one in active if one.group == heaviest], output, budget, async_scheduling)
         return SchedulerOutput(
             # A sequence of the heaviest group may have preempted a younger one.
             [one for one in output.prefills if one.sequence.slot is not None],
             [one for one in output.decodes if one.sequence.slot is not None],
+            [one for one in output.encodes if one.slot is not None],
+            output.encoder_budget,
             turn if is_decode else None,
         )
 
-    def _schedule(self, sequences: list[Sequence], output: SchedulerOutput, async_scheduling: bool) -> None:
-        """Add the next tokens of these sequences to a step."""
-        prefill_left = self.max_prefill_tokens - sum(one.end - one.start for one in output.prefills)
+    def _schedule(
+        self, sequences: list[Sequence], output: SchedulerOutput, budget: float, async_scheduling: bool
+    ) -> float:
+        """Add the next tokens of these sequences to a step.
+
+        Args:
+            budget: for prompts and media, as of ``StepCosts``.
+
+        Returns:
+            What is left of the budget.
+        """
         for sequence in sequences:
             if sequence.slot is None:
                 continue  # preempted by an older sequence in this call
@@ -136,12 +175,39 @@ class Scheduler:
                 if async_scheduling and len(sequence.pending) == 1 and self._allocate_lookahead(sequence):
                     output.decodes.append(self._take(sequence, sequence.num_tokens + 1, is_lookahead=True))
             elif self._is_prefill(sequence):
-                end = min(sequence.num_tokens, sequence.num_computed_tokens + prefill_left)
-                if prefill_left and self._allocate(sequence, end):
-                    prefill_left -= end - sequence.num_computed_tokens
-                    output.prefills.append(self._take(sequence, end))
+                budget = self._schedule_prompt(sequence, output, budget)
             elif self._allocate(sequence, sequence.num_tokens):
                 output.decodes.append(self._take(sequence, sequence.num_tokens))
+        return budget
+
+    def _schedule_prompt(self, sequence: Sequence, output: SchedulerOutput, budget: float) -> float:
+        """Add media or prompt tokens of a sequence to a step, and return what is left of the budget."""
+        cost = sequence.encoder_cost_left
+        if cost > 0:
+            # Only the first one may be encoded in part: a pass with media of others would end them later, too.
+            if budget < 1 or not self._may_encode(sequence, output) or (cost > budget and output.encodes):
+                return budget
+            output.encodes.append(sequence)
+            output.encoder_budget += min(budget, cost)
+            budget -= min(budget, cost)
+        if budget < 1:
+            return budget
+        start = sequence.num_computed_tokens
+        end = min(sequence.num_tokens, start + self._costs.chunk_tokens(budget, start))
+        if self._allocate(sequence, end):
+            budget -= self._costs.of_chunk(start, end)
+            output.prefills.append(self._take(sequence, end))
+        return budget
+
+    def _may_encode(self, sequence: Sequence, output: SchedulerOutput) -> bool:
+        """Return whether the embeddings of this sequence's media may be added to those that wait for their prompts."""
+        waiting = sum(one.num_media_tokens for one in self.running if self._holds_media(one))
+        waiting += sum(one.num_media_tokens for one in output.encodes)
+        return waiting == 0 or waiting + sequence.num_media_tokens <= MAX_WAITING_MEDIA_TOKENS
+
+    @staticmethod
+    def _holds_media(sequence: Sequence) -> bool:
+        return sequence.encoder_cost_left == 0 and sequence.num_computed_tokens < sequence.num_prompt_tokens
 
     def _active(self) -> list[Sequence]:
         """Return the running sequences that do not pause: the youngest of the largest groups do."""

@@ -39,6 +39,10 @@ class Sequence:
     num_prompt_tokens: int
     tokens: list[Token] = field(default_factory=list)
     """Output tokens."""
+    num_media_tokens: int = 0
+    """Image tokens of the prompt."""
+    encoder_cost: float = 0.0
+    """Cost of encoding all media of the prompt, as of ``StepCosts``."""
     num_computed_tokens: int = 0
     """Tokens, prompt included, whose keys and values are in the cache."""
     slot: int | None = None
@@ -57,6 +61,8 @@ class Sequence:
     first_token_at: float | None = None
 
     def __post_init__(self) -> None:
+        self.encoder_cost_left = self.encoder_cost
+        """Cost of the media that are not encoded yet; the prompt is computed when it is 0."""
         self._detokenizers = {phase: Detokenizer(self.tokenizer_info) for phase in Phase}
 
     @property
@@ -108,6 +114,7 @@ class Sequence:
             pending.is_void = True
         self.pending.clear()
         self.num_computed_tokens = 0
+        self.encoder_cost_left = self.encoder_cost
         self.slot_generation += 1
 
     def finished(self, reason: FinishReason) -> Finished:

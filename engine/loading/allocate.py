@@ -1,12 +1,14 @@
 """Allocate a loaded model's KV cache on its device, and choose the kernels."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from engine.config import EngineConfig
 from engine.core.block_pool import BLOCK_SIZE, BlockPool, blocks_needed
 from engine.core.scheduler import MAX_DECODE_ROWS
+from engine.core.step_costs import StepCosts
 from engine.errors import ModelLoadError
 from engine.loading.model_loader import LoadedModel
 from engine.runner.cuda_graphs import DecodeGraphs
@@ -14,7 +16,8 @@ from engine.runner.decoder import Decoder
 from engine.runner.kv_cache import AttentionShape, KVCache
 from engine.runner.model_runner import ModelRunner
 from engine.runner.torch_ops import TorchOps
-from engine.runner.vision_encoder import VisionEncoder
+from engine.runner.vision_encoder import MAX_PASS_PATCHES, VisionEncoder
+from engine.runner.vision_tower import VisionTower
 from runtime.cgroup import available_cpus
 
 GIB = 2**30
@@ -36,6 +39,8 @@ class DeviceAllocation:
     slots: int
     reserve_slots: int
     max_prefill_tokens: int
+    max_idle_prefill_tokens: int
+    costs: StepCosts
     attention: str
 
 
@@ -43,11 +48,25 @@ class DeviceAllocation:
 class _Defaults:
     slots: int
     max_prefill_tokens: int
+    max_idle_prefill_tokens: int
     encoder_cache_mib: int
+    max_encoder_patches: int
 
 
-GPU_DEFAULTS = _Defaults(slots=64, max_prefill_tokens=2_048, encoder_cache_mib=1_024)
-CPU_DEFAULTS = _Defaults(slots=16, max_prefill_tokens=512, encoder_cache_mib=128)
+GPU_DEFAULTS = _Defaults(
+    slots=64,
+    max_prefill_tokens=2_048,
+    max_idle_prefill_tokens=8_192,
+    encoder_cache_mib=1_024,
+    max_encoder_patches=MAX_PASS_PATCHES,
+)
+CPU_DEFAULTS = _Defaults(
+    slots=16,
+    max_prefill_tokens=512,
+    max_idle_prefill_tokens=512,
+    encoder_cache_mib=128,
+    max_encoder_patches=0,  # more images in a pass gain nothing, and their embeddings would depend on each other
+)
 
 
 def allocate(loaded: LoadedModel, config: EngineConfig) -> DeviceAllocation:
@@ -72,7 +91,16 @@ def allocate(loaded: LoadedModel, config: EngineConfig) -> DeviceAllocation:
     ops = _choose_ops(device, shape)
     decoder = Decoder(model, cache, ops)
     encoder_mib = defaults.encoder_cache_mib if config.encoder_cache_mib is None else config.encoder_cache_mib
-    runner = ModelRunner(model, decoder, VisionEncoder(model, cache_bytes=encoder_mib * 2**20))
+    costs = step_costs(model)
+    encoder = VisionEncoder(
+        VisionTower(model, ops),
+        costs,
+        device=device,
+        dtype=model.dtype,
+        cache_bytes=encoder_mib * 2**20,
+        max_pass_patches=defaults.max_encoder_patches,
+    )
+    runner = ModelRunner(model, decoder, encoder)
     if ops.is_capturable:
         runner.graphs = DecodeGraphs(
             lambda rows: runner.forward_decode(rows, longest=0),
@@ -80,8 +108,30 @@ def allocate(loaded: LoadedModel, config: EngineConfig) -> DeviceAllocation:
             padding=(0, tables, 0, 0),  # the last row of the block tables, which belongs to no slot
             device=device,
         )
-    max_prefill_tokens = config.max_prefill_tokens or defaults.max_prefill_tokens
-    return DeviceAllocation(runner, pool, slots, reserve_slots, max_prefill_tokens, ops.name)
+    return DeviceAllocation(
+        runner,
+        pool,
+        slots,
+        reserve_slots,
+        config.max_prefill_tokens or defaults.max_prefill_tokens,
+        config.max_prefill_tokens or defaults.max_idle_prefill_tokens,
+        costs,
+        ops.name,
+    )
+
+
+def step_costs(model: Any) -> StepCosts:
+    """Return the costs of a model's passes, by its multiplications."""
+    text, vision = model.config.text_config, model.config.vision_config
+    visual = model.model.visual
+    token = 2 * sum(parameter.numel() for parameter in model.model.language_model.layers.parameters())
+    patch = 2 * sum(parameter.numel() for parameter in visual.blocks.parameters())
+    merged = sum(parameter.numel() for part in (visual.merger, visual.downsample) for parameter in part.parameters())
+    return StepCosts(
+        token_pair=4 * text.num_hidden_layers * text.hidden_size / token,
+        patch=(patch + 2 * merged / visual.spatial_merge_size**2) / token,
+        patch_pair=4 * vision.depth * vision.hidden_size / token,
+    )
 
 
 def _kv_cache_tokens(loaded: LoadedModel, shape: AttentionShape, slots: int, kv_cache_gib: float | None) -> int:

@@ -11,7 +11,7 @@ from torch.nn.attention.varlen import varlen_attn
 from engine.core.block_pool import BLOCK_SIZE
 from engine.runner import kernels
 from engine.runner.kv_cache import AttentionShape
-from engine.runner.torch_ops import DecodeMetadata, PrefillMetadata, TorchOps
+from engine.runner.torch_ops import DecodeMetadata, PrefillMetadata, Segments, TorchOps
 
 PROGRAMS_PER_SM = 4
 """Programs of decode attention per streaming multiprocessor that keep the device busy."""
@@ -114,6 +114,37 @@ class CudaOps(TorchOps):
             window_size=(-1, 0),  # causal, the last query against the last key
             **self._grouped,
         )
+        return attended
+
+    def add_norm(
+        self, residual: torch.Tensor, added: torch.Tensor, weight: torch.Tensor, eps: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        new_residual, out = torch.empty_like(residual), torch.empty_like(residual)
+        rows, width = residual.shape
+        padded = triton.next_power_of_2(width)
+        kernels.add_norm_kernel[(rows,)](
+            residual, added, weight, new_residual, out, eps, width, padded, num_warps=_warps(padded)
+        )
+        return new_residual, out
+
+    def rotate_halves(
+        self, qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        rows, _, heads, dim = qkv.shape
+        rotated, half = 2 * heads, dim // 2
+        kernels.rotate_halves_kernel[(rows,)](
+            qkv, cos, sin, rotated, triton.next_power_of_2(rotated), half, triton.next_power_of_2(half), 3 * heads * dim
+        )
+        return qkv[:, 0], qkv[:, 1], qkv[:, 2]
+
+    def segment_attention(
+        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, segments: Segments
+    ) -> torch.Tensor:
+        if queries.dtype == torch.float32:  # flash attention has no such kernel
+            return super().segment_attention(queries, keys, values, segments)
+        longest = max(segments.lengths)
+        attend: Any = varlen_attn
+        attended: torch.Tensor = attend(queries, keys, values, segments.ends, segments.ends, longest, longest)
         return attended
 
     def _splits(self, programs: int) -> int:

@@ -1,4 +1,4 @@
-"""Triton kernels of the decode pass.
+"""Triton kernels of the decode pass, and of the vision tower.
 
 A pass over few rows is limited by kernel launches, so all work between two matrix products is one kernel. Attention
 reads each key once for all queries that share it, and reads no padding.
@@ -36,6 +36,39 @@ def norm_add_norm_kernel(
     y = total.to(tl.float32)
     normed_sum = (y * tl.rsqrt(tl.sum(y * y, axis=0) / WIDTH + eps)).to(out.dtype.element_ty)
     tl.store(out + row * WIDTH + at, normed_sum * tl.load(outer + at, mask=inside, other=0.0), mask=inside)
+
+
+@triton.jit
+def add_norm_kernel(residual, added, weight, new_residual, out, eps, WIDTH: tl.constexpr, PADDED: tl.constexpr):
+    """``new_residual = residual + added``, ``out = norm(new_residual)``; one program per row."""
+    row = tl.program_id(0).to(tl.int64)
+    at = tl.arange(0, PADDED)
+    inside = at < WIDTH
+    total = tl.load(residual + row * WIDTH + at, mask=inside, other=0.0) + tl.load(
+        added + row * WIDTH + at, mask=inside, other=0.0
+    )
+    tl.store(new_residual + row * WIDTH + at, total, mask=inside)
+    x = total.to(tl.float32)
+    normed = (x * tl.rsqrt(tl.sum(x * x, axis=0) / WIDTH + eps)).to(out.dtype.element_ty)
+    tl.store(out + row * WIDTH + at, normed * tl.load(weight + at, mask=inside, other=0.0), mask=inside)
+
+
+@triton.jit
+def rotate_halves_kernel(
+    qkv, cos, sin, ROTATED: tl.constexpr, PADDED: tl.constexpr, HALF: tl.constexpr, PADDED_HALF: tl.constexpr,
+    ROW: tl.constexpr,
+):  # fmt: skip
+    """Rotate the queries and keys of a patch in place; one program per patch."""
+    row = tl.program_id(0).to(tl.int64)
+    head, at = tl.arange(0, PADDED)[:, None], tl.arange(0, PADDED_HALF)[None, :]
+    inside = (head < ROTATED) & (at < HALF)
+    first = qkv + row * ROW + head * 2 * HALF + at
+    a = tl.load(first, mask=inside, other=0.0).to(tl.float32)
+    b = tl.load(first + HALF, mask=inside, other=0.0).to(tl.float32)
+    c = tl.load(cos + row * HALF + at, mask=at < HALF, other=0.0)
+    s = tl.load(sin + row * HALF + at, mask=at < HALF, other=0.0)
+    tl.store(first, (a * c - b * s).to(qkv.dtype.element_ty), mask=inside)
+    tl.store(first + HALF, (b * c + a * s).to(qkv.dtype.element_ty), mask=inside)
 
 
 @triton.jit

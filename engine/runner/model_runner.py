@@ -15,7 +15,7 @@ from engine.runner.device import to_device
 from engine.runner.kv_cache import KVCache
 from engine.runner.sampler import RowSampling, ScoresObserver, sample
 from engine.runner.torch_ops import DecodeMetadata, PrefillMetadata
-from engine.runner.vision_encoder import VisionEncoder
+from engine.runner.vision_encoder import MediaEncoding, VisionEncoder
 
 PENDING_ID = -1
 """Replaces a row's id that only the device knows yet: the token that its slot sampled last."""
@@ -50,10 +50,12 @@ class SlotState:
     """M-RoPE positions of the prompt, ``[3, length]``, int64, on the CPU."""
     rope_delta: int
     """Position minus token number, after the prompt. The model's own ``rope_deltas`` serves one sequence only."""
-    features: torch.Tensor | None
-    """Encoder output ``[image tokens, hidden]``, until the prompt is computed."""
+    encoding: MediaEncoding | None
+    """Media of the prompt, until it is computed."""
     feature_offsets: torch.Tensor
     """``[length]``: number of image tokens before each token."""
+    features: torch.Tensor | None = None
+    """Encoder output ``[image tokens, hidden]``, while the prompt is computed."""
     num_blocks: int = 0
     """Blocks that the block table has."""
 
@@ -83,10 +85,25 @@ class ModelRunner:
     def encoded_media(self) -> int:
         return self.vision_encoder.encoded_media
 
+    def begin_encoding(self, sequence: Sequence) -> None:
+        """Load a sequence into its slot, and find its media in the encoder's cache.
+
+        Raises:
+            ValueError: the media do not match the prompt.
+        """
+        self._slot_state(sequence)
+
+    def encode(self, sequences: Items[Sequence], budget: float) -> None:
+        """Encode media of these sequences, the first ones first, until the budget is used up."""
+        encodings = [self._slot_state(sequence).encoding for sequence in sequences]
+        self.vision_encoder.run([one for one in encodings if one is not None], budget)
+        for sequence, encoding in zip(sequences, encodings, strict=True):
+            sequence.encoder_cost_left = encoding.cost_left if encoding is not None else 0.0
+
     @torch.inference_mode()
     def prefill(self, scheduled: ScheduledTokens) -> SampledTokens | None:
         """Compute a chunk of one sequence, and sample the token after it if one is pending."""
-        state = self._slot_state(scheduled)
+        state = self._slot_state(scheduled.sequence)
         ids = self._chunk_ids(state, scheduled)
         device_ids = ids.to(self._device, non_blocking=True)
         self._penalty_mask[scheduled.sequence.slot, device_ids] = True
@@ -97,7 +114,7 @@ class ModelRunner:
         last = self.decoder.prefill(self._embed_chunk(state, scheduled, device_ids), positions, metadata)
         if scheduled.pending is None:
             return None
-        state.features = None
+        state.encoding = state.features = None
         return self._sample(self.decoder.logits(last), [scheduled.pending])
 
     @torch.inference_mode()
@@ -106,7 +123,7 @@ class ModelRunner:
         rows: list[Row] = []
         last_rows: list[int] = []
         for one in scheduled:
-            state, slot = self._slot_state(one), one.sequence.slot
+            state, slot = self._slot_state(one.sequence), one.sequence.slot
             assert slot is not None
             ids = [PENDING_ID] if one.is_lookahead else one.sequence.output_ids(one.start, one.end)
             rows += [(token, slot, number, number + state.rope_delta) for number, token in enumerate(ids, one.start)]
@@ -151,9 +168,8 @@ class ModelRunner:
         self._last_ids[slots] = ids.clamp(min=0)
         return SampledTokens(pending, ids)
 
-    def _slot_state(self, scheduled: ScheduledTokens) -> SlotState:
+    def _slot_state(self, sequence: Sequence) -> SlotState:
         """Return the sequence's slot state with its block table up to date; create it for a new sequence."""
-        sequence = scheduled.sequence
         assert sequence.slot is not None
         state = self._slot_states[sequence.slot]
         if state is None or state.sequence is not sequence or state.slot_generation != sequence.slot_generation:
@@ -166,16 +182,18 @@ class ModelRunner:
 
     def _load_slot(self, sequence: Sequence) -> SlotState:
         inputs = sequence.request.inputs
-        features = self.vision_encoder.encode(inputs)
+        encoding = self.vision_encoder.begin(inputs)
         positions, rope_delta = self._mrope_positions(inputs)
         is_image = inputs.mm_token_type_ids > 0
-        if features is not None and int(is_image.sum()) != len(features):
-            raise ValueError(f"{int(is_image.sum())} image tokens, but {len(features)} image embeddings")
+        if encoding.media and int(is_image.sum()) != encoding.num_tokens:
+            raise ValueError(f"{int(is_image.sum())} image tokens, but {encoding.num_tokens} image embeddings")
         self._penalty_mask[sequence.slot] = False
         self.prefills += 1
         sequence.num_prefills += 1
         offsets = is_image.cumsum(0) - is_image.long()
-        return SlotState(sequence, sequence.slot_generation, positions, rope_delta, features, offsets)
+        return SlotState(
+            sequence, sequence.slot_generation, positions, rope_delta, encoding if encoding.media else None, offsets
+        )
 
     def _chunk_ids(self, state: SlotState, scheduled: ScheduledTokens) -> torch.Tensor:
         prompt = state.sequence.request.inputs.input_ids
@@ -194,13 +212,16 @@ class ModelRunner:
     def _embed_chunk(self, state: SlotState, scheduled: ScheduledTokens, ids: torch.Tensor) -> torch.Tensor:
         """Embeddings ``[tokens, hidden]`` of a chunk, with the encoder output at the image tokens."""
         hidden: torch.Tensor = self.decoder.embed(ids)
-        if state.features is None:
+        if state.encoding is None:
             return hidden
         is_image = state.sequence.request.inputs.mm_token_type_ids[scheduled.start : scheduled.end] > 0
         rows = is_image.nonzero()[:, 0]
         if len(rows) == 0:
             return hidden
         first = int(state.feature_offsets[scheduled.start + int(rows[0])])
+        if state.features is None:
+            state.features = state.encoding.features()
+        assert state.features is not None
         features = state.features[first : first + len(rows)]
         return hidden.index_copy(0, rows.to(self._device), features.to(hidden.dtype))
 

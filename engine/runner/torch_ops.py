@@ -5,6 +5,7 @@ against it. Repeating the keys instead, as transformers does, moves 16 times the
 """
 
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch.nn.functional import rms_norm, scaled_dot_product_attention, silu
@@ -51,8 +52,21 @@ class PrefillMetadata:
     kv_indices: torch.Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """Patches of a vision pass that attend to each other: those of one image, or of one frame pair.
+
+    Attributes:
+        lengths: patches of each segment.
+        ends: ``[segments + 1]``, int32, on the device: where each segment ends; the first is 0.
+    """
+
+    lengths: list[int]
+    ends: torch.Tensor
+
+
 class TorchOps:
-    """Operations of one layer. The decoder calls them in order."""
+    """Operations of one layer. The decoder and the vision tower call them in order."""
 
     name = "torch"
     is_capturable = False
@@ -135,6 +149,46 @@ class TorchOps:
             enable_gqa=True,
         )
         return out[0].transpose(0, 1)
+
+    def add_norm(
+        self, residual: torch.Tensor, added: torch.Tensor, weight: torch.Tensor, eps: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ``residual + added`` and the norm of that sum: the vision tower normalizes the input of a block."""
+        residual = residual + added
+        return residual, self.norm(residual, weight, eps)
+
+    def rotate_halves(
+        self, qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Rotate queries and keys of the vision tower, in float32: dimension ``i`` with ``i + head_dim / 2``.
+
+        Args:
+            qkv: ``[patches, 3, heads, head_dim]``; may be overwritten.
+            cos, sin: ``[patches, head_dim / 2]``, float32.
+
+        Returns:
+            Queries, keys and values, ``[patches, heads, head_dim]``.
+        """
+        first, second = qkv[:, :2].float().chunk(2, dim=-1)
+        cos, sin = cos[:, None, None], sin[:, None, None]
+        rotated = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(qkv.dtype)
+        return rotated[:, 0], rotated[:, 1], qkv[:, 2]
+
+    def segment_attention(
+        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, segments: Segments
+    ) -> torch.Tensor:
+        """Attend each patch to all patches of its segment: ``[patches, heads, head_dim]`` in and out."""
+        parts: list[torch.Tensor] = []
+        start = 0
+        for length, equal in groupby(segments.lengths):  # neighbours of one length are one batch
+            count = sum(1 for _ in equal)
+            end = start + count * length
+            q, k, v = (
+                part[start:end].view(count, length, *part.shape[1:]).transpose(1, 2) for part in (queries, keys, values)
+            )
+            parts.append(scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(end - start, *queries.shape[1:]))
+            start = end
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def _rotate(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
