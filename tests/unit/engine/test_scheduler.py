@@ -202,7 +202,7 @@ def test_the_heaviest_group_is_left_out_of_steps_that_it_would_slow_down_too_muc
     steps = [decoded(scheduler, row_s=0.001) for _ in range(80)]
     assert all("b0" in step for step in steps), "the small group is never left out"
     mean_s = sum(0.001 + 0.001 * len(step) for step in steps) / len(steps)
-    assert 0.0035 < mean_s < 0.0045, "about twice the time of the small group's own step"
+    assert 0.0025 < mean_s < 0.0033, "about one and a half times the time of the small group's own step"
     assert max(len(step) for step in steps) == 8, "the large group runs as well"
 
 
