@@ -8,8 +8,9 @@ from api.intake.media import MediaIntake
 from api.intake.service import Intake
 from api.middleware.auth import Authenticator
 from api.middleware.rate_limit import RateLimiter, UnknownKeyLimit
-from api.middleware.shares import lookup_share
+from api.middleware.shares import lookup_share, replay_share
 from api.streaming.event_hub import EventHub
+from api.streaming.replays import Replays
 from jobs.lifecycle.archive import EventArchive
 from jobs.lifecycle.ended_jobs import EndedJobReader
 from jobs.lifecycle.finalize import JobFinalizer
@@ -44,7 +45,7 @@ class Services:
     intake: Intake
     finalizer: JobFinalizer
     ended_jobs: EndedJobReader
-    archive: EventArchive
+    replays: Replays
     uploads: Uploads
     deliveries: DeliveryStore
     secrets: WebhookSecrets
@@ -73,7 +74,7 @@ class Services:
             intake=Intake(store, index, object_store, documents, ended_jobs, media, settings),
             finalizer=JobFinalizer(store, object_store, retention_days=settings.retention_days),
             ended_jobs=ended_jobs,
-            archive=EventArchive(store, object_store),
+            replays=Replays(EventArchive(store, object_store), replay_share().hold),
             uploads=uploads,
             deliveries=DeliveryStore(redis),
             secrets=WebhookSecrets(object_store, settings),

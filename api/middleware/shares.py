@@ -23,6 +23,8 @@ CALLS_PER_TENANT, CALLS_BESIDE_OTHERS, ALL_CALLS = 16, 4, 60
 another tenant sends calls, it is lower, so that these wait for few others that compete for Python's global lock."""
 LOOKUPS_PER_KEY, LOOKUPS_BESIDE_OTHERS, ALL_LOOKUPS = 8, 2, 24
 """Lookups of API keys."""
+REPLAYS_PER_TENANT, ALL_REPLAYS = 1, 4
+"""Event streams of ended jobs that are read and encoded at the same time, which takes processor time."""
 MAX_WAITING = 1_000
 """Requests of one tenant that wait for the same thing."""
 CALL_LIMIT_S = 10.0
@@ -88,6 +90,17 @@ def lookup_share() -> FairShare:
         ALL_LOOKUPS,
         per_tenant=LOOKUPS_PER_KEY,
         beside_others=LOOKUPS_BESIDE_OTHERS,
+        max_waiting=MAX_WAITING,
+        limit_s=CALL_LIMIT_S,
+        refusal=TooManyCalls,
+    )
+
+
+def replay_share() -> FairShare:
+    """Return the share of tenants in reading the event streams of ended jobs."""
+    return FairShare(
+        ALL_REPLAYS,
+        per_tenant=REPLAYS_PER_TENANT,
         max_waiting=MAX_WAITING,
         limit_s=CALL_LIMIT_S,
         refusal=TooManyCalls,

@@ -5,7 +5,6 @@ process, also after the job has ended. ``job.status`` describes the present: it 
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from http import HTTPStatus
@@ -13,7 +12,7 @@ from typing import Annotated, Any
 
 import structlog
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import EventSourceResponse
 from sse_starlette.sse import SendTimeoutError
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
@@ -22,12 +21,10 @@ from api.dependencies import Services, services
 from api.errors.catalog import ERROR_RESPONSES
 from api.middleware.auth import bearer_auth, caller
 from api.middleware.fair_share import FairShare
-from api.streaming.event_hub import JobState, StreamEvent, Subscription
+from api.streaming.event_frames import EventFrames
+from api.streaming.event_hub import Subscription
 from jobs.errors import Invalid, Problem
 from jobs.lifecycle.lookup import find_job
-from jobs.model.events import Event
-from jobs.model.job import Job, JobStatus
-from jobs.model.request import JobRequest
 from jobs.tenants.api_keys import ApiKey
 
 PING_INTERVAL_S = 15
@@ -37,8 +34,6 @@ SEND_TIMEOUT_S = 30.0
 SEND_INTERVAL_S = 0.001
 """Each stream is sent to at most this often, multiplied by the tenant's open streams: a tenant with many of them gets
 its events in fewer, larger pieces."""
-EVENTS_PER_CHUNK = 200
-
 log = structlog.get_logger(__name__)
 
 
@@ -99,17 +94,18 @@ async def stream_events(
     try:
         job = await run_in_threadpool(find_job, service.store, job_id, tenant=key.tenant, ended_jobs=service.ended_jobs)
         job_request = await run_in_threadpool(service.documents.request, job)
-        frames = _Frames(job, job_request)
+        frames = EventFrames(job, job_request)
+
+        def pause_s() -> float:
+            return SEND_INTERVAL_S * streams.held_by(key.tenant)
+
         if not job.status.is_terminal:
             subscription = service.event_hub.subscribe(job.id, after=position)
-
-            def pause_s() -> float:
-                return SEND_INTERVAL_S * streams.held_by(key.tenant)
-
-            return JobEventStream(frames.follow(subscription, pause_s), _both(subscription, service, release))
-        events = await run_in_threadpool(service.archive.read, job_id, after=position)
-        if events:
-            return JobEventStream(frames.replay(events), release)
+            pieces = _paced(_live(frames, subscription), pause_s)
+            return JobEventStream(pieces, _both(subscription, service, release))
+        replay = await service.replays.read(job, frames, after=position)
+        if replay:
+            return JobEventStream(_paced(_each(replay), pause_s), release)
     except BaseException:
         release()
         raise
@@ -125,68 +121,21 @@ def _both(subscription: Subscription, service: Services, release: Callable[[], N
     return end
 
 
-class _Frames:
-    """Turns the events and states of one job into server-sent events."""
-
-    def __init__(self, job: Job, request: JobRequest) -> None:
-        self._job = job
-        self._budget = request.thinking_budget
-        self._media = sum(part["type"] != "text" for message in request.messages for part in message["content"])
-
-    async def replay(self, events: list[Event]) -> AsyncIterator[bytes]:
-        for start in range(0, len(events), EVENTS_PER_CHUNK):
-            chunk = events[start : start + EVENTS_PER_CHUNK]
-            yield b"".join(_event_frame(self._job, event, self._budget) for event in chunk)
-
-    async def follow(self, subscription: Subscription, pause_s: Callable[[], float]) -> AsyncIterator[bytes]:
-        """Yield what the subscription receives.
-
-        Args:
-            pause_s: returns how long to collect further events after sending some.
-        """
-        async for batch in subscription.batches():
-            yield b"".join(map(self._frame, batch))
-            await asyncio.sleep(pause_s())
-
-    def _frame(self, item: StreamEvent | JobState) -> bytes:
-        if isinstance(item, JobState):
-            return self._state_frame(item)
-        item.frame = item.frame or _event_frame(self._job, item.event, self._budget)
-        return item.frame
-
-    def _state_frame(self, state: JobState) -> bytes:
-        data: dict[str, Any] = {
-            "job_id": self._job.id,
-            "status": state.status,
-            "position": state.position,
-            "media": None,
-        }
-        # Workers report progress after each file; before the first report none is ready.
-        progress = state.media_progress or (f"0/{self._media}" if self._media else "")
-        if state.status == JobStatus.PREPARING and progress:
-            done, _, total = progress.partition("/")
-            data["media"] = {"ready": int(done), "all": int(total)}
-        return ServerSentEvent(json.dumps(data), event="job.status").encode()
+async def _live(frames: EventFrames, subscription: Subscription) -> AsyncIterator[bytes]:
+    async for batch in subscription.batches():
+        yield b"".join(map(frames.of_item, batch))
 
 
-def _event_frame(job: Job, event: Event, budget: int) -> bytes:
-    kind, data = _public_event(job, event, budget)
-    return ServerSentEvent(json.dumps(data, ensure_ascii=False), event=kind, id=str(event.seq)).encode()
+async def _each(pieces: list[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
-def _public_event(job: Job, event: Event, budget: int) -> tuple[str, dict[str, Any]]:
-    if event.type == "started":
-        restarted = bool(event.data.get("restarted"))
-        return "job.started", {"job_id": job.id, "attempt": event.data["attempt"], "restarted": restarted}
-    if event.type == "tokens":
-        data = {"text": event.data["text"], "tokens": len(event.data["ids"])}
-        if event.data["phase"] == "thinking":
-            used = {"thinking_tokens": event.data.get("thinking", 0), "budget_tokens": budget}
-            return "thinking.delta", {**data, **used}
-        return "answer.delta", data
-    # The job is nested: OpenAI's client treats a top-level `error` as a broken stream.
-    status = event.data["status"]
-    return f"job.{status}", {"job": {"id": job.id, **event.data}}
+async def _paced(pieces: AsyncIterator[bytes], pause_s: Callable[[], float]) -> AsyncIterator[bytes]:
+    """Yield the pieces with a pause after each, in which further events are collected."""
+    async for piece in pieces:
+        yield piece
+        await asyncio.sleep(pause_s())
 
 
 def _parse_last_event_id(last_event_id: str | None) -> int | None:
