@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors.handlers import error_response
 from api.middleware.fair_share import NO_TENANT, FairShare
 from api.middleware.rate_limit import RateLimiter, RateLimitState, UnknownKeyLimit
+from api.middleware.request_pacing import RequestPacer
 from jobs.errors import RateLimited, ThinkqueueError, TooManyUnknownKeys, Unauthorized
 from jobs.tenants.api_keys import ANONYMOUS, TOKEN, ApiKey, ApiKeyStore
 
@@ -109,6 +110,7 @@ class AuthMiddleware:
     ) -> None:
         self._app = app
         self._authenticator = authenticator
+        self._pacer = RequestPacer()
         self._autoscale_key = autoscale_key.get_secret_value().encode() if autoscale_key else b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -120,6 +122,7 @@ class AuthMiddleware:
             scope.setdefault("state", {})["caller"] = key
             if rate_limit:
                 rate_limit.require_allowed()
+                await self._pacer.pace(key.tenant, key.id, rate_limit.window_s / rate_limit.limit)
         except ThinkqueueError as error:
             headers = error.headers if isinstance(error, RateLimited) else {}
             await error_response(error)(scope, receive, _with_headers(send, headers))

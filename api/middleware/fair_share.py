@@ -8,11 +8,10 @@ from typing import Any
 
 from starlette.types import Scope
 
+from api.middleware.active_tenants import ACTIVE_S, ActiveTenants
 from jobs.errors import Overloaded
 
 NO_TENANT = ""
-ACTIVE_S = 2.0
-"""A tenant counts as active for this long after its last request."""
 
 
 class FairShare:
@@ -31,6 +30,7 @@ class FairShare:
         limit_s: float,
         refusal: Callable[[], Overloaded],
         beside_others: int | None = None,
+        active_s: float = ACTIVE_S,
     ) -> None:
         """Create a share of which nothing is held.
 
@@ -41,12 +41,12 @@ class FairShare:
             limit_s: how long a request waits.
             refusal: creates the error of a request that waits too long, or that finds too many others waiting.
             beside_others: units of one tenant while another one is active; default: ``per_tenant``.
+            active_s: how long a tenant counts as active after a request.
         """
         self._free = total
         self._per_tenant = min(total, per_tenant)
         self._beside_others = min(self._per_tenant, beside_others or self._per_tenant)
-        self._active: dict[str, float] = {}
-        """When the two tenants that were active last sent a request, in the event loop's time."""
+        self._tenants = ActiveTenants(active_s)
         self._max_waiting = max_waiting
         self._limit_s = limit_s
         self._refusal = refusal
@@ -70,7 +70,7 @@ class FairShare:
     async def acquire(self, tenant: str, units: int = 1) -> int:
         """Wait for units, and return how many the caller must release: at most the tenant's limit."""
         units = min(units, self._per_tenant)
-        self._note_active(tenant)
+        self._tenants.note(tenant, self._now)
         if tenant not in self._waiting and self._fits(tenant, units):
             self._take(tenant, units)
             return units
@@ -103,17 +103,11 @@ class FairShare:
         held = self._held.get(tenant, 0)
         if held + units > self._per_tenant or units > self._free:
             return False
-        return held + units <= self._beside_others or not (held and self._is_another_active(tenant))
+        return held + units <= self._beside_others or not (held and self._tenants.is_another_active(tenant, self._now))
 
-    def _note_active(self, tenant: str) -> None:
-        self._active.pop(tenant, None)
-        self._active[tenant] = asyncio.get_running_loop().time()
-        if len(self._active) > 2:
-            del self._active[next(iter(self._active))]
-
-    def _is_another_active(self, tenant: str) -> bool:
-        now = asyncio.get_running_loop().time()
-        return any(one != tenant and now - seen < ACTIVE_S for one, seen in self._active.items())
+    @property
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
     def _take(self, tenant: str, units: int) -> None:
         self._free -= units

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from api.middleware import fair_share
+from api.middleware.active_tenants import ACTIVE_S
 from api.middleware.fair_share import FairShare
 from jobs.errors import TooManyCalls
 
@@ -16,6 +16,7 @@ def share(
     max_waiting: int = 10,
     limit_s: float = 30,
     beside_others: int | None = None,
+    active_s: float = ACTIVE_S,
 ) -> FairShare:
     return FairShare(
         total,
@@ -24,6 +25,7 @@ def share(
         limit_s=limit_s,
         refusal=lambda: TooManyCalls(),
         beside_others=beside_others,
+        active_s=active_s,
     )
 
 
@@ -124,9 +126,9 @@ def test_a_share_without_waiting_refuses_and_recovers() -> None:
     asyncio.run(scenario())
 
 
-def test_a_tenant_gets_fewer_units_while_another_one_is_active(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tenant_gets_fewer_units_while_another_one_is_active() -> None:
     async def scenario() -> None:
-        calls = share(8, per_tenant=4, beside_others=2)
+        calls = share(8, per_tenant=4, beside_others=2, active_s=1.0)
         for _ in range(4):
             await calls.acquire("a")
         await calls.acquire("b")
@@ -135,7 +137,7 @@ def test_a_tenant_gets_fewer_units_while_another_one_is_active(monkeypatch: pyte
             await settle()
             assert sum(call.done() for call in waiting) == expected, "two at a time, once it holds no more than two"
             calls.release("a", 1)
-        monkeypatch.setattr(fair_share, "ACTIVE_S", 0.0)
+        await asyncio.sleep(1.1)
         calls.release("b", 1)
         await settle()
         assert all(call.done() for call in waiting)
