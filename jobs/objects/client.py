@@ -55,7 +55,7 @@ def translate_s3_errors() -> Iterator[None]:
 
 
 class ObjectStorePool(urllib3.PoolManager):
-    """Connections whose time limit grows with the size of a request's body."""
+    """Connections whose time limit grows with the size of a request's body, and whose replies are not decoded."""
 
     def __init__(self, *, timeout_s: float, **options: Any) -> None:
         super().__init__(**options)
@@ -66,7 +66,13 @@ class ObjectStorePool(urllib3.PoolManager):
         size = len(body) if isinstance(body, bytes) else 0
         read_s = self._timeout_s + size / SLOWEST_BYTES_PER_S
         options["timeout"] = urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, self._timeout_s), read=read_s)
-        return super().urlopen(method, url, *args, **options)
+        is_read = options.pop("preload_content", True)
+        reply = super().urlopen(method, url, *args, preload_content=False, **options)
+        # The client that sent the object chose it. urllib3 refuses more than five codings also where it decodes nothing.
+        reply.headers.discard("content-encoding")
+        if is_read:
+            reply.data  # noqa: B018 - reads and keeps the body
+        return reply
 
 
 class CircuitBreakerPool(ObjectStorePool):

@@ -28,7 +28,7 @@ from tests.integration.jobs.test_reader import request
 
 KEY = "jobs/job_a/media/x"
 TIMEOUT_S = 0.4 * TIME_SCALE
-ENCODINGS = ["gzip", "gzip, gzip", "deflate", "br", "zstd", "aws-chunked", "x-gzip", "identity", "utf-8"]
+ENCODINGS = ["gzip", "gzip, gzip", "deflate", "br", "zstd", "aws-chunked", "x-gzip", "identity", "utf-8", "gzip," * 800]
 INTERNAL_ERROR = (
     b"HTTP/1.1 500 Internal Server Error\r\ncontent-type: application/xml\r\ncontent-length: 46\r\n\r\n"
     b"<Error><Code>InternalError</Code></Error>     "
@@ -106,6 +106,7 @@ def test_content_encodings_are_never_decoded(table: Table, tmp_path: Path, encod
         table.settings, table.object_store.credentials.retrieve(), KEY, size=len(content), lifetime=timedelta(minutes=5)
     )
     assert httpx.put(url, content=content, headers={"content-encoding": encoding}).status_code == 200
+    assert table.object_store.stat(KEY).bytes == len(content)
     assert table.object_store.get(KEY) == content
     table.object_store.download(KEY, tmp_path / "file", max_bytes=len(content), exact_bytes=len(content))
     assert (tmp_path / "file").read_bytes() == content
