@@ -45,7 +45,7 @@ def create(
     with report_errors():
         settings, store = _open(state)
         try:
-            draft = ApiKey.from_fields(fields)
+            draft = ApiKey.from_input(fields)
         except ValueError as error:
             raise CommandError(str(error)) from error
         key, token = _call(settings, lambda: store.create(draft))

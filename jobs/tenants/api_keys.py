@@ -35,6 +35,7 @@ ROTATION_OVERLAP_MS = DAY_MS
 """How long a rotated key remains valid."""
 TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 TOKEN = re.compile(r"[\x21-\x7e]{24,200}")
+MAX_NAME_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,20 @@ class ApiKey:
             )
         if not key.priorities or set(key.priorities) - set(PRIORITIES):
             raise ValueError(f"priorities must be one or more of {', '.join(PRIORITIES)}")
+        return key
+
+    @classmethod
+    def from_input(cls, fields: dict[str, Any]) -> "ApiKey":
+        """Build a key from fields that a person wrote. Raises ValueError, also for a value out of range."""
+        key = cls.from_fields(fields)
+        for name in ("id", "name"):
+            value = getattr(key, name)
+            if not isinstance(value, str) or len(value) > MAX_NAME_CHARACTERS:
+                raise ValueError(f"{name} must be a string of at most {MAX_NAME_CHARACTERS} characters")
+        for name in ("max_open_jobs", "requests_per_minute", "created_ms", "expires_ms"):
+            value = getattr(key, name)
+            if type(value) is not int or value < 0:
+                raise ValueError(f"{name} must be a whole number, 0 or more, not {json.dumps(value)[:40]}")
         return key
 
 
@@ -205,7 +220,7 @@ class ApiKeyStore:
                 token = str(entry.pop("key"))
                 if not TOKEN.fullmatch(token):
                     raise ValueError("its key must have 24 to 200 visible ASCII characters")
-                key = ApiKey.from_fields({"id": f"key_{_digest(token)[:16]}", **entry})
+                key = ApiKey.from_input({"id": f"key_{_digest(token)[:16]}", **entry})
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise ValueError(f"API_KEYS_FILE={path}, entry {number}: {error}") from error
             self._seed_key(_digest(token), key)

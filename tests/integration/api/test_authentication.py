@@ -195,6 +195,20 @@ def test_keys_from_a_file_are_created_once(table: Table, keys: ApiKeyStore, tmp_
     assert token not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("max_open_jobs", "12"), ("requests_per_minute", -1), ("expires_ms", "never"), ("created_ms", None), ("name", 5)],
+)
+def test_a_value_of_another_type_in_the_file_is_refused(
+    keys: ApiKeyStore, tmp_path: Path, name: str, value: Any
+) -> None:
+    """The key would be stored, and each request with it would fail."""
+    entry = {"key": "tq_" + "a" * 30, "tenant": "acme", name: value}
+    with pytest.raises(ValueError, match=f"entry 0: {name} must be"):
+        keys.seed(write_keys(tmp_path / "keys.json", entry))
+    assert keys.all() == []
+
+
 def write_keys(path: Path, *entries: dict[str, Any]) -> Path:
     path.write_text(json.dumps(entries), "utf-8")
     return path
