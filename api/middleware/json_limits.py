@@ -46,9 +46,9 @@ def check_text(body: bytes) -> None:
     for text in _outside_of_strings(body):
         values += text.count(b",") + text.count(b":") + text.count(b"[") + text.count(b"{")
         if values > MAX_VALUES:
-            raise JsonTooComplex(f"the body has more than {MAX_VALUES} JSON values; split it into several requests")
+            raise JsonTooComplex(f"has more than {MAX_VALUES} JSON values; split it into several requests")
         if LONG_NUMBER.search(text):
-            raise JsonTooComplex(f"the body has a number of more than {MAX_NUMBER_CHARACTERS} characters; shorten it")
+            raise JsonTooComplex(f"has a number of more than {MAX_NUMBER_CHARACTERS} characters; shorten it")
 
 
 def _outside_of_strings(body: bytes) -> Iterator[bytes]:
