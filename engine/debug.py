@@ -73,7 +73,7 @@ def last_token_logits(engine: Engine, inputs: ModelInputs) -> torch.Tensor:
     """
     greedy = SamplingParams(temperature=0, top_p=1, top_k=0, repetition_penalty=1, seed=1)
     sequence = engine.submit(Request("debug", inputs, -1, 64, greedy), lambda _: None)
-    engine._runner.prefill(engine._scheduler.schedule(async_scheduling=False).prefills[0])
+    engine._runner.prefill(engine._scheduler.schedule(async_scheduling=False).prefills)
     assert sequence.slot is not None
     last = len(inputs) - 1
     with torch.inference_mode():

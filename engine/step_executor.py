@@ -59,13 +59,7 @@ class StepExecutor:
         for sequence in [*output.encodes, *(scheduled.sequence for scheduled in output.all)]:
             sequence.first_pass_at = sequence.first_pass_at or now
         self._encode(output.encodes, output.encoder_budget)
-        for scheduled in output.prefills:
-            if scheduled.sequence.slot is None:
-                continue  # its media failed
-            with self._fail_on_error([scheduled.sequence]):
-                if (tokens := self._runner.prefill(scheduled)) is not None:
-                    sampled.append(tokens)
-                self.prefill_tokens += scheduled.end - scheduled.start
+        self._prefill([one for one in output.prefills if one.sequence.slot is not None], sampled)  # media did not fail
         if output.decodes:
             with self._fail_on_error([scheduled.sequence for scheduled in output.decodes]):
                 sampled.append(self._runner.decode(output.decodes))
@@ -86,6 +80,20 @@ class StepExecutor:
         elif len(begun) == 1:
             with self._fail_on_error(begun):
                 self._runner.encode(begun, budget)
+
+    def _prefill(self, scheduled: Items[ScheduledTokens], sampled: list[SampledTokens]) -> None:
+        """Run chunks in one pass where the device gains from that. If it fails, run one after the other."""
+
+        def run(chunks: Items[ScheduledTokens]) -> None:
+            if (tokens := self._runner.prefill(chunks)) is not None:
+                sampled.append(tokens)
+            self.prefill_tokens += sum(one.end - one.start for one in chunks)
+
+        if self._runner.packs_prefills and len(scheduled) > 1 and self._succeeds(lambda: run(scheduled)):
+            return
+        for one in scheduled:
+            with self._fail_on_error([one.sequence]):
+                run([one])
 
     @staticmethod
     def _succeeds(work: Callable[[], object]) -> bool:

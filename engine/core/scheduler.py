@@ -16,6 +16,8 @@ from engine.core.turns import Turn, Turns
 MAX_WAITING_MEDIA_TOKENS = 65_536
 """Image tokens whose embeddings wait for the computation of their prompts, unless they are all of one sequence. They
 take 0.5 GiB at the published model's size."""
+MIN_CHUNK_SHARE = 0.25
+"""Share of a step's prompt tokens below which a part of a prompt is left to the next step, after other prompts."""
 MAX_DECODE_ROWS = 8
 """Uncomputed output tokens of one sequence that are computed as rows of the decode batch; more are a prefill."""
 
@@ -38,7 +40,7 @@ class SchedulerOutput:
     """Work of one step."""
 
     prefills: list[ScheduledTokens] = field(default_factory=list)
-    """One pass each."""
+    """One pass together, or one each, as is faster on the device."""
     decodes: list[ScheduledTokens] = field(default_factory=list)
     """One pass together, with one row per token."""
     encodes: list[Sequence] = field(default_factory=list)
@@ -137,7 +139,7 @@ class Scheduler:
         heaviest = self._heaviest_group(active)
         output = SchedulerOutput()
         generates = any(not self._is_prefill(one) for one in active)
-        budget: float = self.max_prefill_tokens if generates else self._max_idle_prefill_tokens
+        budget = self._costs.of_chunk(0, self.max_prefill_tokens if generates else self._max_idle_prefill_tokens)
         if heaviest is None:
             self._schedule(active, output, budget, async_scheduling)
             return output
@@ -194,6 +196,9 @@ class Scheduler:
             return budget
         start = sequence.num_computed_tokens
         end = min(sequence.num_tokens, start + self._costs.chunk_tokens(budget, start))
+        is_rest = output.prefills and end < sequence.num_tokens
+        if is_rest and end - start < MIN_CHUNK_SHARE * self.max_prefill_tokens:
+            return budget  # the next step computes more of it at once
         if self._allocate(sequence, end):
             budget -= self._costs.of_chunk(start, end)
             output.prefills.append(self._take(sequence, end))

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 ALIGNMENT = 64
 """A chunk that the attention to earlier tokens shortens is a multiple of this."""
+LARGE_ALIGNMENT, LARGE_CHUNK = 1_024, 4_096
+"""The same for chunks from this size on: attention is fastest on whole pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,5 +39,7 @@ class StepCosts:
             return max(1, int(budget))
         # tokens + token_pair · (start · tokens + tokens² / 2) = budget
         linear = 1 + self.token_pair * start
-        tokens = int((math.sqrt(linear**2 + 2 * self.token_pair * budget) - linear) / self.token_pair)
-        return max(1, tokens) if tokens < ALIGNMENT else tokens // ALIGNMENT * ALIGNMENT
+        root = math.sqrt(linear**2 + 2 * self.token_pair * budget)
+        tokens = int((root - linear) / self.token_pair + 1e-6)
+        alignment = LARGE_ALIGNMENT if tokens >= LARGE_CHUNK else ALIGNMENT
+        return max(1, tokens) if tokens < alignment else tokens // alignment * alignment

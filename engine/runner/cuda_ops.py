@@ -1,6 +1,5 @@
-"""Operations of a layer on a CUDA device: our Triton kernels for decode, and torch's flash attention for prefill."""
+"""Operations of a layer on a CUDA device: our Triton kernels, and attention of prompts and images from torch."""
 
-import inspect
 import math
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch.nn.attention.varlen import varlen_attn
 from engine.core.block_pool import BLOCK_SIZE
 from engine.runner import kernels
 from engine.runner.kv_cache import AttentionShape
+from engine.runner.prefill_attention import FlashPrefill
 from engine.runner.torch_ops import DecodeMetadata, PrefillMetadata, Segments, TorchOps
 
 PROGRAMS_PER_SM = 4
@@ -23,13 +23,14 @@ MIN_DOT_ROWS = 16
 class CudaOps(TorchOps):
     """Same results as ``TorchOps``; ``tests/gpu`` compares them."""
 
-    name = "triton"
     is_capturable = True
+    packs_prefills = True
 
-    def __init__(self, shape: AttentionShape) -> None:
+    def __init__(self, shape: AttentionShape, prefill: FlashPrefill | None = None) -> None:
         self._shape = shape
+        self._prefill = prefill or FlashPrefill()
+        self.name = f"triton+{self._prefill.name}"
         self._sms = torch.cuda.get_device_properties().multi_processor_count
-        self._grouped = {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
 
     def norm(self, hidden: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
         out = torch.empty_like(hidden)
@@ -100,21 +101,9 @@ class CudaOps(TorchOps):
     ) -> torch.Tensor:
         if queries.dtype == torch.float32:  # flash attention has no such kernel
             return super().prefill_attention(queries, keys, values, metadata)
-        tokens = metadata.end - metadata.start
-        ends = torch.arange(2, device=queries.device, dtype=torch.int32)
-        attend: Any = varlen_attn  # its options differ between torch's versions
-        attended: torch.Tensor = attend(
-            queries,
-            keys[:, metadata.kv_indices].transpose(0, 1),
-            values[:, metadata.kv_indices].transpose(0, 1),
-            ends * tokens,
-            ends * metadata.end,
-            tokens,
-            metadata.end,
-            window_size=(-1, 0),  # causal, the last query against the last key
-            **self._grouped,
-        )
-        return attended
+        # Contiguous per token, so that cuDNN sees the same strides for each length.
+        own_keys, own_values = (part.transpose(0, 1).index_select(0, metadata.kv_indices) for part in (keys, values))
+        return self._prefill.attend(queries, own_keys, own_values, metadata)
 
     def add_norm(
         self, residual: torch.Tensor, added: torch.Tensor, weight: torch.Tensor, eps: float

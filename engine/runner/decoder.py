@@ -66,17 +66,17 @@ class Decoder:
         Args:
             hidden: embeddings, ``[tokens, hidden]``.
             positions: ``[3, tokens]``.
-            metadata: the chunk and its cache positions.
+            metadata: the chunks and their cache positions.
 
         Returns:
-            The last token's state, ``[1, hidden]``.
+            Normalized states of all tokens, ``[tokens, hidden]``.
         """
         cos, sin = self.rope_cos_sin(positions, hidden.dtype)
 
         def attend(layer: int, queries: torch.Tensor) -> torch.Tensor:
             return self.ops.prefill_attention(queries, self.cache.keys[layer], self.cache.values[layer], metadata)
 
-        return self._run_layers(hidden, cos, sin, metadata.slot_mapping, attend)[-1:]
+        return self._run_layers(hidden, cos, sin, metadata.slot_mapping, attend)
 
     def logits(self, normed: torch.Tensor) -> torch.Tensor:
         """Return logits ``[rows, vocab_size]`` of normalized states ``[rows, hidden]``."""

@@ -27,3 +27,8 @@ def to_device(values: Sequence[Any], device: torch.device, dtype: torch.dtype = 
     if device.type == "cpu":
         return torch.tensor(values, dtype=dtype)
     return torch.tensor(values, dtype=dtype, pin_memory=True).to(device, non_blocking=True)
+
+
+def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy a tensor of the host to the device, in stream order and without a synchronisation."""
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)

@@ -159,6 +159,26 @@ def decode_attention_kernel(
 
 
 @triton.jit
+def join_attention_kernel(joined, total, other, other_total, rows, heads, DIM: tl.constexpr, HEADS: tl.constexpr):
+    """Join attention to other keys into ``joined``, by the log-sum-exps; one program per few heads of a row."""
+    row = tl.program_id(0).to(tl.int64)
+    head, dim = tl.program_id(1) * HEADS + tl.arange(0, HEADS), tl.arange(0, DIM)
+    inside = head < heads
+    at = head * rows + row
+    a = tl.load(total + at, mask=inside, other=0.0)
+    b = tl.load(other_total + at, mask=inside, other=0.0)
+    highest = tl.maximum(a, b)
+    weight_a, weight_b = tl.exp(a - highest), tl.exp(b - highest)
+    place = ((row * heads + head) * DIM)[:, None] + dim[None, :]
+    x = tl.load(joined + place, mask=inside[:, None], other=0.0).to(tl.float32)
+    y = tl.load(other + place, mask=inside[:, None], other=0.0).to(tl.float32)
+    sum_of_weights = weight_a + weight_b
+    mixed = (x * weight_a[:, None] + y * weight_b[:, None]) / sum_of_weights[:, None]
+    tl.store(joined + place, mixed.to(joined.dtype.element_ty), mask=inside[:, None])
+    tl.store(total + at, highest + tl.log(sum_of_weights), mask=inside)
+
+
+@triton.jit
 def combine_splits_kernel(partial, maxima, sums, out, DIM: tl.constexpr, SPLITS: tl.constexpr):
     """Combine the splits of a row's head, weighted by their largest scores; one program per head of a row."""
     at = tl.program_id(0).to(tl.int64)

@@ -1,7 +1,8 @@
-"""Runs a step's scheduled tokens on the device: prefills one by one, the decode batch, then sampling."""
+"""Runs a step's scheduled tokens on the device: media, prompt chunks, the decode batch, then sampling."""
 
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from engine.core.sequence import PendingToken, Sequence
 from engine.request import ModelInputs
 from engine.runner.cuda_graphs import DecodeGraphs, Row
 from engine.runner.decoder import Decoder
-from engine.runner.device import to_device
+from engine.runner.device import to_device, upload
 from engine.runner.kv_cache import KVCache
 from engine.runner.sampler import RowSampling, ScoresObserver, sample
 from engine.runner.torch_ops import DecodeMetadata, PrefillMetadata
@@ -82,6 +83,11 @@ class ModelRunner:
         self._penalty_mask = torch.zeros((slots, vocab_size), dtype=torch.bool, device=self._device)
 
     @property
+    def packs_prefills(self) -> bool:
+        """Whether chunks of several sequences should be one pass."""
+        return self.decoder.ops.packs_prefills
+
+    @property
     def encoded_media(self) -> int:
         return self.vision_encoder.encoded_media
 
@@ -101,21 +107,40 @@ class ModelRunner:
             sequence.encoder_cost_left = encoding.cost_left if encoding is not None else 0.0
 
     @torch.inference_mode()
-    def prefill(self, scheduled: ScheduledTokens) -> SampledTokens | None:
-        """Compute a chunk of one sequence, and sample the token after it if one is pending."""
-        state = self._slot_state(scheduled.sequence)
-        ids = self._chunk_ids(state, scheduled)
-        device_ids = ids.to(self._device, non_blocking=True)
-        self._penalty_mask[scheduled.sequence.slot, device_ids] = True
-        slots = to_device([scheduled.sequence.slot], self._device)
-        kv_indices = self._cache.kv_indices(slots, scheduled.end)[0, : scheduled.end]
-        metadata = PrefillMetadata(scheduled.start, scheduled.end, kv_indices[scheduled.start :], kv_indices)
-        positions = self._chunk_positions(state, scheduled).to(self._device, non_blocking=True)
-        last = self.decoder.prefill(self._embed_chunk(state, scheduled, device_ids), positions, metadata)
-        if scheduled.pending is None:
+    def prefill(self, scheduled: Items[ScheduledTokens]) -> SampledTokens | None:
+        """Compute chunks of sequences in one pass, and sample the token after those that have one pending.
+
+        If it fails, it may be repeated.
+        """
+        slots = to_device([one.sequence.slot for one in scheduled], self._device)
+        states = [self._slot_state(one.sequence) for one in scheduled]
+        chunk_ids = [self._chunk_ids(state, one) for state, one in zip(states, scheduled, strict=True)]
+        lengths = [len(ids) for ids in chunk_ids]
+        ids = upload(torch.cat(chunk_ids), self._device)
+        rows = upload(
+            torch.repeat_interleave(torch.tensor([one.sequence.slot for one in scheduled]), torch.tensor(lengths)),
+            self._device,
+        )
+        self._penalty_mask[rows, ids] = True
+        chunks = [(one.start, one.end) for one in scheduled]
+        own = [self._cache.kv_indices(slots[at : at + 1], end)[0, :end] for at, (_, end) in enumerate(chunks)]
+        written = torch.cat([indices[start:] for indices, (start, _) in zip(own, chunks, strict=True)])
+        metadata = PrefillMetadata.of(chunks, written, torch.cat(own))
+        positions = [self._chunk_positions(state, one) for state, one in zip(states, scheduled, strict=True)]
+        hidden = self.decoder.embed(ids)
+        for state, one, part in zip(states, scheduled, torch.split(hidden, lengths), strict=True):
+            self._insert_features(state, one, part)
+        normed = self.decoder.prefill(hidden, upload(torch.cat(positions, dim=1), self._device), metadata)
+        sampled = [
+            (one.pending, end - 1) for one, end in zip(scheduled, accumulate(lengths), strict=True) if one.pending
+        ]
+        if not sampled:
             return None
-        state.encoding = state.features = None
-        return self._sample(self.decoder.logits(last), [scheduled.pending])
+        for state, one in zip(states, scheduled, strict=True):
+            if one.pending is not None:
+                state.encoding = state.features = None
+        last = normed[to_device([row for _, row in sampled], self._device)]
+        return self._sample(self.decoder.logits(last), [pending for pending, _ in sampled])
 
     @torch.inference_mode()
     def decode(self, scheduled: Items[ScheduledTokens]) -> SampledTokens:
@@ -209,21 +234,20 @@ class ModelRunner:
         output = torch.arange(first, max(scheduled.end, first)) + state.rope_delta
         return torch.cat([state.positions[:, scheduled.start : scheduled.end], output.expand(3, -1)], dim=1)
 
-    def _embed_chunk(self, state: SlotState, scheduled: ScheduledTokens, ids: torch.Tensor) -> torch.Tensor:
-        """Embeddings ``[tokens, hidden]`` of a chunk, with the encoder output at the image tokens."""
-        hidden: torch.Tensor = self.decoder.embed(ids)
+    def _insert_features(self, state: SlotState, scheduled: ScheduledTokens, hidden: torch.Tensor) -> None:
+        """Replace the embeddings ``[tokens, hidden]`` of a chunk's image tokens by the encoder output."""
         if state.encoding is None:
-            return hidden
+            return
         is_image = state.sequence.request.inputs.mm_token_type_ids[scheduled.start : scheduled.end] > 0
         rows = is_image.nonzero()[:, 0]
         if len(rows) == 0:
-            return hidden
-        first = int(state.feature_offsets[scheduled.start + int(rows[0])])
+            return
         if state.features is None:
             state.features = state.encoding.features()
         assert state.features is not None
+        first = int(state.feature_offsets[scheduled.start + int(rows[0])])
         features = state.features[first : first + len(rows)]
-        return hidden.index_copy(0, rows.to(self._device), features.to(hidden.dtype))
+        hidden.index_copy_(0, upload(rows, self._device), features.to(hidden.dtype))
 
     def _mrope_positions(self, inputs: ModelInputs) -> tuple[torch.Tensor, int]:
         """Positions ``[3, length]`` of the prompt, and the rope delta of the tokens after it."""

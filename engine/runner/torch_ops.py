@@ -5,10 +5,12 @@ against it. Repeating the keys instead, as transformers does, moves 16 times the
 """
 
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 
 import torch
 from torch.nn.functional import rms_norm, scaled_dot_product_attention, silu
+
+from engine.runner.device import to_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +41,43 @@ class DecodeMetadata:
 
 @dataclass(frozen=True, slots=True)
 class PrefillMetadata:
-    """Attention metadata of a prefill pass: tokens ``start`` to ``end`` of one sequence.
+    """Attention metadata of a prefill pass over chunks of several sequences. All tensors are on the device.
 
     Attributes:
-        slot_mapping: ``[end - start]``, int64: cache positions of their keys and values.
-        kv_indices: ``[end]``, int64: cache positions of all tokens up to ``end``.
+        chunks: first and last token, exclusive, of each sequence's chunk, in the order of the rows.
+        slot_mapping: ``[tokens]``, int64: cache positions of the chunks' keys and values.
+        kv_indices: ``[sum of all ends]``, int64: cache positions of each sequence's tokens up to the end of its chunk.
+        query_ends, kv_ends: ``[chunks + 1]``, int32: where each sequence ends in the two; the first is 0.
     """
 
-    start: int
-    end: int
+    chunks: list[tuple[int, int]]
     slot_mapping: torch.Tensor
     kv_indices: torch.Tensor
+    query_ends: torch.Tensor
+    kv_ends: torch.Tensor
+
+    @classmethod
+    def of(
+        cls, chunks: list[tuple[int, int]], slot_mapping: torch.Tensor, kv_indices: torch.Tensor
+    ) -> "PrefillMetadata":
+        device = kv_indices.device
+        query_ends = list(accumulate((end - start for start, end in chunks), initial=0))
+        kv_ends = list(accumulate((end for _, end in chunks), initial=0))
+        return cls(
+            chunks,
+            slot_mapping,
+            kv_indices,
+            to_device(query_ends, device, torch.int32),
+            to_device(kv_ends, device, torch.int32),
+        )
+
+    @property
+    def longest_chunk(self) -> int:
+        return max(end - start for start, end in self.chunks)
+
+    @property
+    def longest_end(self) -> int:
+        return max(end for _, end in self.chunks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +99,8 @@ class TorchOps:
     name = "torch"
     is_capturable = False
     """Whether ``decode_attention`` works without ``DecodeMetadata.kv_indices``."""
+    packs_prefills = False
+    """Whether a pass over chunks of several sequences is faster than one for each."""
 
     def norm(self, hidden: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
         """RMS norm of ``[rows, hidden]``."""
@@ -135,20 +165,26 @@ class TorchOps:
     def prefill_attention(
         self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, metadata: PrefillMetadata
     ) -> torch.Tensor:
-        """Attend each token of a chunk to all tokens up to itself: ``[tokens, heads, head_dim]`` in and out."""
-        mask = None
-        if metadata.start:
-            ends = torch.arange(metadata.start, metadata.end, device=queries.device)
-            mask = torch.arange(metadata.end, device=queries.device) <= ends[:, None]
-        out = scaled_dot_product_attention(
-            queries.transpose(0, 1)[None],
-            keys.index_select(1, metadata.kv_indices)[None],
-            values.index_select(1, metadata.kv_indices)[None],
-            attn_mask=mask,
-            is_causal=mask is None,
-            enable_gqa=True,
-        )
-        return out[0].transpose(0, 1)
+        """Attend each token to its sequence up to itself: ``[tokens, heads, head_dim]`` in and out."""
+        parts = []
+        row = key = 0
+        for start, end in metadata.chunks:
+            own = metadata.kv_indices[key : key + end]
+            mask = None
+            if start:
+                ends = torch.arange(start, end, device=queries.device)
+                mask = torch.arange(end, device=queries.device) <= ends[:, None]
+            out = scaled_dot_product_attention(
+                queries[row : row + end - start].transpose(0, 1)[None],
+                keys.index_select(1, own)[None],
+                values.index_select(1, own)[None],
+                attn_mask=mask,
+                is_causal=mask is None,
+                enable_gqa=True,
+            )
+            parts.append(out[0].transpose(0, 1))
+            row, key = row + end - start, key + end
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def add_norm(
         self, residual: torch.Tensor, added: torch.Tensor, weight: torch.Tensor, eps: float

@@ -72,7 +72,7 @@ def test_a_prefill_chunk_attends_to_all_tokens_before_it(
 ) -> None:
     cache = filled(shape, dtype, [end])
     kv_indices = cache.kv_indices(torch.zeros(1, dtype=torch.int64, device=CUDA), end)[0, :end]
-    metadata = PrefillMetadata(start, end, kv_indices[start:], kv_indices)
+    metadata = PrefillMetadata.of([(start, end)], kv_indices[start:], kv_indices)
     queries = torch.randn(end - start, shape.heads, shape.head_dim, device=CUDA, dtype=dtype)
     ours = CudaOps(shape).prefill_attention(queries, cache.keys[0], cache.values[0], metadata)
     theirs = TorchOps().prefill_attention(queries.double(), cache.keys[0].double(), cache.values[0].double(), metadata)

@@ -287,3 +287,38 @@ def test_every_block_has_one_owner_after_any_actions(
         assert len(owned) + scheduler.pool.num_free == scheduler.pool.num_blocks
         assert 0 not in owned, "the null block belongs to no sequence"
         assert len({one.slot for one in scheduler.running}) == len(scheduler.running)
+
+
+def test_a_small_rest_of_the_step_is_not_filled_with_a_part_of_a_prompt() -> None:
+    scheduler = new_scheduler(chunk=100)
+    for name in ("a", "b", "c"):
+        scheduler.add(sequence(name, 90))
+    output = scheduler.schedule(async_scheduling=False)
+    assert [(one.sequence.id, one.start, one.end) for one in output.prefills] == [("a", 0, 90)]
+    sample_all(output)
+    output = scheduler.schedule(async_scheduling=False)
+    assert [(one.sequence.id, one.start, one.end) for one in output.prefills] == [("b", 0, 90)]
+
+
+def test_a_large_rest_of_the_step_is_filled() -> None:
+    scheduler = new_scheduler(chunk=100)
+    scheduler.add(sequence("a", 60))
+    scheduler.add(sequence("b", 90))
+    output = scheduler.schedule(async_scheduling=False)
+    assert [(one.sequence.id, one.start, one.end) for one in output.prefills] == [("a", 0, 60), ("b", 0, 40)]
+
+
+def test_media_come_before_the_prompt_and_share_its_budget() -> None:
+    scheduler = new_scheduler(chunk=100)
+    large, small = sequence("large", 10), sequence("small", 10)
+    large.encoder_cost = large.encoder_cost_left = 250.0
+    small.encoder_cost = small.encoder_cost_left = 20.0
+    scheduler.add(large)
+    scheduler.add(small)
+    for left in (250.0, 150.0):
+        output = scheduler.schedule(async_scheduling=False)
+        assert (output.encodes, output.encoder_budget, output.prefills) == ([large], 100.0, [])
+        large.encoder_cost_left = left - 100.0
+    output = scheduler.schedule(async_scheduling=False)
+    assert (output.encodes, output.encoder_budget) == ([large, small], 70.0)
+    assert [one.sequence.id for one in output.prefills] == ["large", "small"]
