@@ -69,7 +69,7 @@ docs: .venv/dev.done
 	$(BIN)/python -m observe.metrics_reference > docs/metrics.md
 	$(BIN)/python -m observe.logs_reference > docs/logs.md
 	$(BIN)/python observe/slo.py > observe/slo_alerts.yml
-	$(BIN)/python observe/dashboard.py > observe/grafana/dashboards/thinkqueue.json
+	$(BIN)/python -m observe.dashboard > observe/grafana/dashboards/thinkqueue.json
 
 eval: .venv/runtime.done
 	$(BIN)/python -m pocket.eval.evaluate

@@ -114,6 +114,7 @@ class Engine:
             kv_tokens=scheduler.pool.num_tokens,
             kv_free_tokens=scheduler.pool.num_free * (scheduler.pool.num_tokens // scheduler.pool.num_blocks),
             steps=self._executor.steps,
+            busy_s=self._executor.busy_s,
             sampled_tokens=self._executor.sampled_tokens,
             prefill_tokens=self._executor.prefill_tokens,
             num_preemptions=scheduler.num_preemptions,

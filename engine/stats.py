@@ -17,6 +17,8 @@ class EngineStats:
     kv_free_tokens: int
     steps: int
     """Steps that were launched."""
+    busy_s: float
+    """Time during which at least one step was in flight, in seconds."""
     sampled_tokens: int
     """Tokens sampled from the model; forced tokens do not count."""
     prefill_tokens: int

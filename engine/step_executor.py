@@ -40,6 +40,8 @@ class StepExecutor:
         self._accounted_at = 0.0
         self.steps = 0
         """Steps launched."""
+        self.busy_s = 0.0
+        """Time with a step in flight, in seconds."""
         self.sampled_tokens = 0
         self.prefill_tokens = 0
 
@@ -163,6 +165,7 @@ class StepExecutor:
         """Distribute the time since the last step over its sequences, by tokens computed."""
         now = time.monotonic()
         elapsed_ms, self._accounted_at = (now - self._accounted_at) * 1000, now
+        self.busy_s += elapsed_ms / 1000
         shares = [(scheduled.sequence, scheduled.end - scheduled.start) for scheduled in step.scheduled]
         shares += [(sequence, max(1, int(step.encoder_budget / len(step.encodes)))) for sequence in step.encodes]
         total = sum(share for _, share in shares)

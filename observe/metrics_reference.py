@@ -22,12 +22,12 @@ from runtime.settings import Settings
 from worker.generate.engine_metrics import EngineCollector
 
 SERVED_BY = {
-    "every process": ("BUILD_INFO",),
-    "api": ("REQUESTS", "REQUEST_SECONDS", "REFUSALS", "STREAMS"),
+    "every process": ("BUILD_INFO", "STORE_SECONDS", "STORE_ERRORS"),
+    "api": ("REQUESTS", "REQUEST_SECONDS", "WAIT_SECONDS", "REFUSALS", "STREAMS"),
     "prepare": ("MESSAGES_DROPPED",),
     "generate": (
-        "PHASE_SECONDS", "FIRST_TOKEN_SECONDS", "THINKING_TOKENS", "CUTOFFS", "RESUMES", "JOBS_RELEASED",
-        "MESSAGES_DROPPED",
+        "PHASE_SECONDS", "FIRST_TOKEN_SECONDS", "OUTPUT_TOKEN_SECONDS", "THINKING_TOKENS", "CUTOFFS", "RESUMES",
+        "JOBS_RELEASED", "MESSAGES_DROPPED",
     ),
     "keeper": ("DELIVERIES", "DELIVERY_SECONDS", "FIRST_DELIVERY_SECONDS", "MAINTENANCE_RUNS"),
 }  # fmt: skip

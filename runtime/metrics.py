@@ -14,13 +14,30 @@ BUILD_INFO = Gauge(
     "thinkqueue_build_info", "1 while the process runs, with its version and name.", ["version", "process"]
 )
 
+STORE_SECONDS = Histogram(
+    "thinkqueue_store_seconds",
+    "Time of a call that was answered: of a script in Redis (store redis), or of an operation of the object store "
+    "(store objects), retries included.",
+    ["store", "operation"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+)
+STORE_ERRORS = Counter(
+    "thinkqueue_store_errors_total", "Calls that Redis or the object store did not answer.", ["store", "operation"]
+)
+
 # ── api ──
 REQUESTS = Counter("thinkqueue_requests_total", "HTTP requests.", ["method", "route", "status"])
 REQUEST_SECONDS = Histogram(
     "thinkqueue_request_seconds",
-    "Time until the first byte of the response, including waits that the client asked for (Prefer: wait).",
+    "Time until the first byte of the response, without calls that waited as the client asked (Prefer: wait).",
     ["method", "route"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
+)
+WAIT_SECONDS = Histogram(
+    "thinkqueue_wait_seconds",
+    "Time until the first byte of the response, of calls that waited as the client asked (Prefer: wait).",
+    ["method", "route"],
+    buckets=SECONDS[:11],
 )
 REFUSALS = Counter("thinkqueue_refusals_total", "Refused requests by error code.", ["code"])
 STREAMS = Gauge("thinkqueue_streams", "Open event streams of this process.")
@@ -34,6 +51,11 @@ PHASE_SECONDS = Histogram(
 )
 FIRST_TOKEN_SECONDS = Histogram(
     "thinkqueue_first_token_seconds", "Time from a generate worker's claim to its first token.", buckets=SECONDS
+)
+OUTPUT_TOKEN_SECONDS = Histogram(
+    "thinkqueue_output_token_seconds",
+    "Time per output token of a job after the first one that this worker generated.",
+    buckets=(0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5),
 )
 THINKING_TOKENS = Histogram("thinkqueue_thinking_tokens", "Thinking tokens per job.", buckets=TOKENS)
 CUTOFFS = Counter("thinkqueue_thinking_cutoffs_total", "Jobs whose thinking the service closed, by reason.", ["reason"])

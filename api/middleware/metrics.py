@@ -8,8 +8,19 @@ from runtime import metrics
 
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 """All others are counted as ``other``: a client may send any word as its method."""
+WAITED = (b"preference-applied", b"wait=")
+"""A response header, and how its value starts if the call waited for the end of a job."""
 UNKNOWN = "unknown"
 """One label for all paths without a route: clients could otherwise create any number of labels."""
+
+
+def has_waited(response: Message) -> bool:
+    """Return whether the response came after a wait that the client asked for.
+
+    The header says it also where the process for large bodies answered the request.
+    """
+    name, start = WAITED
+    return any(key.lower() == name and value.startswith(start) for key, value in response.get("headers", ()))
 
 
 class MetricsMiddleware:
@@ -30,7 +41,8 @@ class MetricsMiddleware:
                 method = scope["method"] if scope["method"] in METHODS else "other"
                 method = UNKNOWN if route == UNKNOWN else method
                 metrics.REQUESTS.labels(method, route, str(message["status"])).inc()
-                metrics.REQUEST_SECONDS.labels(method, route).observe(time.monotonic() - started)
+                seconds = metrics.WAIT_SECONDS if has_waited(message) else metrics.REQUEST_SECONDS
+                seconds.labels(method, route).observe(time.monotonic() - started)
             await send(message)
 
         await self._app(scope, receive, send_and_record)

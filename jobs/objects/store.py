@@ -26,6 +26,7 @@ from jobs.objects.credentials import credentials_provider
 from jobs.objects.lifecycle_rules import merged_config
 from jobs.objects.multipart import MultipartUploads
 from jobs.objects.raw import copy_bytes, put_bytes, read_bytes
+from jobs.store_times import time_call
 from runtime.circuit_breaker import CircuitBreaker
 from runtime.settings import Settings
 
@@ -82,10 +83,10 @@ class ObjectStore:
         self.multipart = MultipartUploads(self._minio, self._bucket)
 
     @contextmanager
-    def _access(self, key: str) -> Iterator[None]:
-        """Translate the client's errors, and tell a store that is away from one that fails for this object only."""
+    def _access(self, operation: str, key: str) -> Iterator[None]:
+        """Time a call, translate its errors, and tell a store that is away from one that fails for this object only."""
         try:
-            with translate_s3_errors():
+            with time_call("objects", operation), translate_s3_errors():
                 yield
         except ObjectStoreUnavailable as error:
             if self._canary is None or type(error) is not ObjectStoreUnavailable or not self._canary.is_served():
@@ -137,7 +138,7 @@ class ObjectStore:
     # ── objects ──
 
     def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
-        with self._access(key):
+        with self._access("put", key):
             put_bytes(self._minio, self._bucket, key, data, content_type)
 
     def put_if_absent(
@@ -157,7 +158,7 @@ class ObjectStore:
             PresignedUrlExpired
             ObjectStoreNotCalled: nothing can take effect later.
         """
-        with self._access(key):
+        with self._access("put_if_absent", key):
             if len(data) > LARGE_BYTES and self.exists(key):
                 return False
             url = self._minio.presigned_put_object(self._bucket, key, expires=lifetime)
@@ -185,7 +186,7 @@ class ObjectStore:
 
     def get(self, key: str, *, max_bytes: int = MAX_BYTES) -> bytes:
         """Return the content of an object, as it is stored. Raises ObjectNotFound, or ObjectChanged: it is larger."""
-        with self._access(key):
+        with self._access("get", key):
             return read_bytes(self._minio, self._bucket, key, max_bytes=max_bytes)
 
     def download(self, key: str, path: Path, *, max_bytes: int, exact_bytes: int | None = None) -> None:
@@ -198,21 +199,21 @@ class ObjectStore:
             ObjectNotFound
             ObjectChanged: it has another size, or is larger than ``max_bytes``.
         """
-        with self._access(key), path.open("wb") as file:
+        with self._access("download", key), path.open("wb") as file:
             copy_bytes(self._minio, self._bucket, key, file, max_bytes=max_bytes, exact_bytes=exact_bytes)
 
     def upload(self, key: str, path: Path, content_type: str) -> None:
         """Copy a file to an object, in chunks."""
-        with self._access(key):
+        with self._access("upload", key):
             self._minio.fput_object(self._bucket, key, str(path), content_type)
 
     def delete(self, key: str) -> None:
         """Delete an object, if it exists."""
-        with self._access(key):
+        with self._access("delete", key):
             self._minio.remove_object(self._bucket, key)
 
     def delete_prefix(self, prefix: str) -> None:
-        with self._access(prefix):
+        with self._access("delete_prefix", prefix):
             for item in self._minio.list_objects(self._bucket, prefix, recursive=True):
                 self._minio.remove_object(self._bucket, str(item.object_name))
 
@@ -231,7 +232,7 @@ class ObjectStore:
         if timeout_s is not None:
             pool = connection_pool(timeout_s=timeout_s, retries=0, tls=self._tls)
             minio = connect(self._settings, self._settings.s3_endpoint, pool, self.credentials)
-        with self._access(source):
+        with self._access("copy", source):
             minio.copy_object(
                 self._bucket,
                 target,
@@ -243,7 +244,7 @@ class ObjectStore:
 
     def stat(self, key: str) -> ObjectInfo:
         """Return the size and the ETag of an object. Raises ObjectNotFound."""
-        with self._access(key):
+        with self._access("stat", key):
             found = self._minio.stat_object(self._bucket, key)
             return ObjectInfo(int(found.size or 0), str(found.etag or "").strip('"'))
 

@@ -11,6 +11,7 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
 from jobs.errors import Overloaded, RecoveryNeeded, StoreUnavailable
+from jobs.store_times import time_call
 from runtime.circuit_breaker import CircuitBreaker
 from runtime.redis.pools import open_pool
 from runtime.settings import Settings
@@ -130,7 +131,7 @@ class LuaScripts:
             RecoveryNeeded: the table has no epoch.
             Overloaded: Redis is out of memory.
         """
-        with translate_redis_errors():
+        with time_call("redis", name), translate_redis_errors():
             reply = cast("list[str | int]", self._scripts[name](args=list(args)))
         words = [str(item) for item in reply]
         if words[0] == "recovery_needed":

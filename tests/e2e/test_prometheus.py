@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from observe import slo
-from observe.dashboard import dashboard
+from observe.dashboard import VARIABLES, dashboard
 from testing.inputs.request_bodies import question
 from testing.processes.monitored import MonitoredService
 from testing.processes.servers import free_ports, stop
@@ -33,6 +33,28 @@ QUERIES = [target["expr"] for panel in dashboard()["panels"] for target in panel
 EVERY_QUERY = [*QUERIES, *(rule["expr"] for rule in RULES)]
 NEED_A_GPU = {"thinkqueue_gpu_memory_bytes"}
 NAME = re.compile(r"thinkqueue_\w+")
+
+
+WITH_DATA = (
+    'thinkqueue_store_seconds_count{store="redis", operation="accept"} > 0',
+    'thinkqueue_store_seconds_count{store="objects", operation="put_if_absent"} > 0',
+    "sum(thinkqueue_output_token_seconds_count) > 0",
+    "thinkqueue_engine_busy_seconds_total > 0",
+    'thinkqueue_request_seconds_count{method="POST", route="/v1/jobs"} == 3',
+    'thinkqueue_wait_seconds_count{method="POST", route="/v1/jobs"} == 1',
+)
+"""What the three jobs of the test, one of them with ``Prefer: wait``, and one refused request must be seen in."""
+
+
+def with_values(query: str) -> str:
+    """Return a query of the dashboard with what Grafana writes for its variables."""
+    for name in VARIABLES:
+        query = query.replace(f"${name}", ".*")
+    return query.replace("$__rate_interval", "30s")
+
+
+def has_samples(client: httpx.Client, query: str) -> bool:
+    return bool(client.get("/query", params={"query": query}).json()["data"]["result"])
 
 
 @contextmanager
@@ -65,6 +87,8 @@ def test_each_query_is_valid_and_names_an_exposed_metric(isolated_service: Servi
         for budget in (0, 6):
             job_id = service.submit(messages=question("Hi."), thinking={"budget_tokens": budget}, max_answer_tokens=3)
             service.wait_for_end(job_id)
+        body = {"messages": question("Hi."), "thinking": {"budget_tokens": 0}, "max_answer_tokens": 3}
+        assert service.http.post("/v1/jobs", json=body, headers={"Prefer": "wait=30"}).status_code == 200
         service.http.post("/v1/jobs", json={})
 
         named = {name for query in EVERY_QUERY for name in NAME.findall(query)} - NEED_A_GPU
@@ -78,10 +102,12 @@ def test_each_query_is_valid_and_names_an_exposed_metric(isolated_service: Servi
 
         wait_until(lambda: not missing(), "every metric is scraped", details=lambda: str(missing()))
         for query in EVERY_QUERY:
-            reply = client.get("/query", params={"query": query.replace("$__rate_interval", "30s")})
+            reply = client.get("/query", params={"query": with_values(query)})
             assert reply.json()["status"] == "success", reply.text
+        for query in WITH_DATA:
+            wait_until(lambda: has_samples(client, query), f"{query} has samples")  # noqa: B023 - called at once
         counted = client.get("/query", params={"query": "sum(max by (status, code) (thinkqueue_jobs_ended_total))"})
-        assert counted.json()["data"]["result"][0]["value"][1] in ("1", "2")
+        assert counted.json()["data"]["result"][0]["value"][1] in ("1", "2", "3")
 
 
 @pytest.mark.usefixtures("prometheus_tools")
@@ -114,6 +140,22 @@ def test_the_rules_of_the_objectives_are_up_to_date() -> None:
 def test_the_dashboard_file_is_up_to_date() -> None:
     stored = json.loads((ROOT / "observe" / "grafana" / "dashboards" / "thinkqueue.json").read_text("utf-8"))
     assert stored == dashboard(), "run `make docs`"
+
+
+def test_each_panel_says_what_it_means_and_each_variable_is_used() -> None:
+    panels = [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
+    assert all(panel["description"].endswith(".") for panel in panels)
+    assert len({panel["title"] for panel in panels}) == len(panels)
+    for name in VARIABLES:
+        assert any(f"${name}" in query for query in QUERIES), name
+    assert not [query for query in QUERIES if "$" in with_values(query)], "a variable that does not exist"
+
+
+def test_the_dashboard_begins_with_the_service_level_objectives() -> None:
+    first, *_ = (panel["title"] for panel in dashboard()["panels"] if panel["type"] == "row")
+    assert first == "Service level objectives"
+    for objective in slo.OBJECTIVES:
+        assert any(slo.ratio(objective, "1h") in query for query in QUERIES), objective.name
 
 
 def test_each_alert_has_its_section_in_the_runbook() -> None:

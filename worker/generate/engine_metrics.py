@@ -24,6 +24,7 @@ class EngineCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         stats = self._stats()
+        value: float
         for name, text, value in (
             ("slots", "Jobs that the engine runs at once.", stats.slots),
             ("running", "Jobs in the running batch.", stats.running),
@@ -34,6 +35,7 @@ class EngineCollector(Collector):
             yield GaugeMetricFamily(f"thinkqueue_engine_{name}", text, value=value)
         for name, text, value in (
             ("steps", "Forward passes.", stats.steps),
+            ("busy_seconds", "Time during which the device had a step to compute.", stats.busy_s),
             ("sampled_tokens", "Tokens sampled.", stats.sampled_tokens),
             ("prefill_tokens", "Tokens of prompts and journals that were prefilled.", stats.prefill_tokens),
             (
@@ -56,17 +58,29 @@ def register_engine_metrics(stats: Callable[[], EngineStats]) -> None:
     REGISTRY.register(EngineCollector(stats))
 
 
-class TimeToFirstToken:
-    """Measures the time until a job's first token, from the creation of this object."""
+class TokenTimes:
+    """Measures the time from the creation of this object until a job's first token, and that of later tokens."""
 
     def __init__(self) -> None:
-        self._since: float | None = time.monotonic()
+        self._created = time.monotonic()
+        self._first: float | None = None
+        self._last = 0.0
+        self._later_tokens = 0
 
-    def record(self) -> None:
-        """Observe the time at the first call; later calls do nothing."""
-        if self._since is not None:
-            metrics.FIRST_TOKEN_SECONDS.observe(time.monotonic() - self._since)
-            self._since = None
+    def record(self, tokens: int) -> None:
+        """Record that this many tokens have arrived together."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now
+            metrics.FIRST_TOKEN_SECONDS.observe(now - self._created)
+        else:
+            self._later_tokens += tokens
+        self._last = now
+
+    def end(self) -> None:
+        """Observe the mean time per token after the first ones. Call it once, when no more tokens arrive."""
+        if self._first is not None and self._later_tokens:
+            metrics.OUTPUT_TOKEN_SECONDS.observe((self._last - self._first) / self._later_tokens)
 
 
 def observe_generation(result: JobResult) -> None:

@@ -102,6 +102,7 @@ class Generation:
                 context.loop.abort(job.claim)  # the engine must not keep a sequence without a job
                 self._write_tail(writer)
                 raise
+        writer.end_tokens()
         self._write_tail(writer)
         return context.result_builder.build_and_upload(job, prepared, end, interruption)
 

@@ -10,7 +10,7 @@ from jobs.model.job import Job
 from jobs.table.store import JobStore
 from jobs.table.types import LeaseSignal
 from runtime import metrics
-from worker.generate.engine_metrics import TimeToFirstToken
+from worker.generate.engine_metrics import TokenTimes
 
 
 class JournalWriter:
@@ -31,7 +31,7 @@ class JournalWriter:
         self._job = job
         self._first_seq = last_seq + 1
         self._tokens = tokens
-        self._first_token = TimeToFirstToken()
+        self._times = TokenTimes()
         self._events: list[Event] = []
         self._written = 0
         """How many of the events are written."""
@@ -59,8 +59,12 @@ class JournalWriter:
         self._add("started", data)
 
     def add_tokens(self, tokens: Sequence[JournalToken], *, stage: str, text: str, thinking_tokens: int) -> None:
-        self._first_token.record()
+        self._times.record(len(tokens))
         self._add("tokens", tokens_data(tokens, stage, text, thinking_tokens), tokens=len(tokens))
+
+    def end_tokens(self) -> None:
+        """Observe the times of the tokens: no more are added."""
+        self._times.end()
 
     def flush(self) -> LeaseSignal:
         """Write the new events and return the state of the lease. ``lost`` and ``unknown``: nothing was written.
