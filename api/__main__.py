@@ -17,6 +17,7 @@ from api.middleware.http_protocol import bounded_protocol
 from api.middleware.request_id import add_request_id
 from jobs.errors import ObjectStoreUnsuitable, Unavailable
 from jobs.objects.store import ObjectStore
+from runtime.garbage import freeze_startup_objects
 from runtime.logs import configure_logs
 from runtime.probes import start_probe_server
 from runtime.read_settings import read_settings
@@ -52,6 +53,7 @@ def main() -> None:
         backlog=ACCEPTED_AT_ONCE,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
     )
+    freeze_startup_objects()
     ApiServer(config).run(sockets=[bind(config)])
     sys.exit(store_check.exit_status)
 

@@ -13,6 +13,7 @@ import uvicorn
 
 from api.app import create_inner_app
 from api.middleware.request_id import add_request_id
+from runtime.garbage import freeze_startup_objects
 from runtime.logs import configure_logs
 from runtime.read_settings import read_settings
 
@@ -35,6 +36,7 @@ def main() -> None:
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
     )
+    freeze_startup_objects()
     uvicorn.Server(config).run()
 
 

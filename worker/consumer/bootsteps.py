@@ -5,6 +5,8 @@ from typing import Any
 
 from celery import bootsteps
 
+from runtime.garbage import freeze_startup_objects
+
 
 def start_stage_step(start: Callable[[], object], drain: Callable[[], object]) -> type[bootsteps.StartStopStep]:
     """Return the step as a class, which Celery instantiates.
@@ -19,6 +21,7 @@ def start_stage_step(start: Callable[[], object], drain: Callable[[], object]) -
 
         def start(self, _parent: Any) -> None:
             start()
+            freeze_startup_objects()
 
         def stop(self, _parent: Any) -> None:
             drain()

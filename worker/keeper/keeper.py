@@ -21,6 +21,7 @@ from jobs.table.stats import StatsReader
 from jobs.table.store import JobStore
 from jobs.table.uploads import UploadLedger
 from jobs.wakeup.app import configure_app
+from runtime.garbage import freeze_startup_objects
 from runtime.probes import start_probe_server
 from runtime.settings import Settings
 from runtime.stall_exit import exit_when_stalled
@@ -56,6 +57,7 @@ async def run_keeper(settings: Settings, stop: asyncio.Event) -> None:
     await asyncio.to_thread(wait_until_ready, store, object_store, stop=stop.is_set)
     exit_when_stalled(monitor.is_live, timeout_s=settings.stall_exit_s)
     configure_app(settings)
+    freeze_startup_objects()
     finalizer = JobFinalizer(store, object_store, retention_days=settings.retention_days)
     reaper = Reaper(store, MaintenanceStore(redis, lease_s=settings.lease_s), object_store, finalizer)
     recovery = Recovery(redis, object_store, settings)
