@@ -78,6 +78,7 @@ FIRST_DELIVERY_SECONDS = Histogram(
     "for a receiver with too many open requests, and those of redelivered or recovered jobs.",
     buckets=SECONDS,
 )
+CORRUPT_RESULTS = Counter("thinkqueue_corrupt_results_total", "Stored results that were damaged and were replaced.")
 MAINTENANCE_RUNS = Counter("thinkqueue_maintenance_runs_total", "Maintenance loop iterations of the keeper.")
 
 

@@ -32,6 +32,7 @@ from jobs.errors import (
     Unauthorized,
     Unavailable,
 )
+from jobs.objects.documents import CorruptDocument
 from runtime import metrics
 from runtime.sizes import format_size
 
@@ -168,6 +169,14 @@ def install_error_handlers(app: FastAPI) -> None:
         elif status == HTTPStatus.NOT_FOUND:
             detail = f"No route matches {request.url.path[:200]}; see /docs for the routes."
         return problem_response(status, status.name.lower(), detail, headers=headers)
+
+    @app.exception_handler(CorruptDocument)
+    def handle_corrupt_document(request: Request, error: Exception) -> JSONResponse:
+        log.error("request.corrupt_document", path=request.url.path, detail=str(error))
+        message = (
+            "A stored object of this resource is damaged; repeating the request does not help. Submit the job again."
+        )
+        return problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", message)
 
     @app.exception_handler(Exception)
     def handle_crash(request: Request, error: Exception) -> JSONResponse:

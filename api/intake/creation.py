@@ -28,7 +28,7 @@ from jobs.lifecycle.restored_fields import waiting_fields
 from jobs.model.idempotency import KeyedJob
 from jobs.model.job import Job
 from jobs.model.request import JobRequest
-from jobs.objects.documents import find_keyed_job, load_request, load_result
+from jobs.objects.documents import CorruptDocument, find_keyed_job, load_request, load_result
 from jobs.objects.keys import job_folder, request_key
 from jobs.objects.store import ObjectStore
 from jobs.table.listing import JobIndex
@@ -209,7 +209,7 @@ class JobCreator:
         keyed = KeyedJob(request.id, request.fingerprint)
         if self._object_store.put_if_absent(key_object, keyed.to_json()):
             return True
-        stored = find_keyed_job(self._object_store, key_object)
+        stored = load_keyed_job(self._object_store, key_object)
         if stored is None:  # its lifetime has just ended
             raise StoreUnavailable("The job of this Idempotency-Key has just expired; send the request again.")
         return stored.job_id == request.id
@@ -221,6 +221,23 @@ class JobCreator:
             self._object_store.delete_prefix(f"{job_folder(request.id)}/")
         except ObjectStoreUnavailable:
             log.warning("request.removal_failed", job_id=request.id)
+
+
+def load_keyed_job(object_store: ObjectStore, key_object: str) -> KeyedJob | None:
+    """Return which job belongs to an Idempotency-Key; None: none yet.
+
+    Raises:
+        IdempotencyConflict: the stored record is damaged.
+        ObjectStoreUnavailable
+    """
+    try:
+        return find_keyed_job(object_store, key_object)
+    except CorruptDocument as error:
+        log.error("idempotency.corrupt", detail=str(error))
+    raise IdempotencyConflict(
+        "The stored record of this Idempotency-Key is damaged. Look for the job in GET /v1/jobs; send a new key to run "
+        "the request again."
+    )
 
 
 def _gone() -> IdempotencyConflict:

@@ -12,7 +12,7 @@ from ulid import ULID
 
 from api.intake.admission import AdmissionQuota
 from api.intake.conversation import ConversationLoader
-from api.intake.creation import AcceptedJob, JobCreator
+from api.intake.creation import AcceptedJob, JobCreator, load_keyed_job
 from api.intake.limits import RequestLimits, permitted_priority
 from api.intake.media import MediaIntake
 from api.intake.request_builder import RequestBuilder, fingerprint_of
@@ -24,7 +24,6 @@ from jobs.model.idempotency import key_digest
 from jobs.model.job import Job, Stage
 from jobs.model.request import JobRequest
 from jobs.model.retention import DAY_MS
-from jobs.objects.documents import find_keyed_job
 from jobs.objects.keys import idempotency_key as idempotency_object
 from jobs.objects.reader import DocumentReader
 from jobs.objects.store import ObjectStore
@@ -240,7 +239,7 @@ class Intake:
         digest, number = key_digest(caller.tenant, idempotency_key), 0
         while number < MAX_WITHDRAWN_JOBS:
             key_object = idempotency_object(digest, number)
-            keyed = find_keyed_job(self._object_store, key_object)
+            keyed = load_keyed_job(self._object_store, key_object)
             if keyed is None:
                 admission = self.admit(new_job_id(), caller)
                 assert isinstance(admission, Admission)

@@ -20,7 +20,7 @@ from jobs.errors import AcceptanceUnknown, JobWithdrawn, NotFound, NotInitialize
 from jobs.model.request import JobRequest
 from jobs.model.result import withdrawal_marker
 from jobs.objects.client import ObjectNotFound
-from jobs.objects.documents import encode_json, find_keyed_job, load_json, load_result
+from jobs.objects.documents import CorruptDocument, encode_json, find_keyed_job, load_json, load_result
 from jobs.objects.keys import decision_key, request_key, result_key
 from jobs.objects.store import ObjectStore
 from jobs.table.store import JobStore
@@ -45,7 +45,12 @@ class Acceptance:
         """
         if request.key_object is None:
             return True
-        keyed = find_keyed_job(self._object_store, request.key_object)
+        try:
+            keyed = find_keyed_job(self._object_store, request.key_object)
+        except CorruptDocument as error:
+            # A 202 may have been sent. The request of an attempt that did not get the key is deleted.
+            log.error("idempotency.corrupt", job_id=request.id, detail=str(error))
+            return True
         return keyed is not None and keyed.job_id == request.id
 
     def confirm(self, job_id: str) -> bool:
@@ -125,6 +130,9 @@ class Acceptance:
             stored = load_json(self._object_store, key)["decision"]
         except ObjectNotFound:
             return "accepted"  # the job has ended and was deleted; the decision of a withdrawn job stays
+        except (CorruptDocument, KeyError) as error:
+            log.error("decision.corrupt", job_id=job_id, detail=repr(error))
+            return "accepted"  # if it was withdrawn, the marker in place of its result says so
         return "withdrawn" if stored == "withdrawn" else "accepted"
 
     def _store_marker(self, job_id: str) -> bool:
@@ -144,6 +152,6 @@ def is_withdrawn(object_store: ObjectStore, job_id: str) -> bool:
         load_result(object_store, job_id)
     except JobWithdrawn:
         return True
-    except NotFound:
+    except (NotFound, CorruptDocument):
         return False
     return False

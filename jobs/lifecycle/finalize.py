@@ -23,12 +23,12 @@ from jobs.errors import (
     StoreUnavailable,
 )
 from jobs.lifecycle.acceptance import Acceptance
+from jobs.lifecycle.corrupt_result import load_or_replace_result
 from jobs.lifecycle.deletion import delete_if_removed
 from jobs.model.job import Job, JobStatus, new_claim
 from jobs.model.result import JobResult
 from jobs.model.retention import DAY_MS
 from jobs.model.usage import Usage
-from jobs.objects.documents import load_result
 from jobs.objects.keys import cancel_key, request_key, result_key
 from jobs.objects.store import ObjectStore
 from jobs.table.deliveries import DeliveryState
@@ -155,7 +155,7 @@ class JobFinalizer:
             if ended := self._seal(result, expect).ended:
                 return ended
             is_ours = self._object_store.put_if_absent(key, data, lifetime=RESEALED_URL_LIFETIME)
-        return self._finish(result if is_ours else self._load_result(result.id))
+        return self._finish(result if is_ours else self._load_result(result.id, replacement=result))
 
     def _store_result_only(self, result: JobResult) -> JobStatus:
         """Write only the result, after the job table was lost: `recover` finds it and does not run the job again.
@@ -171,14 +171,19 @@ class JobFinalizer:
         if self._object_store.put_if_absent(result_key(result.id), result.to_json()):
             return result.status
         try:
-            return load_result(self._object_store, result.id).status
+            return load_or_replace_result(self._object_store, result.id, replacement=result).status
         except JobWithdrawn:
             raise ClaimLost from None
 
-    def _load_result(self, job_id: str) -> JobResult:
-        """Load a stored result. Raises NotFound, and ClaimLost: the job was withdrawn; its rows are removed now."""
+    def _load_result(self, job_id: str, *, replacement: JobResult | None = None) -> JobResult:
+        """Load a stored result; a damaged one is replaced (corrupt_result.py).
+
+        Raises:
+            NotFound
+            ClaimLost: the job was withdrawn; its rows are removed now.
+        """
         try:
-            return load_result(self._object_store, job_id)
+            return load_or_replace_result(self._object_store, job_id, replacement=replacement)
         except JobWithdrawn:
             self._acceptance.discard(job_id)
             raise ClaimLost from None

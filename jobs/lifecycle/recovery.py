@@ -25,6 +25,7 @@ import structlog
 
 from jobs.errors import ClaimLost, JobWithdrawn, NewerDocument, NotFound, NotInitialized, ObjectUnavailable, Unavailable
 from jobs.lifecycle.acceptance import Acceptance
+from jobs.lifecycle.corrupt_result import load_or_replace_result
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.lifecycle.restored_fields import RecordFields, sealed_fields, waiting_fields
 from jobs.lifecycle.settled_deliveries import load_settled
@@ -35,7 +36,7 @@ from jobs.model.request import JobRequest
 from jobs.model.result import JobResult
 from jobs.model.retention import DAY_MS
 from jobs.objects import keys
-from jobs.objects.documents import CorruptDocument, load_prepared, load_request, load_result
+from jobs.objects.documents import CorruptDocument, load_prepared, load_request
 from jobs.objects.store import ObjectStore
 from jobs.table.deliveries import DeliveryStore
 from jobs.table.integrity import Integrity
@@ -254,7 +255,7 @@ class Recovery:
     def _find_result(self, job_id: str) -> JobResult | None:
         """Return the result; None: the job has not ended. Raises JobWithdrawn."""
         try:
-            return load_result(self._object_store, job_id)
+            return load_or_replace_result(self._object_store, job_id)
         except JobWithdrawn:
             raise
         except NotFound:
@@ -267,7 +268,11 @@ class Recovery:
         found = [(at, key) for key, at in objects if key.endswith(f"/{keys.PREPARED}")]
         for _, key in sorted(found, reverse=True):
             name = key.removeprefix(folder).removesuffix(f"/{keys.PREPARED}")
-            inputs = load_prepared(self._object_store, job_id, name)
+            try:
+                inputs = load_prepared(self._object_store, job_id, name)
+            except CorruptDocument as error:  # it is prepared again
+                log.warning("recovery.corrupt_inputs", job_id=job_id, detail=str(error))
+                continue
             if inputs.required_tokens:
                 return name, inputs
         return None

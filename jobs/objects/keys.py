@@ -77,6 +77,11 @@ def job_folder(job_id: str) -> str:
     return f"{JOBS}{job_id}"
 
 
+def damaged_result_key(job_id: str) -> str:
+    """Return the key of the bytes that were found in place of the job's result."""
+    return f"{job_folder(job_id)}/damaged/result.json"
+
+
 def prepared_key(job_id: str, folder: str) -> str:
     """``folder`` is ``Job.prepared``: one folder for each attempt."""
     return f"{job_folder(job_id)}/{folder}/{PREPARED}"

@@ -6,13 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import structlog
+
 from jobs.errors import NewerDocument, NotFound
 from jobs.model.job import Job
 from jobs.model.request import JobRequest
 from jobs.model.result import JobResult
-from jobs.objects.documents import load_job_object, parse
+from jobs.objects.documents import CorruptDocument, load_job_object, parse
 from jobs.objects.keys import request_key, result_key
 from jobs.objects.store import ObjectStore
+
+log = structlog.get_logger(__name__)
 
 CACHE_BYTES = 32 * 2**20
 CACHE_ENTRIES = 4_096
@@ -88,7 +92,10 @@ class DocumentReader:
         return self._read(result_key(job.id), job, JobResult.from_json)
 
     def requests(self, jobs: Sequence[Job]) -> list[JobRequest | None]:
-        """Return the requests of several jobs, read in parallel. None: it has expired, or a newer version wrote it."""
+        """Return the requests of several jobs, read in parallel.
+
+        None: it has expired, is damaged, or a newer version wrote it.
+        """
         found: list[JobRequest | None] = []
         for batch in _batches(jobs):
             found += self._pool.map(self._find_request, batch)
@@ -107,6 +114,9 @@ class DocumentReader:
         try:
             return self.request(job)
         except (NotFound, NewerDocument):
+            return None
+        except CorruptDocument as error:
+            log.error("document.corrupt", job_id=job.id, detail=str(error))
             return None
 
     def _read(self, key: str, job: Job, from_json: Callable[[bytes], T]) -> T:
