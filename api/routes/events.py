@@ -10,12 +10,9 @@ from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 
-import structlog
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from sse_starlette import EventSourceResponse
-from sse_starlette.sse import SendTimeoutError
 from starlette.concurrency import run_in_threadpool
-from starlette.types import Receive, Scope, Send
 
 from api.dependencies import Services, services
 from api.errors.catalog import ERROR_RESPONSES
@@ -23,36 +20,14 @@ from api.middleware.auth import bearer_auth, caller
 from api.middleware.fair_share import FairShare
 from api.streaming.event_frames import EventFrames
 from api.streaming.event_hub import Subscription
+from api.streaming.event_response import JobEventStream
 from jobs.errors import Invalid, Problem
 from jobs.lifecycle.lookup import find_job
 from jobs.tenants.api_keys import ApiKey
 
-PING_INTERVAL_S = 15
-SEND_TIMEOUT_S = 30.0
-"""A client that reads nothing for this long is disconnected."""
-
 SEND_INTERVAL_S = 0.001
 """Each stream is sent to at most this often, multiplied by the tenant's open streams: a tenant with many of them gets
 its events in fewer, larger pieces."""
-log = structlog.get_logger(__name__)
-
-
-class JobEventStream(EventSourceResponse):
-    """Ends without an error when a stalled client is disconnected; the socket's own timeout frees the connection."""
-
-    def __init__(self, frames: AsyncIterator[bytes], on_end: Callable[[], None]) -> None:
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(frames, ping=PING_INTERVAL_S, send_timeout=SEND_TIMEOUT_S, headers=headers)
-        self._on_end = on_end
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        except SendTimeoutError:
-            log.info("stream.disconnected", path=scope["path"])
-        finally:
-            # Here, not in the generator of the frames: a response that is cancelled early never starts it.
-            self._on_end()
 
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[bearer_auth], responses=ERROR_RESPONSES)

@@ -21,7 +21,7 @@ from api.middleware.fair_share import FairShare, tenant_of
 from api.middleware.json_body import JsonRoute
 from api.middleware.shares import release_call
 from api.middleware.unknown_input import reads_query
-from api.routes.parameters import Caller, IdempotencyKey, JobId, Service, parse_idempotency_key
+from api.routes.parameters import Caller, IdempotencyKey, JobId, Service, parse_idempotency_key, parse_retry_count
 from api.schemas.jobs import JobBody, JobList, JobReply, RetryBody, Status
 from jobs.errors import NotInitialized, Unavailable
 from jobs.lifecycle import deletion
@@ -63,7 +63,7 @@ async def create_job(
                 body,
                 caller=key,
                 idempotency_key=repeats_of,
-                retry_count=_parse_retry_count(x_stainless_retry_count),
+                retry_count=parse_retry_count(x_stainless_retry_count),
             )
         finally:
             body.messages.clear()  # FastAPI keeps the body until the response has ended
@@ -200,10 +200,6 @@ def _parse_wait_s(prefer: str | None) -> int:
     """Return the seconds of ``wait=N`` in a ``Prefer`` header (RFC 7240); 0 without it."""
     found = re.search(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])", prefer or "")
     return min(int(found[1]), MAX_WAIT_S) if found else 0
-
-
-def _parse_retry_count(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 10 else None
 
 
 def _metadata_filter(query: Mapping[str, str]) -> dict[str, str]:

@@ -61,3 +61,8 @@ def parse_idempotency_key(key: str | None) -> str | None:
     if not 1 <= len(key) <= 255:
         raise Invalid([Problem("header:Idempotency-Key", "must have 1 to 255 characters")])
     return key
+
+
+def parse_retry_count(text: str | None) -> int | None:
+    """Return how often a client library has sent a request before; None if it does not say."""
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 10 else None
