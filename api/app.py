@@ -24,7 +24,9 @@ from api.middleware.refusal_pacing import RefusalPacingMiddleware
 from api.middleware.request_id import RequestIdMiddleware
 from api.middleware.shares import Shares, call_slot
 from api.middleware.unknown_input import refuse_unknown_input
+from api.openai.chat import route as chat
 from api.openai.error_form import OpenAIErrorMiddleware
+from api.openai.foreground.departures import Departures
 from api.routes import autoscale, deliveries, docs, events, health, jobs, models, uploads, usage, webhooks
 from api.schemas.openapi import install_openapi
 from jobs.wakeup.app import configure_app
@@ -64,6 +66,7 @@ def create_app(
 def create_inner_app(settings: Settings) -> FastAPI:
     """Build the application of the process for large bodies. The api process has checked who calls."""
     app = _create_app(settings, DEFAULT_MAX_CONNECTIONS, None, keys_file=None)
+    app.state.is_inner = True
     app.add_middleware(ForwardedCallerMiddleware)
     app.add_middleware(RequestIdMiddleware)
     return app
@@ -87,6 +90,8 @@ def _create_app(
         finally:
             if large_bodies:
                 await large_bodies.stop()
+            departures: Departures = app.state.departures
+            await departures.stop()
             await services.event_hub.stop()
             services.documents.close()
 
@@ -102,6 +107,8 @@ def _create_app(
     )
     app.state.services = services
     app.state.large_bodies = large_bodies
+    app.state.is_inner = False
+    app.state.departures = Departures(services.followers, services.finalizer, grace_s=settings.disconnect_grace_s)
     app.state.health = health.Health()
     app.state.shares = shares = Shares.from_settings(settings, max_connections=max_connections)
 
@@ -113,7 +120,7 @@ def _create_app(
         processing=shares.processing,
     )
     install_error_handlers(app)
-    for routes in (jobs, events, deliveries, uploads, webhooks, models, usage, autoscale):
+    for routes in (jobs, events, deliveries, uploads, webhooks, models, usage, autoscale, chat):
         # The slot is free again before the response is sent: sending waits for the client.
         app.include_router(routes.router, dependencies=[Depends(call_slot, scope="function")])
     app.include_router(health.router)

@@ -18,6 +18,7 @@ from jobs.lifecycle.uploads import Uploads
 from jobs.objects.reader import DocumentReader
 from jobs.objects.store import ObjectStore
 from jobs.table.deliveries import DeliveryStore
+from jobs.table.followers import Followers
 from jobs.table.listing import JobIndex
 from jobs.table.scripts import connect
 from jobs.table.stats import StatsReader
@@ -39,6 +40,7 @@ class Services:
 
     settings: Settings
     store: JobStore
+    followers: Followers
     index: JobIndex
     object_store: ObjectStore
     documents: DocumentReader
@@ -68,6 +70,7 @@ class Services:
         return cls(
             settings=settings,
             store=store,
+            followers=Followers(redis),
             index=index,
             object_store=object_store,
             documents=documents,

@@ -48,6 +48,9 @@ MEANINGS = {
         "A webhook or result copy was sent. `outcome` is `delivered`, `pending` (a retry follows) or `abandoned`."
     ),
     "delivery.tombstone_failed": "The outcome of a delivery was not stored. It may be sent again if Redis loses it.",
+    "departure.cancels": "The client of a call of the OpenAI surface has left; its job is cancelled.",
+    "departure.not_cancelled": "The job of a client that left could not be cancelled; it runs to its end.",
+    "departure.not_followed": "Too many clients have left at the same time; the job runs to its end.",
     "delivery.tombstone_corrupt": "The stored outcome of a delivery is damaged. It counts as not stored.",
     "device.lost": "The GPU failed. The worker releases its jobs and ends.",
     "heartbeat.failed": "A heartbeat did not reach Redis. Leases expire if this lasts.",

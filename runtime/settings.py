@@ -111,12 +111,19 @@ class Settings(BaseSettings):
     max_open_upload_bytes: int = Field(default=20 * 2**30, ge=1)
     """Sizes of these uploads together; at least ``MAX_UPLOAD_BYTES``."""
     max_streams: int = Field(default=2_000, ge=1)
-    """Event streams open at the same time on one API process, and calls with ``Prefer: wait``. Fewer if the limit
+    """Event streams open at the same time on one API process, and calls that wait for a job. Fewer if the limit
     of open files (``ulimit -n``) permits fewer connections."""
     max_streams_per_tenant: int = Field(default=500, ge=1)
     """Event streams of one tenant open at the same time on one API process. The next one gets a 429."""
     max_waits_per_tenant: int = Field(default=200, ge=1)
-    """Calls of one tenant with ``Prefer: wait`` open at the same time on one API process. The next one gets a 429."""
+    """Calls of one tenant that wait for a job at the same time on one API process, with ``Prefer: wait`` or through the
+    OpenAI surface. The next one gets a 429."""
+    foreground_wait_s: float = Field(default=600, ge=1, le=3_600)
+    """The longest that a call of the OpenAI surface waits for its answer. A client that announces a shorter time
+    (``x-stainless-read-timeout``, which OpenAI's SDKs send) is answered before that."""
+    disconnect_grace_s: float = Field(default=30, ge=0)
+    """The job of such a call is cancelled when its client has been gone for this long and has not sent the request
+    again."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Comma-separated host names of the API, such as ``queue.example.com``; another ``Host`` header gets a 421.
     Default: with ``AUTH=none`` the loopback addresses and ``localhost``, which stops web pages that point their own

@@ -65,6 +65,10 @@ HTTP_ERRORS = {
         "unsupported_media_type",
         "Content-Type 'text/plain' is not supported; send application/json.",
     ),
+    HTTPStatus.GATEWAY_TIMEOUT: (
+        "job_still_running",
+        "Job job_01K9ZXV4T8Q2M6R0C5B7N3D1FG has not ended yet; send the same request again to wait further.",
+    ),
     HTTPStatus.INTERNAL_SERVER_ERROR: (
         "internal_error",
         "The service failed to handle the request; report it with the request id.",
@@ -115,7 +119,7 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
         },
     }
     for status, codes in _messages_by_code().items()
-    if status not in (HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.INTERNAL_SERVER_ERROR)
+    if status not in (HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.GATEWAY_TIMEOUT)
 }
 """OpenAPI's error responses of every route under ``/v1``."""
 

@@ -69,7 +69,8 @@ def rewrite(start: Message, body: bytes) -> tuple[Message, bytes]:
         status = HTTPStatus.CONFLICT if document["code"] == IdempotencyConflict.code else HTTPStatus.BAD_REQUEST
     document.update(status=int(status), title=status.phrase)
     document["error"].update(_error_fields(document))
-    body = json.dumps(document, ensure_ascii=False).encode()
+    # First, because the messages of older SDKs contain the start of the body.
+    body = json.dumps({"error": document.pop("error"), **document}, ensure_ascii=False).encode()
     start = {**start, "status": int(status)}
     headers = MutableHeaders(scope=start)
     headers["content-length"] = str(len(body))

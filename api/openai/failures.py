@@ -17,8 +17,6 @@ class Failure:
     """Of a call that waited for the job."""
     http_code: str = ""
     """``error.code`` of such a call; empty: the job's own code."""
-    may_retry: bool = False
-    """The same request may succeed when it is sent again."""
 
 
 def _bad(code: str, http_code: str = "") -> Failure:
@@ -45,8 +43,7 @@ FAILURES: dict[str, Failure] = {
     "media_missing": Failure("image_file_not_found", HTTPStatus.NOT_FOUND),
     "prepare_timeout": Failure(SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE),
     "office_unavailable": Failure(SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE),
-    "expired": Failure("rate_limit_exceeded", HTTPStatus.SERVICE_UNAVAILABLE, may_retry=True),
-    # 409 is repeated by the SDKs unless x-should-retry says otherwise, which it does.
+    "expired": Failure("rate_limit_exceeded", HTTPStatus.SERVICE_UNAVAILABLE),
     "cancelled": Failure(SERVER_ERROR, HTTPStatus.CONFLICT),
 }
 PREFIXES = {"document_": _bad(INVALID_PROMPT), "video_": _bad(INVALID_PROMPT), "decode_": _bad(INVALID_PROMPT)}

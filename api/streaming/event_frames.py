@@ -25,7 +25,7 @@ class EventFrames:
         """Return an event of the job's stream as it is sent; its id is the event's sequence number."""
         kind, data = self._public_event(event)
         # JSON has no line breaks, so this is what ServerSentEvent returns, in a tenth of its time.
-        return f"id: {event.seq}\r\nevent: {kind}\r\ndata: {_json(data)}\r\n\r\n".encode()
+        return f"id: {event.seq}\r\nevent: {kind}\r\ndata: {one_line_json(data)}\r\n\r\n".encode()
 
     def of_item(self, item: StreamEvent | JobState) -> bytes:
         """Return what a subscription has received as it is sent."""
@@ -63,7 +63,7 @@ class EventFrames:
         return f"job.{status}", {"job": {"id": self._job_id, **event.data}}
 
 
-def _json(data: dict[str, Any]) -> str:
+def one_line_json(data: dict[str, Any], *, separators: tuple[str, str] | None = None) -> str:
     """Return JSON on one line, also for clients that split lines where Unicode does, such as httpx's iter_lines."""
-    text = json.dumps(data, ensure_ascii=False)
+    text = json.dumps(data, ensure_ascii=False, separators=separators)
     return text if text.isascii() else text.translate(UNICODE_LINE_BREAKS)

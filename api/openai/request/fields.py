@@ -5,6 +5,7 @@ that would change it is refused by name, unless it has the value that changes no
 ignored, and the reply says so.
 """
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -132,6 +133,6 @@ def _is_one_of(value: Any, values: Collection[Any]) -> bool:
 
 
 def _other_value(value: Any, rule: NoEffect) -> str:
-    allowed = " or ".join(quoted(one) if not isinstance(one, list | dict) else str(one) for one in rule.values)
+    allowed = " or ".join(json.dumps(one) for one in rule.values)
     said = f"is not supported with {quoted(value)}; leave it out, or send {allowed}"
     return f"{said}: {rule.instead}" if rule.instead else said

@@ -4,7 +4,7 @@
 -- queue:{stage}:{priority}         counted
 -- reserved · reserved:{tenant}     counted; + id by the time at which the reservation ends, close to a limit
 -- tenant:{tenant} · ended:{tenant} · ends   open_jobs, ended jobs, mean interval between ends: read
--- body:{tenant}:{hash}             id; expires
+-- body:{tenant}:{hash}             id; expires, counted from the last repeat
 -- intake_paused                    read
 --
 -- ARGV: id, tenant, waiting jobs allowed, open jobs of the tenant allowed (0: no limit), hash of the body ('': do not
@@ -18,7 +18,10 @@ local id, tenant, max_waiting, max_open = ARGV[1], ARGV[2], tonumber(ARGV[3]), t
 local body, max_ended = keys.body(tenant, ARGV[5]), tonumber(ARGV[8])
 if ARGV[5] ~= '' and ARGV[6] == '1' then
   local known = redis.call('GET', body)
-  if known then return {'known', known} end
+  if known then
+    redis.call('PEXPIRE', body, ARGV[7])  -- a client that waits for the job may send the request once more
+    return {'known', known}
+  end
 end
 if redis.call('EXISTS', keys.intake_paused) == 1 then return {'closed'} end
 
