@@ -1,6 +1,6 @@
 """Access to Redis for the whole package: connect, call the Lua scripts, translate errors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -10,7 +10,7 @@ import redis
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
-from jobs.errors import Overloaded, RecoveryNeeded, StoreUnavailable
+from jobs.errors import Overloaded, RecoveryNeeded, StoreUnavailable, ThinkqueueError
 from jobs.store_times import time_call
 from runtime.circuit_breaker import CircuitBreaker
 from runtime.redis.pools import open_pool
@@ -121,6 +121,7 @@ class LuaScripts:
     """The scripts of ``lua/``. Each one's head lists its keys, arguments and replies."""
 
     def __init__(self, client: "redis.Redis") -> None:
+        self._client = client
         self._scripts = {name: client.register_script(script_source(name)) for name in script_names()}
 
     def call(self, name: str, *args: str | int | float) -> list[str]:
@@ -137,6 +138,30 @@ class LuaScripts:
         if words[0] == "recovery_needed":
             raise RecoveryNeeded
         return words
+
+    def call_many(self, name: str, calls: Sequence[Sequence[str | int | float]]) -> list[list[str] | ThinkqueueError]:
+        """Call a script several times in one round trip; return each reply, or what ``call`` would raise.
+
+        Raises:
+            StoreUnavailable: Redis does not answer; any of the calls may have been executed.
+        """
+        with time_call("redis", name), translate_redis_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for args in calls:
+                self._scripts[name](args=list(args), client=pipeline)
+            replies = pipeline.execute(raise_on_error=False)
+        return [_reply_or_error(reply) for reply in replies]
+
+
+def _reply_or_error(reply: Any) -> list[str] | ThinkqueueError:
+    if isinstance(reply, Exception):
+        try:
+            with translate_redis_errors():
+                raise reply
+        except ThinkqueueError as error:
+            return error
+    words = [str(item) for item in reply]
+    return RecoveryNeeded() if words[0] == "recovery_needed" else words
 
 
 def script_names() -> list[str]:

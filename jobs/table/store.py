@@ -6,12 +6,13 @@ from typing import Literal, cast
 import redis
 import structlog
 
-from jobs.errors import Cancelled, ClaimLost, JobWithdrawn, JournalGap, RecordMissing
+from jobs.errors import Cancelled, ClaimLost, JobWithdrawn, JournalGap, RecordMissing, ThinkqueueError
 from jobs.model.events import STREAM_RETENTION_MS, Event
 from jobs.model.job import RECORD_VERSION, Job, JobStatus, Stage
 from jobs.model.usage import USAGE_RETENTION_MS, Usage
 from jobs.table import keys
 from jobs.table.admission import AdmissionControl
+from jobs.table.appends import Append, append_many
 from jobs.table.integrity import Integrity
 from jobs.table.scripts import LuaScripts, translate_redis_errors
 from jobs.table.types import (
@@ -212,6 +213,10 @@ class JobStore:
         if reply[0] == "gap":
             raise JournalGap(int(reply[1]))
         return cast("LeaseSignal", reply[0])
+
+    def append_many(self, appends: Sequence[Append]) -> list[LeaseSignal | ThinkqueueError]:
+        """``append`` for several jobs (see ``appends.append_many``)."""
+        return append_many(self._scripts, appends)
 
     def mark_prepared(
         self,

@@ -87,7 +87,13 @@ class Generation:
         journal = Journal.from_events(context.store.events(job.id))
         restarted = bool(journal.tokens) and journal.revision != context.engine.revision
         tokens = () if restarted else journal.tokens
-        writer = JournalWriter(context.store, job, last_seq=self._claimed.last_seq, tokens=len(tokens))
+        writer = JournalWriter(
+            context.store,
+            job,
+            last_seq=self._claimed.last_seq,
+            tokens=len(tokens),
+            on_first_tokens=context.flusher.wake,
+        )
         writer.add_started(revision=context.engine.revision, restarted=restarted)
         self._log.info("job.started", resumed_tokens=len(tokens))
         files = self._read_media(prepared)  # before the slot: a store that is slow for one job must not delay others

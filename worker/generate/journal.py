@@ -2,11 +2,13 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
-from jobs.errors import JournalGap, NotInitialized, Unavailable
+from jobs.errors import JournalGap, NotInitialized, ThinkqueueError, Unavailable
 from jobs.model.events import Event, EventType, JournalToken, tokens_data
 from jobs.model.job import Job
+from jobs.table.appends import Append
 from jobs.table.store import JobStore
 from jobs.table.types import LeaseSignal
 from runtime import metrics
@@ -21,11 +23,20 @@ class JournalWriter:
     at most one event.
     """
 
-    def __init__(self, store: JobStore, job: Job, *, last_seq: int, tokens: int) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        job: Job,
+        *,
+        last_seq: int,
+        tokens: int,
+        on_first_tokens: Callable[[], object] = lambda: None,
+    ) -> None:
         """
         Args:
             last_seq: sequence number of the newest event in the job's stream.
             tokens: tokens in the journal that the generation resumes from.
+            on_first_tokens: called in the engine's thread when the first tokens of this claim are added.
         """
         self._store = store
         self._job = job
@@ -33,6 +44,11 @@ class JournalWriter:
         self._tokens = tokens
         self._times = TokenTimes()
         self._events: list[Event] = []
+        self._on_first_tokens = on_first_tokens
+        self._has_tokens = False
+        self.is_urgent = False
+        """The first tokens are not written yet: a reader waits for them."""
+        self._sending = 0
         self._written = 0
         """How many of the events are written."""
         self._adding = threading.Lock()
@@ -61,6 +77,9 @@ class JournalWriter:
     def add_tokens(self, tokens: Sequence[JournalToken], *, stage: str, text: str, thinking_tokens: int) -> None:
         self._times.record(len(tokens))
         self._add("tokens", tokens_data(tokens, stage, text, thinking_tokens), tokens=len(tokens))
+        if not self._has_tokens:
+            self._has_tokens = self.is_urgent = True
+            self._on_first_tokens()
 
     def end_tokens(self) -> None:
         """Observe the times of the tokens: no more are added."""
@@ -73,16 +92,50 @@ class JournalWriter:
             Unavailable, NotInitialized: nothing was written; the next flush tries again.
         """
         with self._flushing:
-            with self._adding:
-                events, tokens = self._events[self._written :], self._tokens
-            try:
-                signal = self._store.append(self._job.id, self._job.claim, events, tokens=tokens)
-            except JournalGap as gap:
-                self._written = max(0, gap.last_seq + 1 - self._first_seq)
-                raise
-            if signal in ("ok", "cancel"):
-                self._written += len(events)
-            return signal
+            return self._finish(self._store.append_many([self._unwritten()])[0])
+
+    @staticmethod
+    def flush_together(writers: Sequence["JournalWriter"]) -> "dict[JournalWriter, LeaseSignal | ThinkqueueError]":
+        """``flush`` for several jobs in one round trip; return what it returns or raises for each.
+
+        A writer that another thread flushes at present is left out.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        with ExitStack() as held:
+            free = []
+            for writer in writers:
+                if writer._flushing.acquire(blocking=False):
+                    held.callback(writer._flushing.release)
+                    free.append(writer)
+            if not free:
+                return {}
+            replies = free[0]._store.append_many([writer._unwritten() for writer in free])
+            results: dict[JournalWriter, LeaseSignal | ThinkqueueError] = {}
+            for writer, reply in zip(free, replies, strict=True):
+                try:
+                    results[writer] = writer._finish(reply)
+                except ThinkqueueError as error:
+                    results[writer] = error
+            return results
+
+    def _unwritten(self) -> Append:
+        with self._adding:
+            self.is_urgent = False
+            events, tokens = self._events[self._written :], self._tokens
+        self._sending = len(events)
+        return Append(self._job.id, self._job.claim, events, tokens)
+
+    def _finish(self, reply: LeaseSignal | ThinkqueueError) -> LeaseSignal:
+        """Record what was written, and return or raise the reply."""
+        if isinstance(reply, JournalGap):
+            self._written = max(0, reply.last_seq + 1 - self._first_seq)
+        if isinstance(reply, ThinkqueueError):
+            raise reply
+        if reply in ("ok", "cancel"):
+            self._written += self._sending
+        return reply
 
     def flush_fully(self, *, until: float, stop: threading.Event) -> bool:
         """Flush until all events are written; return False if they are not.
