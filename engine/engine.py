@@ -43,7 +43,9 @@ class Engine:
         """Identifies the weights: tokens of another revision must not be continued."""
         self.sampling_defaults: SamplingDefaults = loaded.sampling_defaults
         self.tokenizer_info = loaded.tokenizer_info
-        self._input_processor = InputProcessor(loaded.tokenizer, loaded.image_processor, loaded.family)
+        self._input_processor = InputProcessor(
+            loaded.tokenizer, loaded.image_processor, loaded.family, loaded.model.dtype
+        )
         allocation = allocate(loaded, config or EngineConfig())
         self.attention = allocation.attention
         """Name of the attention implementation, for logs."""

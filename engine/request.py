@@ -32,7 +32,7 @@ class ModelInputs:
     mm_token_type_ids: "torch.Tensor"
     """``[length]``, int32: 0 text, 1 image, 2 video."""
     pixel_values: "torch.Tensor | None" = None
-    """``[patches of all images, channels × temporal × patch²]``, float32."""
+    """``[patches of all images, channels × temporal × patch²]``, in the model's type or float32."""
     image_grid_thw: "torch.Tensor | None" = None
     """``[images, 3]``, int64: patches in time, height and width."""
     pixel_values_videos: "torch.Tensor | None" = None

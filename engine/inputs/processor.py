@@ -28,13 +28,20 @@ class Video:
 
 
 class InputProcessor:
-    """Safe to share between threads."""
+    """Safe to share between threads.
 
-    def __init__(self, tokenizer: Any, image_processor: Any, family: Family) -> None:
+    Args:
+        dtype: of the patches: the model's, so that the engine's thread only copies them.
+    """
+
+    def __init__(
+        self, tokenizer: Any, image_processor: Any, family: Family, dtype: torch.dtype = torch.float32
+    ) -> None:
         self._prompt = ChatPrompt(tokenizer, family.special_tokens)
         self._image_processor = image_processor
         self._patchifier = VideoPatchifier.of(image_processor)
         self._family = family
+        self._dtype = dtype
 
         def id_of(token: str) -> int:
             return int(tokenizer.convert_tokens_to_ids(token))
@@ -63,12 +70,12 @@ class InputProcessor:
         video_tokens: list[list[int]] = []
         if images:
             features = self._image_processor(images=list(images), return_tensors="pt")
-            tensors["pixel_values"] = features["pixel_values"].float()
+            tensors["pixel_values"] = features["pixel_values"].to(self._dtype)
             tensors["image_grid_thw"] = grid = features["image_grid_thw"].long()
             image_tokens = [[self._image_id] * self._merged(patches) for patches in grid.prod(dim=-1).tolist()]
         if videos:
             patched = [self._patchifier.patchify(video.frames) for video in videos]
-            tensors["pixel_values_videos"] = torch.cat([patches for patches, _ in patched])
+            tensors["pixel_values_videos"] = torch.cat([patches.to(self._dtype) for patches, _ in patched])
             tensors["video_grid_thw"] = grid = torch.tensor([grid for _, grid in patched], dtype=torch.int64)
             video_tokens = [
                 self._video_tokens(video, self._merged(height * width))
@@ -125,5 +132,5 @@ def _hash_media(tensors: dict[str, torch.Tensor]) -> Iterator[bytes]:
         grid = tensors[grids]
         for shape, patches in zip(grid.tolist(), torch.split(tensors[pixels], grid.prod(dim=-1).tolist()), strict=True):
             digest = hashlib.blake2b(f"{kind}:{shape}:".encode(), digest_size=16)
-            digest.update(patches.contiguous().numpy().data)
+            digest.update(patches.contiguous().view(torch.uint8).numpy().data)
             yield digest.digest()

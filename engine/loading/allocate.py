@@ -88,7 +88,7 @@ def allocate(loaded: LoadedModel, config: EngineConfig) -> DeviceAllocation:
     cache = KVCache(
         shape, pool, slots=tables, max_sequence_tokens=loaded.context_tokens, device=device, dtype=model.dtype
     )
-    ops = _choose_ops(device, shape, model.dtype)
+    ops = _choose_ops(model, shape)
     decoder = Decoder(model, cache, ops)
     encoder_mib = defaults.encoder_cache_mib if config.encoder_cache_mib is None else config.encoder_cache_mib
     costs = step_costs(model)
@@ -152,13 +152,15 @@ def _kv_cache_tokens(loaded: LoadedModel, shape: AttentionShape, slots: int, kv_
     return tokens // BLOCK_SIZE * BLOCK_SIZE
 
 
-def _choose_ops(device: torch.device, shape: AttentionShape, dtype: torch.dtype) -> TorchOps:
+def _choose_ops(model: Any, shape: AttentionShape) -> TorchOps:
     """Return our Triton kernels where they run, and plain torch elsewhere."""
-    if device.type != "cuda":
+    if model.device.type != "cuda":
         return TorchOps()
     try:  # Triton comes with torch's CUDA builds for Linux
         from engine.runner.cuda_ops import CudaOps
         from engine.runner.prefill_attention import choose_prefill
     except ImportError:
         return TorchOps()
-    return CudaOps(shape, choose_prefill(shape, dtype))
+    vision = model.config.vision_config
+    head_dim = vision.hidden_size // vision.num_heads
+    return CudaOps(shape, choose_prefill(shape, model.dtype, vision_heads=vision.num_heads, vision_head_dim=head_dim))

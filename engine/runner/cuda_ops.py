@@ -1,11 +1,9 @@
 """Operations of a layer on a CUDA device: our Triton kernels, and attention of prompts and images from torch."""
 
 import math
-from typing import Any
 
 import torch
 import triton
-from torch.nn.attention.varlen import varlen_attn
 
 from engine.core.block_pool import BLOCK_SIZE
 from engine.runner import kernels
@@ -13,6 +11,9 @@ from engine.runner.kv_cache import AttentionShape
 from engine.runner.prefill_attention import FlashPrefill
 from engine.runner.torch_ops import DecodeMetadata, PrefillMetadata, Segments, TorchOps
 
+MANY_ROWS = 512
+ROPE_HEADS = 16
+"""Heads that a program rotates in a pass of many rows; with few rows, one head each keeps the device busy."""
 PROGRAMS_PER_SM = 4
 """Programs of decode attention per streaming multiprocessor that keep the device busy."""
 MAX_SPLITS = 64
@@ -69,9 +70,10 @@ class CudaOps(TorchOps):
         shape = self._shape
         rows, width, dim = qkv.shape
         queries = qkv.new_empty((rows, shape.heads, dim))
-        kernels.rope_and_cache_kernel[(rows, width)](
+        heads = 1 if rows < MANY_ROWS else ROPE_HEADS
+        kernels.rope_and_cache_kernel[(rows, triton.cdiv(width, heads))](
             qkv, cos, sin, slot_mapping, queries, keys, values, keys.shape[1],
-            shape.heads, shape.kv_heads, dim, cos.shape[1], num_warps=1,
+            shape.heads, shape.kv_heads, dim, cos.shape[1], heads, num_warps=1 if heads == 1 else 4,
         )  # fmt: skip
         return queries
 
@@ -131,10 +133,7 @@ class CudaOps(TorchOps):
     ) -> torch.Tensor:
         if queries.dtype == torch.float32:  # flash attention has no such kernel
             return super().segment_attention(queries, keys, values, segments)
-        longest = max(segments.lengths)
-        attend: Any = varlen_attn
-        attended: torch.Tensor = attend(queries, keys, values, segments.ends, segments.ends, longest, longest)
-        return attended
+        return self._prefill.attend_segments(queries, keys, values, segments)
 
     def _splits(self, programs: int) -> int:
         """Number of splits of a row's keys that keeps the whole device busy; a power of two."""

@@ -86,27 +86,29 @@ def silu_and_mul_kernel(gate_and_up, out, WIDTH: tl.constexpr, BLOCK: tl.constex
 @triton.jit
 def rope_and_cache_kernel(
     qkv, cos, sin, slot_mapping, queries, keys, values, head_positions,
-    HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr, PAIRS: tl.constexpr,
+    HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr, PAIRS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Rotate queries and keys, and write keys and values to the cache; one program per head of a row."""
-    row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    at = tl.arange(0, DIM)
+    """Rotate queries and keys, and write keys and values to the cache; one program per ``BLOCK`` heads of a row."""
+    row = tl.program_id(0).to(tl.int64)
+    head = (tl.program_id(1) * BLOCK + tl.arange(0, BLOCK))[:, None]
+    at = tl.arange(0, DIM)[None, :]
+    inside = head < HEADS + 2 * KV_HEADS
     source = qkv + (row * (HEADS + 2 * KV_HEADS) + head) * DIM
-    x = tl.load(source + at)
+    x = tl.load(source + at, mask=inside, other=0.0)
     is_rotary = (at < 2 * PAIRS) & (head < HEADS + KV_HEADS)
-    partner = tl.load(source + (at ^ 1)).to(tl.float32)
-    c = tl.load(cos + row * PAIRS + at // 2, mask=is_rotary, other=1.0).to(tl.float32)
-    s = tl.load(sin + row * PAIRS + at // 2, mask=is_rotary, other=0.0).to(tl.float32)
+    partner = tl.load(source + (at ^ 1), mask=is_rotary, other=0.0).to(tl.float32)
+    c = tl.load(cos + row * PAIRS + at // 2, mask=at < 2 * PAIRS, other=1.0).to(tl.float32)
+    s = tl.load(sin + row * PAIRS + at // 2, mask=at < 2 * PAIRS, other=0.0).to(tl.float32)
     # even · cos - odd · sin, odd · cos + even · sin
     signed = tl.where(at % 2 == 0, -partner, partner)
     rotated = tl.where(is_rotary, x.to(tl.float32) * c + signed * s, x.to(tl.float32)).to(x.dtype)
     position = tl.load(slot_mapping + row)
-    if head < HEADS:
-        tl.store(queries + (row * HEADS + head) * DIM + at, rotated)
-    elif head < HEADS + KV_HEADS:
-        tl.store(keys + ((head - HEADS) * head_positions + position) * DIM + at, rotated)
-    else:
-        tl.store(values + ((head - HEADS - KV_HEADS) * head_positions + position) * DIM + at, rotated)
+    is_query, is_key = head < HEADS, (head >= HEADS) & (head < HEADS + KV_HEADS)
+    tl.store(queries + (row * HEADS + head) * DIM + at, rotated, mask=is_query)
+    key = ((head - HEADS) * head_positions + position) * DIM + at
+    tl.store(keys + key, rotated, mask=is_key)
+    value = ((head - HEADS - KV_HEADS) * head_positions + position) * DIM + at
+    tl.store(values + value, rotated, mask=inside & (head >= HEADS + KV_HEADS))
 
 
 @triton.jit

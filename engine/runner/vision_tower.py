@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import grid_sample, linear
+from torch.nn.functional import linear
 
-from engine.runner.device import to_device
+from engine.runner.device import to_device, upload
 from engine.runner.torch_ops import Segments, TorchOps
 
+CUBIC = -0.75
+"""The parameter of torch's bicubic interpolation."""
 Grid = tuple[int, int, int]
 """Frame pairs (1 for an image), and patches in height and width."""
 
@@ -57,7 +59,8 @@ class VisionTower:
         self._merge_weight, self._merge_bias = kernel.flatten(1), visual.downsample.bias
         positions = visual.embeddings.position_embedding.weight.data.float()
         side = int(len(positions) ** 0.5)
-        self._positions = positions.view(side, side, -1).permute(2, 0, 1)[None].contiguous()
+        self._positions = positions.view(side, -1)
+        """``[side, side × hidden]``: the learned positions of a square image."""
 
     @property
     def num_layers(self) -> int:
@@ -119,14 +122,31 @@ class VisionTower:
         blocks = (rows // merge, merge, columns // merge, merge)
         grid = torch.arange(rows * columns, device=device).view(blocks).transpose(1, 2).flatten()
         y, x = grid // columns, grid % columns
-        where = torch.stack((((x + 0.5) / columns) * 2 - 1, ((y + 0.5) / rows) * 2 - 1), dim=-1)
-        table = grid_sample(
-            self._positions, where[None, :, None], mode="bicubic", align_corners=False, padding_mode="border"
-        )
-        embedding = table[0, :, :, 0].T.to(self._visual.dtype)
+        side = len(self._positions)
+        down, across = (upload(bicubic_weights(length, side), device) for length in (rows, columns))
+        resized = across @ (down @ self._positions).view(rows, side, -1)
+        embedding = resized.view(*blocks, -1).transpose(1, 2).flatten(0, 3).to(self._visual.dtype)
         frequencies = self._visual.rotary_pos_emb.inv_freq.float()
         angles = torch.cat((y[:, None] * frequencies, x[:, None] * frequencies), dim=-1)
         return embedding, angles.cos(), angles.sin()
+
+
+def bicubic_weights(length: int, source: int) -> torch.Tensor:
+    """Return the matrix ``[length, source]``, float32, that resizes one axis as ``grid_sample`` does.
+
+    An image's patches are a grid, so both axes are resized one after the other, by a small matrix product each;
+    ``grid_sample`` looks up each patch alone and took 2.8 ms for an image.
+    """
+    at = (torch.arange(length, dtype=torch.float64) + 0.5) * source / length - 0.5
+    first = at.floor()
+    weights = torch.zeros(length, source, dtype=torch.float64)
+    for tap in range(-1, 3):
+        distance = (at - first - tap).abs()
+        near = ((CUBIC + 2) * distance - (CUBIC + 3)) * distance**2 + 1
+        far = ((CUBIC * distance - 5 * CUBIC) * distance + 8 * CUBIC) * distance - 4 * CUBIC
+        column = (first + tap).long().clamp(0, source - 1)  # the border repeats
+        weights.scatter_add_(1, column[:, None], torch.where(distance <= 1, near, far)[:, None])
+    return weights.float()
 
 
 class _Layer:

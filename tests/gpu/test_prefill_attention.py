@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.runner.torch_ops import PrefillMetadata, TorchOps
+from engine.runner.torch_ops import PrefillMetadata, Segments, TorchOps
 
 if not torch.cuda.is_available():
     pytest.skip("no CUDA device here", allow_module_level=True)
@@ -79,8 +79,23 @@ def test_each_token_attends_to_its_sequence_up_to_itself(
 
 
 def test_the_trial_chooses_the_faster_one() -> None:
-    chosen = choose_prefill(GLM, torch.bfloat16)
-    print(chosen.name)
-    assert choose_prefill(GLM, torch.float32).name == "fa2"
+    chosen = choose_prefill(GLM, torch.bfloat16, vision_heads=12, vision_head_dim=128)
+    assert choose_prefill(GLM, torch.float32, vision_heads=12, vision_head_dim=128).name == "fa2"
     if HOPPER:
         assert chosen.name == "cudnn"
+
+
+@pytest.mark.parametrize("lengths", [[4_096], [24_336], [576, 9_216, 64, 5_000]], ids=str)
+def test_patches_of_large_images_attend_to_their_own_image_only(lengths: list[int]) -> None:
+    if not HOPPER:
+        pytest.skip("cuDNN's attention is tried on Hopper cards only here")
+    qkv = torch.randn(sum(lengths), 3, 12, 128, device=CUDA, dtype=torch.bfloat16)
+    ends = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32, device=CUDA)
+    ours = CudaOps(GLM, CudnnPrefill()).segment_attention(qkv[:, 0], qkv[:, 1], qkv[:, 2], Segments(lengths, ends))
+    first = 0
+    for length in lengths:
+        own = slice(first, first + length)
+        queries, keys, values = qkv[own].float().unbind(1)
+        exact = TorchOps().segment_attention(queries, keys, values, Segments([length], ends[:2]))
+        assert error(ours[own], exact) < MAX_ERROR, length
+        first = own.stop
