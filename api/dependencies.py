@@ -26,6 +26,7 @@ from jobs.table.store import JobStore
 from jobs.table.uploads import UploadLedger
 from jobs.table.usage import UsageLedger
 from jobs.tenants.api_keys import ApiKeyStore
+from jobs.tenants.quotas import TenantQuotas
 from jobs.tenants.webhook_secrets import WebhookSecrets
 from runtime.settings import Settings
 
@@ -52,6 +53,7 @@ class Services:
     deliveries: DeliveryStore
     secrets: WebhookSecrets
     usage: UsageLedger
+    quotas: TenantQuotas
     stats: StatsReader
     keys: ApiKeyStore
     authenticator: Authenticator | None
@@ -65,7 +67,8 @@ class Services:
         documents = DocumentReader(object_store)
         store, index = JobStore(redis, lease_s=settings.lease_s), JobIndex(redis)
         uploads, keys = Uploads(object_store, UploadLedger(redis), settings), ApiKeyStore(redis, object_store)
-        media = MediaIntake(object_store, uploads, settings)
+        media, usage = MediaIntake(object_store, uploads, settings), UsageLedger(redis)
+        quotas = TenantQuotas(usage)
         ended_jobs = EndedJobReader(store, object_store, retention_days=settings.retention_days)
         return cls(
             settings=settings,
@@ -74,14 +77,15 @@ class Services:
             index=index,
             object_store=object_store,
             documents=documents,
-            intake=Intake(store, index, object_store, documents, ended_jobs, media, settings),
+            intake=Intake(store, index, object_store, documents, ended_jobs, media, quotas, settings),
             finalizer=JobFinalizer(store, object_store, retention_days=settings.retention_days),
             ended_jobs=ended_jobs,
             replays=Replays(EventArchive(store, object_store), replay_share().hold),
             uploads=uploads,
             deliveries=DeliveryStore(redis),
             secrets=WebhookSecrets(object_store, settings),
-            usage=UsageLedger(redis),
+            usage=usage,
+            quotas=quotas,
             stats=StatsReader(redis, lease_s=settings.lease_s),
             keys=keys,
             authenticator=_authenticator(keys, settings) if settings.auth == "keys" else None,

@@ -246,7 +246,8 @@ def serve_put_only() -> None:
     app = create_app(settings)
     found = app.state.services
     media = MediaIntake(found.object_store, found.uploads, settings)
-    intake = PutOnly(found.store, found.index, found.object_store, found.documents, found.ended_jobs, media, settings)
+    stores = (found.store, found.index, found.object_store, found.documents, found.ended_jobs)
+    intake = PutOnly(*stores, media, found.quotas, settings)
     app.state.services = replace(found, intake=intake)
     uvicorn.run(app, host="127.0.0.1", port=settings.api_port, log_config=None, access_log=False, server_header=False)
 

@@ -13,6 +13,7 @@ ThinkqueueError
 ├── NotEnded              only an ended job can be deleted or retried
 ├── Overloaded            try again after ``retry_after_s``
 │   ├── TenantFull        the tenant has too many jobs that have not ended
+│   ├── QuotaExceeded     the tenant has used what it may use today or this month
 │   ├── TooManyStreams    on one api process
 │   ├── TooManyUploads    the tenant has too many uploads that no job has used
 │   ├── TooManyBodies     of one tenant arrive at one api process
@@ -144,6 +145,12 @@ class TenantFull(Overloaded):
     """Too many of your jobs have not ended; try again later."""
 
     code = "too_many_jobs"
+
+
+class QuotaExceeded(Overloaded):
+    """A quota of your API key is used up; wait until the next day or month, or ask the operator for a higher one."""
+
+    code = "quota_exceeded"
 
 
 class TooManyStreams(Overloaded):

@@ -4,7 +4,7 @@ from api.intake.conversation import raise_invalid
 from api.schemas.jobs import JobBody
 from jobs.errors import Forbidden
 from jobs.model.retention import DAY_MS
-from jobs.tenants.api_keys import ApiKey
+from jobs.tenants.api_key import ApiKey
 from runtime.settings import Settings
 
 DEFAULT_PRIORITY = "default"

@@ -30,7 +30,8 @@ from jobs.objects.store import ObjectStore
 from jobs.table.listing import JobIndex, labels
 from jobs.table.store import JobStore
 from jobs.table.types import AcceptResult
-from jobs.tenants.api_keys import ApiKey
+from jobs.tenants.api_key import ApiKey
+from jobs.tenants.quotas import TenantQuotas
 from jobs.wakeup.notify import send_wakeup
 from runtime.settings import Settings
 
@@ -71,6 +72,7 @@ class Intake:
         documents: DocumentReader,
         ended_jobs: EndedJobReader,
         media: MediaIntake,
+        quotas: TenantQuotas,
         settings: Settings,
     ) -> None:
         self._store = store
@@ -83,6 +85,7 @@ class Intake:
         self._url_policy = UrlPolicy(settings.egress_networks)
         self._settings = settings
         self._quota = AdmissionQuota()
+        self._tenant_quotas = quotas
         self._creator = JobCreator(store, index, object_store, ended_jobs, create_record=self.create_record)
 
     def accept(
@@ -169,9 +172,11 @@ class Intake:
         the id of the first attempt.
 
         Raises:
-            Overloaded: a limit is reached.
+            Overloaded: a limit is reached, or a quota of the key is used up.
         """
         remembered = "" if retry_count is None else fingerprint
+        if not retry_count:  # a repeat may find a job that used up the quota
+            self._tenant_quotas.require(caller)
         max_open = caller.max_open_jobs or self._settings.max_open_jobs
         if not remembered and self._quota.spend(caller.tenant, max_open):
             return Admission(job_id)
@@ -186,7 +191,11 @@ class Intake:
         )
         self._quota.grant(caller.tenant, max_open, checked.remaining)
         if checked.existing_job_id is None:
-            return Admission(job_id)
+            admission = Admission(job_id)
+            if retry_count:
+                with self._reservation(admission, caller):
+                    self._tenant_quotas.require(caller)
+            return admission
         job = self._store.get(checked.existing_job_id)
         if job is None:
             job = self._ended_jobs.find(checked.existing_job_id, tenant=caller.tenant)

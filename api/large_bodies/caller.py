@@ -7,7 +7,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.errors.handlers import REQUEST_ID_HEADER
-from jobs.tenants.api_keys import ApiKey
+from jobs.tenants.api_key import ApiKey
 
 CALLER_HEADER = "x-thinkqueue-caller"
 NOT_FORWARDED = {CALLER_HEADER, "authorization", "connection", "expect", "host", REQUEST_ID_HEADER}

@@ -1,4 +1,4 @@
-"""Checks the API key and the request rate before the body is read.
+"""Checks the API key, its scopes and the request rate before the body is read.
 
 This is ASGI middleware because FastAPI parses the body before it resolves dependencies: a client without a key could
 make the service parse 32 MiB.
@@ -20,8 +20,10 @@ from api.errors.handlers import error_response
 from api.middleware.fair_share import NO_TENANT, FairShare
 from api.middleware.rate_limit import RateLimiter, RateLimitState, UnknownKeyLimit
 from api.middleware.request_pacing import RequestPacer
+from api.middleware.scopes import AUTOSCALE_PATH, require_scope
 from jobs.errors import RateLimited, ThinkqueueError, TooManyUnknownKeys, Unauthorized
-from jobs.tenants.api_keys import ANONYMOUS, TOKEN, ApiKey, ApiKeyStore
+from jobs.tenants.api_key import ANONYMOUS, ApiKey
+from jobs.tenants.api_keys import TOKEN, ApiKeyStore
 
 bearer_auth = Security(
     HTTPBearer(
@@ -33,8 +35,7 @@ bearer_auth = Security(
 """Documents the scheme in OpenAPI; the middleware below does the check."""
 
 
-AUTOSCALE_PATH = "/v1/autoscale"
-AUTOSCALER = ApiKey(id="", tenant="_autoscale", name="AUTOSCALE_KEY", priorities=())
+AUTOSCALER = ApiKey(id="", tenant="_autoscale", name="AUTOSCALE_KEY", priorities=(), scopes=("autoscale",))
 """The caller with ``AUTOSCALE_KEY``. No tenant can have this name."""
 UNKNOWN_KEY = "The API key is not known here, was revoked or has expired; ask the operator for a new one."
 
@@ -123,6 +124,7 @@ class AuthMiddleware:
             if rate_limit:
                 rate_limit.require_allowed()
                 await self._pacer.pace(key.tenant, key.id, rate_limit.window_s / rate_limit.limit)
+            require_scope(key, scope["method"], scope["path"])
         except ThinkqueueError as error:
             headers = error.headers if isinstance(error, RateLimited) else {}
             await error_response(error)(scope, receive, _with_headers(send, headers))

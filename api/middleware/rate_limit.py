@@ -13,7 +13,7 @@ from limits.strategies import FixedWindowRateLimiter, SlidingWindowCounterRateLi
 from jobs.errors import RateLimited, StoreUnavailable
 from jobs.table import keys
 from jobs.table.scripts import redis_breaker
-from jobs.tenants.api_keys import ApiKey
+from jobs.tenants.api_key import ApiKey
 from runtime.redis.pools import open_pool
 from runtime.settings import Settings
 

@@ -11,7 +11,7 @@ from api.middleware.auth import bearer_auth, caller
 from api.schemas.autoscale import AutoscaleReply
 from jobs.model.job import Stage
 from jobs.scaling import ScalingTargets, decide_scaling
-from jobs.tenants.api_keys import ApiKey
+from jobs.tenants.api_key import ApiKey
 
 router = APIRouter(prefix="/v1/autoscale", tags=["operation"], dependencies=[bearer_auth], responses=ERROR_RESPONSES)
 

@@ -23,7 +23,7 @@ from api.streaming.event_hub import Subscription
 from api.streaming.event_response import JobEventStream
 from jobs.errors import Invalid, Problem
 from jobs.lifecycle.lookup import find_job
-from jobs.tenants.api_keys import ApiKey
+from jobs.tenants.api_key import ApiKey
 
 SEND_INTERVAL_S = 0.001
 """Each stream is sent to at most this often, multiplied by the tenant's open streams: a tenant with many of them gets

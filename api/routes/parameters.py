@@ -9,7 +9,7 @@ from pydantic import AfterValidator
 from api.dependencies import Services, services
 from api.middleware.auth import caller
 from jobs.errors import DeliveryNotFound, Invalid, NotFound, Problem
-from jobs.tenants.api_keys import ApiKey
+from jobs.tenants.api_key import ApiKey
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 """Every id has this form. Other text in a path cannot name anything, and must not become a part of a Redis key."""

@@ -13,7 +13,7 @@ from api.schemas.uploads import UploadBody, UploadParts, UploadReply
 from jobs.errors import Invalid, Problem
 from jobs.model.times import format_time
 from jobs.objects.uploads import PART_BYTES, Upload
-from jobs.tenants.api_keys import ApiKey
+from jobs.tenants.api_key import ApiKey
 from runtime.sizes import format_size
 
 Caller = Annotated[ApiKey, Depends(caller)]

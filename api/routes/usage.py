@@ -12,8 +12,10 @@ from api.errors.catalog import ERROR_RESPONSES
 from api.middleware.auth import bearer_auth, caller
 from api.schemas.usage import UsageReply
 from jobs.errors import Invalid, Problem
+from jobs.model.times import format_time
 from jobs.model.usage import DayUsage, today
-from jobs.tenants.api_keys import ApiKey
+from jobs.tenants.api_key import ApiKey
+from jobs.tenants.quotas import QuotaState
 
 MAX_DAYS = 92
 ISO_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -38,7 +40,7 @@ def get_usage(
     first: Annotated[Day | None, Query(description="First day, UTC. Default: 29 days before the last.")] = None,
     last: Annotated[Day | None, Query(description="Last day, UTC, inclusive. Default: today.")] = None,
 ) -> dict[str, Any]:
-    """Return jobs by status, tokens by kind and GPU time of each day on which a job ended."""
+    """Return jobs by status, tokens by kind and GPU time of each day, and the quotas of the API key."""
     end = last or today()
     try:
         begin = first or end - timedelta(days=29)
@@ -46,7 +48,19 @@ def get_usage(
         begin = end
     if not 0 <= (end - begin).days < MAX_DAYS:
         raise Invalid([Problem("query:first", f"must be 0 to {MAX_DAYS - 1} days before the last day")])
-    return {"data": [_day(day) for day in service.usage.days(key.tenant, first=begin, last=end)]}
+    return {
+        "data": [_day(day) for day in service.usage.days(key.tenant, first=begin, last=end)],
+        "quotas": [_quota(state) for state in service.quotas.states(key)],
+    }
+
+
+def _quota(state: QuotaState) -> dict[str, Any]:
+    return {
+        "name": state.name,
+        "limit": state.limit,
+        "used": round(state.used, 6),
+        "resets_at": format_time(int(state.resets_at.timestamp() * 1000)),
+    }
 
 
 def _day(day: DayUsage) -> dict[str, Any]:

@@ -124,6 +124,9 @@ USAGE: dict[str, Any] = {
             "gpu_seconds": 812.4,
         }
     ],
+    "quotas": [
+        {"name": "tokens_per_day", "limit": 1000000, "used": 191300, "resets_at": "2026-11-24T00:00:00.000Z"},
+    ],
 }
 
 HEALTH: dict[str, Any] = {

@@ -21,7 +21,8 @@ from bench.fairness.floods.flooder import Target
 from bench.fairness.neighbour import Neighbour, Samples, webhook_receiver
 from bench.fairness.report import failed_measures, row
 from jobs.table.scripts import connect
-from jobs.tenants.api_keys import ApiKey, ApiKeyStore
+from jobs.tenants.api_key import ApiKey
+from jobs.tenants.api_keys import ApiKeyStore
 from pocket.training.untrained import build
 from testing.processes.servers import free_ports
 from testing.processes.service import ALL, Service, standalone_service

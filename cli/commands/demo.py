@@ -22,7 +22,7 @@ from cli.local.service import run_service
 from cli.local.settings import installed_settings
 from jobs.model.job import JobStatus
 from jobs.objects.store import ObjectStore
-from jobs.tenants.api_keys import ANONYMOUS
+from jobs.tenants.api_key import ANONYMOUS
 from jobs.tenants.webhook_secrets import WebhookSecrets
 from runtime.settings import Settings
 

@@ -14,7 +14,8 @@ from cli.terminal import new_table, print_table, report_errors, stderr, write_js
 from jobs.errors import ThinkqueueError, Unavailable
 from jobs.model.times import format_time, format_time_if_set
 from jobs.objects.store import ObjectStore
-from jobs.tenants.api_keys import ANONYMOUS, TENANT, ApiKey, ApiKeyStore
+from jobs.tenants.api_key import ANONYMOUS, QUOTAS, SCOPES, TENANT, ApiKey
+from jobs.tenants.api_keys import ApiKeyStore
 from jobs.tenants.webhook_secrets import WebhookSecrets
 from runtime.settings import Settings
 
@@ -32,6 +33,13 @@ def create(
     priority: Annotated[list[str] | None, typer.Option(help="A priority that the key may use; repeatable.")] = None,
     max_open_jobs: Annotated[int, typer.Option(help="0: the service's default.")] = 0,
     requests_per_minute: Annotated[int, typer.Option(help="0: the service's default.")] = 0,
+    scope: Annotated[
+        list[str] | None, typer.Option(help=f"{', '.join(SCOPES)}; repeatable. Default: all of them.")
+    ] = None,
+    quota: Annotated[
+        list[str] | None,
+        typer.Option(help=f"A limit of the tenant, such as tokens_per_day=1000000; repeatable: {', '.join(QUOTAS)}."),
+    ] = None,
 ) -> None:
     """Create a key. It is shown only once."""
     fields = {
@@ -41,11 +49,12 @@ def create(
         "priorities": priority or ["default", "low"],
         "max_open_jobs": max_open_jobs,
         "requests_per_minute": requests_per_minute,
+        "scopes": scope or list(SCOPES),
     }
     with report_errors():
         settings, store = _open(state)
         try:
-            draft = ApiKey.from_input(fields)
+            draft = ApiKey.from_input({**fields, **_quotas(quota or [])})
         except ValueError as error:
             raise CommandError(str(error)) from error
         key, token = _call(settings, lambda: store.create(draft))
@@ -125,8 +134,22 @@ def _call(settings: Settings, call: Callable[[], T]) -> T:
         raise CommandError(error.message) from error
 
 
+def _quotas(given: list[str]) -> dict[str, float]:
+    """Parse options such as ``tokens_per_day=1000000``. Raises ValueError."""
+    found = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in QUOTAS:
+            raise ValueError(f"--quota {text!r} must be NAME=NUMBER with one of {', '.join(QUOTAS)}")
+        try:
+            found[name] = int(value) if value.isdecimal() else float(value)
+        except ValueError:
+            raise ValueError(f"--quota {text!r}: {value!r} is not a number") from None
+    return found
+
+
 def _show(key: ApiKey, token: str) -> None:
-    write_stdout(f"{key.id}  tenant {key.tenant}  priorities {' '.join(key.priorities)}")
+    write_stdout(f"{key.id}  tenant {key.tenant}  priorities {' '.join(key.priorities)}  scopes {' '.join(key.scopes)}")
     write_stdout(f"key, shown only now: {token}")
 
 
@@ -139,6 +162,8 @@ def _document(key: ApiKey) -> dict[str, Any]:
         "priorities": list(key.priorities),
         "max_open_jobs": key.max_open_jobs or None,
         "requests_per_minute": key.requests_per_minute or None,
+        "scopes": list(key.scopes),
+        **{name: getattr(key, name) or None for name in QUOTAS},
         "created_at": format_time(key.created_ms),
         "expires_at": format_time_if_set(key.expires_ms),
     }

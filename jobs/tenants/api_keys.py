@@ -1,4 +1,4 @@
-"""API keys: their tenant, and what they allow.
+"""API keys: stored, found, listed, rotated and revoked.
 
 A key is stored under its SHA-256, so that the object store never contains a usable key; Redis caches each lookup for a
 minute, and for hours while the object store is away. A key has 256 random bits, which no dictionary contains: a slow
@@ -10,22 +10,20 @@ import json
 import re
 import secrets
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import redis
 import structlog
 from ulid import ULID
 
-from jobs.errors import NewerDocument, ObjectStoreUnavailable
-from jobs.model.document_format import known_fields
-from jobs.model.job import PRIORITIES
+from jobs.errors import ObjectStoreUnavailable
 from jobs.model.retention import DAY_MS
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import encode_json, load_json, save_json
 from jobs.objects.keys import API_KEYS, REVOKED_KEYS, api_key_key, revoked_key_key
 from jobs.objects.store import ObjectStore
+from jobs.tenants.api_key import ApiKey
 from jobs.tenants.key_cache import NO_KEY, KeyCache
 from jobs.tenants.key_list import KeyList
 
@@ -33,81 +31,7 @@ log = structlog.get_logger(__name__)
 
 ROTATION_OVERLAP_MS = DAY_MS
 """How long a rotated key remains valid."""
-TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 TOKEN = re.compile(r"[\x21-\x7e]{24,200}")
-MAX_NAME_CHARACTERS = 200
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """An API key without its secret."""
-
-    id: str
-    tenant: str
-    name: str = ""
-    priorities: tuple[str, ...] = ("default", "low")
-    """Priorities that its jobs may have."""
-    max_open_jobs: int = 0
-    """Of the tenant; 0: the service's default."""
-    requests_per_minute: int = 0
-    """0: the service's default."""
-    created_ms: int = 0
-    expires_ms: int = 0
-    """0: never."""
-
-    @property
-    def is_expired(self) -> bool:
-        return 0 < self.expires_ms <= _now_ms()
-
-    @classmethod
-    def from_stored(cls, stored: dict[str, Any]) -> "ApiKey":
-        """Build a key from the fields of ``to_stored``.
-
-        Raises:
-            NewerDocument: it has a field that this version does not know, which may restrict the key.
-        """
-        if unknown := set(stored) - set(cls.__slots__):
-            raise NewerDocument(f"The API key has fields of a newer version: {', '.join(sorted(unknown))}.")
-        return cls.from_fields(stored)
-
-    def to_stored(self) -> dict[str, Any]:
-        """Return the fields that are set, so that an older version refuses only keys that use a field unknown to it."""
-        values = asdict(self)
-        return {field.name: values[field.name] for field in fields(self) if values[field.name] != field.default}
-
-    @classmethod
-    def from_fields(cls, fields: dict[str, Any]) -> "ApiKey":
-        """Build a key from its JSON fields. Raises ValueError if one is unknown or invalid."""
-        unknown = set(fields) - set(cls.__slots__)
-        if unknown:
-            raise ValueError(f"unknown fields: {', '.join(sorted(unknown))}")
-        key = cls(**{**fields, "priorities": tuple(fields.get("priorities", ("default", "low")))})
-        if not TENANT.fullmatch(key.tenant):
-            raise ValueError(
-                f"tenant {key.tenant!r} must have 1 to 40 characters of a-z, 0-9, - and _, and start with a letter "
-                "or digit"
-            )
-        if not key.priorities or set(key.priorities) - set(PRIORITIES):
-            raise ValueError(f"priorities must be one or more of {', '.join(PRIORITIES)}")
-        return key
-
-    @classmethod
-    def from_input(cls, fields: dict[str, Any]) -> "ApiKey":
-        """Build a key from fields that a person wrote. Raises ValueError, also for a value out of range."""
-        key = cls.from_fields(fields)
-        for name in ("id", "name"):
-            value = getattr(key, name)
-            if not isinstance(value, str) or len(value) > MAX_NAME_CHARACTERS:
-                raise ValueError(f"{name} must be a string of at most {MAX_NAME_CHARACTERS} characters")
-        for name in ("max_open_jobs", "requests_per_minute", "created_ms", "expires_ms"):
-            value = getattr(key, name)
-            if type(value) is not int or value < 0:
-                raise ValueError(f"{name} must be a whole number, 0 or more, not {json.dumps(value)[:40]}")
-        return key
-
-
-ANONYMOUS = ApiKey(id="", tenant="default", name="no keys", priorities=PRIORITIES)
-"""The caller of a service that runs without API keys."""
 
 
 class ApiKeyStore:
@@ -276,7 +200,7 @@ class ApiKeyStore:
         """Return every key that was not revoked, with its digest."""
         revoked = {_digest_of(name) for name in self._object_store.list_keys(REVOKED_KEYS)}
         return [
-            (_digest_of(name), ApiKey.from_fields(known_fields(ApiKey, load_json(self._object_store, name))))
+            (_digest_of(name), ApiKey.for_lists(load_json(self._object_store, name)))
             for name in self._object_store.list_keys(API_KEYS)
             if _digest_of(name) not in revoked
         ]

@@ -16,7 +16,7 @@ import pytest
 from cli.local.servers import SeaweedFS, Valkey
 from jobs.model.job import JobStatus
 from jobs.objects.store import ObjectStore
-from jobs.tenants.api_keys import ANONYMOUS
+from jobs.tenants.api_key import ANONYMOUS
 from jobs.tenants.webhook_secrets import WebhookSecrets
 from testing.processes.fork_server import ForkedProcess, Process
 from testing.processes.servers import SECRET_KEY, Servers, free_ports, settings_of, short_times, start, stop

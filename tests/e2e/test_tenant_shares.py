@@ -3,7 +3,8 @@
 import httpx
 
 from jobs.table.scripts import connect
-from jobs.tenants.api_keys import ApiKey, ApiKeyStore
+from jobs.tenants.api_key import ApiKey
+from jobs.tenants.api_keys import ApiKeyStore
 from testing.inputs.request_bodies import question
 from testing.processes.service import ALL, Service
 

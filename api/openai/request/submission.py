@@ -13,7 +13,7 @@ from api.openai.request.origins import Origins
 from api.schemas.jobs import JobBody
 from api.schemas.messages import Message
 from jobs.errors import Invalid
-from jobs.tenants.api_keys import ApiKey
+from jobs.tenants.api_key import ApiKey
 
 
 class TranslatedBody(JobBody):

@@ -13,7 +13,8 @@ from jobs.lifecycle.bootstrap import initialize
 from jobs.model.job import PRIORITIES, Stage
 from jobs.table.keys import api_key
 from jobs.table.scripts import connect
-from jobs.tenants.api_keys import ApiKey, ApiKeyStore
+from jobs.tenants.api_key import ApiKey
+from jobs.tenants.api_keys import ApiKeyStore
 from runtime.settings import Settings
 from testing.api import HELLO, client_of
 from testing.table import Table, completed

@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from jobs.table.scripts import connect
-from jobs.tenants.api_keys import ApiKey, ApiKeyStore
+from jobs.tenants.api_key import ApiKey
+from jobs.tenants.api_keys import ApiKeyStore
 from testing.processes.service import Service
 from tests.integration.api.test_keyless_costs import MIB, peak_bytes
 

@@ -7,7 +7,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from jobs.table.scripts import connect
-from jobs.tenants.api_keys import ApiKey, ApiKeyStore
+from jobs.tenants.api_key import ApiKey
+from jobs.tenants.api_keys import ApiKeyStore
 from runtime.settings import Settings
 from testing.api import HELLO, client_of
 from testing.table import Table, completed

@@ -12,7 +12,8 @@ from jobs.table.deliveries import DeliveryAttempt
 from jobs.table.intake_switch import IntakeSwitch
 from jobs.table.scripts import connect, script_names, script_source
 from jobs.table.types import WorkerStatus
-from jobs.tenants.api_keys import ApiKey, ApiKeyStore
+from jobs.tenants.api_key import ApiKey
+from jobs.tenants.api_keys import ApiKeyStore
 from testing.api import HELLO, client_of
 from testing.table import Table, completed
 

@@ -13,7 +13,8 @@ from jobs.model.job import Stage
 from jobs.objects.store import ObjectStore
 from jobs.table import keys as redis_keys
 from jobs.table.scripts import connect
-from jobs.tenants.api_keys import ApiKey, ApiKeyStore
+from jobs.tenants.api_key import ApiKey
+from jobs.tenants.api_keys import ApiKeyStore
 from jobs.tenants.key_cache import MAX_LOCAL, KeyCache
 from testing.api import HELLO, client_of
 from testing.table import Table, completed

@@ -9,7 +9,8 @@ from fastapi.testclient import TestClient
 from jobs.model.job import Stage
 from jobs.objects.documents import load_request
 from jobs.table.scripts import connect
-from jobs.tenants.api_keys import ApiKey, ApiKeyStore
+from jobs.tenants.api_key import ApiKey
+from jobs.tenants.api_keys import ApiKeyStore
 from testing.api import HELLO, client_of
 from testing.processes.http_server import HttpServer
 from testing.table import Table, completed

@@ -11,7 +11,8 @@ from fastapi.testclient import TestClient
 
 from jobs.model.job import PRIORITIES
 from jobs.table.scripts import connect
-from jobs.tenants.api_keys import ApiKey, ApiKeyStore
+from jobs.tenants.api_key import ApiKey
+from jobs.tenants.api_keys import ApiKeyStore
 from testing.processes.service import Service
 from testing.table import Table
 

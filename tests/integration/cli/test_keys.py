@@ -107,3 +107,40 @@ def test_no_command_prints_the_secret_from_which_all_others_are_derived(keys_com
     assert keys_command.environment["WEBHOOK_SECRET"] != printed
     assert keys_command("webhook-secret", "--tenant", "acme").strip() not in (printed, "")
     assert "not valid" in keys_command("webhook-secret", "--tenant", "../x", code=1)
+
+
+def test_a_key_gets_scopes_and_quotas(keys_command: Terminal, table: Table) -> None:
+    keys = ApiKeyStore(connect(table.settings), table.object_store)
+    options = (
+        "--scope",
+        "submit",
+        "--scope",
+        "read",
+        "--quota",
+        "tokens_per_day=1000",
+        "--quota",
+        "gpu_hours_per_month=2.5",
+    )
+    created = keys_command("create", "--tenant", "acme", *options)
+    key = keys.find(TOKEN.findall(created)[0])
+    assert key is not None
+    assert (key.scopes, key.tokens_per_day, key.gpu_hours_per_month) == (("submit", "read"), 1_000, 2.5)
+    row = json.loads(keys_command("list", "--json"))
+    assert (row["scopes"], row["tokens_per_day"], row["tokens_per_month"]) == (["submit", "read"], 1_000, None)
+    rotated = keys.find(TOKEN.findall(keys_command("rotate", key.id))[0])
+    assert rotated is not None
+    assert (rotated.scopes, rotated.tokens_per_day) == (key.scopes, 1_000)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--scope", "admin", "scopes must be one or more of submit"),
+        ("--quota", "tokens=5", "must be NAME=NUMBER"),
+        ("--quota", "tokens_per_day=many", "'many' is not a number"),
+        ("--quota", "tokens_per_day=-1", "tokens_per_day must be a number, 0 or more"),
+    ],
+)
+def test_a_wrong_scope_or_quota_is_refused(keys_command: Terminal, option: str, value: str, says: str) -> None:
+    refused = keys_command("create", "--tenant", "acme", option, value, code=1)
+    assert says in " ".join(refused.split())

@@ -6,7 +6,8 @@ from jobs.lifecycle.recovery import recover
 from jobs.model.job import JobStatus, Stage
 from jobs.objects.keys import RESULTS
 from jobs.table.scripts import connect
-from jobs.tenants.api_keys import ApiKey, ApiKeyStore
+from jobs.tenants.api_key import ApiKey
+from jobs.tenants.api_keys import ApiKeyStore
 from jobs.tenants.webhook_secrets import WebhookSecrets
 from testing.api import HELLO
 from testing.table import Table, completed, empty_bucket

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from api.middleware.rate_limit import RateLimiter
 from cli.main import app
 from jobs.lifecycle.recovery import recover
-from jobs.tenants.api_keys import ANONYMOUS
+from jobs.tenants.api_key import ANONYMOUS
 from jobs.wakeup.app import app as celery_app
 from jobs.wakeup.app import configure_app
 from jobs.wakeup.round_trip import check_broker

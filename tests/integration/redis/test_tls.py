@@ -14,7 +14,7 @@ from api.streaming.event_hub import EventHub
 from cli.main import app
 from jobs.errors import StoreUnavailable
 from jobs.table.scripts import connect
-from jobs.tenants.api_keys import ANONYMOUS
+from jobs.tenants.api_key import ANONYMOUS
 from jobs.wakeup.app import app as celery_app
 from jobs.wakeup.app import configure_app
 from jobs.wakeup.round_trip import check_broker

@@ -9,7 +9,7 @@ from api.errors.handlers import BodyTooSlow
 from api.middleware.body_limit import SMALL_BYTES, BodyLimitMiddleware
 from api.middleware.fair_share import FairShare
 from jobs.errors import TooManyBodies
-from jobs.tenants.api_keys import ApiKey
+from jobs.tenants.api_key import ApiKey
 
 TIMEOUT_S = 0.05
 

@@ -14,7 +14,7 @@ from jobs.model.request import Callback, JobRequest
 from jobs.model.result import JobResult, StoredMedia
 from jobs.model.usage import Usage
 from jobs.objects.documents import CorruptDocument, parse
-from jobs.tenants.api_keys import ApiKey
+from jobs.tenants.api_key import ApiKey
 
 
 def test_a_request_survives_a_round_trip() -> None:
