@@ -12,6 +12,7 @@ from api.schemas.autoscale import AutoscaleReply, StageScale
 from k8s.check import COMPONENTS, OVERLAYS, built, containers, faults_of, images, kept, pod_of, unequal_versions
 from runtime.settings import Settings
 from runtime.special_networks import GLOBAL_UNICAST, SPECIAL_IPV4, SPECIAL_IPV6
+from worker.prepare.memory_plan import divide_memory
 
 PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 
@@ -162,6 +163,41 @@ def test_a_prepare_pod_sizes_itself_by_its_own_limits(objects: list[dict[str, An
 def test_the_settings_of_the_object_store_are_offered(objects: list[dict[str, Any]]) -> None:
     for _, item in of_kind(objects, "ConfigMap"):
         assert (item["data"]["S3_CREDENTIALS"], item["data"]["S3_LIFECYCLE"]) == ("static", "managed")
+
+
+def amount(text: str) -> float:
+    """Return CPUs, or bytes, of a quantity such as 250m or 1Gi."""
+    units = {"Gi": 2**30, "Mi": 2**20, "m": 1 / 1000}
+    unit = next((unit for unit in units if text.endswith(unit)), "")
+    return float(text.removesuffix(unit)) * units.get(unit, 1)
+
+
+def total(objects: list[dict[str, Any]], kind: str, resource: str) -> float:
+    """Return what all pods request together, or what their limits allow; init containers run before the others."""
+    found = 0.0
+    for item in objects:
+        if pod := pod_of(item):
+            used = [
+                [amount(container["resources"][kind].get(resource, "0")) for container in pod.get(part, ())]
+                for part in ("initContainers", "containers")
+            ]
+            found += item["spec"].get("replicas", 1) * max(max(used[0], default=0), sum(used[1]))
+    return found
+
+
+def test_the_dev_overlay_fits_a_minikube_of_two_cpus_and_four_gigabytes() -> None:
+    """Beside the pods of the cluster (850m, 170 MiB), and with a second generate pod during an update."""
+    objects = built("dev")
+    surge = dict(pods(objects))["generate"]["containers"][0]["resources"]["requests"]
+    assert round(total(objects, "requests", "cpu") + amount(surge["cpu"]), 3) <= 2 - 0.85
+    assert total(objects, "requests", "memory") + amount(surge["memory"]) <= 3 * 2**30
+    assert total(objects, "limits", "memory") <= 4 * 2**30
+    (scaler,) = (item for _, item in of_kind(objects, "HorizontalPodAutoscaler"))
+    assert scaler["spec"]["maxReplicas"] == 1
+    settings = next(item["data"] for _, item in of_kind(objects, "ConfigMap"))
+    memory = int(amount(dict(pods(objects))["prepare"]["containers"][0]["resources"]["limits"]["memory"]))
+    plan = divide_memory(memory, decoders=1, cpus=2, large_bytes=int(settings["DECODE_MEMORY_BYTES"]))
+    assert plan.large_bytes >= 512 * 2**20, "a photo of a phone can be opened"
 
 
 def test_only_those_that_must_reach_out_of_the_cluster(objects: list[dict[str, Any]]) -> None:
