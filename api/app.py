@@ -27,6 +27,8 @@ from api.middleware.unknown_input import refuse_unknown_input
 from api.openai.chat import route as chat
 from api.openai.error_form import OpenAIErrorMiddleware
 from api.openai.foreground.departures import Departures
+from api.openai.responses import create_route as create_responses
+from api.openai.responses import routes as responses
 from api.routes import autoscale, deliveries, docs, events, health, jobs, models, uploads, usage, webhooks
 from api.schemas.openapi import install_openapi
 from jobs.wakeup.app import configure_app
@@ -120,7 +122,19 @@ def _create_app(
         processing=shares.processing,
     )
     install_error_handlers(app)
-    for routes in (jobs, events, deliveries, uploads, webhooks, models, usage, autoscale, chat):
+    for routes in (
+        jobs,
+        events,
+        deliveries,
+        uploads,
+        webhooks,
+        models,
+        usage,
+        autoscale,
+        chat,
+        create_responses,
+        responses,
+    ):
         # The slot is free again before the response is sent: sending waits for the client.
         app.include_router(routes.router, dependencies=[Depends(call_slot, scope="function")])
     app.include_router(health.router)

@@ -107,6 +107,12 @@ class JobWithdrawn(NotFound):
     """The job was never accepted: the request that created it was answered with an error."""
 
 
+class ResponseNotFound(NotFound):
+    """The response does not exist, its retention has ended, or it was created with `store: false`."""
+
+    code = "response_not_found"
+
+
 class UploadNotFound(NotFound):
     """The upload does not exist; an unused upload is deleted at its `expires_at`."""
 

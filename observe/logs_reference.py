@@ -125,6 +125,7 @@ MEANINGS = {
     "start.waiting": "The process waits for Redis or the object store before it starts.",
     "store.clock_stepped_back": "Redis' clock was set back. Schedules were moved.",
     "stream.disconnected": "A reader of an event stream was too slow and was disconnected.",
+    "stream.ended_early": "A stream of a response ended before its last event could be read.",
     "stream.poll_crashed": "Reading event streams raised an unexpected error. It continues.",
     "stream.poll_failed": "Event streams could not be read from Redis. It continues.",
     "thread.crashed": "An unexpected error ended a thread of the process.",

@@ -121,6 +121,9 @@ class Settings(BaseSettings):
     foreground_wait_s: float = Field(default=600, ge=1, le=3_600)
     """The longest that a call of the OpenAI surface waits for its answer. A client that announces a shorter time
     (``x-stainless-read-timeout``, which OpenAI's SDKs send) is answered before that."""
+    reasoning_summary: bool = True
+    """Responses send the thinking as a summary too: many of OpenAI's clients show only summaries. It is decided when a
+    response is created."""
     disconnect_grace_s: float = Field(default=30, ge=0)
     """The job of such a call is cancelled when its client has been gone for this long and has not sent the request
     again."""

@@ -11,6 +11,7 @@ from jobs.errors import Invalid, NotFound, Problem
 from jobs.lifecycle.ended_jobs import EndedJobReader
 from jobs.lifecycle.lookup import find_job
 from jobs.model.job import JobStatus
+from jobs.model.request import JobRequest
 from jobs.objects.reader import DocumentReader
 from jobs.table.store import JobStore
 
@@ -86,12 +87,9 @@ class ConversationLoader:
         """Return the conversation of a request. Raises Invalid when the earlier job cannot be continued."""
         if body.previous_job_id is None:
             return Conversation([], body)
-        earlier = self._read_messages(body.previous_job_id, tenant)
-        if body.messages[0].role == "system":
-            earlier = [message for message in earlier if message["role"] != "system"]
-        return Conversation(earlier, body)
+        return Conversation(self._read_messages(body.previous_job_id, tenant, body), body)
 
-    def _read_messages(self, job_id: str, tenant: str) -> list[dict[str, Any]]:
+    def _read_messages(self, job_id: str, tenant: str, body: JobBody) -> list[dict[str, Any]]:
         """Return the messages of a completed job, followed by its answer."""
         pointer = "/previous_job_id"
         try:
@@ -106,7 +104,20 @@ class ConversationLoader:
         text = extract_answer(result.output.get("raw") or result.output["answer"], self._special_tokens)
         # An answer cut off inside a character ends with an incomplete one, which the result's answer leaves out too.
         text = text.rstrip(REPLACEMENT_CHARACTER)
-        return [*request.messages, {"role": "assistant", "content": [{"type": "text", "text": text}]}]
+        return [*_continued_messages(request, body), {"role": "assistant", "content": [{"type": "text", "text": text}]}]
+
+
+def _continued_messages(request: JobRequest, body: JobBody) -> list[dict[str, Any]]:
+    """Return the messages of an earlier job that its continuation has too.
+
+    A system message replaces the earlier one. Where instructions are apart from the messages, only they are replaced or
+    left out.
+    """
+    if "instructions" in request.client_fields:
+        return request.messages_without_instructions()
+    if body.messages[0].role == "system":
+        return [message for message in request.messages if message["role"] != "system"]
+    return request.messages
 
 
 def raise_invalid(pointer: str, message: str) -> NoReturn:

@@ -3,9 +3,10 @@
 This order makes a 202 a promise: by then, all that is needed to rebuild the job is durable.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 from ulid import ULID
@@ -96,6 +97,7 @@ class Intake:
         idempotency_key: str | None = None,
         retry_count: int | None = None,
         surface: str = "",
+        client_fields: Mapping[str, Any] | None = None,
     ) -> AcceptedJob:
         """Create a job from a valid body, or return the job that an earlier attempt created.
 
@@ -106,6 +108,7 @@ class Intake:
             retry_count: how often a client library has already sent this request; None if it does not say.
             surface: through which API the request came; empty: the native one. Equal requests of different surfaces
                 are different requests.
+            client_fields: as for ``JobRequest``.
 
         Raises:
             Invalid: the model cannot process the request.
@@ -123,12 +126,14 @@ class Intake:
         priority = permitted_priority(body.priority if "priority" in body.model_fields_set else None, caller)
         # A field that has its default value is the same as one that was not sent.
         sent = body.model_dump(exclude_defaults=True)
-        fingerprint = fingerprint_of({"surface": surface, **sent} if surface else sent)
+        about: dict[str, Any] = {"surface": surface, "client_fields": dict(client_fields or {})} if surface else {}
+        fingerprint = fingerprint_of({**about, **sent})
 
         def build(job_id: str) -> JobRequest:
-            return self._builder.build_and_store_media(
+            request = self._builder.build_and_store_media(
                 job_id, conversation, tenant=caller.tenant, priority=priority, fingerprint=fingerprint
             )
+            return replace(request, **about)
 
         if idempotency_key is not None:
             return self._accept_keyed(build, caller, fingerprint, idempotency_key)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 from starlette.concurrency import run_in_threadpool
 
@@ -16,6 +17,8 @@ CACHE_BYTES = 32 * 2**20
 """A stream of more than an eighth of it is not kept."""
 EVENTS_PER_PIECE = 200
 END_OF_FRAME = b"\r\n\r\n"
+
+Encode = Callable[[list[Event]], bytes]
 
 
 class Replays:
@@ -40,21 +43,34 @@ class Replays:
             TooManyCalls: the tenant reads many streams already.
             StoreUnavailable, ObjectStoreUnavailable
         """
-        key = (events_key(job.id), job.created_ms)
+        stream = await self.encoded(job, events_key(job.id), partial(_encode, frames))
+        found = [frame for frame in stream.split(END_OF_FRAME)[:-1] if after == 0 or _sequence_number(frame) > after]
+        pieces = (found[start : start + EVENTS_PER_PIECE] for start in range(0, len(found), EVENTS_PER_PIECE))
+        return [END_OF_FRAME.join([*piece, b""]) for piece in pieces]
+
+    async def encoded(self, job: Job, name: str, encode: Encode) -> bytes:
+        """Return the stream of an ended job in any form.
+
+        Args:
+            name: what the form is kept under; another one for each job and form.
+            encode: returns the form of all events, and is called in a thread.
+
+        Raises:
+            ThinkqueueError: as ``read``, or what ``encode`` raises.
+        """
+        key = (name, job.created_ms)
         if (stream := self._cache.get(key)) is None:
             async with self._hold(job.tenant):
                 # Another request may have read it while this one waited.
                 if (stream := self._cache.get(key)) is None:
                     events = await run_in_threadpool(self._archive.read, job.id)
-                    stream = await run_in_threadpool(_encode, events, frames)
+                    stream = await run_in_threadpool(encode, events)
                     if events and events[-1].type == "ended":
                         self._cache.put(key, stream)
-        found = [frame for frame in stream.split(END_OF_FRAME)[:-1] if after == 0 or _sequence_number(frame) > after]
-        pieces = (found[start : start + EVENTS_PER_PIECE] for start in range(0, len(found), EVENTS_PER_PIECE))
-        return [END_OF_FRAME.join([*piece, b""]) for piece in pieces]
+        return stream
 
 
-def _encode(events: list[Event], frames: EventFrames) -> bytes:
+def _encode(frames: EventFrames, events: list[Event]) -> bytes:
     return b"".join(map(frames.of_event, events))
 
 

@@ -65,6 +65,16 @@ class JobRequest:
     """Of a request with an Idempotency-Key: the object that names the key's job. The job is accepted only if the object
     names this one (lifecycle/acceptance.py)."""
 
+    def messages_without_instructions(self) -> list[dict[str, Any]]:
+        """Return the messages; a system message without the text of ``client_fields["instructions"]``."""
+        instructions = self.client_fields.get("instructions")
+        if not instructions or not self.messages or self.messages[0]["role"] != "system":
+            return self.messages
+        first, *rest = self.messages
+        text: str = first["content"][0]["text"]
+        left = text.removeprefix(instructions).removeprefix("\n\n") if text.startswith(instructions) else text
+        return [{**first, "content": [{"type": "text", "text": left}]}, *rest] if left else rest
+
     def to_json(self) -> bytes:
         return json.dumps({"v": REQUEST_FORMAT, **asdict(self)}, ensure_ascii=False).encode()
 

@@ -31,6 +31,8 @@ class Submission:
     origins: Origins
     ignored: tuple[str, ...] = field(default=())
     """Names of fields of the client that have no effect."""
+    client_fields: dict[str, Any] = field(default_factory=dict)
+    """As for ``JobRequest``."""
 
     def accept(
         self, intake: Intake, *, caller: ApiKey, surface: str, idempotency_key: str | None, retry_count: int | None
@@ -50,6 +52,7 @@ class Submission:
                 self.validate(),
                 caller=caller,
                 surface=surface,
+                client_fields=self.client_fields,
                 idempotency_key=idempotency_key,
                 retry_count=retry_count,
             )

@@ -27,6 +27,9 @@ LINE_SEPARATORS = str.maketrans({mark: f"\\u{ord(mark):04x}" for mark in "\x85\u
 """Some clients split the stream at every character that Unicode calls a line separator."""
 
 
+DATA, END_OF_FRAME = b"\ndata: ", b"\n\n"
+
+
 @dataclass(frozen=True, slots=True)
 class ResponseEvent:
     """One numbered event of a response."""
@@ -39,7 +42,7 @@ class ResponseEvent:
     def to_frame(self) -> bytes:
         """Return the event as it is sent."""
         data = json.dumps(self.data, ensure_ascii=False, separators=(",", ":")).translate(LINE_SEPARATORS)
-        return f"event: {self.type}\ndata: {data}\n\n".encode()
+        return b"event: " + self.type.encode() + DATA + data.encode() + END_OF_FRAME
 
 
 class EventProjection:
@@ -195,12 +198,3 @@ def project(request: JobRequest, events: Iterable[Event], result: JobResult) -> 
     for event in events:
         found += projection.add(event)
     return found + projection.end(result)
-
-
-def project_response(request: JobRequest, events: Iterable[Event], result: JobResult) -> dict[str, Any]:
-    """Return the response of a job that has ended, as its last event has it."""
-    projection = EventProjection(request)
-    for event in events:
-        projection.add(event)
-    response: dict[str, Any] = projection.end(result)[-1].data["response"]
-    return response

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from api.openai.responses.projection import EventProjection, ResponseEvent, project, project_response
+from api.openai.responses.projection import EventProjection, ResponseEvent, project
 from tests.unit.api.openai.responses.logs import (
     ANSWER,
     THINKING,
@@ -201,7 +201,3 @@ def test_a_complete_response_without_text_has_an_empty_message() -> None:
 def test_a_frame_has_two_lines_for_every_client() -> None:
     for event in project(request(), COMPLETE, result()):
         assert len(event.to_frame().decode().splitlines()) == 3  # the third is the empty one that ends the frame
-
-
-def test_the_response_alone_is_that_of_the_last_event() -> None:
-    assert project_response(request(), COMPLETE, result()) == final(project(request(), COMPLETE, result()))
