@@ -33,6 +33,7 @@ class CircuitBreaker:
         probe: Callable[[], object],
         *,
         probe_timeout_s: float,
+        idle_s: float = IDLE_S,
     ) -> None:
         """Create a closed breaker.
 
@@ -42,7 +43,9 @@ class CircuitBreaker:
             probe: sends a small standard request and raises any error if the server does not answer it. It runs in a
                 thread of its own.
             probe_timeout_s: how long calls wait for the outcome of a probe while the breaker is closed.
+            idle_s: probing ends when no call was refused for this long.
         """
+        self._idle_s = idle_s
         self._failures = failures
         self._refusal = refusal
         self._probe = probe
@@ -85,7 +88,7 @@ class CircuitBreaker:
                 self._is_open = True
                 self._is_known.set()
                 time.sleep(PAUSE_S)
-                if time.monotonic() > self._last_refusal + IDLE_S:
+                if time.monotonic() > self._last_refusal + self._idle_s:
                     break
         finally:
             with self._lock:

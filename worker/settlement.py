@@ -26,14 +26,26 @@ class JobSettler:
     Raises no error of a server: in the worst case the lease expires and the keeper takes care of the job.
     """
 
-    def __init__(self, store: JobStore, finalizer: JobFinalizer, *, timeout_s: float = SETTLE_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        finalizer: JobFinalizer,
+        *,
+        timeout_s: float = SETTLE_TIMEOUT_S,
+        object_timeout_s: float = OBJECT_TIMEOUT_S,
+        retry_s: float = RETRY_S,
+    ) -> None:
         """
         Args:
-            timeout_s: how long ``settle`` retries.
+            timeout_s: how long ``settle`` retries while a server is away.
+            object_timeout_s: how long it retries while the object store answers, but not for this job's objects.
+            retry_s: wait between two attempts.
         """
         self._store = store
         self._finalizer = finalizer
         self._timeout_s = timeout_s
+        self._object_timeout_s = object_timeout_s
+        self._retry_s = retry_s
 
     def settle(self, result: JobResult, lost: threading.Event, job_log: Any) -> bool:
         """Seal the job, store its result and finish its record; retry while the lease is held.
@@ -55,8 +67,8 @@ class JobSettler:
             except ThinkqueueError as error:
                 job_log.warning("job.settle_delayed", code=error.code)
                 if isinstance(error, ObjectUnavailable):
-                    give_up_at = min(give_up_at, began + OBJECT_TIMEOUT_S)
-                lost.wait(RETRY_S)
+                    give_up_at = min(give_up_at, began + self._object_timeout_s)
+                lost.wait(self._retry_s)
             else:
                 details = {"finish_reason": result.finish_reason, **result.usage} if result.finish_reason else {}
                 job_log.info("job.ended", status=status, code=result.error_code, **details)

@@ -90,7 +90,12 @@ class Backoff:
     doubles with each further failure, so that jobs are not claimed and released in quick succession.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """
+        Args:
+            clock: returns seconds.
+        """
+        self._clock = clock
         self._lock = threading.Lock()
         self._failed: set[str] = set()
         self._pause_s = FIRST_PAUSE_S
@@ -102,7 +107,7 @@ class Backoff:
             if len(self._failed) < MIN_FAILED_JOBS:
                 self._failed.add(job_id)
             if len(self._failed) >= MIN_FAILED_JOBS:
-                self._ends_at = time.monotonic() + self._pause_s
+                self._ends_at = self._clock() + self._pause_s
                 self._pause_s = min(2 * self._pause_s, MAX_PAUSE_S)
 
     def reset(self) -> None:
@@ -113,7 +118,7 @@ class Backoff:
 
     @property
     def remaining_s(self) -> float:
-        return max(0.0, self._ends_at - time.monotonic())
+        return max(0.0, self._ends_at - self._clock())
 
 
 class StageRunner:

@@ -12,12 +12,15 @@ NEW_PREFIX, LOCKED_PREFIX = "thinkqueue-new-", "thinkqueue-job-"
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
+def scratch(parent: Path | None = None) -> Iterator[Path]:
     """Create a folder and lock it while it is in use.
 
     A lock, not a process id: process ids mean nothing where containers share /tmp.
+
+    Args:
+        parent: the folder in which it is created; None: the system's folder for temporary files.
     """
-    new = Path(tempfile.mkdtemp(prefix=NEW_PREFIX))
+    new = Path(tempfile.mkdtemp(prefix=NEW_PREFIX, dir=parent))
     lock = os.open(new, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -31,10 +34,10 @@ def scratch() -> Iterator[Path]:
         os.close(lock)
 
 
-def sweep() -> int:
-    """Remove the folders that no process has locked; return how many."""
+def sweep(parent: Path | None = None) -> int:
+    """Remove the folders that no process has locked; return how many. ``parent``: as for ``scratch``."""
     removed = 0
-    for folder in Path(tempfile.gettempdir()).glob(f"{LOCKED_PREFIX}*"):
+    for folder in (parent or Path(tempfile.gettempdir())).glob(f"{LOCKED_PREFIX}*"):
         try:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:

@@ -1,6 +1,5 @@
 """A stage's work ends in a settled, moved or released job, whatever it raises."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -237,9 +236,8 @@ def test_drain_is_over_after_its_shortest_grace() -> None:
     assert drain.is_over
 
 
-def test_backoff_doubles_up_to_its_limit_until_it_is_reset(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
-    backoff, pauses = Backoff(), []
+def test_backoff_doubles_up_to_its_limit_until_it_is_reset() -> None:
+    backoff, pauses = Backoff(lambda: 100.0), []
     for number in range(8):
         backoff.record_failure(f"job_{number}")
         pauses.append(backoff.remaining_s)

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import pytest
 
-from runtime.circuit_breaker import CircuitBreaker
+from runtime.circuit_breaker import IDLE_S, CircuitBreaker
 from testing.processes.waiting import wait_until
 
 LIMIT_S = 5.0
@@ -25,8 +25,10 @@ class Server:
         if not self.is_up:
             raise TimeoutError("gone")
 
-    def breaker(self, probe_timeout_s: float = LIMIT_S) -> CircuitBreaker:
-        return CircuitBreaker((TimeoutError,), ConnectionError, self.probe, probe_timeout_s=probe_timeout_s)
+    def breaker(self, probe_timeout_s: float = LIMIT_S, *, idle_s: float = IDLE_S) -> CircuitBreaker:
+        return CircuitBreaker(
+            (TimeoutError,), ConnectionError, self.probe, probe_timeout_s=probe_timeout_s, idle_s=idle_s
+        )
 
 
 def fail(breaker: CircuitBreaker) -> None:
@@ -103,10 +105,9 @@ def test_many_failures_at_once_cause_one_probe() -> None:
     assert server.probes == 1
 
 
-def test_the_breaker_is_tried_again_when_nobody_has_called_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.circuit_breaker.IDLE_S", 0.0)
+def test_the_breaker_is_tried_again_when_nobody_has_called_for_a_while() -> None:
     server = Server()
-    breaker = server.breaker()
+    breaker = server.breaker(idle_s=0)
     server.is_up = False
     with pytest.raises(TimeoutError):
         fail(breaker)
