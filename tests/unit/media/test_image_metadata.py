@@ -240,6 +240,13 @@ def test_the_orientation_is_read_from_damaged_exif(kind: str, name: str) -> None
     assert np.abs(pixels(image)[9, 30].astype(int) - RED).max() <= 16, "the left side is shown at the top"
 
 
+@pytest.mark.parametrize("missing", [1, 30])
+def test_the_orientation_is_read_from_a_webp_that_is_cut_off_behind_its_pixels(missing: int) -> None:
+    exif = raw_exif(entry(0x0112, 3, 1, b"\6\0"), *[entry(0x010F, 2, 4, b"abc\0")] * 9)
+    data = with_webp_chunks(WEBP, after=riff_chunk(b"EXIF", exif))
+    assert normalized(data[:-missing]).height == 80
+
+
 def test_an_orientation_outside_of_the_standard_changes_nothing() -> None:
     for value in (b"\0\0", b"\x09\0", b"\xff\xff"):
         image = normalized(with_jpeg_segment(JPEG, 0xE1, raw_exif(entry(0x0112, 3, 1, value))))

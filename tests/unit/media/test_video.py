@@ -1,6 +1,7 @@
 """Videos of many kinds: each gives frames with their times or is refused with an error code."""
 
 import io
+import struct
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -231,6 +232,14 @@ def test_a_video_that_was_cut_off_is_refused(tmp_path: Path, name: str) -> None:
         with pytest.raises(MediaError, match=r"cut off.*send the complete file") as error:
             frames_of(written(tmp_path / f"cut-{name}", content[: int(len(content) * share)]), tmp_path)
         assert error.value.code == "video_truncated"
+
+
+def test_a_part_that_would_end_behind_the_last_possible_byte_is_missing(tmp_path: Path) -> None:
+    content = write(tmp_path / "a.mp4", NOISE).read_bytes()
+    endless = struct.pack(">I4sQ", 1, b"free", 2**64 - 40)
+    after_first = struct.unpack_from(">I", content)[0]
+    with pytest.raises(MediaError, match="cut off"):
+        frames_of(written(tmp_path / "endless.mp4", content[:after_first] + endless + content[after_first:]), tmp_path)
 
 
 def test_a_cut_off_video_with_its_index_at_the_start_is_refused(tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ def _iso_boxes(file: BinaryIO, actual: int) -> Iterator[tuple[bytes, int]]:
     """Yield the type and the end of each top-level box of an MP4 or MOV."""
     at = 0
     for _ in range(MAX_BOXES):
+        if at > actual:
+            return  # a size has up to 64 bits, more than a position in a file may have
         file.seek(at)
         head = file.read(16)
         if len(head) < 8:

@@ -47,6 +47,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes | None]]:
             # A wrong length: the pixels may follow nevertheless.
             places = [place for name in PIXEL_CHUNKS if (place := data.find(name, at + 4)) >= 0]
             if not places:
+                yield kind, data[start:]  # cut off; the orientation is often near its start
                 return
             at = min(places)
             continue
