@@ -174,27 +174,32 @@ class Engine:
         self._executor.fail([*self._scheduler.running, *self._scheduler.waiting], code, message)
 
     def _thinking_controller(self, request: Request) -> ThinkingController:
-        prompt, answer = len(request.inputs), request.max_answer_tokens
+        prompt, answer, total = len(request.inputs), request.max_answer_tokens, request.max_total_tokens
+        budget = request.thinking_budget
+        if total is not None:
+            budget = total - 1 if budget < 0 else min(budget, total - 1)
+            answer = min(answer, total - budget)
         closing = len(self.tokenizer_info.special_tokens.closing)
         # An opening token and an incomplete character may be added to the thinking.
         max_thinking = self._max_sequence_tokens - prompt - closing - answer - CHARACTER_GRACE - 1
-        budget = max(request.thinking_budget, 0)
-        if max_thinking < max(budget, 1):
+        needed = max(budget, 1)
+        if max_thinking < needed:
             is_context = self._max_sequence_tokens == self.context_tokens
             reserved = f"and {answer} are reserved for the answer"
-            if budget:
+            if budget > 0:
                 reserved = f"{budget} are reserved for thinking, and {answer} for the answer"
             limit = "the model's context" if is_context else "this worker's KV cache"
             raise SequenceError(
                 "context_exceeded",
-                f"The request is {max(budget, 1) - max_thinking} tokens too long for {limit} of "
+                f"The request is {needed - max_thinking} tokens too long for {limit} of "
                 f"{self._max_sequence_tokens} tokens: the prompt has {prompt}, {reserved}. "
-                "Send less input, or lower the thinking budget or max_answer_tokens.",
+                "Send less input, or lower the thinking budget, max_answer_tokens or max_total_tokens.",
             )
         return ThinkingController(
             self.tokenizer_info,
-            budget=request.thinking_budget,
+            budget=budget,
             max_thinking_tokens=max_thinking,
-            max_answer_tokens=answer,
+            max_answer_tokens=request.max_answer_tokens,
+            max_total_tokens=total,
             thinking_closed=request.inputs.thinking_closed,
         )

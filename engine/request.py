@@ -58,6 +58,9 @@ class Request:
     """Thinking tokens; -1: no budget, 0: no thinking."""
     max_answer_tokens: int
     sampling: SamplingParams
+    max_total_tokens: int | None = None
+    """Thinking and answer tokens together; the answer gets what the thinking leaves. The thinking stops one token
+    before the total at the latest, so that there is an answer: choose a budget that leaves more. None: no total."""
     keep_box_tokens: bool = False
     """Keep the special tokens around boxes and values in the text of the answer."""
     journal: tuple[Token, ...] = ()

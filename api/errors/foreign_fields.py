@@ -11,7 +11,7 @@ from api.errors.pointers import Step
 
 USE_PARTS = 'put media into a user message\'s content, as {"type": "image_url", "image_url": {"url": "…"}}'
 USE_BUDGET = 'use "thinking": {"budget_tokens": N}; 0 turns thinking off'
-USE_ANSWER_LIMIT = "use max_answer_tokens for the answer and thinking.budget_tokens for the thinking"
+USE_ANSWER_LIMIT = "use max_total_tokens for thinking and answer together, or max_answer_tokens for the answer alone"
 USE_MESSAGES = 'use "messages": [{"role": "user", "content": "…"}]'
 USE_CALLBACK = 'use "callback": {"url": "https://…"}'
 USE_METADATA = 'use "metadata": {"name": "value"}'

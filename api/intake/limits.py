@@ -1,7 +1,9 @@
 """What a request may ask for: priorities of its API key, times and tokens of the installation and the model."""
 
 from api.intake.conversation import raise_invalid
+from api.intake.token_limits import TokenLimits, resolve_token_limits
 from api.schemas.jobs import JobBody
+from families import Family
 from jobs.errors import Forbidden
 from jobs.model.retention import DAY_MS
 from jobs.tenants.api_key import ApiKey
@@ -28,12 +30,17 @@ class RequestLimits:
     def check_tokens(self, body: JobBody) -> None:
         """Raise Invalid when the thinking and the answer, with their defaults, leave no room for a prompt."""
         family = self._settings.family
-        answer = body.max_answer_tokens or family.max_answer_tokens
-        budget = body.thinking.budget_tokens if body.thinking else family.thinking_budget
-        reserved = answer + max(budget, 0)
+        limits = token_limits(body, family)
+        answer, budget, reserved = limits.max_answer_tokens, limits.thinking_budget, limits.reserved
         most = family.context_tokens - MIN_OVERHEAD_TOKENS
         if reserved <= most:
             return
+        if limits.max_total_tokens is not None:
+            raise_invalid(
+                "/max_total_tokens",
+                f"leaves no room for a prompt: thinking and answer may have {reserved} tokens with a total of "
+                f"{limits.max_total_tokens}, and the model's context has {family.context_tokens}; send at most {most}",
+            )
         answer_limit = f"max_answer_tokens ({answer}{'' if body.max_answer_tokens else ', the default'})"
         if budget <= 0 or answer > most:
             raise_invalid(
@@ -48,6 +55,16 @@ class RequestLimits:
             f"{reserved - most} more than fit into the model's context of {family.context_tokens} beside the shortest "
             "prompt; lower one of them",
         )
+
+
+def token_limits(body: JobBody, family: Family) -> TokenLimits:
+    """Return the limits that a request asks for, with the model's defaults."""
+    return resolve_token_limits(
+        family,
+        thinking_budget=body.thinking.budget_tokens if body.thinking else None,
+        max_answer_tokens=body.max_answer_tokens,
+        max_total_tokens=body.max_total_tokens,
+    )
 
 
 def permitted_priority(requested: str | None, caller: ApiKey) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from api.intake.conversation import Conversation
+from api.intake.limits import token_limits
 from api.intake.media import MediaBatch, MediaIntake
 from api.schemas.jobs import RetryBody
 from api.schemas.messages import AnyPart, FilePart, ImagePart, Message, TextPart, VideoPart
@@ -37,7 +38,8 @@ class RequestBuilder:
             Invalid: a medium cannot be decoded, or an upload is missing or too large.
             NotFound: the media of the earlier job have expired.
         """
-        body, family = conversation.body, self._settings.family
+        body = conversation.body
+        limits = token_limits(body, self._settings.family)
         sampling = body.sampling.model_dump(exclude_none=True)
         seed = sampling.pop("seed", None)
         batch = self._media.batch(job_id, tenant)
@@ -54,8 +56,10 @@ class RequestBuilder:
             expires_ms=(body.expires_in or self._settings.job_expires_s) * 1000,
             fingerprint=fingerprint,
             messages=messages,
-            thinking_budget=body.thinking.budget_tokens if body.thinking else family.thinking_budget,
-            max_answer_tokens=body.max_answer_tokens or family.max_answer_tokens,
+            thinking_budget=limits.thinking_budget,
+            max_answer_tokens=limits.max_answer_tokens,
+            max_total_tokens=limits.max_total_tokens,
+            max_answer_of_total=limits.max_answer_of_total,
             sampling=sampling,
             seed=secrets.randbits(53) if seed is None else seed,
             callback=_callback(body.callback),

@@ -67,6 +67,10 @@ class JobBody(RequestBody):
     """Default: the model's budget, see `GET /v1/models`."""
     max_answer_tokens: Annotated[int, Field(ge=1)] | None = None
     """Maximum number of answer tokens. Default: see `GET /v1/models`."""
+    max_total_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Maximum number of thinking and answer tokens together. A quarter of it, at least 16 tokens and at most the answer
+    limit, is kept for the answer: the thinking budget is lowered to the rest. The answer gets what the thinking leaves,
+    and `max_answer_tokens` only if you send it. Default: no limit besides the other two."""
     sampling: SamplingOptions = SamplingOptions()
     """How tokens are sampled."""
     priority: Priority = "default"

@@ -33,6 +33,7 @@ def submit(
     state: State = DEFAULT_STATE,
     budget: Annotated[int | None, typer.Option(help="Thinking tokens. 0: no thinking; -1: no limit.")] = None,
     max_answer: Annotated[int | None, typer.Option(help="Maximum answer tokens.")] = None,
+    max_total: Annotated[int | None, typer.Option(help="Maximum thinking and answer tokens together.")] = None,
     system: Annotated[str, typer.Option(help="System message.")] = "",
     previous_job: Annotated[
         str, typer.Option("--previous-job", help="Continue the conversation of one of your completed jobs.")
@@ -61,6 +62,7 @@ def submit(
         options: dict[str, Any] = {
             "thinking": None if budget is None else {"budget_tokens": budget},
             "max_answer_tokens": max_answer,
+            "max_total_tokens": max_total,
             "previous_job_id": previous_job or None,
             "priority": None if priority == "default" else priority,
             "sampling": {name: value for name, value in sampling.items() if value is not None} or None,

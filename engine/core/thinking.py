@@ -34,6 +34,7 @@ class ThinkingController:
     Args:
         budget: thinking tokens; -1: no budget, 0: no thinking.
         max_thinking_tokens: thinking tokens that fit the context; limits sequences without a budget.
+        max_total_tokens: thinking and answer tokens together, more than the budget; None: no such limit.
         thinking_closed: the prompt has closed the thinking already.
     """
 
@@ -44,6 +45,7 @@ class ThinkingController:
         budget: int,
         max_thinking_tokens: int,
         max_answer_tokens: int,
+        max_total_tokens: int | None = None,
         thinking_closed: bool = False,
     ) -> None:
         self.phase = Phase.ANSWER if thinking_closed else Phase.THINKING
@@ -54,8 +56,13 @@ class ThinkingController:
         self._tokenizer_info = tokenizer_info
         self._special = tokenizer_info.special_tokens
         self._budget = budget
+        self._most_thinking = budget + CHARACTER_GRACE
+        """Where the budget ends even inside a character; a total leaves a token for the answer."""
+        if max_total_tokens is not None:
+            self._most_thinking = min(self._most_thinking, max_total_tokens - 1)
         self._max_thinking_tokens = max_thinking_tokens
         self._max_answer_tokens = max_answer_tokens
+        self._max_total_tokens = max_total_tokens
         self._think_opened = False
         self._answer_opened = False
         self._tail: deque[int] = deque(maxlen=REPETITION_COPIES * REPETITION_PATTERN_SIZES[-1])
@@ -142,7 +149,7 @@ class ThinkingController:
             if used >= self._max_thinking_tokens:
                 return "context"
         elif used >= self._budget:
-            grace_left = used < self._budget + CHARACTER_GRACE
+            grace_left = used < self._most_thinking
             if not (grace_left and self._tokenizer_info.splits_character(tuple(self._tail)[-MAX_CHARACTER_TOKENS:])):
                 return "budget"
         elif used >= SOFT_BUDGET_SHARE * self._budget and self._tokenizer_info.ends_line(token):
@@ -160,11 +167,16 @@ class ThinkingController:
         elif self.is_answer_open or not self._tokenizer_info.is_blank(token):
             self.answer_tokens += 1
             self._tail.append(token)
-            if self.answer_tokens >= self._max_answer_tokens:
+            if self._is_answer_full():
                 self.finish_reason = "length"
             elif self._is_repeating(self.answer_tokens):
                 self.finish_reason = "repetition"
         return [Token(token, forced=False)]
+
+    def _is_answer_full(self) -> bool:
+        total = self._max_total_tokens
+        is_total_used = total is not None and self.thinking_tokens + self.answer_tokens >= total
+        return is_total_used or self.answer_tokens >= self._max_answer_tokens
 
     def _close_thinking(self, reason: TruncationReason) -> list[Token]:
         self.truncation_reason = reason

@@ -19,7 +19,7 @@ FAILURES: dict[str, tuple[str, str]] = {
     ),
     "context_exceeded": (
         "The request does not fit the model's context or the worker's KV cache.",
-        "Send less input, or lower the thinking budget or `max_answer_tokens`.",
+        "Send less input, or lower the thinking budget, `max_answer_tokens` or `max_total_tokens`.",
     ),
     "media_changed": (
         "An uploaded file is not the one that the job was submitted with.",

@@ -54,6 +54,11 @@ class JobRequest:
     """``strip`` removes box tokens from the answer, ``keep`` leaves them."""
     result_urls: tuple[str, ...] = ()
     """Presigned URLs to which the result is also uploaded. They are secrets."""
+    max_total_tokens: int | None = None
+    """Of thinking and answer together. ``thinking_budget`` and ``max_answer_tokens`` are at most as many, so that a
+    worker that does not know the total keeps it."""
+    max_answer_of_total: int | None = None
+    """With a total: the limit of an answer after a thinking that left a part of its budget. None: only the total."""
     retried_from: str | None = None
     """The job whose request this one repeats."""
     surface: str = ""

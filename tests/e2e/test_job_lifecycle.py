@@ -59,6 +59,15 @@ def test_every_budget_gives_an_answer(service: Service) -> None:
             assert job["usage"]["thinking_tokens"] <= budget + (CHARACTER_GRACE if budget else 0)
 
 
+def test_a_total_limits_thinking_and_answer_together(service: Service) -> None:
+    jobs = {total: service.submit(messages=question("How many?"), max_total_tokens=total) for total in (1, 20, 40)}
+    for total, job_id in jobs.items():
+        job = service.wait_for_end(job_id)
+        assert job["status"] == "completed", job
+        assert job["usage"]["answer_tokens"] >= 1
+        assert job["usage"]["thinking_tokens"] + job["usage"]["answer_tokens"] <= total
+
+
 def test_a_bad_image_fails_its_job_with_a_code_and_a_webhook(service: Service, http_server: HttpServer) -> None:
     """The worker is not affected: it runs the next job."""
     hook = http_server.answer("/hook")

@@ -135,12 +135,13 @@ class Generation:
         return self._context.engine.prepare(prepared.messages, images, videos, enable_thinking=enable_thinking)
 
     def _build_request(self, request: JobRequest, inputs: ModelInputs, tokens: tuple[JournalToken, ...]) -> Request:
-        defaults, chosen = self._context.engine.sampling_defaults, request.sampling
+        defaults, chosen, total = self._context.engine.sampling_defaults, request.sampling, request.max_total_tokens
         return Request(
             id=self._claimed.job.claim,
             inputs=inputs,
             thinking_budget=request.thinking_budget,
-            max_answer_tokens=request.max_answer_tokens,
+            max_answer_tokens=request.max_answer_tokens if total is None else request.max_answer_of_total or total,
+            max_total_tokens=total,
             sampling=SamplingParams(
                 temperature=chosen.get("temperature", defaults.temperature),
                 top_p=chosen.get("top_p", defaults.top_p),

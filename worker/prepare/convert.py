@@ -259,7 +259,7 @@ class MediaConverter:
                 "context_exceeded",
                 f"{num_pages} pages are {missing} tokens too long for the model's context of {family.context_tokens} "
                 "tokens, with the text, the other media, the thinking budget and the answer. Select fewer pages with "
-                "`pages`, or lower `thinking.budget_tokens` or `max_answer_tokens`.",
+                "`pages`, or lower `thinking.budget_tokens`, `max_answer_tokens` or `max_total_tokens`.",
             )
         # Rounding to whole patches may add one patch along each side of a page.
         return images.narrow(int(max_pixels * 0.9))

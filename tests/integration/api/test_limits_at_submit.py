@@ -43,6 +43,8 @@ def end(table: Table) -> None:
         ({"thinking": {"budget_tokens": 0}, "max_answer_tokens": 2_048}, "/max_answer_tokens", ["at most 2032"]),
         ({"thinking": {"budget_tokens": -1}, "max_answer_tokens": 2_040}, "/max_answer_tokens", ["at most 2032"]),
         ({"max_answer_tokens": 10**9}, "/max_answer_tokens", ["at most 1776"]),
+        ({"max_total_tokens": 2_033}, "/max_total_tokens", ["total of 2033", "has 2048", "at most 2032"]),
+        ({"max_total_tokens": 0}, "/max_total_tokens", ["at least 1"]),
         ({"thinking": {"budget_tokens": 10**9}}, "/thinking/budget_tokens", ["lower one of them"]),
     ],
 )
@@ -58,10 +60,23 @@ def test_impossible_limits_are_refused_with_the_defaults_counted(
 
 
 @pytest.mark.parametrize(
-    "limits", [{"max_answer_tokens": 1_776}, {"thinking": {"budget_tokens": -1}, "max_answer_tokens": 2_032}]
+    "limits",
+    [
+        {"max_answer_tokens": 1_776},
+        {"thinking": {"budget_tokens": -1}, "max_answer_tokens": 2_032},
+        {"thinking": {"budget_tokens": 10**9}, "max_total_tokens": 2_032},
+        {"max_answer_tokens": 300, "max_total_tokens": 10**9},
+    ],
 )
 def test_limits_that_leave_room_for_a_prompt_are_accepted(client: TestClient, limits: dict[str, Any]) -> None:
     assert client.post("/v1/jobs", json={**HELLO, **limits}).status_code == 202
+
+
+def test_a_total_is_stored_with_limits_that_keep_it(client: TestClient, table: Table) -> None:
+    body = {**HELLO, "thinking": {"budget_tokens": -1}, "max_answer_tokens": 90, "max_total_tokens": 100}
+    request = load_request(table.object_store, client.post("/v1/jobs", json=body).json()["id"])
+    assert (request.max_total_tokens, request.max_answer_of_total) == (100, 90)
+    assert (request.thinking_budget, request.max_answer_tokens) == (75, 25), "for workers that do not know the total"
 
 
 def test_without_a_priority_the_first_permitted_one_is_used(keyed: TestClient, table: Table) -> None:

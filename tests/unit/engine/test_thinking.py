@@ -25,11 +25,21 @@ class Script:
     """Feeds tokens to a controller and records its output."""
 
     def __init__(
-        self, tokenizer_info: TokenizerInfo, *, budget: int = -1, room: int = 10_000, answer: int = 1_000
+        self,
+        tokenizer_info: TokenizerInfo,
+        *,
+        budget: int = -1,
+        room: int = 10_000,
+        answer: int = 1_000,
+        total: int | None = None,
     ) -> None:
         self.tokenizer_info = tokenizer_info
         self.controller = ThinkingController(
-            tokenizer_info, budget=budget, max_thinking_tokens=room, max_answer_tokens=answer
+            tokenizer_info,
+            budget=budget,
+            max_thinking_tokens=room,
+            max_answer_tokens=answer,
+            max_total_tokens=total,
         )
         self.tokens: list[Token] = self.controller.begin()
 
@@ -63,6 +73,26 @@ def test_the_budget_closes_the_thinking_with_the_familys_text(tokenizer_info: To
     assert script.forced() == POCKET.closing_text
     assert (script.controller.thinking_tokens, script.controller.truncation_reason) == (5, "budget")
     assert script.controller.phase is Phase.ANSWER
+
+
+def test_a_total_gives_the_answer_what_the_thinking_leaves(tokenizer_info: TokenizerInfo) -> None:
+    for thinking in (1, 4, 6):
+        script = Script(tokenizer_info, budget=6, total=10).sample("<think>", *[" red"] * thinking)
+        if thinking < 6:
+            script.sample("</think>")
+        while script.controller.finish_reason is None:
+            script.sample(" red")
+        assert (script.controller.thinking_tokens, script.controller.answer_tokens) == (thinking, 10 - thinking)
+        assert script.controller.finish_reason == "length"
+
+
+def test_a_total_leaves_an_answer_although_the_budget_ends_inside_a_character(tokenizer_info: TokenizerInfo) -> None:
+    script = Script(tokenizer_info, budget=4, total=6).sample(*[" red"] * 3)
+    for piece in tokenizer_info.encode("🜚"):
+        if script.controller.phase is Phase.THINKING:
+            script.tokens += script.controller.accept(piece)
+    assert script.controller.thinking_tokens == 5
+    assert script.sample(" red").controller.finish_reason == "length"
 
 
 def test_the_opening_token_and_forced_tokens_do_not_count(tokenizer_info: TokenizerInfo) -> None:
