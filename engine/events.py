@@ -64,6 +64,8 @@ class Finished:
     """From the first sampled token to the end."""
     device_ms: float
     """Share of the time of all steps, by tokens computed."""
+    stop_string: str | None = None
+    """The stop string that ended the answer, which does not contain it."""
 
     @property
     def thinking_truncated(self) -> bool:

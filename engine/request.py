@@ -63,6 +63,8 @@ class Request:
     before the total at the latest, so that there is an answer: choose a budget that leaves more. None: no total."""
     keep_box_tokens: bool = False
     """Keep the special tokens around boxes and values in the text of the answer."""
+    stop: tuple[str, ...] = ()
+    """The answer ends before the first of these strings. They have no effect on the thinking."""
     journal: tuple[Token, ...] = ()
     """Output tokens of an earlier run of the same request; generation continues after them."""
     group: str = ""

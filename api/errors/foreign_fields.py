@@ -38,7 +38,8 @@ JOB = {
     ),
     **_moved("temperature top_p top_k seed repetition_penalty", "sampling"),
     **_all("frequency_penalty presence_penalty", "use sampling.repetition_penalty"),
-    **_all("min_p typical_p logit_bias stop stop_sequences do_sample bad_words", NOT_SUPPORTED),
+    **_all("stop_sequences stop_strings stop_words", 'use "stop": ["…"]'),
+    **_all("min_p typical_p logit_bias do_sample bad_words", NOT_SUPPORTED),
     **_all("stream stream_options", USE_EVENTS),
     "model": "the service runs one model, which GET /v1/models names",
     **_all("input inputs prompt query question text contents", USE_MESSAGES),
@@ -108,7 +109,8 @@ SAMPLING = {
     **_all("max_tokens max_new_tokens", USE_ANSWER_LIMIT),
     **_all("do_sample greedy", "use temperature; 0 is greedy"),
     **_all("n best_of num_beams", ONE_ANSWER),
-    **_all("min_p typical_p stop logit_bias", NOT_SUPPORTED),
+    "stop": 'move it out of sampling: "stop": ["…"]',
+    **_all("min_p typical_p logit_bias", NOT_SUPPORTED),
 }
 CALLBACK = {
     **_all("secret token key", "the tenant's webhook secret signs, see POST /v1/webhook_secret/rotate"),

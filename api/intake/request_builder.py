@@ -60,6 +60,7 @@ class RequestBuilder:
             max_answer_tokens=limits.max_answer_tokens,
             max_total_tokens=limits.max_total_tokens,
             max_answer_of_total=limits.max_answer_of_total,
+            stop=tuple(body.stop),
             sampling=sampling,
             seed=secrets.randbits(53) if seed is None else seed,
             callback=_callback(body.callback),

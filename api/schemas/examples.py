@@ -52,6 +52,7 @@ JOB: dict[str, Any] = {
         "raw": "<think>The bars of …</think>\n<answer>The third quarter, by 12 %.</answer>",
     },
     "finish_reason": "stop",
+    "stop_string": None,
     "thinking_truncated": False,
     "truncation_reason": None,
     "usage": {"input_tokens": 1302, "thinking_tokens": 380, "answer_tokens": 32, "gpu_seconds": 7.9},
@@ -162,6 +163,7 @@ EVENT: dict[str, Any] = {
 FAILED: dict[str, Any] = {
     "output": None,
     "finish_reason": None,
+    "stop_string": None,
     "thinking_truncated": None,
     "usage": {"input_tokens": 0, "thinking_tokens": 0, "answer_tokens": 0, "gpu_seconds": 0.0},
     "tokens": 0,
@@ -178,6 +180,7 @@ ENDINGS: dict[str, dict[str, Any]] = {
         "error": {"code": "cancelled", "message": "The job was cancelled."},
         "output": {"thinking": "The bars of …", "answer": "", "boxes": [], "raw": "<think>The bars of …"},
         "finish_reason": None,
+        "stop_string": None,
         "tokens": 118,
         "usage": {"input_tokens": 1302, "thinking_tokens": 118, "answer_tokens": 0, "gpu_seconds": 2.6},
         "stopped_after_ms": 84,

@@ -18,6 +18,7 @@ MAX_SEED = 2**53 - 1
 
 Status = Literal["preparing", "queued", "running", "completed", "failed", "cancelled", "expired"]
 ExpiresIn = Annotated[int, Field(ge=1, le=MAX_EXPIRES_S)]
+StopString = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 
@@ -71,6 +72,9 @@ class JobBody(RequestBody):
     """Maximum number of thinking and answer tokens together. A quarter of it, at least 16 tokens and at most the answer
     limit, is kept for the answer: the thinking budget is lowered to the rest. The answer gets what the thinking leaves,
     and `max_answer_tokens` only if you send it. Default: no limit besides the other two."""
+    stop: Annotated[list[StopString], FailFast(), Field(max_length=4, default_factory=list)]
+    """Up to 4 strings. The answer ends before the first of them, and `stop_string` of the job says which it was. The
+    thinking is not affected."""
     sampling: SamplingOptions = SamplingOptions()
     """How tokens are sampled."""
     priority: Priority = "default"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engine.core.detokenizer import Detokenizer
+from engine.core.stop_strings import StopMatcher
 from engine.core.thinking import ThinkingController
 from engine.core.tokenizer_info import TokenizerInfo
 from engine.events import Delta, Event, Finished, FinishReason, Phase, Token
@@ -63,6 +64,7 @@ class Sequence:
     def __post_init__(self) -> None:
         self.encoder_cost_left = self.encoder_cost
         """Cost of the media that are not encoded yet; the prompt is computed when it is 0."""
+        self._stops = StopMatcher(self.request.stop) if self.request.stop else None
         self._detokenizers = {phase: Detokenizer(self.tokenizer_info) for phase in Phase}
 
     @property
@@ -96,6 +98,7 @@ class Sequence:
         journal = self.request.journal
         forced = self.controller.replay(journal, self._detokenize)
         self.tokens.extend(journal)
+        self._end_at_stop_string()
         if forced:
             self._emit(forced, Phase.THINKING, "")
 
@@ -106,6 +109,10 @@ class Sequence:
         phase, was_open = self.controller.phase, self.controller.is_answer_open
         added = self.controller.accept(token)
         text = self._detokenize(token, phase, was_open) if Token(token, forced=False) in added else ""
+        if self._stops is not None and phase is Phase.ANSWER:
+            self._end_at_stop_string()
+            if self.controller.finish_reason is not None:
+                text += self._stops.flush()
         self._emit(added, phase, text)
 
     def reset_device_state(self) -> None:
@@ -121,10 +128,16 @@ class Sequence:
         """Build the ``Finished`` event."""
         now = time.monotonic()
         first_pass_at, first_token_at = self.first_pass_at or now, self.first_token_at or now
+        answer = self._detokenizers[Phase.ANSWER].text
+        if self._stops is not None:
+            if reason != "aborted":
+                self._stops.flush()  # after a replay; the stream has it already
+            answer = self._stops.text
         return Finished(
             finish_reason=reason,
             thinking=self._detokenizers[Phase.THINKING].text.strip(),
-            answer=self._detokenizers[Phase.ANSWER].text.strip(),
+            answer=answer.strip(),
+            stop_string=self._stops.matched if self._stops is not None else None,
             raw=self.tokenizer_info.decode([token.id for token in self.tokens]),
             truncation_reason=self.controller.truncation_reason,
             input_tokens=self.num_prompt_tokens,
@@ -148,4 +161,9 @@ class Sequence:
             return ""
         if phase is Phase.ANSWER and not was_open and self.tokenizer_info.is_blank(token):
             return ""
-        return self._detokenizers[phase].append(token)
+        text = self._detokenizers[phase].append(token)
+        return self._stops.append(text) if self._stops is not None and phase is Phase.ANSWER else text
+
+    def _end_at_stop_string(self) -> None:
+        if self._stops is not None and self._stops.matched is not None:
+            self.controller.finish_reason = "stop"

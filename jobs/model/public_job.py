@@ -110,7 +110,9 @@ class Outcome(PublicModel):
     output: Output | None
     """What the model generated; null when it generated nothing."""
     finish_reason: str | None
-    """Why generation stopped: `stop`, `length` (the answer limit), `repetition` or `aborted`."""
+    """Why generation stopped: `stop`, `length` (the answer limit or the total), `repetition` or `aborted`."""
+    stop_string: str | None = None
+    """The one of your `stop` strings that ended the answer; null if none did."""
     thinking_truncated: bool | None
     """Whether the service closed the thinking, because the model did not."""
     truncation_reason: str | None
@@ -232,7 +234,10 @@ def result_copy(request: JobRequest, result: JobResult) -> bytes:
         media=[MediaItem(kind=item.kind, name=item.name) for item in result.media],
         **_outcome_fields(result),
     )
-    return json.dumps(copy.model_dump(mode="json"), ensure_ascii=False, sort_keys=True).encode()
+    fields = copy.model_dump(mode="json")
+    if copy.stop_string is None:
+        del fields["stop_string"]  # results that are older than this field keep their SHA-256
+    return json.dumps(fields, ensure_ascii=False, sort_keys=True).encode()
 
 
 def _summary_fields(job: Job, request: JobRequest) -> dict[str, object]:

@@ -6,7 +6,11 @@ from typing import Any
 
 from jobs.model.document_format import known_fields, read_document
 
-REQUEST_FORMAT = 1
+REQUEST_FORMAT = 2
+"""Written only where it is needed: see ``ANSWER_FIELDS``."""
+ANSWER_FIELDS = ("stop",)
+"""Fields that a worker must not ignore. A request that has one is written with format 2, and one that has none with
+format 1, so that it can be read by the version before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class JobRequest:
     worker that does not know the total keeps it."""
     max_answer_of_total: int | None = None
     """With a total: the limit of an answer after a thinking that left a part of its budget. None: only the total."""
+    stop: tuple[str, ...] = ()
+    """Strings before which the answer ends."""
     retried_from: str | None = None
     """The job whose request this one repeats."""
     surface: str = ""
@@ -81,7 +87,8 @@ class JobRequest:
         return [{**first, "content": [{"type": "text", "text": left}]}, *rest] if left else rest
 
     def to_json(self) -> bytes:
-        return json.dumps({"v": REQUEST_FORMAT, **asdict(self)}, ensure_ascii=False).encode()
+        version = REQUEST_FORMAT if any(getattr(self, name) for name in ANSWER_FIELDS) else 1
+        return json.dumps({"v": version, **asdict(self)}, ensure_ascii=False).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> "JobRequest":
@@ -90,5 +97,5 @@ class JobRequest:
         callback = fields.pop("callback")
         if callback:
             callback = Callback(callback["url"], tuple(callback["events"]))
-        urls = tuple(fields.pop("result_urls", ()))
-        return cls(callback=callback, result_urls=urls, **fields)
+        urls, stop = tuple(fields.pop("result_urls", ())), tuple(fields.pop("stop", ()))
+        return cls(callback=callback, result_urls=urls, stop=stop, **fields)

@@ -45,6 +45,8 @@ class JobResult:
     finish_reason: str | None = None
     thinking_truncated: bool | None = None
     truncation_reason: str | None = None
+    stop_string: str | None = None
+    """The stop string that ended the answer."""
     usage: dict[str, float] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     stopped_after_ms: int | None = None

@@ -19,6 +19,7 @@ COMPLETED: dict[str, Any] = {
     ),
     "error": None,
     "finish_reason": "stop",
+    "stop_string": None,
     "thinking_truncated": False,
     "usage": {"input_tokens": 1302, "thinking_tokens": 380, "answer_tokens": 32, "gpu_seconds": 7.9},
     "timings": {"prepared_ms": 210, "queued_ms": 790, "prefill_ms": 160, "decode_ms": 7840},
@@ -27,6 +28,7 @@ COMPLETED: dict[str, Any] = {
 NO_OUTPUT: dict[str, Any] = {
     "output": None,
     "finish_reason": None,
+    "stop_string": None,
     "thinking_truncated": None,
     "usage": {"input_tokens": 0, "thinking_tokens": 0, "answer_tokens": 0, "gpu_seconds": 0.0},
     "timings": None,

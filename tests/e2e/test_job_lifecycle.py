@@ -68,6 +68,22 @@ def test_a_total_limits_thinking_and_answer_together(service: Service) -> None:
         assert job["usage"]["thinking_tokens"] + job["usage"]["answer_tokens"] <= total
 
 
+def test_an_answer_ends_before_a_stop_string(service: Service) -> None:
+    body = {
+        "messages": question("How many?"),
+        "thinking": {"budget_tokens": 0},
+        "max_answer_tokens": 30,
+        "sampling": SAMPLING,
+    }
+    plain = service.wait_for_end(service.submit(**body))
+    assert plain["stop_string"] is None
+    answer = plain["output"]["answer"]
+    stop = answer[len(answer) // 2 :][:5]
+    job = service.wait_for_end(service.submit(**body, stop=[stop]))
+    assert (job["finish_reason"], job["stop_string"]) == ("stop", stop)
+    assert job["output"]["answer"] == answer[: answer.index(stop)].rstrip()
+
+
 def test_a_bad_image_fails_its_job_with_a_code_and_a_webhook(service: Service, http_server: HttpServer) -> None:
     """The worker is not affected: it runs the next job."""
     hook = http_server.answer("/hook")

@@ -149,6 +149,7 @@ class Generation:
                 repetition_penalty=chosen.get("repetition_penalty", defaults.repetition_penalty),
                 seed=request.seed,
             ),
+            stop=request.stop,
             keep_box_tokens=request.box_tokens == "keep",
             journal=tuple(Token(token.id, token.forced) for token in tokens),
             group=self._claimed.job.tenant,

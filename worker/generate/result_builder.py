@@ -54,6 +54,7 @@ class ResultBuilder:
                 "raw": end.raw,
             },
             finish_reason=end.finish_reason,
+            stop_string=end.stop_string,
             thinking_truncated=end.thinking_truncated,
             truncation_reason=end.truncation_reason,
             usage={

@@ -33,6 +33,7 @@ def test_a_202_has_the_jobs_location_and_the_job_is_durable(client: TestClient, 
         "thinking": {"budget_tokens": 7},
         "max_answer_tokens": 9,
         "sampling": {"temperature": 0, "seed": 5},
+        "stop": ["END", "\n\n"],
         "metadata": {"order": "A-17"},
     }
     reply = client.post("/v1/jobs", json=body)
@@ -44,6 +45,7 @@ def test_a_202_has_the_jobs_location_and_the_job_is_durable(client: TestClient, 
 
     request = JobRequest.from_json(table.object_store.get(request_key(job["id"])))
     assert (request.thinking_budget, request.max_answer_tokens, request.seed) == (7, 9, 5)
+    assert request.stop == ("END", "\n\n")
     picture = request.messages[1]["content"][0]
     with Image.open(io.BytesIO(table.object_store.get(picture["key"]))) as image:
         assert image.size == (30, 20)
@@ -82,6 +84,11 @@ def picture(url: str) -> dict[str, Any]:
         ({**HELLO, "thinking": {"budget_tokens": -2}}, "/thinking/budget_tokens", "-1"),
         ({**HELLO, "thinking": {"budget_tokens": 10**9}}, "/thinking/budget_tokens", "leaves no room"),
         ({**HELLO, "max_answer_tokens": 0}, "/max_answer_tokens", "at least 1"),
+        ({**HELLO, "stop": "END"}, "/stop", "list"),
+        ({**HELLO, "stop": [""]}, "/stop/0", "at least 1 character"),
+        ({**HELLO, "stop": ["x" * 257]}, "/stop/0", "at most 256"),
+        ({**HELLO, "stop": ["a", "b", "c", "d", "e"]}, "/stop", "at most 4"),
+        ({**HELLO, "stop_sequences": ["END"]}, "/stop_sequences", 'use "stop"'),
         ({**HELLO, "callback": {"url": "ftp://example.com/"}}, "/callback/url", "http"),
         ({**HELLO, "callback": {"url": "https://example.com/", "events": []}}, "/callback/events", "at least 1"),
         ({**HELLO, "metadata": {"a": 1}}, "/metadata/a", "string"),

@@ -25,7 +25,7 @@ def tokenizer_info() -> TokenizerInfo:
 
 def sequence(name: str, prompt: int, group: str = "") -> Sequence:
     controller = ThinkingController(tokenizer_info(), budget=-1, max_thinking_tokens=10_000, max_answer_tokens=10_000)
-    request: Any = SimpleNamespace(id=name, journal=(), keep_box_tokens=False, group=group)
+    request: Any = SimpleNamespace(id=name, journal=(), keep_box_tokens=False, stop=(), group=group)
     return Sequence(request, lambda _: None, tokenizer_info(), controller, prompt)
 
 

@@ -1,6 +1,7 @@
 """Documents are read as they were written, and by versions before and after the one that wrote them."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -73,9 +74,16 @@ def test_fields_of_a_newer_version_are_ignored(document: Any) -> None:
 @DOCUMENTS
 def test_a_newer_format_is_refused_by_its_version(document: Any) -> None:
     fields = json.loads(document.to_json())
-    fields["v"] += 1
+    fields["v"] = 99
     with pytest.raises(NewerDocument, match=r"results/x\.json"):
         parse("results/x.json", json.dumps(fields).encode(), type(document).from_json)
+
+
+def test_a_request_that_an_older_worker_would_answer_differently_has_a_newer_format() -> None:
+    assert json.loads(REQUEST.to_json())["v"] == 1
+    stored = replace(REQUEST, stop=("END",)).to_json()
+    assert json.loads(stored)["v"] == 2
+    assert JobRequest.from_json(stored).stop == ("END",)
 
 
 @DOCUMENTS

@@ -79,6 +79,7 @@ def test_an_ended_job_has_the_fields_of_its_record_request_and_result() -> None:
         "error": None,
         "output": json.loads(json.dumps(RESULT.output)),
         "finish_reason": "stop",
+        "stop_string": None,
         "thinking_truncated": False,
         "truncation_reason": None,
         "usage": {"thinking_tokens": 8, "gpu_seconds": 0.25},
