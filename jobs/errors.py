@@ -16,6 +16,7 @@ ThinkqueueError
 │   ├── QuotaExceeded     the tenant has used what it may use today or this month
 │   ├── TooManyStreams    on one api process
 │   ├── TooManyUploads    the tenant has too many uploads that no job has used
+│   ├── TooManyDeliveries  of the tenant wait: no more are repeated, and no test events sent
 │   ├── TooManyBodies     of one tenant arrive at one api process
 │   ├── TooManyWaits      of one tenant: calls with ``Prefer: wait``
 │   ├── TooManyCalls      of one tenant wait at one api process
@@ -169,6 +170,12 @@ class TooManyUploads(Overloaded):
     """Too many of your uploads are not used by any job yet; submit jobs with them, or wait until they expire."""
 
     code = "too_many_uploads"
+
+
+class TooManyDeliveries(Overloaded):
+    """Too many of your deliveries wait to be sent; repeat fewer at the same time, or try again later."""
+
+    code = "too_many_deliveries"
 
 
 class TooManyWaits(Overloaded):

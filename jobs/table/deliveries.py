@@ -7,12 +7,17 @@ from typing import Literal, cast
 
 import redis
 
+from jobs.errors import TooManyDeliveries
 from jobs.model.document_format import known_fields
 from jobs.table import keys
 from jobs.table.scripts import LuaScripts, translate_redis_errors
 
 DELIVERY_CLAIM_MS = 60_000
 """Time a keeper has for one attempt before another keeper may claim the delivery."""
+
+MAX_OPEN_DELIVERIES = 10_000
+"""Of a tenant. While so many wait, none is repeated and no test event is sent; those of ended jobs are not refused. One
+takes about 1 KiB of Redis, and its attempts up to 50 KiB."""
 
 COPY_EVENT = "result.copy"
 """Event of deliveries that upload a copy of the result to a presigned URL. Their id is ``copy_<job>_<number>``."""
@@ -65,7 +70,12 @@ class Delivery:
 class DeliveryStore:
     """Reads and changes deliveries. Safe to share between threads; every method raises StoreUnavailable."""
 
-    def __init__(self, client: "redis.Redis") -> None:
+    def __init__(self, client: "redis.Redis", *, max_open: int = MAX_OPEN_DELIVERIES) -> None:
+        """
+        Args:
+            max_open: deliveries of a tenant that may wait when another one is asked for.
+        """
+        self._max_open = max_open
         self._redis = client
         self._scripts = LuaScripts(client)
 
@@ -108,25 +118,33 @@ class DeliveryStore:
         self._scripts.call("postpone_delivery", delivery, claim, wait_ms, int(receiver_is_busy))
 
     def redeliver(self, delivery: str) -> bool:
-        """Make a delivery due now, whatever its state. False: it has no row."""
-        return self._scripts.call("redeliver", delivery)[0] == "ok"
+        """Make a delivery due now, whatever its state. False: it has no row.
+
+        Raises:
+            TooManyDeliveries
+        """
+        return self._call_bounded("redeliver", delivery, self._max_open)
 
     def redeliver_settled(self, delivery: Delivery, *, tenant: str, retention_ms: int) -> bool:
         """Make a settled delivery due now whose row has left Redis. False: its job was deleted.
 
         Args:
             retention_ms: how long the row may be found by its job.
+
+        Raises:
+            TooManyDeliveries
         """
         row = (delivery.job_id, tenant, delivery.event, retention_ms)
-        return self._scripts.call("redeliver", delivery.id, *row, *map(_to_line, delivery.attempts))[0] == "ok"
+        lines = map(_to_line, delivery.attempts)
+        return self._call_bounded("redeliver", delivery.id, self._max_open, *row, *lines)
 
     def restore_attempts(self, delivery: str, attempts: Sequence[DeliveryAttempt], *, retention_ms: int) -> None:
         """Restore the attempts of a delivery that was settled before its table was lost."""
         self._scripts.call("restore_attempts", delivery, retention_ms, *map(_to_line, attempts))
 
     def create_test(self, delivery: str, *, tenant: str, event: str, retention_ms: int) -> None:
-        """Create a delivery without a job, for an event that tests a receiver."""
-        self._scripts.call("create_test_delivery", delivery, event, retention_ms, tenant)
+        """Create a delivery without a job, for an event that tests a receiver. Raises TooManyDeliveries."""
+        self._call_bounded("create_test_delivery", delivery, event, retention_ms, tenant, self._max_open)
 
     def get(self, delivery: str) -> Delivery | None:
         """Return a delivery with all its attempts."""
@@ -143,6 +161,15 @@ class DeliveryStore:
         with translate_redis_errors():
             ids = cast("list[str]", self._redis.lrange(keys.job_deliveries(job_id), 0, -1))
         return [found for delivery in ids if (found := self.get(delivery))]
+
+    def _call_bounded(self, script: str, *arguments: str | float) -> bool:
+        """Call a script that refuses while too many of the tenant's deliveries wait."""
+        reply = self._scripts.call(script, *arguments)
+        if reply[0] == "too_many":
+            raise TooManyDeliveries(
+                f"{reply[1]} of your deliveries wait to be sent; the limit is {self._max_open}. Try again later."
+            )
+        return reply[0] == "ok"
 
 
 def _to_line(attempt: DeliveryAttempt) -> str:

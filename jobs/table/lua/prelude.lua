@@ -155,6 +155,11 @@ local function unschedule_delivery(delivery, tenant)
   refresh_deliveries_due(tenant)
 end
 
+-- Deliveries of a tenant that wait for an attempt.
+local function count_deliveries(tenant)
+  return redis.call('ZCARD', keys.tenant_deliveries_due(tenant))
+end
+
 -- Sequence number of a job's newest event; 0 when it has none.
 local function last_sequence(id)
   local newest = redis.call('XREVRANGE', keys.stream(id), '+', '-', 'COUNT', 1)

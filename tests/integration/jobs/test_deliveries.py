@@ -1,8 +1,11 @@
 """The queues of deliveries: fair between tenants, bounded, and without endless claims."""
 
+import pytest
+
+from jobs.errors import TooManyDeliveries
 from jobs.model.retention import DAY_MS
 from jobs.table import keys
-from jobs.table.deliveries import DeliveryAttempt
+from jobs.table.deliveries import Delivery, DeliveryAttempt, DeliveryStore
 from jobs.table.scripts import connect
 from testing.table import Table, completed
 
@@ -64,6 +67,42 @@ def test_the_log_of_a_delivery_that_is_repeated_again_and_again_is_bounded(table
     delivery = table.deliveries.get("evt_a_0")
     assert delivery is not None
     assert len(delivery.attempts) == 50
+
+
+def test_a_tenant_can_ask_for_a_bounded_number_of_deliveries(table: Table) -> None:
+    """Those of ended jobs are created all the same."""
+    client = connect(table.settings)
+    deliveries = DeliveryStore(client, max_open=3)
+    table.finalizer.finalize(completed(table.running("job_a", tenant="a", events=("completed",))), expect="owner")
+    create(table, "a", 2)
+    with pytest.raises(TooManyDeliveries, match="3 of your deliveries"):
+        deliveries.create_test("evt_x", tenant="a", event="job.failed", retention_ms=DAY_MS)
+    assert deliveries.get("evt_x") is None
+    assert deliveries.redeliver("evt_a_0"), "it waits already"
+    settled = Delivery("evt_job_z_completed", "job_z", "job.completed", "delivered", [ATTEMPT])
+    with pytest.raises(TooManyDeliveries):
+        deliveries.redeliver_settled(settled, tenant="a", retention_ms=DAY_MS)
+    assert deliveries.get(settled.id) is None
+    assert deliveries.redeliver_settled(settled, tenant="b", retention_ms=DAY_MS), "another tenant's do not count"
+
+    table.finalizer.finalize(completed(table.running("job_b", tenant="a", events=("completed",))), expect="owner")
+    assert client.zcard(keys.tenant_deliveries_due("a")) == 4
+    for due in deliveries.claim_due(claim="k", limit=10):
+        deliveries.settle(due.id, claim="k", state="delivered", attempt=ATTEMPT, wait_ms=0, retention_ms=DAY_MS)
+    assert deliveries.redeliver("evt_job_a_completed")
+
+
+def test_the_deliveries_of_a_job_leave_redis_with_it(table: Table) -> None:
+    """Also one that is repeated while the job's record expires, once it is settled."""
+    client = connect(table.settings)
+    for job_id in ("job_a", "job_b"):
+        table.finalizer.finalize(completed(table.running(job_id, events=("completed",))), expect="owner")
+    table.store.delete("job_a")
+    client.delete(keys.job("job_b"))
+    [due] = table.deliveries.claim_due(claim="k", limit=10)
+    assert due.job_id == "job_b"
+    table.deliveries.settle(due.id, claim="k", state="abandoned", attempt=ATTEMPT, wait_ms=0, retention_ms=DAY_MS)
+    assert list(client.keys("delivery:*")) == []
 
 
 def test_a_damaged_delivery_does_not_stop_the_others(table: Table) -> None:
