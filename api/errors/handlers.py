@@ -10,10 +10,11 @@ from typing import Any
 
 import structlog
 from asgi_correlation_id import correlation_id
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
 
 from api.errors.validation import validation_problems
@@ -53,6 +54,8 @@ STATUSES: dict[type[ThinkqueueError], HTTPStatus] = {
 """The HTTP status of each error class and its subclasses."""
 
 REQUEST_ID_HEADER = "x-request-id"
+CLIENT_CLOSED_REQUEST = 499
+"""What nginx counts where a client closed the connection before its request had arrived."""
 
 UNAVAILABLE_RETRY_AFTER_S = 5
 """``Retry-After`` of a 503. OpenAI's SDK ignores values over 60 s."""
@@ -169,6 +172,11 @@ def install_error_handlers(app: FastAPI) -> None:
         elif status == HTTPStatus.NOT_FOUND:
             detail = f"No route matches {request.url.path[:200]}; see /docs for the routes."
         return problem_response(status, status.name.lower(), detail, headers=headers)
+
+    @app.exception_handler(ClientDisconnect)
+    def handle_disconnect(_request: Request, _error: Exception) -> Response:
+        # No client reads it, but the metrics count it. As a crash, each would log two stacks.
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     @app.exception_handler(CorruptDocument)
     def handle_corrupt_document(request: Request, error: Exception) -> JSONResponse:

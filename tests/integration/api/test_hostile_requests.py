@@ -129,6 +129,19 @@ def test_a_body_that_does_not_arrive_or_is_too_large_is_refused(api: Service) ->
     assert api.submit(**HELLO)
 
 
+@pytest.mark.parametrize("head", ["Content-Length: 100", "Content-Length: 900000", "Transfer-Encoding: chunked"])
+def test_a_client_that_leaves_before_its_body_has_arrived_is_no_crash(api: Service, head: str) -> None:
+    for _ in range(5):
+        with connected(api) as line:
+            start = "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            line.sendall(f'{start}{head}\r\n\r\n9\r\n{{"messag'.encode())
+    assert api.submit(**HELLO)
+    assert api.drain("api") == [0]
+    log = api.log("api")
+    assert "request.crashed" not in log
+    assert "Traceback" not in log
+
+
 @pytest.mark.parametrize(
     ("server", "code"), [("valkey", "store_unavailable"), ("seaweedfs", "object_store_unavailable")]
 )
