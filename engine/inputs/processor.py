@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from engine.inputs.chat_prompt import PLACEHOLDER_TOKENS, ChatPrompt
-from engine.inputs.video_patches import VideoPatchifier
+from engine.inputs.patches import Patchifier
 from engine.request import ModelInputs
 from families import Family
 
@@ -38,10 +38,9 @@ class InputProcessor:
         self, tokenizer: Any, image_processor: Any, family: Family, dtype: torch.dtype = torch.float32
     ) -> None:
         self._prompt = ChatPrompt(tokenizer, family.special_tokens)
-        self._image_processor = image_processor
-        self._patchifier = VideoPatchifier.of(image_processor)
+        self._merge_size = int(image_processor.merge_size)
+        self._patchifier = Patchifier.of(image_processor, dtype)
         self._family = family
-        self._dtype = dtype
 
         def id_of(token: str) -> int:
             return int(tokenizer.convert_tokens_to_ids(token))
@@ -69,13 +68,13 @@ class InputProcessor:
         image_tokens: list[list[int]] = []
         video_tokens: list[list[int]] = []
         if images:
-            features = self._image_processor(images=list(images), return_tensors="pt")
-            tensors["pixel_values"] = features["pixel_values"].to(self._dtype)
-            tensors["image_grid_thw"] = grid = features["image_grid_thw"].long()
+            patched = [self._patchifier.patchify_image(image) for image in images]
+            tensors["pixel_values"] = torch.cat([patches for patches, _ in patched])
+            tensors["image_grid_thw"] = grid = torch.tensor([grid for _, grid in patched], dtype=torch.int64)
             image_tokens = [[self._image_id] * self._merged(patches) for patches in grid.prod(dim=-1).tolist()]
         if videos:
             patched = [self._patchifier.patchify(video.frames) for video in videos]
-            tensors["pixel_values_videos"] = torch.cat([patches.to(self._dtype) for patches, _ in patched])
+            tensors["pixel_values_videos"] = torch.cat([patches for patches, _ in patched])
             tensors["video_grid_thw"] = grid = torch.tensor([grid for _, grid in patched], dtype=torch.int64)
             video_tokens = [
                 self._video_tokens(video, self._merged(height * width))
@@ -93,7 +92,7 @@ class InputProcessor:
         )
 
     def _merged(self, patches: int) -> int:
-        return int(patches) // int(self._image_processor.merge_size) ** 2
+        return int(patches) // self._merge_size**2
 
     def _video_tokens(self, video: Video, tokens_per_pair: int) -> list[int]:
         """Return the tokens of a video: for each frame pair its image tokens and its timestamp."""
