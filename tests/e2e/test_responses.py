@@ -93,7 +93,8 @@ def test_a_total_that_is_reached_makes_the_response_incomplete(openai: Service) 
 
 
 def test_a_stream_of_a_large_body_has_the_same_events(openai: Service) -> None:
-    reply = openai.http.post(PATH, json={**SHORT, "stream": True, "padding": PADDING})
+    # The first large body starts a process, which takes long while other tests run.
+    reply = openai.http.post(PATH, json={**SHORT, "stream": True, "padding": PADDING}, timeout=120)
     events = frames(reply.content)
     response_id = reply.headers["x-thinkqueue-job"].replace("job_", "resp_")
     assert frames(stream(openai, response_id)) == events
