@@ -46,6 +46,13 @@ CLIENTS = (
     Client("openai 1.109 (Python)", "openai-1", "openai_chat.py"),
     Client("openai 1.109, strict", "openai-1", "openai_chat.py", "strict"),
     Client("openai 7.57 (JavaScript)", "openai-js", "openai_chat.mjs"),
+    Client("openai 3.57 (Python)", "openai-3", "openai_responses.py"),
+    Client("openai 3.57, strict", "openai-3", "openai_responses.py", "strict"),
+    Client("openai 2.54 (Python)", "openai-2", "openai_responses.py"),
+    Client("openai 2.54, strict", "openai-2", "openai_responses.py", "strict"),
+    Client("openai 1.109 (Python)", "openai-1", "openai_responses.py"),
+    Client("openai 1.109, strict", "openai-1", "openai_responses.py", "strict"),
+    Client("openai 7.57 (JavaScript)", "openai-js", "openai_responses.mjs"),
     Client("langchain-openai 1.7", "langchain", "langchain_chat.py"),
 )
 

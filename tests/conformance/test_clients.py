@@ -17,7 +17,7 @@ def conformance_service(servers: Servers, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
+@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: f"{client.name} {client.program}")
 def test_every_feature_works(conformance_service: Service, client: Client) -> None:
     outcome = run_client(client, conformance_service.url)
     assert {name: said for name, said in outcome.items() if said != "ok"} == {}
