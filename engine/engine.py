@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from engine.config import EngineConfig
+from engine.core.grammar import GrammarCompiler
 from engine.core.scheduler import Scheduler
 from engine.core.sequence import OnEvent, Sequence
 from engine.core.thinking import CHARACTER_GRACE, ThinkingController
@@ -23,8 +24,8 @@ from families import Family, SamplingDefaults
 class Engine:
     """Serves one loaded model.
 
-    ``submit``, ``step`` and ``abort`` belong to one thread (see ``EngineLoop``). ``prepare`` and ``stats`` may be
-    called from any thread.
+    ``submit``, ``step`` and ``abort`` belong to one thread (see ``EngineLoop``). ``prepare``, ``compile_grammar``
+    and ``stats`` may be called from any thread.
 
     With ``async_scheduling`` the next step is launched before the tokens of the last one are read: their ids are on
     the device already. If a token ends its sequence or closes its thinking, one row of the next step is discarded.
@@ -50,6 +51,7 @@ class Engine:
         self.attention = allocation.attention
         """Name of the attention implementation, for logs."""
         self._runner = allocation.runner
+        self._grammars = GrammarCompiler(self.tokenizer_info, vocab_size=loaded.model.config.text_config.vocab_size)
         self._scheduler = Scheduler(
             allocation.pool,
             slots=allocation.slots,
@@ -93,6 +95,14 @@ class Engine:
         """Convert a conversation to tensors on the CPU (see ``InputProcessor.process``)."""
         return self._input_processor.process(messages, images, videos, enable_thinking=enable_thinking)
 
+    def compile_grammar(self, grammar: str) -> None:
+        """Compile a grammar ahead of its request, in the caller's thread, so that ``submit`` is quick.
+
+        Raises:
+            SequenceError: the grammar is not valid.
+        """
+        self._grammars.matcher(grammar)
+
     @property
     def is_idle(self) -> bool:
         return self._scheduler.is_idle and not self._in_flight
@@ -127,7 +137,8 @@ class Engine:
         """Queue a request.
 
         Raises:
-            SequenceError: the request does not fit the context, or its journal does not match its settings.
+            SequenceError: the request does not fit the context, its grammar is not valid, or its journal does not match
+                its settings.
         """
         controller = self._thinking_controller(request)
         sequence = Sequence(
@@ -202,4 +213,5 @@ class Engine:
             max_answer_tokens=request.max_answer_tokens,
             max_total_tokens=total,
             thinking_closed=request.inputs.thinking_closed,
+            grammar=self._grammars.matcher(request.grammar) if request.grammar is not None else None,
         )

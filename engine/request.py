@@ -65,6 +65,9 @@ class Request:
     """Keep the special tokens around boxes and values in the text of the answer."""
     stop: tuple[str, ...] = ()
     """The answer ends before the first of these strings. They have no effect on the thinking."""
+    grammar: str | None = None
+    """Grammar of the answer, in llguidance's JSON or Lark format; None: any text. The answer ends with the grammar, in
+    which special tokens do not occur."""
     journal: tuple[Token, ...] = ()
     """Output tokens of an earlier run of the same request; generation continues after them."""
     group: str = ""

@@ -20,6 +20,7 @@ USE_SYSTEM = 'use a first message with "role": "system"'
 NO_TOOLS = "the service calls no tools"
 NOT_SUPPORTED = "remove it, there is nothing like it"
 ONE_ANSWER = "a job has one answer; submit several jobs"
+USE_FORMAT = 'use "response_format": {"type": "json_schema", "schema": {…}}'
 NO_FORMAT = "remove it, and describe the format in the prompt"
 NO_LOGPROBS = "the service reports no probabilities"
 
@@ -44,7 +45,8 @@ JOB = {
     "model": "the service runs one model, which GET /v1/models names",
     **_all("input inputs prompt query question text contents", USE_MESSAGES),
     **_all("n best_of num_return_sequences candidate_count", ONE_ANSWER),
-    **_all("response_format json_schema guided_json guided_regex format generation_config", NO_FORMAT),
+    **_all("json_schema guided_json format structured_outputs response_schema", USE_FORMAT),
+    **_all("guided_regex guided_choice guided_grammar generation_config", NO_FORMAT),
     **_all("tools tool_choice functions function_call parallel_tool_calls tool_config", NO_TOOLS),
     **_all("reasoning_effort reasoning enable_thinking thinking_budget budget_tokens chat_template_kwargs", USE_BUDGET),
     **_all("thinking_budget_tokens think thinking_config max_thinking_tokens", USE_BUDGET),
@@ -104,6 +106,10 @@ THINKING = {
     **_all("budget max_tokens tokens thinking_budget", "use budget_tokens"),
     **_all("type enabled effort include_thoughts", "use budget_tokens; 0 turns thinking off, -1 sets no limit"),
 }
+RESPONSE_FORMAT = {
+    "json_schema": 'use "schema": {…}; its name and strict are not needed',
+    **_all("name strict description", "remove it: the schema is always enforced"),
+}
 SAMPLING = {
     **_all("frequency_penalty presence_penalty", "use repetition_penalty"),
     **_all("max_tokens max_new_tokens", USE_ANSWER_LIMIT),
@@ -124,6 +130,7 @@ BY_PLACE: dict[str, Mapping[str, str]] = {
     "thinking": THINKING,
     "sampling": SAMPLING,
     "callback": CALLBACK,
+    "response_format": RESPONSE_FORMAT,
 }
 """Hints for the fields of an object, by the name of the field that contains it."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from api.intake.conversation import Conversation
 from api.intake.limits import token_limits
 from api.intake.media import MediaBatch, MediaIntake
-from api.schemas.jobs import RetryBody
+from api.schemas.jobs import ResponseFormat, RetryBody
 from api.schemas.messages import AnyPart, FilePart, ImagePart, Message, TextPart, VideoPart
 from api.schemas.webhooks import CallbackBody
 from jobs.errors import NotFound
@@ -61,6 +61,7 @@ class RequestBuilder:
             max_total_tokens=limits.max_total_tokens,
             max_answer_of_total=limits.max_answer_of_total,
             stop=tuple(body.stop),
+            response_format=_response_format(body.response_format),
             sampling=sampling,
             seed=secrets.randbits(53) if seed is None else seed,
             callback=_callback(body.callback),
@@ -137,6 +138,10 @@ def fingerprint_of(document: dict[str, Any]) -> str:
 
 def _video_bounds(part: VideoPart) -> dict[str, int]:
     return part.video_url.model_dump(include={"max_frames", "max_pixels"}, exclude_none=True)
+
+
+def _response_format(wanted: ResponseFormat | None) -> dict[str, Any] | None:
+    return None if wanted is None else wanted.model_dump(by_alias=True, exclude_none=True)
 
 
 def _callback(callback: CallbackBody | None) -> Callback | None:

@@ -12,6 +12,7 @@ import structlog
 from ulid import ULID
 
 from api.intake.admission import AdmissionQuota
+from api.intake.answer_format import check_response_format
 from api.intake.conversation import ConversationLoader
 from api.intake.creation import AcceptedJob, JobCreator, load_keyed_job
 from api.intake.limits import RequestLimits, permitted_priority
@@ -122,6 +123,7 @@ class Intake:
         conversation = self._conversations.load(body, tenant=caller.tenant)
         conversation.check(self._settings.family)
         self._limits.check_tokens(body)
+        check_response_format(body)
         self._limits.check_times(body)
         priority = permitted_priority(body.priority if "priority" in body.model_fields_set else None, caller)
         # A field that has its default value is the same as one that was not sent.

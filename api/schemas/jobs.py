@@ -1,6 +1,6 @@
 """Jobs: the request that creates one, and the replies."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, FailFast, Field, StringConstraints
 
@@ -55,6 +55,15 @@ class SamplingOptions(RequestBody):
     """The same request with the same seed gives the same tokens, up to rounding. Default: random."""
 
 
+class ResponseFormat(RequestBody):
+    """The form of the answer. It is enforced while the model writes; the thinking is free text."""
+
+    type: Literal["json_object", "json_schema"]
+    """`json_object`: any JSON object. `json_schema`: JSON that is valid under `schema`."""
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    """A JSON Schema of up to 32 KiB. Keywords that cannot be enforced, such as `not` and `uniqueItems`, are refused."""
+
+
 class JobBody(RequestBody):
     """A conversation, and how the model should answer it."""
 
@@ -75,6 +84,9 @@ class JobBody(RequestBody):
     stop: Annotated[list[StopString], FailFast(), Field(max_length=4, default_factory=list)]
     """Up to 4 strings. The answer ends before the first of them, and `stop_string` of the job says which it was. The
     thinking is not affected."""
+    response_format: ResponseFormat | None = None
+    """Makes the answer JSON on one line. An answer that reaches its limit before the document ends is cut: its
+    `finish_reason` is `length`."""
     sampling: SamplingOptions = SamplingOptions()
     """How tokens are sampled."""
     priority: Priority = "default"

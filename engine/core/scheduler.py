@@ -174,7 +174,9 @@ class Scheduler:
             if sequence.slot is None:
                 continue  # preempted by an older sequence in this call
             if sequence.pending:
-                if async_scheduling and len(sequence.pending) == 1 and self._allocate_lookahead(sequence):
+                # The mask of a grammar needs the token before it, so such a row is not computed ahead.
+                can_look_ahead = len(sequence.pending) == 1 and not sequence.controller.has_grammar_now
+                if async_scheduling and can_look_ahead and self._allocate_lookahead(sequence):
                     output.decodes.append(self._take(sequence, sequence.num_tokens + 1, is_lookahead=True))
             elif self._is_prefill(sequence):
                 budget = self._schedule_prompt(sequence, output, budget)
@@ -239,7 +241,9 @@ class Scheduler:
     def _take(self, sequence: Sequence, end: int, *, is_lookahead: bool = False) -> ScheduledTokens:
         pending = None
         if end >= sequence.num_tokens:
-            pending = PendingToken(sequence, end, sequence.controller.suppressed_ids)
+            controller = sequence.controller
+            allowed_ids = controller.allowed_ids() if controller.has_grammar_now else None
+            pending = PendingToken(sequence, end, controller.suppressed_ids, allowed_ids)
             sequence.pending.append(pending)
         start = sequence.num_tokens if is_lookahead else sequence.num_computed_tokens
         if not is_lookahead:

@@ -25,6 +25,8 @@ class PendingToken:
     """Position of the token in its sequence, prompt included."""
     suppressed_ids: tuple[int, ...]
     """Ids that could not be sampled."""
+    allowed_ids: bytes | None = None
+    """Ids that a grammar allows, as of ``GrammarMatcher.mask``; None: all."""
     is_void: bool = False
     """The result is ignored: an earlier token differs from the assumption, or the sequence has left."""
 

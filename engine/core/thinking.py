@@ -7,6 +7,7 @@ tokens alone, so replaying the tokens of an earlier run leads to the same state.
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+from engine.core.grammar import GrammarMatcher
 from engine.core.tokenizer_info import MAX_CHARACTER_TOKENS, TokenizerInfo
 from engine.errors import SequenceError
 from engine.events import FinishReason, Phase, Token, TruncationReason
@@ -35,6 +36,7 @@ class ThinkingController:
         budget: thinking tokens; -1: no budget, 0: no thinking.
         max_thinking_tokens: thinking tokens that fit the context; limits sequences without a budget.
         max_total_tokens: thinking and answer tokens together, more than the budget; None: no such limit.
+        grammar: of the answer, at its beginning; None: any text.
         thinking_closed: the prompt has closed the thinking already.
     """
 
@@ -47,6 +49,7 @@ class ThinkingController:
         max_answer_tokens: int,
         max_total_tokens: int | None = None,
         thinking_closed: bool = False,
+        grammar: GrammarMatcher | None = None,
     ) -> None:
         self.phase = Phase.ANSWER if thinking_closed else Phase.THINKING
         self.thinking_tokens = 0
@@ -64,7 +67,8 @@ class ThinkingController:
         self._max_answer_tokens = max_answer_tokens
         self._max_total_tokens = max_total_tokens
         self._think_opened = False
-        self._answer_opened = False
+        self._grammar = grammar
+        self._answer_opened = thinking_closed and grammar is not None
         self._tail: deque[int] = deque(maxlen=REPETITION_COPIES * REPETITION_PATTERN_SIZES[-1])
 
     @property
@@ -76,6 +80,15 @@ class ThinkingController:
     def suppressed_ids(self) -> tuple[int, ...]:
         """Ids that must not be sampled next: thinking that was closed cannot be opened again."""
         return (self._special.think_open, self._special.think_close) if self.phase is Phase.ANSWER else ()
+
+    @property
+    def has_grammar_now(self) -> bool:
+        """Whether the next token must follow a grammar. It depends on all tokens before it."""
+        return self._grammar is not None and self.phase is Phase.ANSWER
+
+    def allowed_ids(self) -> bytes | None:
+        """Return the ids that the grammar allows next, as of ``GrammarMatcher.mask``; None: all."""
+        return self._grammar.mask() if self._grammar is not None and self.phase is Phase.ANSWER else None
 
     def begin(self) -> list[Token]:
         """Return the forced tokens that come before the first sampled token."""
@@ -128,7 +141,9 @@ class ThinkingController:
         special = self._special
         if token == special.think_close:
             self._enter_answer()
-            return [Token(token, forced=False)]
+            # Before a grammar the answer is opened at once: it allows no other text.
+            opening = special.closing[1:] if self._grammar is not None else ()
+            return [Token(token, forced=False), *(Token(forced, forced=True) for forced in opening)]
         if token in special.stop:
             return self._close_thinking("eos")
         if token == special.answer_open:
@@ -157,6 +172,9 @@ class ThinkingController:
         return "repetition" if self._is_repeating(used) else None
 
     def _accept_answer(self, token: int) -> list[Token]:
+        if self._grammar is not None:
+            self._accept_by_grammar(self._grammar, token)
+            return [Token(token, forced=False)]
         if token in self._special.stop:
             if not self.is_answer_open and (forced := self._open_answer()):
                 return forced
@@ -172,6 +190,20 @@ class ThinkingController:
             elif self._is_repeating(self.answer_tokens):
                 self.finish_reason = "repetition"
         return [Token(token, forced=False)]
+
+    def _accept_by_grammar(self, grammar: GrammarMatcher, token: int) -> None:
+        """Process a token of an answer that follows a grammar. It ends with the grammar; repetition is no reason."""
+        grammar.check()
+        if token in self._special.stop:
+            self.finish_reason = "stop"
+            return
+        if not grammar.consume(token):
+            raise _journal_mismatch()  # a sampled token is always allowed
+        self.answer_tokens += 1
+        if grammar.is_complete:
+            self.finish_reason = "stop"
+        elif self._is_answer_full():
+            self.finish_reason = "length"
 
     def _is_answer_full(self) -> bool:
         total = self._max_total_tokens
@@ -190,7 +222,7 @@ class ThinkingController:
 
     def _enter_answer(self, *, opened: bool = False) -> None:
         self.phase = Phase.ANSWER
-        self._answer_opened = opened
+        self._answer_opened = opened or self._grammar is not None
         self._tail.clear()
 
     def _is_repeating(self, count: int) -> bool:

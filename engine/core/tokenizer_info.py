@@ -41,7 +41,7 @@ class TokenizerInfo:
 
     def __init__(self, tokenizer: Any, family: Family, eos_ids: Iterable[int]) -> None:
         self._tokenizer = tokenizer
-        self._special_ids = frozenset(tokenizer.get_added_vocab().values())
+        self.special_ids = frozenset(tokenizer.get_added_vocab().values())
         names = family.special_tokens
         self._box_ids = frozenset((self.id_of(names.box_open), self.id_of(names.box_close)))
         self._token_text = lru_cache(maxsize=4_096)(lambda token: self.decode([token]))
@@ -81,9 +81,13 @@ class TokenizerInfo:
         # The Rust tokenizer directly: transformers' wrapper takes several times as long, for each token of a batch.
         return str(self._tokenizer.backend_tokenizer.decode(list(ids), skip_special_tokens=False))
 
+    def to_json(self) -> str:
+        """Return the content of the tokenizer's ``tokenizer.json``."""
+        return str(self._tokenizer.backend_tokenizer.to_str())
+
     def is_special(self, token: int) -> bool:
         """Return whether the token is a special token, not text."""
-        return token in self._special_ids
+        return token in self.special_ids
 
     def is_box_token(self, token: int) -> bool:
         """Return whether the token opens or closes a box: the value of an answer, or a region of an image."""

@@ -185,7 +185,10 @@ class ModelRunner:
         return self.decoder.decode(self.decoder.embed(ids), positions, metadata)
 
     def _sample(self, logits: torch.Tensor, pending: list[PendingToken]) -> SampledTokens:
-        rows = [RowSampling(one.sequence.request.sampling, one.position, one.suppressed_ids) for one in pending]
+        rows = [
+            RowSampling(one.sequence.request.sampling, one.position, one.suppressed_ids, one.allowed_ids)
+            for one in pending
+        ]
         slots = to_device([one.sequence.slot for one in pending], self._device)
         has_penalty = any(row.params.repetition_penalty != 1 for row in rows)
         penalty_mask = self._penalty_mask[slots] if has_penalty else None

@@ -32,6 +32,8 @@ class RowSampling:
     """Position of the new token in its sequence."""
     suppressed_ids: tuple[int, ...]
     """Ids that must not be sampled."""
+    allowed_ids: bytes | None = None
+    """The only ids that may be sampled, one bit each, the lowest bit of a byte first; None: all."""
 
     @property
     def is_greedy(self) -> bool:
@@ -66,7 +68,7 @@ def sample(
     if penalty_mask is not None:
         penalties = _column([row.params.repetition_penalty for row in rows], scores)
         scores = torch.where(penalty_mask, torch.where(scores < 0, scores * penalties, scores / penalties), scores)
-    scores = _suppress(scores, rows)
+    scores = _allow(_suppress(scores, rows), rows)
     if on_scores is not None:
         on_scores(scores, rows)
     ids = scores.argmax(dim=-1)
@@ -83,6 +85,19 @@ def _suppress(scores: torch.Tensor, rows: Sequence[RowSampling]) -> torch.Tensor
         return scores
     numbers, tokens = to_device(pairs, scores.device).unbind(1)
     return scores.index_put((numbers, tokens), scores.new_full((), float("-inf")))
+
+
+def _allow(scores: torch.Tensor, rows: Sequence[RowSampling]) -> torch.Tensor:
+    """Leave only the allowed ids to the rows that follow a grammar."""
+    masks = [(number, row.allowed_ids) for number, row in enumerate(rows) if row.allowed_ids is not None]
+    if not masks:
+        return scores
+    packed = torch.frombuffer(bytearray(b"".join(mask for _, mask in masks)), dtype=torch.uint8)
+    packed = packed.view(len(masks), -1).to(scores.device)
+    bits = (packed[..., None] >> torch.arange(8, device=scores.device, dtype=torch.uint8)) & 1
+    allowed = bits.flatten(1)[:, : scores.shape[-1]].bool()
+    numbers = to_device([number for number, _ in masks], scores.device)
+    return scores.index_put((numbers,), scores[numbers].masked_fill(~allowed, float("-inf")))
 
 
 def _sample_top_k_top_p(scores: torch.Tensor, rows: Sequence[RowSampling]) -> torch.Tensor:

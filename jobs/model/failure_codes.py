@@ -21,6 +21,10 @@ FAILURES: dict[str, tuple[str, str]] = {
         "The request does not fit the model's context or the worker's KV cache.",
         "Send less input, or lower the thinking budget, `max_answer_tokens` or `max_total_tokens`.",
     ),
+    "grammar_failed": (
+        "The answer could not be held to the `response_format`: its schema became too complex while it was followed.",
+        "Simplify the schema: shorter patterns, fewer alternatives.",
+    ),
     "media_changed": (
         "An uploaded file is not the one that the job was submitted with.",
         "Upload it again, and submit a new job.",

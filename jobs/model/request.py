@@ -8,7 +8,7 @@ from jobs.model.document_format import known_fields, read_document
 
 REQUEST_FORMAT = 2
 """Written only where it is needed: see ``ANSWER_FIELDS``."""
-ANSWER_FIELDS = ("stop",)
+ANSWER_FIELDS = ("stop", "response_format")
 """Fields that a worker must not ignore. A request that has one is written with format 2, and one that has none with
 format 1, so that it can be read by the version before."""
 
@@ -65,6 +65,8 @@ class JobRequest:
     """With a total: the limit of an answer after a thinking that left a part of its budget. None: only the total."""
     stop: tuple[str, ...] = ()
     """Strings before which the answer ends."""
+    response_format: dict[str, Any] | None = None
+    """The JSON that the answer must be, see ``response_format.answer_grammar``. None: text."""
     retried_from: str | None = None
     """The job whose request this one repeats."""
     surface: str = ""

@@ -1,5 +1,6 @@
 """A job from its submission to its signed webhook."""
 
+import json
 from http.server import BaseHTTPRequestHandler
 
 import httpx
@@ -82,6 +83,22 @@ def test_an_answer_ends_before_a_stop_string(service: Service) -> None:
     job = service.wait_for_end(service.submit(**body, stop=[stop]))
     assert (job["finish_reason"], job["stop_string"]) == ("stop", stop)
     assert job["output"]["answer"] == answer[: answer.index(stop)].rstrip()
+
+
+def test_an_answer_is_valid_under_the_requested_schema(service: Service) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"color": {"enum": ["red", "blue"]}, "count": {"type": "integer", "minimum": 0, "maximum": 99}},
+        "required": ["color", "count"],
+        "additionalProperties": False,
+    }
+    body = {"messages": question("How many?"), "thinking": {"budget_tokens": 8}, "sampling": SAMPLING}
+    job_id = service.submit(**body, response_format={"type": "json_schema", "schema": schema})
+    job = service.wait_for_end(job_id)
+    assert (job["status"], job["finish_reason"]) == ("completed", "stop")
+    answer = json.loads(job["output"]["answer"])
+    assert answer["color"] in ("red", "blue")
+    assert answer["count"] in range(100)
 
 
 def test_a_bad_image_fails_its_job_with_a_code_and_a_webhook(service: Service, http_server: HttpServer) -> None:

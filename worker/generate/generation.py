@@ -17,6 +17,7 @@ from engine import (
     ModelInputs,
     Request,
     SamplingParams,
+    SequenceError,
     Token,
     Video,
 )
@@ -25,6 +26,7 @@ from jobs.model.events import Journal, JournalToken
 from jobs.model.job import MAX_LOST_LEASES, JobStatus
 from jobs.model.prepared import PreparedInputs
 from jobs.model.request import JobRequest
+from jobs.model.response_format import answer_grammar
 from jobs.model.result import JobResult
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import load_prepared, load_request
@@ -150,10 +152,21 @@ class Generation:
                 seed=request.seed,
             ),
             stop=request.stop,
+            grammar=self._compile_grammar(request),
             keep_box_tokens=request.box_tokens == "keep",
             journal=tuple(Token(token.id, token.forced) for token in tokens),
             group=self._claimed.job.tenant,
         )
+
+    def _compile_grammar(self, request: JobRequest) -> str | None:
+        if request.response_format is None:
+            return None
+        try:
+            grammar = answer_grammar(request.response_format)
+            self._context.engine.compile_grammar(grammar)  # in this thread: the engine's must not wait
+        except (SequenceError, ValueError) as error:
+            raise JobFailed("grammar_failed", f"The response_format cannot be enforced: {error}") from None
+        return grammar
 
     def _event_listener(self, writer: JournalWriter) -> Any:
         """Return the function that the engine's thread calls with each event."""

@@ -1,5 +1,6 @@
 """What cannot succeed is refused at submit, and priorities follow the rights of the API key, also in a retry."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -70,6 +71,40 @@ def test_impossible_limits_are_refused_with_the_defaults_counted(
 )
 def test_limits_that_leave_room_for_a_prompt_are_accepted(client: TestClient, limits: dict[str, Any]) -> None:
     assert client.post("/v1/jobs", json={**HELLO, **limits}).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("response_format", "pointer", "says"),
+    [
+        ({"type": "json_schema"}, "/response_format/schema", "required"),
+        ({"type": "json_object", "schema": {}}, "/response_format/schema", "only for"),
+        ({"type": "json_schema", "schema": {"not": {}}}, "/response_format/schema", 'Unimplemented keys: ["not"]'),
+        ({"type": "json_schema", "schema": {"type": "foo"}}, "/response_format/schema", "Invalid type: foo"),
+        ({"type": "json_schema", "schema": {"$ref": "http://127.0.0.1/x"}}, "/response_format/schema", "127.0.0.1"),
+        ({"type": "json_schema", "schema": {"pattern": "(", "type": "string"}}, "/response_format/schema", "regex"),
+        ({"type": "json_schema", "schema": {"title": "x" * 40_000}}, "/response_format/schema", "limit is 32768"),
+        ({"type": "xml"}, "/response_format/type", "json_schema"),
+        ({"type": "json_schema", "json_schema": {"schema": {}}}, "/response_format/json_schema", 'use "schema"'),
+    ],
+)
+def test_a_form_that_cannot_be_enforced_is_refused(
+    client: TestClient, response_format: dict[str, Any], pointer: str, says: str
+) -> None:
+    reply = client.post("/v1/jobs", json={**HELLO, "response_format": response_format})
+    assert reply.status_code == 422, reply.text
+    found = {problem["pointer"]: problem["message"] for problem in reply.json()["errors"]}
+    assert says in found[pointer], found
+
+
+def test_the_form_of_an_answer_is_stored_with_a_format_that_older_workers_refuse(
+    client: TestClient, table: Table
+) -> None:
+    wanted = {"type": "json_schema", "schema": {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"}}
+    for response_format in (wanted, {"type": "json_object"}):
+        job_id = client.post("/v1/jobs", json={**HELLO, "response_format": response_format}).json()["id"]
+        request = load_request(table.object_store, job_id)
+        assert request.response_format == response_format
+        assert json.loads(request.to_json())["v"] == 2
 
 
 def test_a_total_is_stored_with_limits_that_keep_it(client: TestClient, table: Table) -> None:
