@@ -70,9 +70,25 @@ def test_the_total_limit_leaves_an_answer(chat_service: Service) -> None:
     used = body["usage"]
     thinking = used["completion_tokens_details"]["reasoning_tokens"]
     assert 44 <= thinking <= 47, "the budget, and the rest of a character"
-    assert 0 < used["completion_tokens"] - thinking <= 16
+    assert thinking < used["completion_tokens"] <= 60
     assert body["choices"][0]["message"]["content"]
     assert body["choices"][0]["finish_reason"] in ("stop", "length")
+
+
+def test_an_answer_is_held_to_a_schema_and_ends_at_a_stop_string(chat_service: Service) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"n": {"enum": [17, 23]}},
+        "required": ["n"],
+        "additionalProperties": False,
+    }
+    wanted = {"type": "json_schema", "json_schema": {"name": "number", "schema": schema, "strict": True}}
+    held = chat_service.http.post(PATH, json={**SHORT_LIMITS, "max_completion_tokens": 200, "response_format": wanted})
+    assert json.loads(held.json()["choices"][0]["message"]["content"])["n"] in (17, 23)
+    whole = chat_service.http.post(PATH, json=SHORT_LIMITS).json()["choices"][0]["message"]["content"]
+    stop = whole[len(whole) // 2 :][:2]
+    cut = chat_service.http.post(PATH, json={**SHORT_LIMITS, "stop": stop}).json()["choices"][0]
+    assert (cut["message"]["content"], cut["finish_reason"]) == (whole[: whole.index(stop)].rstrip(), "stop")
 
 
 def test_a_stream_adds_up_to_the_completion(chat_service: Service) -> None:

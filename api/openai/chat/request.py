@@ -6,13 +6,13 @@ from typing import Any
 
 from api.errors.wording import quoted
 from api.openai.models import read_model
+from api.openai.request.answer_format import read_response_format, read_stop
 from api.openai.request.common_fields import COMMON_FIELDS
 from api.openai.request.fields import (
     HONORED,
     IGNORED,
     Fields,
     FieldTable,
-    NoEffect,
     invalid,
     read_fields,
     unknown_names,
@@ -28,7 +28,7 @@ CHAT_FIELDS: FieldTable = {
     **COMMON_FIELDS,
     "messages": HONORED,
     "store": IGNORED,  # a completion cannot be retrieved
-    "response_format": NoEffect(({"type": "text"},)),
+    "response_format": HONORED,
 }
 STREAM_FIELDS: FieldTable = {
     "include_usage": HONORED,
@@ -70,7 +70,12 @@ def read_chat_request(body: Mapping[str, Any], settings: Settings) -> ChatReques
     stream = fields.nested("stream_options", STREAM_FIELDS)
     limits = read_token_limits(fields, settings.family)
     origins = Origins(body)
-    native: dict[str, Any] = {"messages": _messages(fields, origins), **read_sampling(fields, origins)}
+    native: dict[str, Any] = {
+        "messages": _messages(fields, origins),
+        **read_sampling(fields, origins),
+        **read_stop(fields, origins),
+        **read_response_format(fields, origins),
+    }
     add_token_limits(native, limits, origins)
     if fields.get("metadata") is not None:
         native["metadata"] = fields.get("metadata")
@@ -91,8 +96,8 @@ def add_token_limits(native: dict[str, Any], limits: TokenLimits, origins: Origi
     """Add a request's limits to the native request."""
     if limits.thinking_budget is not None:
         native["thinking"] = {"budget_tokens": limits.thinking_budget}
-    if limits.max_answer_tokens is not None:
-        native["max_answer_tokens"] = limits.max_answer_tokens
+    if limits.total is not None:
+        native["max_total_tokens"] = limits.total
     for pointer, steps in limits.sources:
         origins.add(pointer, steps)
 

@@ -15,6 +15,7 @@ COMMON_FIELDS: FieldTable = {
     "stream": HONORED,
     "stream_options": HONORED,
     "store": HONORED,
+    "stop": HONORED,
     # accepted with any value: they do not change the answer
     **dict.fromkeys(
         (
@@ -37,7 +38,6 @@ COMMON_FIELDS: FieldTable = {
         IGNORED,
     ),
     # accepted with the values that change nothing
-    "stop": NoEffect(([], "")),
     "frequency_penalty": NoEffect((0,), "use repetition_penalty"),
     "presence_penalty": NoEffect((0,), "use repetition_penalty"),
     "min_p": NoEffect((0,), "use top_p or top_k"),

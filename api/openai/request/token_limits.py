@@ -1,7 +1,7 @@
 """Thinking budgets under every name that clients use, and one limit on thinking and answer together.
 
-A client of a reasoning model sends one limit, such as ``max_completion_tokens``. If the thinking used all of it, there
-would be no answer. A part of the limit is therefore kept for the answer.
+A client of a reasoning model sends one limit, such as ``max_completion_tokens``. It becomes the native
+``max_total_tokens``, a part of which is kept for the answer.
 """
 
 from collections.abc import Iterator
@@ -25,8 +25,6 @@ EFFORTS: dict[str, Fraction | None] = {
 }
 """The share of the model's default budget that each effort has. None: no budget."""
 NO_BUDGET = -1
-MIN_ANSWER_SHARE, MIN_ANSWER_TOKENS = 4, 16
-"""A quarter of the total is kept for the answer, at least 16 tokens, and no more than the model's default limit."""
 PROMPT_TOKENS = 16
 """Left for the shortest prompt when a budget follows from an effort; ``api/intake/limits.py`` has the same number."""
 
@@ -74,8 +72,6 @@ class TokenLimits:
 
     thinking_budget: int | None
     """-1: no budget. None: the model's default."""
-    max_answer_tokens: int | None
-    """None: the model's default."""
     total: int | None = None
     """Of thinking and answer, as the client sent it."""
     effort: str | None = None
@@ -112,28 +108,19 @@ def read_token_limits(fields: Fields, family: Family) -> TokenLimits:
     budget = explicit[0] if explicit else None
     if budget is None and effort is not None:
         budget = _Budget(_effort_budget(effort, family), effort_source, is_explicit=False)
-    tokens, answer = _split(budget, total, family)
+    tokens = _thinking_budget(budget, family, has_total=total is not None)
     sources = [("/thinking/budget_tokens", budget.source)] if budget else []
     if total_source:
-        sources.append(("/max_answer_tokens", (total_source,)))
-        if not (budget and budget.is_explicit):
-            sources.append(("/thinking/budget_tokens", (total_source,)))
+        sources.append(("/max_total_tokens", (total_source,)))
     unknown = (*thinking.unknown, *template.unknown, *reasoning.unknown)
-    return TokenLimits(tokens, answer, total, effort, unknown, tuple(sources))
+    return TokenLimits(tokens, total, effort, unknown, tuple(sources))
 
 
-def _split(budget: _Budget | None, total: int | None, family: Family) -> tuple[int | None, int | None]:
-    """Return the thinking budget and the answer limit."""
-    room = family.context_tokens - PROMPT_TOKENS
-    if total is None:
-        if budget is None or budget.is_explicit or budget.tokens <= 0:
-            return (None if budget is None else budget.tokens), None
-        return min(budget.tokens, room - family.max_answer_tokens), None
-    reserve = min(family.max_answer_tokens, max(total // MIN_ANSWER_SHARE, MIN_ANSWER_TOKENS))
-    most = max(0, total - reserve)
-    tokens = family.thinking_budget if budget is None else budget.tokens
-    tokens = most if tokens == NO_BUDGET else min(tokens, most)
-    return tokens, total - tokens
+def _thinking_budget(budget: _Budget | None, family: Family, *, has_total: bool) -> int | None:
+    """Return the native thinking budget; a total lowers it further (``resolve_token_limits``)."""
+    if budget is None or budget.is_explicit or has_total:
+        return None if budget is None else budget.tokens
+    return min(budget.tokens, family.context_tokens - PROMPT_TOKENS - family.max_answer_tokens)
 
 
 def _explicit_budgets(fields: Fields, thinking: Fields, template: Fields, reasoning: Fields) -> Iterator[_Budget]:

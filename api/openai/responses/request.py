@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from api.errors.wording import quoted
 from api.openai.chat.request import add_token_limits
 from api.openai.models import read_model
+from api.openai.request.answer_format import read_stop, read_text_format
 from api.openai.request.common_fields import COMMON_FIELDS
 from api.openai.request.fields import (
     HONORED,
@@ -48,7 +49,7 @@ RESPONSE_FIELDS: FieldTable = {
     "context_management": Refused("shorten the input"),
 }
 STREAM_FIELDS: FieldTable = {"include_obfuscation": IGNORED, "include_usage": IGNORED}
-TEXT_FIELDS: FieldTable = {"format": NoEffect(({"type": "text"},)), "verbosity": IGNORED}
+TEXT_FIELDS: FieldTable = {"format": HONORED, "verbosity": IGNORED}
 BACKGROUND_FIELDS: FieldTable = {"completion_window": HONORED, "continuation_id": IGNORED}
 EXPIRES_S = {"soonest": None, "2h": 2 * 3600, "8h": 8 * 3600}
 """The deadline of each completion window; None: that of the service."""
@@ -107,7 +108,12 @@ def read_response_request(body: Mapping[str, Any], settings: Settings, earlier: 
     if client.background and not client.store:
         raise invalid(("store",), "must be true with background: a background response is retrieved later")
     origins = Origins(body)
-    native = {**read_sampling(fields, origins), **_lifetimes(window, client, origins)}
+    native = {
+        **read_sampling(fields, origins),
+        **read_stop(fields, origins),
+        **read_text_format(text, origins),
+        **_lifetimes(window, client, origins),
+    }
     add_token_limits(native, limits, origins)
     native["messages"] = _messages(fields, client, origins, earlier.answer_of)
     if client.previous_response_id is not None:

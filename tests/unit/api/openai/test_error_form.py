@@ -72,6 +72,6 @@ def test_every_failure_of_a_job_is_reported() -> None:
     internal = {code for code in FAILURES if failure_of(code).status == HTTPStatus.INTERNAL_SERVER_ERROR}
     assert internal == {
         "run_time_exceeded", "worker_lost", "request_missing", "storage_error", "out_of_memory", "model_nan",
-        "engine_error", "engine_stuck", "journal_mismatch", "internal_error",
+        "engine_error", "engine_stuck", "journal_mismatch", "grammar_failed", "internal_error",
     }  # fmt: skip
     assert failure_of("document_pages").status == HTTPStatus.BAD_REQUEST

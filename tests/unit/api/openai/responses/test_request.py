@@ -121,7 +121,7 @@ def test_fields_that_llamaindex_sends_in_every_call_are_accepted() -> None:
         ({"input": [{"type": "made_up"}]}, "/input/0/type"),
         ({"background": "yes"}, "/background"),
         ({"background": True, "store": False}, "/store"),
-        ({"text": {"format": {"type": "json_object"}}}, "/text/format"),
+        ({"text": {"format": {"type": "json_schema"}}}, "/text/format/schema"),
         ({"previous_response_id": "msg_1"}, "/previous_response_id"),
         ({"include": "all"}, "/include"),
         ({"include": ["message.output_text.logprobs"]}, "/include"),
