@@ -76,8 +76,8 @@ def is_valid(value: Any, schema: dict[str, Any]) -> bool:
                 else schema.get("minLength", 0) <= len(value) <= schema["maxLength"]
             )
         case "integer":
-            is_integer = isinstance(value, int | float) and not isinstance(value, bool) and value == int(value)
-            return is_integer and schema["minimum"] <= value <= schema["maximum"]
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            return is_number and schema["minimum"] <= value <= schema["maximum"] and value == int(value)
         case "number":
             return isinstance(value, int | float) and not isinstance(value, bool)
         case "boolean":
