@@ -19,6 +19,9 @@ LONG = {"messages": LONG_JOB["messages"], "thinking": LONG_JOB["thinking"], **LO
 ENDLESS = {
     "messages": question("Describe everything that you see."), "reasoning_effort": "max", "top_k": 40, "seed": 1,
 }  # fmt: skip
+NUMBER = {
+    "type": "object", "properties": {"n": {"enum": [17, 23]}}, "required": ["n"], "additionalProperties": False,
+}  # fmt: skip
 PADDING = {"role": "user", "content": "ü" * 200_000}
 """Makes a body large, so that another process reads it."""
 GRACE_S = "1"
@@ -76,19 +79,29 @@ def test_the_total_limit_leaves_an_answer(chat_service: Service) -> None:
 
 
 def test_an_answer_is_held_to_a_schema_and_ends_at_a_stop_string(chat_service: Service) -> None:
-    schema = {
-        "type": "object",
-        "properties": {"n": {"enum": [17, 23]}},
-        "required": ["n"],
-        "additionalProperties": False,
-    }
-    wanted = {"type": "json_schema", "json_schema": {"name": "number", "schema": schema, "strict": True}}
+    wanted = {"type": "json_schema", "json_schema": {"name": "number", "schema": NUMBER, "strict": True}}
     held = chat_service.http.post(PATH, json={**SHORT_LIMITS, "max_completion_tokens": 200, "response_format": wanted})
     assert json.loads(held.json()["choices"][0]["message"]["content"])["n"] in (17, 23)
     whole = chat_service.http.post(PATH, json=SHORT_LIMITS).json()["choices"][0]["message"]["content"]
     stop = whole[len(whole) // 2 :][:2]
     cut = chat_service.http.post(PATH, json={**SHORT_LIMITS, "stop": stop}).json()["choices"][0]
     assert (cut["message"]["content"], cut["finish_reason"]) == (whole[: whole.index(stop)].rstrip(), "stop")
+
+
+def test_a_forced_function_is_called_with_valid_arguments(chat_service: Service) -> None:
+    function = {"name": "count", "parameters": NUMBER}
+    forced = {"tools": [{"type": "function", "function": function}], "tool_choice": "required", "max_tokens": 200}
+    choice = chat_service.http.post(PATH, json={**SHORT, **forced}).json()["choices"][0]
+    [call] = choice["message"]["tool_calls"]
+    assert (choice["finish_reason"], choice["message"]["content"]) == ("tool_calls", None)
+    assert (call["type"], call["function"]["name"]) == ("function", "count")
+    assert json.loads(call["function"]["arguments"])["n"] in (17, 23)
+    _, chunks = streamed(chat_service, **SHORT, **forced)
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks if chunk != "[DONE]"]
+    calls = [one for delta in deltas for one in delta.get("tool_calls", [])]
+    assert (calls[0]["id"].startswith("call_"), calls[0]["function"]["name"]) == (True, "count")
+    assert "".join(one["function"]["arguments"] for one in calls) == call["function"]["arguments"]
+    assert joined(chunks, "content") == ""
 
 
 def test_a_stream_adds_up_to_the_completion(chat_service: Service) -> None:

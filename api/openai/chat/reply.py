@@ -22,14 +22,18 @@ def completion(call: ForegroundCall, result: JobResult) -> dict[str, Any]:
     """Return the completion of a job that has ended well."""
     output = result.output or {}
     thinking = output.get("thinking") or None
+    answer = output.get("answer", "")
+    function = call.options.get("function")
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": output.get("answer", ""),
+        "content": None if function else answer,
         "refusal": None,
         "reasoning_content": thinking,
         "reasoning": thinking,
     }
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason(result)}
+    if function:
+        message["tool_calls"] = [function_call(call, arguments=answer)]
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason(call, result)}
     return {
         "id": chat_id(call.job.id),
         "object": "chat.completion",
@@ -50,8 +54,16 @@ def common_fields(call: ForegroundCall) -> dict[str, Any]:
     }
 
 
-def finish_reason(result: JobResult) -> str:
-    return FINISH_REASONS.get(result.finish_reason or "", "stop")
+def function_call(call: ForegroundCall, *, arguments: str) -> dict[str, Any]:
+    """Return the call of the function that the client forces; the answer is its arguments."""
+    function = {"name": call.options["function"], "arguments": arguments}
+    return {"id": call.job.id.replace("job_", "call_"), "type": "function", "function": function}
+
+
+def finish_reason(call: ForegroundCall, result: JobResult) -> str:
+    """Return why the answer ended; an answer that calls a function ends as the call, unless it is cut."""
+    reason = FINISH_REASONS.get(result.finish_reason or "", "stop")
+    return "tool_calls" if call.options.get("function") and reason == "stop" else reason
 
 
 def usage(result: JobResult) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from api.openai.request.fields import (
     read_fields,
     unknown_names,
 )
+from api.openai.request.forced_function import read_forced_function
 from api.openai.request.origins import Origins
 from api.openai.request.sampling import read_sampling
 from api.openai.request.submission import Submission
@@ -29,6 +30,8 @@ CHAT_FIELDS: FieldTable = {
     "messages": HONORED,
     "store": IGNORED,  # a completion cannot be retrieved
     "response_format": HONORED,
+    "tools": HONORED,
+    "tool_choice": HONORED,
 }
 STREAM_FIELDS: FieldTable = {
     "include_usage": HONORED,
@@ -47,6 +50,8 @@ class ChatRequest:
     is_stream: bool
     includes_usage: bool
     """The last chunk of the stream has the usage."""
+    function: str | None = None
+    """Name of the function that the answer calls."""
 
     def options(self) -> dict[str, Any]:
         """Return what the reply depends on, as JSON."""
@@ -54,6 +59,7 @@ class ChatRequest:
             "model": self.model,
             "is_stream": self.is_stream,
             "includes_usage": self.includes_usage,
+            "function": self.function,
             "ignored": list(self.submission.ignored),
         }
 
@@ -70,11 +76,12 @@ def read_chat_request(body: Mapping[str, Any], settings: Settings) -> ChatReques
     stream = fields.nested("stream_options", STREAM_FIELDS)
     limits = read_token_limits(fields, settings.family)
     origins = Origins(body)
+    function = read_forced_function(fields)
     native: dict[str, Any] = {
         "messages": _messages(fields, origins),
         **read_sampling(fields, origins),
         **read_stop(fields, origins),
-        **read_response_format(fields, origins),
+        **(function.native(origins) if function else read_response_format(fields, origins)),
     }
     add_token_limits(native, limits, origins)
     if fields.get("metadata") is not None:
@@ -84,6 +91,7 @@ def read_chat_request(body: Mapping[str, Any], settings: Settings) -> ChatReques
         model,
         is_stream=_is_true(fields, "stream"),
         includes_usage=_is_true(stream, "include_usage"),
+        function=function.name if function else None,
     )
 
 

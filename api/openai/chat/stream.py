@@ -7,7 +7,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services
-from api.openai.chat.reply import common_fields, failure_error, finish_reason, has_answer, usage
+from api.openai.chat.reply import common_fields, failure_error, finish_reason, function_call, has_answer, usage
 from api.openai.extras import extras
 from api.openai.foreground.call import ForegroundCall
 from api.openai.ids import chat_id
@@ -72,6 +72,8 @@ class ChatStream:
         ready = trimmed.rest_of(text) if is_rest else trimmed.push(text)
         if ready and phase == "thinking":
             yield self._chunk({"reasoning_content": ready, "reasoning": ready})
+        elif ready and self._call.options.get("function"):
+            yield self._chunk({"tool_calls": [{"index": 0, "function": {"arguments": ready}}]})
         elif ready:
             yield self._chunk({"content": ready})
 
@@ -97,7 +99,7 @@ class ChatStream:
 
     def _finish(self, result: JobResult) -> bytes:
         about = extras(self._call.request, result, self._call.options["ignored"])
-        frames = self._chunk({}, finish_reason=finish_reason(result), thinkqueue=about)
+        frames = self._chunk({}, finish_reason=finish_reason(self._call, result), thinkqueue=about)
         if self._call.options["includes_usage"]:
             frames += self._frame(choices=[], usage=usage(result))
         return frames + DONE
@@ -113,7 +115,10 @@ class ChatStream:
     def _first_chunk(self) -> bytes:
         # Python's helper keeps the extras of the first chunk only.
         about = extras(self._call.request, None, self._call.options["ignored"])
-        return self._chunk({"role": "assistant", "content": ""}, thinkqueue=about)
+        delta: dict[str, Any] = {"role": "assistant", "content": ""}
+        if self._call.options.get("function"):
+            delta = {"role": "assistant", "tool_calls": [{"index": 0, **function_call(self._call, arguments="")}]}
+        return self._chunk(delta, thinkqueue=about)
 
     def _chunk(self, delta: dict[str, Any], *, finish_reason: str | None = None, **more: Any) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
