@@ -172,7 +172,8 @@ class ModelRunner:
         """Return logits ``[rows, vocab_size]``; ``longest`` is the largest number of tokens that a row attends to."""
         if self.graphs is not None and len(rows) <= self.graphs.max_rows:
             return self.graphs.run(rows)
-        return self.forward_decode(to_device(rows, self._device).T, longest)
+        # Contiguous: the kernels read each of the four fields with a stride of one.
+        return self.forward_decode(to_device(rows, self._device).T.contiguous(), longest)
 
     def forward_decode(self, rows: torch.Tensor, longest: int) -> torch.Tensor:
         """Run a decode pass over ``[4, rows]``, int64, on the device. With ``longest`` 0 it can be captured."""
