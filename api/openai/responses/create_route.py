@@ -6,7 +6,6 @@ from fastapi import APIRouter, Body, Header, Request, Response
 from fastapi.responses import JSONResponse
 
 from api.dependencies import Services
-from api.errors.catalog import ERROR_RESPONSES
 from api.intake.creation import AcceptedJob
 from api.middleware.auth import bearer_auth
 from api.openai.chat.route import CLIENT_CLOSED_REQUEST, still_running
@@ -23,10 +22,9 @@ from api.routes.parameters import Caller, IdempotencyKey, Service, parse_idempot
 
 router = APIRouter(
     prefix="/v1/responses",
-    tags=["openai"],
     dependencies=[bearer_auth],
-    responses=ERROR_RESPONSES,
     route_class=ForegroundRoute,
+    include_in_schema=False,  # OpenAI publishes the schema; docs/openai.md says what differs
 )
 
 

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.errors.catalog import ERROR_RESPONSES
 from api.middleware.auth import bearer_auth
 from api.middleware.unknown_input import reads_query
 from api.openai.foreground.call import Place
@@ -18,7 +17,7 @@ from api.openai.responses.stream_route import stream_response
 from api.routes.parameters import Caller, Service
 from jobs.lifecycle import deletion
 
-router = APIRouter(prefix="/v1/responses", tags=["openai"], dependencies=[bearer_auth], responses=ERROR_RESPONSES)
+router = APIRouter(prefix="/v1/responses", dependencies=[bearer_auth], include_in_schema=False)
 
 CANCEL_WAIT_S = 2.0
 """A worker needs a moment to end a job. The reply has the final status in general; if not, it is still the old one."""

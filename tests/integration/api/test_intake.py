@@ -85,7 +85,7 @@ def picture(url: str) -> dict[str, Any]:
         ({**HELLO, "thinking": {"budget_tokens": 10**9}}, "/thinking/budget_tokens", "leaves no room"),
         ({**HELLO, "max_answer_tokens": 0}, "/max_answer_tokens", "at least 1"),
         ({**HELLO, "stop": "END"}, "/stop", "list"),
-        ({**HELLO, "stop": [""]}, "/stop/0", "at least 1 character"),
+        ({**HELLO, "stop": [""]}, "/stop/0", "must not be empty"),
         ({**HELLO, "stop": ["x" * 257]}, "/stop/0", "at most 256"),
         ({**HELLO, "stop": ["a", "b", "c", "d", "e"]}, "/stop", "at most 4"),
         ({**HELLO, "stop_sequences": ["END"]}, "/stop_sequences", 'use "stop"'),
