@@ -1,7 +1,7 @@
-"""Replaces a stored result that is damaged, so that its job ends once and is not looked at forever.
+"""Replaces a stored result that is damaged, so that its job ends once and is not retried without end.
 
-Results are written once. A damaged one is the only exception: nobody can have read an end from it. The damaged bytes
-are kept beside the job's other objects, and are deleted with them.
+Results are written once. A damaged one is the only exception: no process can have read the job's end from it. The
+damaged bytes are kept beside the job's other objects, and are deleted with them.
 """
 
 import structlog

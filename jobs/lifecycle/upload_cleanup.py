@@ -27,7 +27,7 @@ class UploadCleanup:
         self._object_store = object_store
 
     def run(self) -> None:
-        """Look at the uploads that are due. One whose work fails is looked at again later, behind the others.
+        """Process the uploads that are due. One that fails is retried later, after the others.
 
         Raises:
             Unavailable, NotInitialized: a server does not answer.

@@ -68,7 +68,7 @@ class ObjectStorePool(urllib3.PoolManager):
         options["timeout"] = urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, self._timeout_s), read=read_s)
         is_read = options.pop("preload_content", True)
         reply = super().urlopen(method, url, *args, preload_content=False, **options)
-        # Whoever sent the object chose it; urllib3 refuses more than five codings also where it decodes nothing.
+        # The client that uploaded the object chose it. urllib3 refuses more than five codings, even without decoding.
         reply.headers.discard("content-encoding")
         if is_read:
             reply.data  # noqa: B018 - reads and keeps the body

@@ -28,7 +28,7 @@ from jobs.lifecycle.lookup import find_job
 from jobs.model.result import JobResult
 
 CLIENT_CLOSED_REQUEST = 499
-"""nginx's status of a request whose client has left; nobody receives it."""
+"""nginx's status of a request whose client has disconnected. It appears in metrics only."""
 
 router = APIRouter(
     prefix="/v1/chat/completions",
