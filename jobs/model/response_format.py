@@ -5,6 +5,8 @@ from typing import Any
 
 from llguidance import LLMatcher
 
+from jobs.model.disjoint_one_of import with_any_of
+
 FORM_OF_JSON = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """One line: an untrained or a confused model would otherwise fill an answer with white space."""
 
@@ -19,6 +21,7 @@ def answer_grammar(response_format: dict[str, Any]) -> str:
         ValueError: the schema is not a JSON object that llguidance can read.
     """
     schema = response_format["schema"] if response_format["type"] == "json_schema" else {"type": "object"}
+    schema = with_any_of(schema)
     return LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=FORM_OF_JSON)  # type: ignore[arg-type]
 
 
