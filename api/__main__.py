@@ -13,8 +13,8 @@ from api.app import create_app
 from api.dependencies import OBJECT_STORE_TIMEOUT_S
 from api.large_bodies.process import LargeBodyProcess
 from api.listener import ACCEPTED_AT_ONCE, ApiServer, bind, connection_limit, raise_open_files_limit
-from api.middleware.http_protocol import bounded_protocol
-from api.middleware.request_id import add_request_id
+from api.middleware.protocol.http_protocol import bounded_protocol
+from api.middleware.protocol.request_id import add_request_id
 from jobs.errors import ObjectStoreUnsuitable, Unavailable
 from jobs.objects.store import ObjectStore
 from runtime.garbage import freeze_startup_objects

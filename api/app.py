@@ -13,17 +13,17 @@ from api.dependencies import REDIS_TIMEOUT_S, Services
 from api.errors.handlers import install_error_handlers
 from api.large_bodies.caller import ForwardedCallerMiddleware
 from api.large_bodies.process import LargeBodyProcess
-from api.middleware.auth import AuthMiddleware
-from api.middleware.body_limit import BodyLimitMiddleware
-from api.middleware.browser_guard import BrowserGuardMiddleware
-from api.middleware.cors import add_cors
-from api.middleware.head_requests import HeadMiddleware
-from api.middleware.http_protocol import DEFAULT_MAX_CONNECTIONS
-from api.middleware.metrics import MetricsMiddleware
-from api.middleware.refusal_pacing import RefusalPacingMiddleware
-from api.middleware.request_id import RequestIdMiddleware
-from api.middleware.shares import Shares, call_slot
-from api.middleware.unknown_input import refuse_unknown_input
+from api.middleware.access.auth import AuthMiddleware
+from api.middleware.access.browser_guard import BrowserGuardMiddleware
+from api.middleware.access.cors import add_cors
+from api.middleware.fairness.refusal_pacing import RefusalPacingMiddleware
+from api.middleware.fairness.shares import Shares, call_slot
+from api.middleware.input.body_limit import BodyLimitMiddleware
+from api.middleware.input.unknown_input import refuse_unknown_input
+from api.middleware.protocol.head_requests import HeadMiddleware
+from api.middleware.protocol.http_protocol import DEFAULT_MAX_CONNECTIONS
+from api.middleware.protocol.metrics import MetricsMiddleware
+from api.middleware.protocol.request_id import RequestIdMiddleware
 from api.openai.chat import route as chat
 from api.openai.error_form import OpenAIErrorMiddleware
 from api.openai.foreground.departures import Departures

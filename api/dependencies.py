@@ -6,9 +6,9 @@ from fastapi import Request
 
 from api.intake.media import MediaIntake
 from api.intake.service import Intake
-from api.middleware.auth import Authenticator
-from api.middleware.rate_limit import RateLimiter, UnknownKeyLimit
-from api.middleware.shares import lookup_share, replay_share
+from api.middleware.access.auth import Authenticator
+from api.middleware.fairness.rate_limit import RateLimiter, UnknownKeyLimit
+from api.middleware.fairness.shares import lookup_share, replay_share
 from api.streaming.event_hub import EventHub
 from api.streaming.replays import Replays
 from jobs.lifecycle.archive import EventArchive

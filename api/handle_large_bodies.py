@@ -12,7 +12,7 @@ import threading
 import uvicorn
 
 from api.app import create_inner_app
-from api.middleware.request_id import add_request_id
+from api.middleware.protocol.request_id import add_request_id
 from runtime.garbage import freeze_startup_objects
 from runtime.logs import configure_logs
 from runtime.read_settings import read_settings

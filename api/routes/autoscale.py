@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends
 
 from api.dependencies import Services, services
 from api.errors.catalog import ERROR_RESPONSES
-from api.middleware.auth import bearer_auth, caller
+from api.middleware.access.auth import bearer_auth, caller
 from api.schemas.autoscale import AutoscaleReply
 from jobs.model.job import Stage
 from jobs.scaling import ScalingTargets, decide_scaling

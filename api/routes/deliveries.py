@@ -7,8 +7,8 @@ from fastapi import APIRouter
 
 from api.dependencies import Services
 from api.errors.catalog import ERROR_RESPONSES
-from api.middleware.auth import bearer_auth
-from api.middleware.json_body import JsonRoute
+from api.middleware.access.auth import bearer_auth
+from api.middleware.input.json_body import JsonRoute
 from api.routes.parameters import Caller, DeliveryId, JobId, Service
 from api.schemas.webhooks import DeliveryList, DeliveryReply
 from jobs.errors import DeliveryNotFound, NotFound

@@ -16,8 +16,8 @@ from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services, services
 from api.errors.catalog import ERROR_RESPONSES
-from api.middleware.auth import bearer_auth, caller
-from api.middleware.fair_share import FairShare
+from api.middleware.access.auth import bearer_auth, caller
+from api.middleware.fairness.fair_share import FairShare
 from api.streaming.event_frames import EventFrames
 from api.streaming.event_hub import Subscription
 from api.streaming.event_response import JobEventStream

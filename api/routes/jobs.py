@@ -16,11 +16,11 @@ from starlette.concurrency import run_in_threadpool
 from api.dependencies import Services
 from api.errors.catalog import ERROR_RESPONSES
 from api.intake.creation import AcceptedJob
-from api.middleware.auth import bearer_auth
-from api.middleware.fair_share import FairShare, tenant_of
-from api.middleware.json_body import JsonRoute
-from api.middleware.shares import release_call
-from api.middleware.unknown_input import reads_query
+from api.middleware.access.auth import bearer_auth
+from api.middleware.fairness.fair_share import FairShare, tenant_of
+from api.middleware.fairness.shares import release_call
+from api.middleware.input.json_body import JsonRoute
+from api.middleware.input.unknown_input import reads_query
 from api.routes.parameters import Caller, IdempotencyKey, JobId, Service, parse_idempotency_key, parse_retry_count
 from api.schemas.jobs import JobBody, JobList, JobReply, RetryBody, Status
 from jobs.errors import NotInitialized, Unavailable

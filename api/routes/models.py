@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Path
 
 from api.dependencies import Services, services
 from api.errors.catalog import ERROR_RESPONSES
-from api.middleware.auth import bearer_auth
+from api.middleware.access.auth import bearer_auth
 from api.schemas.models import ModelList, ModelReply
 from jobs.errors import ModelNotFound
 from runtime.settings import Settings

@@ -7,7 +7,7 @@ from fastapi import Depends, Header, Path
 from pydantic import AfterValidator
 
 from api.dependencies import Services, services
-from api.middleware.auth import caller
+from api.middleware.access.auth import caller
 from jobs.errors import DeliveryNotFound, Invalid, NotFound, Problem
 from jobs.tenants.api_key import ApiKey
 

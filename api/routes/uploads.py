@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends, Path
 
 from api.dependencies import Services, services
 from api.errors.catalog import ERROR_RESPONSES
-from api.middleware.auth import bearer_auth, caller
-from api.middleware.json_body import JsonRoute
+from api.middleware.access.auth import bearer_auth, caller
+from api.middleware.input.json_body import JsonRoute
 from api.schemas.uploads import UploadBody, UploadParts, UploadReply
 from jobs.errors import Invalid, Problem
 from jobs.model.times import format_time

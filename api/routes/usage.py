@@ -9,7 +9,7 @@ from pydantic import BeforeValidator
 
 from api.dependencies import Services, services
 from api.errors.catalog import ERROR_RESPONSES
-from api.middleware.auth import bearer_auth, caller
+from api.middleware.access.auth import bearer_auth, caller
 from api.schemas.usage import UsageReply
 from jobs.errors import Invalid, Problem
 from jobs.model.times import format_time

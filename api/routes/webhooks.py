@@ -10,8 +10,8 @@ from ulid import ULID
 from api.dependencies import Services
 from api.errors.catalog import ERROR_RESPONSES
 from api.intake.url_policy import UrlPolicy
-from api.middleware.auth import bearer_auth
-from api.middleware.json_body import JsonRoute
+from api.middleware.access.auth import bearer_auth
+from api.middleware.input.json_body import JsonRoute
 from api.routes.parameters import Caller, IdempotencyKey, Service, parse_idempotency_key
 from api.schemas.webhooks import DeliveryReply, RotateBody, SecretReply, TestEventBody
 from jobs.model.retention import DAY_MS

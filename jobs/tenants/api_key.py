@@ -15,7 +15,7 @@ from jobs.model.job import PRIORITIES
 MAX_NAME_CHARACTERS = 200
 TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 SCOPES = ("submit", "read", "cancel", "webhooks", "autoscale")
-"""What keys may do; api/middleware/scopes.py says which request needs which. A key without scopes has all of them."""
+"""What keys may do; a key without scopes has all of them. See api/middleware/access/scopes.py for what each permits."""
 NAMES = ("priorities", "scopes")
 """Fields of a key that are lists in JSON."""
 QUOTAS = ("tokens_per_day", "tokens_per_month", "gpu_hours_per_day", "gpu_hours_per_month")

@@ -9,7 +9,7 @@ from typing import NoReturn
 import pytest
 
 from pocket.world.render_svg import PROGRAM
-from worker.prepare.media.libreoffice import find_libreoffice
+from worker.prepare.media.documents.libreoffice import find_libreoffice
 
 
 def missing(what: str, remedy: str) -> NoReturn:

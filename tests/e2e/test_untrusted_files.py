@@ -13,7 +13,7 @@ from testing.inputs.malformed_files import COMPLETED, malformed_files
 from testing.inputs.request_bodies import SHAPES_PNG, image_part, question
 from testing.processes.http_server import HttpServer
 from testing.processes.service import Service
-from worker.prepare.media.libreoffice import find_libreoffice
+from worker.prepare.media.documents.libreoffice import find_libreoffice
 
 REPEATS = 2
 MAX_GROWTH_BYTES = 60 * 2**20

@@ -19,7 +19,7 @@ from worker.prepare import outputs
 from worker.prepare.decoder_pool import DecoderPool
 from worker.prepare.decoders import PDF_NAME, convert_to_pdf, count_pages, write_frames, write_image, write_page
 from worker.prepare.fetch import MediaItem
-from worker.prepare.media.document import MAX_PAGES
+from worker.prepare.media.documents.document import MAX_PAGES
 from worker.prepare.media.errors import MediaError
 from worker.prepare.preparation import Preparation
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from families import ImageBounds, VideoBounds
-from worker.prepare.media.document import open_document, render_page
-from worker.prepare.media.document_kind import detect_document_kind
-from worker.prepare.media.image import NormalizedImage, normalize_image
-from worker.prepare.media.video import extract_frames
+from worker.prepare.media.documents.document import open_document, render_page
+from worker.prepare.media.documents.document_kind import detect_document_kind
+from worker.prepare.media.images.image import NormalizedImage, normalize_image
+from worker.prepare.media.videos.video import extract_frames
 
 PDF_NAME = "converted.pdf"
 

@@ -10,8 +10,8 @@ from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services
 from api.errors.handlers import problem_response
-from api.middleware.auth import bearer_auth
-from api.middleware.fair_share import FairShare
+from api.middleware.access.auth import bearer_auth
+from api.middleware.fairness.fair_share import FairShare
 from api.openai.chat.reply import completion, failure_response, has_answer
 from api.openai.chat.request import is_stream, read_chat_request
 from api.openai.chat.stream import ChatStream

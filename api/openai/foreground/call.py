@@ -8,7 +8,7 @@ from ulid import ULID
 
 from api.dependencies import Services
 from api.intake.creation import AcceptedJob
-from api.middleware.fair_share import FairShare, tenant_of
+from api.middleware.fairness.fair_share import FairShare, tenant_of
 from jobs.lifecycle.lookup import find_job
 from jobs.model.job import Job
 from jobs.model.request import JobRequest

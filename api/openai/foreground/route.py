@@ -13,8 +13,8 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services
-from api.middleware.json_body import JsonRoute
-from api.middleware.shares import release_call
+from api.middleware.fairness.shares import release_call
+from api.middleware.input.json_body import JsonRoute
 from api.openai.foreground.call import ForegroundCall, Place
 from api.openai.foreground.departures import Departures
 from jobs.errors import Overloaded

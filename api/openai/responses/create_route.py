@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 
 from api.dependencies import Services
 from api.intake.creation import AcceptedJob
-from api.middleware.auth import bearer_auth
+from api.middleware.access.auth import bearer_auth
 from api.openai.chat.route import CLIENT_CLOSED_REQUEST, still_running
 from api.openai.extras import reply_headers
 from api.openai.foreground.call import ForegroundCall, Place

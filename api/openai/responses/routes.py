@@ -7,8 +7,8 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.middleware.auth import bearer_auth
-from api.middleware.unknown_input import reads_query
+from api.middleware.access.auth import bearer_auth
+from api.middleware.input.unknown_input import reads_query
 from api.openai.foreground.call import Place
 from api.openai.responses.input_items import INCLUDED_IMAGES, MAX_PAGE, input_items, page
 from api.openai.responses.stored import ResponseReader

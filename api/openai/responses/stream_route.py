@@ -5,7 +5,7 @@ from collections.abc import Callable
 from fastapi import Request, Response
 
 from api.dependencies import Services
-from api.middleware.fair_share import FairShare
+from api.middleware.fairness.fair_share import FairShare
 from api.openai.extras import reply_headers
 from api.openai.foreground.call import Place
 from api.openai.foreground.waiting import ping_interval_s

@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from api.middleware import http_protocol
+from api.middleware.protocol import http_protocol
 from jobs.table.scripts import connect
 from testing.api import HELLO
 from testing.processes.servers import Servers, free_ports

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from structlog.testing import LogCapture
 from structlog.typing import EventDict
 
-from api.middleware.request_id import add_request_id
+from api.middleware.protocol.request_id import add_request_id
 from testing.api import HELLO, client_of
 from testing.processes.servers import free_ports
 from testing.processes.service import Service

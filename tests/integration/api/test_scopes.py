@@ -7,7 +7,7 @@ import pytest
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
-from api.middleware.scopes import required_scope
+from api.middleware.access.scopes import required_scope
 from jobs.table.scripts import connect
 from jobs.tenants.api_key import SCOPES, ApiKey
 from jobs.tenants.api_keys import ApiKeyStore

@@ -19,7 +19,7 @@ from engine import ModelInputs, Video
 from engine.inputs.processor import InputProcessor
 from families import FAMILIES, Family, FrameClock
 from testing.inputs.videos import shades, write
-from worker.prepare.media.video import extract_frames
+from worker.prepare.media.videos.video import extract_frames
 
 ROOT = Path(__file__).parents[3]
 POCKET, GLM_4_1V, GLM_4_6V = (FAMILIES[name] for name in ("pocket", "glm-4.1v-thinking", "glm-4.6v-flash"))

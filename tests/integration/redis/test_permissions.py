@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from api.middleware.rate_limit import RateLimiter
+from api.middleware.fairness.rate_limit import RateLimiter
 from cli.main import app
 from jobs.lifecycle.recovery import recover
 from jobs.tenants.api_key import ANONYMOUS

@@ -9,7 +9,7 @@ import pytest
 import redis
 from typer.testing import CliRunner
 
-from api.middleware.rate_limit import RateLimiter
+from api.middleware.fairness.rate_limit import RateLimiter
 from api.streaming.event_hub import EventHub
 from cli.main import app
 from jobs.errors import StoreUnavailable

@@ -6,8 +6,8 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from api.errors.handlers import BodyTooSlow
-from api.middleware.body_limit import SMALL_BYTES, BodyLimitMiddleware
-from api.middleware.fair_share import FairShare
+from api.middleware.fairness.fair_share import FairShare
+from api.middleware.input.body_limit import SMALL_BYTES, BodyLimitMiddleware
 from jobs.errors import TooManyBodies
 from jobs.tenants.api_key import ApiKey
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from api.middleware.active_tenants import ACTIVE_S
-from api.middleware.fair_share import FairShare
+from api.middleware.fairness.active_tenants import ACTIVE_S
+from api.middleware.fairness.fair_share import FairShare
 from jobs.errors import TooManyCalls
 
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from api.middleware.json_limits import parse_json
+from api.middleware.input.json_limits import parse_json
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pydantic import FailFast, TypeAdapter
 
 import api.schemas
-from api.middleware.json_body import parse_and_validate
-from api.middleware.json_limits import (
+from api.middleware.input.json_body import parse_and_validate
+from api.middleware.input.json_limits import (
     CHUNK_BYTES,
     MAX_FIELDS,
     MAX_NAME_CHARACTERS,

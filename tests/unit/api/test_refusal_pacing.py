@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.middleware.refusal_pacing import MAX_DELAYED, RefusalPacer, RefusalPacingMiddleware
+from api.middleware.fairness.refusal_pacing import MAX_DELAYED, RefusalPacer, RefusalPacingMiddleware
 
 PROMPT = 20
 

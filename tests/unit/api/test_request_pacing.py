@@ -2,8 +2,8 @@
 
 import pytest
 
-from api.middleware.active_tenants import ACTIVE_S
-from api.middleware.request_pacing import BURST_S, MAX_DELAY_S, MAX_INTERVAL_S, MAX_KEYS, RequestPacer
+from api.middleware.fairness.active_tenants import ACTIVE_S
+from api.middleware.fairness.request_pacing import BURST_S, MAX_DELAY_S, MAX_INTERVAL_S, MAX_KEYS, RequestPacer
 
 INTERVAL_S = 0.05
 

@@ -16,11 +16,11 @@ from PIL import Image
 from families import FAMILIES
 from testing.inputs.documents import deck, page_color, pdf, scanned_pdf, zip_bomb
 from testing.processes.http_server import HttpServer
-from worker.prepare.media.document import open_document, render_page
-from worker.prepare.media.document_kind import detect_document_kind
+from worker.prepare.media.documents.document import open_document, render_page
+from worker.prepare.media.documents.document_kind import detect_document_kind
+from worker.prepare.media.documents.libreoffice import find_libreoffice
 from worker.prepare.media.errors import MediaError
-from worker.prepare.media.image import NormalizedImage
-from worker.prepare.media.libreoffice import find_libreoffice
+from worker.prepare.media.images.image import NormalizedImage
 from worker.prepare.sandbox.client import Sandbox
 
 BOUNDS = FAMILIES["glm-4.1v-thinking"].images

@@ -8,8 +8,8 @@ import pytest
 
 from testing.inputs.documents import deck, line_drawing, pdf_with, pptx
 from tests.unit.media.test_document import BOUNDS, opened, pixels
-from worker.prepare.media.document import render_page
-from worker.prepare.media.document_kind import detect_document_kind
+from worker.prepare.media.documents.document import render_page
+from worker.prepare.media.documents.document_kind import detect_document_kind
 from worker.prepare.media.errors import MediaError
 
 WIDGET = "<< /Type /Annot /Subtype /Widget /FT /Tx /T (a) /V (hello) /DA (/F 12 Tf) /Rect [9 9 90 30] /P 3 0 R >>"

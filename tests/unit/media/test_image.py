@@ -14,7 +14,7 @@ from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProce
 
 from families import FAMILIES
 from worker.prepare.media.errors import MediaError
-from worker.prepare.media.image import NormalizedImage, normalize_image
+from worker.prepare.media.images.image import NormalizedImage, normalize_image
 
 BOUNDS = FAMILIES["pocket"].images
 RED, BLUE = (220, 20, 30), (20, 30, 220)

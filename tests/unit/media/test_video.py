@@ -18,7 +18,7 @@ from testing.inputs.images import encoded, two_colored
 from testing.inputs.video_files import Matrix, with_display_matrix, with_edit, with_repeated_frames, write_tracks
 from testing.inputs.videos import BLUE, RED, clip, retimed, write
 from worker.prepare.media.errors import MediaError
-from worker.prepare.media.video import ExtractedFrames, extract_frames
+from worker.prepare.media.videos.video import ExtractedFrames, extract_frames
 
 BOUNDS = FAMILIES["pocket"].videos
 EVERY_HALF = [0, 0.52, 1, 1.52]

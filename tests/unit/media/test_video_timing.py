@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from worker.prepare.media.video_timing import frame_times
+from worker.prepare.media.videos.video_timing import frame_times
 
 STEP = 40
 REGULAR: list[int | None] = [STEP * number for number in range(100)]

@@ -2,7 +2,7 @@
 
 import struct
 
-from worker.prepare.media.color_coding import ColorCoding
+from worker.prepare.media.images.color_coding import ColorCoding
 
 SEARCHED_BYTES = 2**18
 """Properties are in front of the pixels; an image with many tiles has some 10 kB of them."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from worker.prepare.media.color_coding import ColorCoding
 from worker.prepare.media.containers.stripped import StrippedFile, decompress
 from worker.prepare.media.errors import MediaError
+from worker.prepare.media.images.color_coding import ColorCoding
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEAD_BYTES = 8

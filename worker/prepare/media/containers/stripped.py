@@ -3,7 +3,7 @@
 import zlib
 from dataclasses import dataclass
 
-from worker.prepare.media.color_coding import ColorCoding
+from worker.prepare.media.images.color_coding import ColorCoding
 
 MAX_METADATA_BYTES = 8 * 2**20
 """Of one unpacked piece of metadata. The largest color profiles, of printing presses, have about 3 MiB."""

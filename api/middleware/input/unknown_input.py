@@ -15,8 +15,8 @@ from fastapi.routing import APIRoute
 from api.errors.foreign_fields import snake_case
 from api.errors.pointers import json_pointer
 from api.errors.similar_names import similar_name
-from api.middleware.json_body import JsonRequest
-from api.middleware.json_limits import parse_json
+from api.middleware.input.json_body import JsonRequest
+from api.middleware.input.json_limits import parse_json
 from jobs.errors import Invalid, Problem
 
 MAX_PROBLEMS = 20

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors.handlers import BodyTooLarge, BodyTooSlow
-from api.middleware.fair_share import FairShare, tenant_of
+from api.middleware.fairness.fair_share import FairShare, tenant_of
 
 SMALL_BYTES = 256 * 1024
 """Bodies up to this size are not counted."""

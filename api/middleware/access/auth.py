@@ -17,10 +17,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors.handlers import error_response
-from api.middleware.fair_share import NO_TENANT, FairShare
-from api.middleware.rate_limit import RateLimiter, RateLimitState, UnknownKeyLimit
-from api.middleware.request_pacing import RequestPacer
-from api.middleware.scopes import AUTOSCALE_PATH, require_scope
+from api.middleware.access.scopes import AUTOSCALE_PATH, require_scope
+from api.middleware.fairness.fair_share import NO_TENANT, FairShare
+from api.middleware.fairness.rate_limit import RateLimiter, RateLimitState, UnknownKeyLimit
+from api.middleware.fairness.request_pacing import RequestPacer
 from jobs.errors import RateLimited, ThinkqueueError, TooManyUnknownKeys, Unauthorized
 from jobs.tenants.api_key import ANONYMOUS, ApiKey
 from jobs.tenants.api_keys import TOKEN, ApiKeyStore

@@ -11,8 +11,6 @@ import pillow_heif
 from PIL import AvifImagePlugin, Image, ImageChops, UnidentifiedImageError
 
 from families import ImageBounds
-from worker.prepare.media.color_coding import ColorCoding, convert_coded_colors
-from worker.prepare.media.color_profile import apply_gamma, convert_to_srgb
 from worker.prepare.media.containers.gif import SIGNATURES as GIF_SIGNATURES
 from worker.prepare.media.containers.gif import strip_gif
 from worker.prepare.media.containers.iso_image import read_coding
@@ -25,7 +23,9 @@ from worker.prepare.media.containers.tiff import check_tiff, tiff_error
 from worker.prepare.media.containers.webp import strip_webp
 from worker.prepare.media.errors import MediaError
 from worker.prepare.media.file_kind import HEAD_BYTES, describe_file
-from worker.prepare.media.orientation import ORIENTATION_TAG, exif_orientation, transpose, xmp_orientation
+from worker.prepare.media.images.color_coding import ColorCoding, convert_coded_colors
+from worker.prepare.media.images.color_profile import apply_gamma, convert_to_srgb
+from worker.prepare.media.images.orientation import ORIENTATION_TAG, exif_orientation, transpose, xmp_orientation
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "HEIF", "AVIF")
 """Pillow's names."""

@@ -17,12 +17,12 @@ from av.sidedata.sidedata import Type as SideDataType
 from PIL import Image
 
 from families import FrameClock, VideoBounds
-from worker.prepare.media.color_coding import LINEAR, ColorCoding, convert_coded_colors
-from worker.prepare.media.color_profile import apply_gamma
 from worker.prepare.media.contact_sheet import ContactSheet
 from worker.prepare.media.errors import MediaError
-from worker.prepare.media.orientation import SWAPPING, matrix_orientation, transpose
-from worker.prepare.media.video_source import MIN_COMPLETE_SHARE, VideoScan, open_video, scan_video
+from worker.prepare.media.images.color_coding import LINEAR, ColorCoding, convert_coded_colors
+from worker.prepare.media.images.color_profile import apply_gamma
+from worker.prepare.media.images.orientation import SWAPPING, matrix_orientation, transpose
+from worker.prepare.media.videos.video_source import MIN_COMPLETE_SHARE, VideoScan, open_video, scan_video
 
 CONSTANT_RATE_TOLERANCE_S = 0.002
 """Matroska rounds times to milliseconds, so the times of a constant frame rate vary by this much."""

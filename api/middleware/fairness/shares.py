@@ -7,7 +7,7 @@ from functools import partial
 import anyio
 from fastapi import Request
 
-from api.middleware.fair_share import FairShare, tenant_of
+from api.middleware.fairness.fair_share import FairShare, tenant_of
 from jobs.errors import TooManyBodies, TooManyCalls, TooManyStreams, TooManyWaits
 from runtime.settings import Settings
 

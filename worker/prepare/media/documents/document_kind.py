@@ -4,9 +4,9 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
+from worker.prepare.media.documents.package import ODF_MANIFEST, Package, check_archive
 from worker.prepare.media.errors import MediaError
 from worker.prepare.media.file_kind import HEAD_BYTES, describe_file
-from worker.prepare.media.package import ODF_MANIFEST, Package, check_archive
 
 DocumentKind = Literal["pdf", "pptx", "ppt", "odp"]
 

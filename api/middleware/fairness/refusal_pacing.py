@@ -12,7 +12,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.middleware.fair_share import tenant_of
+from api.middleware.fairness.fair_share import tenant_of
 
 WINDOW_S = 10
 DELAY_S = 1.0

@@ -7,11 +7,11 @@ import pypdfium2
 from pypdfium2 import raw
 
 from families import ImageBounds
-from worker.prepare.media.document_kind import detect_document_kind
+from worker.prepare.media.documents.document_kind import detect_document_kind
+from worker.prepare.media.documents.libreoffice import convert_slides_to_pdf
+from worker.prepare.media.documents.pdf_placeholder import check_pages_are_content
 from worker.prepare.media.errors import MediaError
-from worker.prepare.media.image import NormalizedImage, fit_image
-from worker.prepare.media.libreoffice import convert_slides_to_pdf
-from worker.prepare.media.pdf_placeholder import check_pages_are_content
+from worker.prepare.media.images.image import NormalizedImage, fit_image
 
 DPI = 180
 """Resolution of a page whose tokens fit, as in the model's reference demo."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.types import Scope
 
-from api.middleware.active_tenants import ACTIVE_S, ActiveTenants
+from api.middleware.fairness.active_tenants import ACTIVE_S, ActiveTenants
 from jobs.errors import Overloaded
 
 NO_TENANT = ""

@@ -7,7 +7,7 @@ the key's own rate (GCRA, the algorithm of ATM's traffic shaping). Nothing is re
 
 import asyncio
 
-from api.middleware.active_tenants import ActiveTenants
+from api.middleware.fairness.active_tenants import ActiveTenants
 
 BURST_S = 0.5
 """A key may be ahead of its rate by this much."""

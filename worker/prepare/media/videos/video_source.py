@@ -11,8 +11,8 @@ from av.stream import Disposition
 
 from worker.prepare.media.errors import MediaError
 from worker.prepare.media.file_kind import HEAD_BYTES, describe_file
-from worker.prepare.media.video_container import measure_container
-from worker.prepare.media.video_timing import FrameTimes, frame_times
+from worker.prepare.media.videos.video_container import measure_container
+from worker.prepare.media.videos.video_timing import FrameTimes, frame_times
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
 """libav's names of the allowed formats. Others may refer to further files and URLs: playlists, image sequences."""

@@ -14,9 +14,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from api.middleware.fair_share import tenant_of
-from api.middleware.json_limits import JsonTooComplex, check_document, check_text, parse_json
-from api.middleware.shares import Shares
+from api.middleware.fairness.fair_share import tenant_of
+from api.middleware.fairness.shares import Shares
+from api.middleware.input.json_limits import JsonTooComplex, check_document, check_text, parse_json
 from jobs.errors import Invalid
 
 INLINE_BYTES = 16 * 1024

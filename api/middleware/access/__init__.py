@@ -1,0 +1,1 @@
+"""Who may call: keys, scopes, hosts, and the origins of web pages."""

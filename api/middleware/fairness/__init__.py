@@ -1,0 +1,1 @@
+"""How calls are spread and limited by tenant."""

@@ -1,0 +1,1 @@
+"""Limits and checks of bodies and parameters, before a route reads them."""

@@ -1,0 +1,1 @@
+"""HTTP itself: malformed requests, HEAD, request ids, and metrics of requests."""

@@ -1,0 +1,1 @@
+"""From PDF and slides to pages."""
