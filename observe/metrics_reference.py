@@ -22,7 +22,7 @@ from runtime.settings import Settings
 from worker.generate.engine_metrics import EngineCollector
 
 SERVED_BY = {
-    "every process": ("BUILD_INFO", "STORE_SECONDS", "STORE_ERRORS"),
+    "every process": ("BUILD_INFO", "STORE_SECONDS", "STORE_ERRORS", "CORRUPT_RESULTS"),
     "api": ("REQUESTS", "REQUEST_SECONDS", "WAIT_SECONDS", "REFUSALS", "STREAMS"),
     "prepare": ("MESSAGES_DROPPED",),
     "generate": (
