@@ -11,6 +11,7 @@ from typing import Any
 
 from api.errors.pointers import Step
 from api.errors.wording import quoted
+from api.intake.limits import MIN_OVERHEAD_TOKENS
 from api.openai.request.fields import HONORED, IGNORED, Fields, FieldTable, invalid
 from families import Family
 
@@ -25,8 +26,6 @@ EFFORTS: dict[str, Fraction | None] = {
 }
 """The share of the model's default budget that each effort has. None: no budget."""
 NO_BUDGET = -1
-PROMPT_TOKENS = 16
-"""Left for the shortest prompt when a budget follows from an effort; ``api/intake/limits.py`` has the same number."""
 
 LIMIT_FIELDS: FieldTable = dict.fromkeys(
     (
@@ -120,7 +119,7 @@ def _thinking_budget(budget: _Budget | None, family: Family, *, has_total: bool)
     """Return the native thinking budget; a total lowers it further (``resolve_token_limits``)."""
     if budget is None or budget.is_explicit or has_total:
         return None if budget is None else budget.tokens
-    return min(budget.tokens, family.context_tokens - PROMPT_TOKENS - family.max_answer_tokens)
+    return min(budget.tokens, family.context_tokens - MIN_OVERHEAD_TOKENS - family.max_answer_tokens)
 
 
 def _explicit_budgets(fields: Fields, thinking: Fields, template: Fields, reasoning: Fields) -> Iterator[_Budget]:
