@@ -100,6 +100,8 @@ def allocate(loaded: LoadedModel, config: EngineConfig) -> DeviceAllocation:
         cache_bytes=encoder_mib * 2**20,
         max_pass_patches=defaults.max_encoder_patches,
     )
+    if device.type == "cuda":
+        encoder.warm_up()
     runner = ModelRunner(model, decoder, encoder)
     if ops.is_capturable:
         runner.graphs = DecodeGraphs(

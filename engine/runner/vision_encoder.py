@@ -20,6 +20,9 @@ MAX_PASS_PATCHES = 12_288
 """Patches of a pass with more than one image or part of a video. It bounds the memory for activations, about 0.4 GiB
 at the published model's size; the largest image takes twice as much."""
 
+WARM_UP_GRIDS: tuple[tuple[Grid, ...], ...] = (((1, 32, 32),), ((1, 6, 10), (2, 4, 4)))
+"""Passes of one image and of several media: kernels are compiled for counts that 16 divides, and for other counts."""
+
 
 class EncoderCache:
     """LRU cache of encoder outputs, limited in bytes. An output that is larger than the limit is not stored."""
@@ -179,6 +182,16 @@ class VisionEncoder:
         encoding = self.begin(inputs)
         self.run([encoding], float("inf"))
         return encoding.features()
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Run the tower on empty images, so that no request waits until its kernels are compiled."""
+        for grids in WARM_UP_GRIDS:
+            sizes = [pairs * rows * columns for pairs, rows, columns in grids]
+            pixels = self._upload([torch.zeros(size, self._tower.patch_elements) for size in sizes])
+            state = self._tower.start(pixels, grids)
+            self._tower.advance(state, self._tower.num_layers)
+            self._tower.finish(state)
 
     def discard_pass(self) -> None:
         """Forget the pass that has begun; its parts stay not encoded."""

@@ -66,6 +66,11 @@ class VisionTower:
     def num_layers(self) -> int:
         return len(self._layers)
 
+    @property
+    def patch_elements(self) -> int:
+        """Elements of a patch: channels × temporal × patch²."""
+        return int(self._patch_weight.shape[1])
+
     def start(self, pixels: torch.Tensor, grids: Sequence[Grid]) -> TowerPass:
         """Begin a pass.
 

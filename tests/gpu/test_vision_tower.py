@@ -128,3 +128,20 @@ def test_a_video_in_parts_equals_the_whole(model: Glm4vForConditionalGeneration)
     assert whole is not None
     assert parts is not None
     assert error(parts, whole) < 1e-2
+
+
+@torch.inference_mode()
+def test_a_warm_up_encodes_nothing_that_a_request_finds(model: Glm4vForConditionalGeneration) -> None:
+    encoder = VisionEncoder(
+        VisionTower(model, CudaOps(TEXT)), StepCosts(patch=1.0), device=CUDA, dtype=torch.float32, cache_bytes=2**30
+    )
+    encoder.warm_up()
+    assert encoder.encoded_media == 0
+    inputs = ModelInputs(
+        torch.zeros(1),
+        torch.zeros(1),
+        pixel_values=torch.randn(1_024, 1_176),
+        image_grid_thw=torch.tensor([[1, 32, 32]]),
+    )
+    encoder.encode(inputs)
+    assert encoder.encoded_media == 1
