@@ -11,10 +11,6 @@ REQUEST_FORMAT = 2
 ANSWER_FIELDS = ("stop", "response_format")
 """Fields that a worker must not ignore. A request that has one is written with format 2, and one that has none with
 format 1, so that it can be read by the version before."""
-LATER_FIELDS = (
-    *ANSWER_FIELDS, "max_total_tokens", "max_answer_of_total", "retried_from", "surface", "client_fields", "key_object"
-)  # fmt: skip
-"""Fields that are left out where they say nothing: an older version, which does not know them, can read the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +90,7 @@ class JobRequest:
 
     def to_json(self) -> bytes:
         version = REQUEST_FORMAT if any(getattr(self, name) for name in ANSWER_FIELDS) else 1
-        fields = {name: value for name, value in asdict(self).items() if value or name not in LATER_FIELDS}
-        return json.dumps({"v": version, **fields}, ensure_ascii=False).encode()
+        return json.dumps({"v": version, **asdict(self)}, ensure_ascii=False).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> "JobRequest":

@@ -16,8 +16,9 @@ from testing.chaos.workload import WebhookReceiver, Workload
 from testing.processes.servers import short_times
 from testing.processes.waiting import TIME_SCALE
 
-PREVIOUS = "f248f904b47693263762f8cc309d61d064e3ee06"
-"""The commit of the previous version. Set it to the last release when one is made."""
+PREVIOUS = "7a0b783a1ff4bb3600f88331e035a8073961255c"
+"""The commit of the previous version. Set it to the last release when one is made. Until then: a landed version that
+keeps the rules of docs/upgrades.md; those before f8c2144 do not ignore unknown fields."""
 NAMES = (*PROCESSES, "api2")
 UPDATE = (("keeper", "prepare"), ("keeper2", "generate"), ("generate2",), ("api",), ("api2",))
 """Processes that are replaced together, in the order of docs/upgrades.md; the rollback is its reverse."""
