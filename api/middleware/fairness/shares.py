@@ -71,14 +71,7 @@ class Shares:
                 PARSERS, per_tenant=PARSERS, max_waiting=MAX_WAITING, limit_s=BODY_LIMIT_S, refusal=TooManyBodies
             ),
             parser_threads=anyio.CapacityLimiter(PARSERS),
-            calls=FairShare(
-                ALL_CALLS,
-                per_tenant=CALLS_PER_TENANT,
-                max_waiting=MAX_WAITING,
-                limit_s=CALL_LIMIT_S,
-                refusal=TooManyCalls,
-                beside_others=CALLS_BESIDE_OTHERS,
-            ),
+            calls=_with_waiting(ALL_CALLS, CALLS_PER_TENANT, beside_others=CALLS_BESIDE_OTHERS),
             streams=_without_waiting(streams, settings.max_streams_per_tenant, TooManyStreams),
             waits=_without_waiting(waits, settings.max_waits_per_tenant, TooManyWaits),
         )
@@ -86,24 +79,22 @@ class Shares:
 
 def lookup_share() -> FairShare:
     """Return the share of API keys in lookups. Requests with an unknown key together have the share of one key."""
-    return FairShare(
-        ALL_LOOKUPS,
-        per_tenant=LOOKUPS_PER_KEY,
-        beside_others=LOOKUPS_BESIDE_OTHERS,
-        max_waiting=MAX_WAITING,
-        limit_s=CALL_LIMIT_S,
-        refusal=TooManyCalls,
-    )
+    return _with_waiting(ALL_LOOKUPS, LOOKUPS_PER_KEY, beside_others=LOOKUPS_BESIDE_OTHERS)
 
 
 def replay_share() -> FairShare:
     """Return the share of tenants in reading the event streams of ended jobs."""
+    return _with_waiting(ALL_REPLAYS, REPLAYS_PER_TENANT)
+
+
+def _with_waiting(total: int, per_tenant: int, *, beside_others: int | None = None) -> FairShare:
     return FairShare(
-        ALL_REPLAYS,
-        per_tenant=REPLAYS_PER_TENANT,
+        total,
+        per_tenant=per_tenant,
         max_waiting=MAX_WAITING,
         limit_s=CALL_LIMIT_S,
         refusal=TooManyCalls,
+        beside_others=beside_others,
     )
 
 
