@@ -1,7 +1,8 @@
 """Sampling: from logits to tokens, for all sequences of a batch at once.
 
 The random number of a token depends only on its request's seed and its position. Other sequences in the batch
-therefore change nothing, and a resumed sequence samples the same tokens.
+therefore change nothing, and a resumed sequence samples the same tokens, except where rounding changes the order of two
+scores: a resume computes the prompt and the journal in one pass, and tokens are drawn in the order of their scores.
 """
 
 import hashlib
