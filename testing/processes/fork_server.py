@@ -6,6 +6,7 @@ process is ready after 0.5 to 1.3 CPU seconds.
 """
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import runpy
@@ -67,8 +68,10 @@ class ForkedProcess:
         return self._process.exitcode
 
     def send_signal(self, number: signal.Signals) -> None:
+        # The fork server collects an ended process before it reports the exit status, so poll() may come too early.
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
