@@ -151,6 +151,8 @@ class ObjectStore:
     ) -> bool:
         """Write an object unless it exists. True: this call wrote it. False: it existed and is unchanged.
 
+        If the outcome of a try is unknown and the object exists at the next one, equal content counts as written.
+
         Args:
             lifetime: the store refuses a PUT that arrives later.
 
@@ -162,6 +164,7 @@ class ObjectStore:
             if len(data) > LARGE_BYTES and self.exists(key):
                 return False
             url = self._minio.presigned_put_object(self._bucket, key, expires=lifetime)
+            may_have_written = False
             for _ in range(self._tries):
                 try:
                     is_written = try_put(self._http, url, data, content_type)
@@ -169,10 +172,14 @@ class ObjectStore:
                     if self._tries == 1:
                         raise
                     continue  # an earlier try may take effect
-                if is_written is not None:
+                if is_written or (is_written is False and not may_have_written):
                     return is_written
-                if len(data) > LARGE_BYTES and (existing := self._find(key, max_bytes=len(data) + 1)) is not None:
-                    return existing == data
+                may_have_written = True
+                # The lookup of a small object costs as much as another try, which also writes it.
+                if is_written is False or len(data) > LARGE_BYTES:
+                    existing = self._find(key, max_bytes=len(data) + 1)
+                    if existing is not None:
+                        return existing == data
             raise ObjectStoreUnavailable
 
     def _find(self, key: str, *, max_bytes: int) -> bytes | None:

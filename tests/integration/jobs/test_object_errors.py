@@ -19,8 +19,9 @@ from jobs.objects.keys import request_key
 from jobs.objects.presign import presigned_put
 from jobs.objects.store import ObjectStore
 from jobs.table.scripts import connect
+from jobs.tenants.webhook_secrets import WebhookSecrets
 from testing.processes.fork_server import ForkedProcess
-from testing.processes.proxy import Fault, Proxy
+from testing.processes.proxy import Fault, Proxy, Trap
 from testing.processes.servers import Servers, free_ports
 from testing.processes.waiting import TIME_SCALE, wait_until
 from testing.table import Table
@@ -181,6 +182,36 @@ def test_an_unknown_outcome_of_a_large_conditional_put_is_looked_up(front: Front
     body = bytes(2**18)
     front.proxy.faults = [Fault(b"PUT /thinkqueue/requests/lost.json", cut_after=0)]
     assert front.store.put_if_absent("requests/lost.json", body)
+
+
+def lose_reply(front: Front, request: bytes) -> Trap:
+    """Let the store answer the next such request, and close the connection before the answer arrives."""
+    trap = Trap(request, "after", lambda: None)
+    front.proxy.set(trap)
+    return trap
+
+
+def test_a_conditional_put_whose_reply_is_lost_is_not_taken_for_that_of_another(front: Front) -> None:
+    lost = lose_reply(front, b"PUT /thinkqueue/requests/small.json")
+    assert front.store.put_if_absent("requests/small.json", b"mine")
+    assert lost.triggered.is_set()
+    lost = lose_reply(front, b"PUT /thinkqueue/requests/small.json")
+    assert not front.store.put_if_absent("requests/small.json", b"another's")
+    assert lost.triggered.is_set()
+    assert front.store.get("requests/small.json") == b"mine"
+
+
+def test_a_lost_reply_does_not_make_a_store_unsuitable(front: Front) -> None:
+    lost = lose_reply(front, b"If-None-Match")
+    front.store.probe_conditional_put()
+    assert lost.triggered.is_set()
+
+
+def test_a_first_webhook_secret_is_revealed_though_the_reply_of_the_store_is_lost(table: Table, front: Front) -> None:
+    lost = lose_reply(front, b"If-None-Match")
+    secrets = WebhookSecrets(front.store, table.settings)
+    assert secrets.reveal_first("acme") == secrets.current("acme")
+    assert lost.triggered.is_set()
 
 
 def test_a_process_refuses_a_store_that_ignores_conditions(table: Table, front: Front) -> None:
