@@ -17,11 +17,11 @@ from api.middleware.protocol.http_protocol import bounded_protocol
 from api.middleware.protocol.request_id import add_request_id
 from jobs.errors import ObjectStoreUnsuitable, Unavailable
 from jobs.objects.store import ObjectStore
-from runtime.garbage import freeze_startup_objects
-from runtime.logs import configure_logs
-from runtime.probes import start_probe_server
-from runtime.read_settings import read_settings
+from runtime.process.garbage import freeze_startup_objects
 from runtime.settings import Settings
+from runtime.settings.read import read_settings
+from runtime.telemetry.logs import configure_logs
+from runtime.telemetry.probes import start_probe_server
 
 SHUTDOWN_TIMEOUT_S = 10
 CHECK_INTERVAL_S = 5.0

@@ -13,9 +13,9 @@ import uvicorn
 
 from api.app import create_inner_app
 from api.middleware.protocol.request_id import add_request_id
-from runtime.garbage import freeze_startup_objects
-from runtime.logs import configure_logs
-from runtime.read_settings import read_settings
+from runtime.process.garbage import freeze_startup_objects
+from runtime.settings.read import read_settings
+from runtime.telemetry.logs import configure_logs
 
 NICENESS = 5
 """Small calls go first: other tenants wait for them."""

@@ -35,8 +35,8 @@ from jobs.model.request import JobRequest
 from jobs.table import keys
 from jobs.table.scripts import connect
 from jobs.table.types import AcceptResult
-from runtime.logs import configure_logs
 from runtime.settings import Settings
+from runtime.telemetry.logs import configure_logs
 from testing.processes.servers import SECRET_KEY, Servers, free_ports, settings_of, start, stop
 
 BODY = json.dumps(

@@ -1,7 +1,7 @@
 """Prometheus metrics of the whole service, read from the job table at scrape time.
 
 Queue lengths, workers, ended jobs and deliveries are in Redis, so every keeper reports the same values: queries take
-their maximum. Metrics of one process are in ``runtime/metrics.py``.
+their maximum. Metrics of one process are in ``runtime/telemetry/metrics.py``.
 """
 
 from collections.abc import Iterator, Mapping

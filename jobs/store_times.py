@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 from jobs.errors import Unavailable
-from runtime import metrics
+from runtime.telemetry import metrics
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Prints docs/metrics.md: every metric, with the process that serves it. ``make docs`` runs it.
 
-Metric objects of ``runtime/metrics.py`` are read directly. The two collectors are run on sample values, because their
-metrics exist only at scrape time.
+Metric objects of ``runtime/telemetry/metrics.py`` are read directly. The two collectors are run on sample values,
+because their metrics exist only at scrape time.
 """
 
 import base64
@@ -17,8 +17,8 @@ from engine import EngineStats
 from jobs.model.job import PRIORITIES, Stage
 from jobs.service_metrics import TableCollector
 from jobs.table.stats import HORIZONS_S, QueueStats, ServiceStats, StageStats, WorkerStats
-from runtime import metrics
 from runtime.settings import Settings
+from runtime.telemetry import metrics
 from worker.generate.engine_metrics import EngineCollector
 
 SERVED_BY = {
@@ -31,7 +31,7 @@ SERVED_BY = {
     ),
     "keeper": ("DELIVERIES", "DELIVERY_SECONDS", "FIRST_DELIVERY_SECONDS", "MAINTENANCE_RUNS"),
 }  # fmt: skip
-"""Names in ``runtime/metrics.py`` by process."""
+"""Names in ``runtime/telemetry/metrics.py`` by process."""
 GPU_ONLY = "| `thinkqueue_gpu_memory_bytes` | gauge | `state` | Memory of the GPU. Only with a GPU. |"
 HEAD = """\
 # Metrics

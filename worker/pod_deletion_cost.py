@@ -19,9 +19,9 @@ from jobs.errors import ThinkqueueError
 from jobs.model.job import Stage
 from jobs.table.scripts import connect
 from jobs.table.stats import StatsReader, WorkerStats
-from runtime.logs import configure_logs
-from runtime.probes import start_probe_server
-from runtime.read_settings import read_settings
+from runtime.settings.read import read_settings
+from runtime.telemetry.logs import configure_logs
+from runtime.telemetry.probes import start_probe_server
 
 log = structlog.get_logger(__name__)
 

@@ -10,7 +10,7 @@ from jobs.model.job import Job, JobStatus
 from jobs.model.result import JobResult
 from jobs.table.store import JobStore
 from jobs.table.types import Release, ReleaseCause
-from runtime import metrics
+from runtime.telemetry import metrics
 
 RETRY_S = 1.0
 """Wait between attempts while a server is away."""

@@ -15,7 +15,7 @@ from jobs.model.job import Job, JobStatus, Stage, new_claim
 from jobs.model.result import JobResult
 from jobs.table.store import JobStore
 from jobs.table.types import ClaimedJob, ReleaseCause
-from runtime.logs import job_logger
+from runtime.telemetry.logs import job_logger
 from worker.heartbeat import Heartbeat, Lease
 from worker.settlement import SETTLE_TIMEOUT_S, JobSettler
 

@@ -34,8 +34,8 @@ from jobs.errors import (
     Unavailable,
 )
 from jobs.objects.documents import CorruptDocument
-from runtime import metrics
 from runtime.sizes import format_size
+from runtime.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 

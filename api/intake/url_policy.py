@@ -11,7 +11,7 @@ import httpx
 from api.schemas.jobs import JobBody
 from api.schemas.messages import FilePart, ImagePart, VideoPart
 from jobs.errors import Invalid, Problem
-from runtime.address_policy import is_allowed, literal_addresses
+from runtime.networks.address_policy import is_allowed, literal_addresses
 from runtime.settings import Network
 
 WEB_SCHEMES = ("http://", "https://")

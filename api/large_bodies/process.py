@@ -19,7 +19,7 @@ from api.errors.handlers import REQUEST_ID_HEADER
 from api.large_bodies.caller import forwarded_headers
 from api.middleware.input.body_limit import HELD_BODY, SMALL_BYTES, HeldBody, announced_bytes
 from jobs.errors import AcceptanceUnknown, TooManyBodies
-from runtime import metrics
+from runtime.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 

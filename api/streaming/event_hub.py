@@ -18,9 +18,9 @@ from jobs.model.events import Event
 from jobs.model.job import JobStatus
 from jobs.table import keys
 from jobs.table.scripts import script_source
-from runtime import metrics
 from runtime.redis.pools import open_async_pool
 from runtime.settings import Settings
+from runtime.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 

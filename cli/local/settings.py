@@ -11,8 +11,8 @@ from cli.errors import CommandError, Unreachable
 from cli.local.installation import PORT_SETTINGS, Installation
 from cli.local.run_lock import RunningService
 from jobs.table.scripts import connect
-from runtime.read_settings import describe_problems
 from runtime.settings import Settings
+from runtime.settings.read import describe_problems
 
 CONNECT_TIMEOUT_S = 0.8
 """Redis is tried twice, so a command fails within two seconds when it does not answer."""

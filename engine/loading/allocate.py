@@ -18,7 +18,7 @@ from engine.runner.model_runner import ModelRunner
 from engine.runner.torch_ops import TorchOps
 from engine.runner.vision_encoder import MAX_PASS_PATCHES, VisionEncoder
 from engine.runner.vision_tower import VisionTower
-from runtime.cgroup import available_cpus
+from runtime.process.cgroup import available_cpus
 
 GIB = 2**30
 ACTIVATION_GIB = 4.0

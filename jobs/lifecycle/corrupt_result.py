@@ -11,7 +11,7 @@ from jobs.model.result import JobResult
 from jobs.objects.documents import CorruptDocument, load_result
 from jobs.objects.keys import damaged_result_key, result_key
 from jobs.objects.store import ObjectStore
-from runtime import metrics
+from runtime.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 

@@ -13,9 +13,9 @@ from kombu.transport.redis import Channel, Transport
 from kombu.utils.json import dumps
 
 from jobs.wakeup.message import PROBE_PREFIX, read_wakeup
-from runtime import metrics
 from runtime.redis.pools import connection_class, open_pool
 from runtime.redis.server import RedisServer
+from runtime.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 

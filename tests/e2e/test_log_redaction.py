@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from runtime.redaction import redact_urls
+from runtime.telemetry.redaction import redact_urls
 from testing.processes.http_server import HttpServer
 from testing.processes.service import Service
 from testing.processes.waiting import TIME_SCALE
@@ -15,7 +15,7 @@ from testing.processes.waiting import TIME_SCALE
 PROGRAM = """
 import asyncio, io, logging, sys, threading
 import structlog
-from runtime.logs import configure_logs
+from runtime.telemetry.logs import configure_logs
 from runtime.settings import Settings
 from worker.egress.client import EgressClient
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.cgroup import available_cpus, memory_limit_bytes
+from runtime.process.cgroup import available_cpus, memory_limit_bytes
 
 GIB = 2**30
 CPUS = len(os.sched_getaffinity(0))
@@ -71,6 +71,6 @@ def test_without_a_limit_the_machine_counts(tmp_path: Path, files: dict[str, str
 
 def test_the_affinity_of_a_process_counts() -> None:
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); " \
-        "from runtime.cgroup import available_cpus; print(available_cpus())"  # fmt: skip
+        "from runtime.process.cgroup import available_cpus; print(available_cpus())"  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "1"

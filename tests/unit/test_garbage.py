@@ -2,7 +2,7 @@
 
 import gc
 
-from runtime.garbage import freeze_startup_objects
+from runtime.process.garbage import freeze_startup_objects
 
 
 def test_objects_of_the_start_are_excluded_and_later_garbage_is_collected() -> None:

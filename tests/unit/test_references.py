@@ -5,7 +5,7 @@ from pathlib import Path
 from prometheus_client.metrics import MetricWrapperBase
 
 from observe import logs_reference, metrics_reference
-from runtime import metrics
+from runtime.telemetry import metrics
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from celery import bootsteps
 
-from runtime.garbage import freeze_startup_objects
+from runtime.process.garbage import freeze_startup_objects
 
 
 def start_stage_step(start: Callable[[], object], drain: Callable[[], object]) -> type[bootsteps.StartStopStep]:

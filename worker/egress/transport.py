@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import httpcore
 import httpx
 
-from runtime.address_policy import is_allowed
+from runtime.networks.address_policy import is_allowed
 from runtime.settings import Network
 from worker.egress.connection import send_to_address
 from worker.egress.errors import ForbiddenUrl, InvalidUrl, TimedOut, Unreachable

@@ -11,9 +11,9 @@ from jobs.model.job import Stage
 from jobs.objects.store import ObjectStore
 from jobs.table.scripts import connect
 from jobs.table.store import JobStore
-from runtime.logs import configure_logs
-from runtime.probes import start_probe_server
-from runtime.read_settings import read_settings
+from runtime.settings.read import read_settings
+from runtime.telemetry.logs import configure_logs
+from runtime.telemetry.probes import start_probe_server
 from worker.consumer.listen import Hooks, listen
 from worker.generate.process import GenerateProcess
 

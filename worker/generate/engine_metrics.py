@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 from engine import EngineStats, device_memory
 from jobs.model.result import JobResult
-from runtime import metrics
+from runtime.telemetry import metrics
 
 
 class EngineCollector(Collector):

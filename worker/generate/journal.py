@@ -11,7 +11,7 @@ from jobs.model.job import Job
 from jobs.table.appends import Append
 from jobs.table.store import JobStore
 from jobs.table.types import LeaseSignal
-from runtime import metrics
+from runtime.telemetry import metrics
 from worker.generate.engine_metrics import TokenTimes
 
 

@@ -12,8 +12,8 @@ from jobs.model.job import Stage
 from jobs.objects.store import ObjectStore
 from jobs.table.store import JobStore
 from jobs.table.types import EngineLoad
+from runtime.process.stall_exit import exit_when_stalled
 from runtime.settings import Settings
-from runtime.stall_exit import exit_when_stalled
 from worker.generate.engine_metrics import register_engine_metrics
 from worker.generate.worker import GenerateWorker
 from worker.heartbeat import Heartbeat

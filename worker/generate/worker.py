@@ -18,7 +18,7 @@ from jobs.objects.store import ObjectStore
 from jobs.table.store import JobStore
 from jobs.table.types import ClaimedJob, EngineLoad
 from jobs.wakeup.notify import notify
-from runtime.cgroup import available_cpus
+from runtime.process.cgroup import available_cpus
 from runtime.settings import Settings
 from worker.generate.engine_metrics import observe_generation
 from worker.generate.generation import Generation, GenerationContext

@@ -6,9 +6,9 @@ The keeper delivers webhooks and maintains the job table. It uses asyncio and no
 import asyncio
 import signal
 
-from runtime.logs import configure_logs
-from runtime.read_settings import read_settings
 from runtime.settings import Settings
+from runtime.settings.read import read_settings
+from runtime.telemetry.logs import configure_logs
 from worker.keeper.keeper import run_keeper
 
 

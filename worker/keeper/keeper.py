@@ -21,10 +21,10 @@ from jobs.table.stats import StatsReader
 from jobs.table.store import JobStore
 from jobs.table.uploads import UploadLedger
 from jobs.wakeup.app import configure_app
-from runtime.garbage import freeze_startup_objects
-from runtime.probes import start_probe_server
+from runtime.process.garbage import freeze_startup_objects
+from runtime.process.stall_exit import exit_when_stalled
 from runtime.settings import Settings
-from runtime.stall_exit import exit_when_stalled
+from runtime.telemetry.probes import start_probe_server
 from runtime.tls import client_context
 from worker.egress.client import EgressClient
 from worker.heartbeat import Heartbeat

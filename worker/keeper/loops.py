@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from jobs.errors import ThinkqueueError
-from runtime import metrics
+from runtime.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ from jobs.table import keys
 from jobs.table.maintenance import MaintenanceStore
 from jobs.table.store import JobStore
 from jobs.wakeup.notify import notify
-from runtime.logs import job_logger
+from runtime.telemetry.logs import job_logger
 
 log = structlog.get_logger(__name__)
 

@@ -6,7 +6,7 @@ shares (decoder_pool.py, sandbox/client.py). The kernel limits each to its large
 
 from dataclasses import dataclass
 
-from runtime.cgroup import available_cpus, machine_memory_bytes, memory_limit_bytes
+from runtime.process.cgroup import available_cpus, machine_memory_bytes, memory_limit_bytes
 from runtime.settings import Settings
 
 MIB = 2**20

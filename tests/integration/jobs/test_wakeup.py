@@ -18,7 +18,7 @@ from jobs.model.job import Stage
 from jobs.table.scripts import connect
 from jobs.wakeup.app import TASKS, app
 from jobs.wakeup.notify import send_wakeup
-from runtime.metrics import MESSAGES_DROPPED
+from runtime.telemetry.metrics import MESSAGES_DROPPED
 from testing.processes.servers import Servers
 from testing.table import Table
 

@@ -12,7 +12,7 @@ from jobs.model.job import JobStatus
 from jobs.model.result import JobResult
 from jobs.objects.keys import result_key
 from jobs.objects.store import ObjectStore
-from runtime.logs import job_logger
+from runtime.telemetry.logs import job_logger
 from testing.processes.proxy import Fault, Proxy
 from testing.processes.servers import Servers
 from testing.table import Table, completed

@@ -38,14 +38,14 @@ main()
 """
 INTERPRETER = """
 import ctypes, time
-from runtime.stall_exit import exit_when_stalled
+from runtime.process.stall_exit import exit_when_stalled
 exit_when_stalled(lambda: True, timeout_s=1)
 time.sleep(1.5)
 ctypes.PyDLL(None).sleep(1_000)  # keeps the interpreter locked
 """
 RECOVERING = """
 import time
-from runtime.stall_exit import exit_when_stalled
+from runtime.process.stall_exit import exit_when_stalled
 began = time.monotonic()
 exit_when_stalled(lambda: time.monotonic() - began > 0.5, timeout_s=1)
 time.sleep(3)

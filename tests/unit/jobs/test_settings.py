@@ -5,9 +5,9 @@ import pytest
 from pydantic import ValidationError
 
 from jobs.objects.store import ObjectStore
-from runtime.address_policy import is_allowed
-from runtime.read_settings import describe_problems
+from runtime.networks.address_policy import is_allowed
 from runtime.settings import Settings
+from runtime.settings.read import describe_problems
 
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
 GIVEN: dict[str, Any] = {

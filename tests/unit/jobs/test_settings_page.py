@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from runtime.settings import Settings
-from runtime.settings_doc import groups, page
+from runtime.settings.page import groups, page
 
 ROOT = Path(__file__).parents[3]
 

@@ -30,8 +30,8 @@ from jobs.table.deliveries import (
 )
 from jobs.table.store import JobStore
 from jobs.tenants.webhook_secrets import WebhookSecrets
-from runtime import metrics
 from runtime.settings import Settings
+from runtime.telemetry import metrics
 from worker.egress.client import EgressClient
 from worker.egress.errors import EgressError
 from worker.egress.transport import Target

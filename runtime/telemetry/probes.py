@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from runtime import metrics
 from runtime.settings import Settings
+from runtime.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import structlog
 from structlog.typing import EventDict, Processor
 
-from runtime.redaction import redact_event
 from runtime.settings import Settings
+from runtime.telemetry.redaction import redact_event
 
 QUIET = (
     "httpx",

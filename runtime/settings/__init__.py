@@ -13,11 +13,11 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from families import FAMILIES, Family
-from runtime.loopback import without_loopback
+from runtime.networks.loopback import without_loopback
 from runtime.redis.location import parse_redis_url
 from runtime.redis.server import RedisServer
 from runtime.redis.tls import RedisTls, check_authorities, check_client_certificate
-from runtime.server_urls import check_bucket, check_endpoint, check_region
+from runtime.settings.server_urls import check_bucket, check_endpoint, check_region
 
 Network = IPv4Network | IPv6Network
 SAMPLE = "change-me"
@@ -27,7 +27,7 @@ AUTOSCALE_KEY = re.compile(r"[\x21-\x7e]{24,200}")
 class Settings(BaseSettings):
     """The settings of all processes. The names of the environment variables are those of the fields, in capitals.
 
-    docs/configuration.md is generated from the fields and their docstrings (runtime/settings_doc.py).
+    docs/configuration.md is generated from the fields and their docstrings (runtime/settings/page.py).
     """
 
     # An error must not show the value: it may contain a password.

@@ -1,6 +1,6 @@
 """The IP networks that are not the public internet: the one table behind every rule on outgoing requests.
 
-`runtime/address_policy.py` refuses them, and `tests/unit/test_manifests.py` compares the NetworkPolicy in
+`runtime/networks/address_policy.py` refuses them, and `tests/unit/test_manifests.py` compares the NetworkPolicy in
 `k8s/base/network.yaml` with them. Sources: the IANA registries of special-purpose IPv4 and IPv6 addresses, and the
 addresses of cloud hosts. Python's `is_global` is not used, because its answers differ by version.
 """

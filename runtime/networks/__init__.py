@@ -1,0 +1,1 @@
+"""Which IP addresses outgoing requests may reach."""
