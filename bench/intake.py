@@ -30,8 +30,8 @@ from api.intake.media import MediaIntake
 from api.intake.service import Admission, Intake
 from cli.local.servers import SeaweedFS, Valkey
 from jobs.lifecycle.bootstrap import initialize
+from jobs.model.documents.request import JobRequest
 from jobs.model.job import Job
-from jobs.model.request import JobRequest
 from jobs.table import keys
 from jobs.table.scripts import connect
 from jobs.table.types import AcceptResult

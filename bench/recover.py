@@ -20,9 +20,9 @@ from pathlib import Path
 
 from ulid import ULID
 
+from jobs.model.documents.request import Callback, JobRequest
+from jobs.model.documents.result import JobResult
 from jobs.model.job import JobStatus
-from jobs.model.request import Callback, JobRequest
-from jobs.model.result import JobResult
 from jobs.model.times import now
 from jobs.objects.documents import encode_json
 from jobs.objects.keys import events_key, request_key, result_key, tombstone_key

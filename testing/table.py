@@ -9,8 +9,8 @@ from minio import Minio
 
 from jobs.lifecycle.bootstrap import initialize
 from jobs.lifecycle.finalize import JobFinalizer
+from jobs.model.documents.result import JobResult
 from jobs.model.job import Job, JobStatus, Stage, new_claim
-from jobs.model.result import JobResult
 from jobs.objects.store import ObjectStore
 from jobs.table import keys
 from jobs.table.deliveries import DeliveryStore

@@ -6,8 +6,8 @@ from typing import Any
 
 from jobs.errors import Cancelled, ClaimLost, ObjectUnavailable, ThinkqueueError
 from jobs.lifecycle.finalize import JobFinalizer
+from jobs.model.documents.result import JobResult
 from jobs.model.job import Job, JobStatus
-from jobs.model.result import JobResult
 from jobs.table.store import JobStore
 from jobs.table.types import Release, ReleaseCause
 from runtime.telemetry import metrics

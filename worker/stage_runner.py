@@ -11,8 +11,8 @@ from typing import Any
 
 from jobs.errors import Cancelled, ClaimLost, JobFailed, NotInitialized, ObjectUnavailable, ThinkqueueError, Unavailable
 from jobs.lifecycle.finalize import JobFinalizer
+from jobs.model.documents.result import JobResult
 from jobs.model.job import Job, JobStatus, Stage, new_claim
-from jobs.model.result import JobResult
 from jobs.table.store import JobStore
 from jobs.table.types import ClaimedJob, ReleaseCause
 from runtime.telemetry.logs import job_logger

@@ -4,7 +4,7 @@ import json
 
 from api.intake.conversation import raise_invalid
 from api.schemas.jobs import JobBody
-from jobs.model.response_format import schema_problem
+from jobs.model.structured_output.response_format import schema_problem
 
 MAX_SCHEMA_BYTES = 32 * 1024
 """Compiling a schema of this size takes up to 0.5 s."""

@@ -10,8 +10,8 @@ from families import Family, SpecialTokens, extract_answer
 from jobs.errors import Invalid, NotFound, Problem
 from jobs.lifecycle.ended_jobs import EndedJobReader
 from jobs.lifecycle.lookup import find_job
+from jobs.model.documents.request import JobRequest
 from jobs.model.job import JobStatus
-from jobs.model.request import JobRequest
 from jobs.objects.reader import DocumentReader
 from jobs.table.store import JobStore
 

@@ -25,9 +25,9 @@ from jobs.lifecycle.acceptance import Acceptance, is_withdrawn
 from jobs.lifecycle.ended_jobs import EndedJobReader
 from jobs.lifecycle.lookup import require_reconciled
 from jobs.lifecycle.restored_fields import waiting_fields
-from jobs.model.idempotency import KeyedJob
+from jobs.model.documents.idempotency import KeyedJob
+from jobs.model.documents.request import JobRequest
 from jobs.model.job import Job
-from jobs.model.request import JobRequest
 from jobs.objects.documents import CorruptDocument, find_keyed_job, load_request, load_result
 from jobs.objects.keys import job_folder, request_key
 from jobs.objects.store import ObjectStore

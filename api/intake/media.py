@@ -13,7 +13,7 @@ from api.schemas.media_kind import MediaKind, wrong_part
 from api.schemas.urls import UPLOAD
 from jobs.errors import Invalid, ObjectStoreUnavailable, Problem
 from jobs.lifecycle.uploads import Uploads
-from jobs.model.request import JobRequest
+from jobs.model.documents.request import JobRequest
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.keys import job_folder
 from jobs.objects.store import ObjectStore

@@ -14,8 +14,8 @@ from api.schemas.jobs import ResponseFormat, RetryBody
 from api.schemas.messages import AnyPart, FilePart, ImagePart, Message, TextPart, VideoPart
 from api.schemas.webhooks import CallbackBody
 from jobs.errors import NotFound
+from jobs.model.documents.request import Callback, JobRequest
 from jobs.model.job import Job
-from jobs.model.request import Callback, JobRequest
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.reader import DocumentReader
 from runtime.settings import Settings

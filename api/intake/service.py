@@ -22,9 +22,9 @@ from api.intake.url_policy import UrlPolicy
 from api.schemas.jobs import JobBody, RetryBody
 from jobs.errors import IdempotencyConflict, NotEnded, NotInitialized, StoreUnavailable, Unavailable
 from jobs.lifecycle.ended_jobs import EndedJobReader
-from jobs.model.idempotency import key_digest
+from jobs.model.documents.idempotency import key_digest
+from jobs.model.documents.request import JobRequest
 from jobs.model.job import Job, Stage
-from jobs.model.request import JobRequest
 from jobs.model.retention import DAY_MS
 from jobs.objects.keys import idempotency_key as idempotency_object
 from jobs.objects.reader import DocumentReader

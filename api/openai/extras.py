@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from jobs.model.request import JobRequest
-from jobs.model.result import JobResult
+from jobs.model.documents.request import JobRequest
+from jobs.model.documents.result import JobResult
 
 JOB_HEADER = "x-thinkqueue-job"
 IGNORED_HEADER = "x-thinkqueue-ignored"

@@ -27,7 +27,7 @@ from jobs.errors import NotInitialized, Unavailable
 from jobs.lifecycle import deletion
 from jobs.lifecycle.lookup import find_job
 from jobs.model.job import JobStatus
-from jobs.model.public_job import PublicJob, job_summary, public_job
+from jobs.model.public.public_job import PublicJob, job_summary, public_job
 
 MAX_WAIT_S = 60
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

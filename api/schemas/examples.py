@@ -3,7 +3,7 @@
 from typing import Any
 
 from jobs.model.job import JobStatus
-from jobs.model.sample_job import sample_job
+from jobs.model.public.sample_job import sample_job
 
 ID = "job_01K9ZXV4T8Q2M6R0C5B7N3D1FG"
 ENDED_MS = 1_795_464_009_000

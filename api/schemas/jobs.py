@@ -9,8 +9,8 @@ from api.schemas.base import Reply, RequestBody, with_example
 from api.schemas.messages import Message
 from api.schemas.urls import HttpUrl
 from api.schemas.webhooks import CallbackBody
-from jobs.model import public_job
-from jobs.model.public_job import Priority, PublicJob
+from jobs.model.public import public_job
+from jobs.model.public.public_job import Priority, PublicJob
 from jobs.model.retention import MAX_EXPIRES_S
 
 MAX_SEED = 2**53 - 1

@@ -6,9 +6,9 @@ from typing import Any
 from sse_starlette import ServerSentEvent
 
 from api.streaming.event_hub import JobState, StreamEvent
+from jobs.model.documents.request import JobRequest
 from jobs.model.events import Event
 from jobs.model.job import Job, JobStatus
-from jobs.model.request import JobRequest
 
 UNICODE_LINE_BREAKS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 

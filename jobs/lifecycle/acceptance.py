@@ -17,8 +17,8 @@ from typing import Literal
 import structlog
 
 from jobs.errors import AcceptanceUnknown, JobWithdrawn, NotFound, NotInitialized, ObjectStoreUnavailable, Unavailable
-from jobs.model.request import JobRequest
-from jobs.model.result import withdrawal_marker
+from jobs.model.documents.request import JobRequest
+from jobs.model.documents.result import withdrawal_marker
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import CorruptDocument, encode_json, find_keyed_job, load_json, load_result
 from jobs.objects.keys import decision_key, request_key, result_key

@@ -6,8 +6,8 @@ damaged bytes are kept beside the job's other objects, and are deleted with them
 
 import structlog
 
+from jobs.model.documents.result import JobResult
 from jobs.model.job import JobStatus
-from jobs.model.result import JobResult
 from jobs.objects.documents import CorruptDocument, load_result
 from jobs.objects.keys import damaged_result_key, result_key
 from jobs.objects.store import ObjectStore

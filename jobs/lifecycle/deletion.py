@@ -2,7 +2,7 @@
 
 from jobs.errors import NotEnded
 from jobs.lifecycle.acceptance import is_withdrawn
-from jobs.model.result import withdrawal_marker
+from jobs.model.documents.result import withdrawal_marker
 from jobs.objects import keys
 from jobs.objects.store import ObjectStore
 from jobs.table.store import JobStore

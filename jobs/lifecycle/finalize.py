@@ -25,8 +25,8 @@ from jobs.errors import (
 from jobs.lifecycle.acceptance import Acceptance
 from jobs.lifecycle.corrupt_result import load_or_replace_result
 from jobs.lifecycle.deletion import delete_if_removed
+from jobs.model.documents.result import JobResult
 from jobs.model.job import Job, JobStatus, new_claim
-from jobs.model.result import JobResult
 from jobs.model.retention import DAY_MS
 from jobs.model.usage import Usage
 from jobs.objects.keys import cancel_key, request_key, result_key

@@ -30,10 +30,10 @@ from jobs.lifecycle.finalize import JobFinalizer
 from jobs.lifecycle.restored_fields import RecordFields, sealed_fields, waiting_fields
 from jobs.lifecycle.settled_deliveries import load_settled
 from jobs.lifecycle.stored_jobs import Listing, StoredJob, list_stored_jobs
+from jobs.model.documents.prepared import PreparedInputs
+from jobs.model.documents.request import JobRequest
+from jobs.model.documents.result import JobResult
 from jobs.model.job import Job, JobStatus
-from jobs.model.prepared import PreparedInputs
-from jobs.model.request import JobRequest
-from jobs.model.result import JobResult
 from jobs.model.retention import DAY_MS
 from jobs.objects import keys
 from jobs.objects.documents import CorruptDocument, load_prepared, load_request

@@ -1,9 +1,9 @@
 """The fields of a job record that is rebuilt from the job's objects."""
 
+from jobs.model.documents.prepared import PreparedInputs
+from jobs.model.documents.request import JobRequest
+from jobs.model.documents.result import JobResult
 from jobs.model.job import JobStatus, Stage, new_claim
-from jobs.model.prepared import PreparedInputs
-from jobs.model.request import JobRequest
-from jobs.model.result import JobResult
 
 RecordFields = dict[str, str | int]
 

@@ -2,7 +2,7 @@
 
 import structlog
 
-from jobs.model.document_format import known_fields
+from jobs.model.documents.document_format import known_fields
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import CorruptDocument, load_json
 from jobs.objects.keys import delivery_id_of, delivery_prefixes, job_id_of_delivery, tombstone_key

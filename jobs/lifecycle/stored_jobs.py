@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from jobs.model.prepared import PreparedInputs
-from jobs.model.request import JobRequest
-from jobs.model.result import JobResult
+from jobs.model.documents.prepared import PreparedInputs
+from jobs.model.documents.request import JobRequest
+from jobs.model.documents.result import JobResult
 from jobs.objects import keys
 from jobs.objects.store import ObjectStore
 

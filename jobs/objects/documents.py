@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from jobs.errors import NewerDocument, NotFound
-from jobs.model.idempotency import KeyedJob
-from jobs.model.prepared import PreparedInputs
-from jobs.model.request import JobRequest
-from jobs.model.result import JobResult
+from jobs.model.documents.idempotency import KeyedJob
+from jobs.model.documents.prepared import PreparedInputs
+from jobs.model.documents.request import JobRequest
+from jobs.model.documents.result import JobResult
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.keys import prepared_key, request_key, result_key
 from jobs.objects.store import ObjectStore

@@ -9,9 +9,9 @@ from typing import TypeVar
 import structlog
 
 from jobs.errors import NewerDocument, NotFound
+from jobs.model.documents.request import JobRequest
+from jobs.model.documents.result import JobResult
 from jobs.model.job import Job
-from jobs.model.request import JobRequest
-from jobs.model.result import JobResult
 from jobs.objects.documents import CorruptDocument, load_job_object, parse
 from jobs.objects.keys import request_key, result_key
 from jobs.objects.store import ObjectStore

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 
-from jobs.model.document_format import known_fields
+from jobs.model.documents.document_format import known_fields
 from jobs.model.retention import DAY_MS
 from jobs.objects.documents import parse
 from jobs.objects.keys import upload_data_key, upload_meta_key

@@ -8,7 +8,7 @@ from typing import Literal, cast
 import redis
 
 from jobs.errors import TooManyDeliveries
-from jobs.model.document_format import known_fields
+from jobs.model.documents.document_format import known_fields
 from jobs.table import keys
 from jobs.table.scripts import LuaScripts, translate_redis_errors
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from jobs.errors import NewerDocument
-from jobs.model.document_format import known_fields
+from jobs.model.documents.document_format import known_fields
 from jobs.model.job import PRIORITIES
 
 MAX_NAME_CHARACTERS = 200

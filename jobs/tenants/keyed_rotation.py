@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 
 from jobs.errors import IdempotencyConflict
-from jobs.model.idempotency import key_digest
+from jobs.model.documents.idempotency import key_digest
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import encode_json, load_json
 from jobs.objects.keys import idempotency_key

@@ -9,8 +9,8 @@ from itertools import chain
 from typing import Any
 
 from jobs.lifecycle.archive import EventArchive
+from jobs.model.documents.result import JobResult
 from jobs.model.job import PRIORITIES, TERMINAL, JobStatus, Stage
-from jobs.model.result import JobResult
 from jobs.objects.keys import result_key
 from jobs.table import keys
 from testing.chaos.faults import LOST_SECOND

@@ -14,8 +14,8 @@ from pydantic import SecretStr
 from jobs.errors import JobFailed, NotFound, ThinkqueueError
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.lifecycle.recovery import Recovery, recover
+from jobs.model.documents.result import JobResult
 from jobs.model.job import Stage
-from jobs.model.result import JobResult
 from jobs.objects.documents import load_request
 from jobs.objects.keys import decision_key, request_key, result_key
 from jobs.objects.store import ObjectStore

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from jobs.model.documents.result import JobResult
 from jobs.model.job import JobStatus
-from jobs.model.result import JobResult
 from jobs.objects.keys import result_key
 from testing.chaos.assertions import check, run_reference_jobs, wait_until_idle, wait_until_slots_are_free
 from testing.chaos.fleet import GENERATORS, Fleet

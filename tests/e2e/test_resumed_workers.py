@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from jobs.model.result import JobResult
+from jobs.model.documents.result import JobResult
 from jobs.objects.keys import result_key
 from testing.inputs.request_bodies import SHORT_JOB
 from testing.processes.http_server import HttpServer

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from families import SpecialTokens
-from jobs.model.prepared import PreparedImage
+from jobs.model.documents.prepared import PreparedImage
 
 SCALE = 1_000
 MAX_BOXES = 200

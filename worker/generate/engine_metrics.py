@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from engine import EngineStats, device_memory
-from jobs.model.result import JobResult
+from jobs.model.documents.result import JobResult
 from runtime.telemetry import metrics
 
 

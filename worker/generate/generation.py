@@ -22,12 +22,12 @@ from engine import (
     Video,
 )
 from jobs.errors import ClaimLost, JobFailed, NotFound
+from jobs.model.documents.prepared import PreparedInputs
+from jobs.model.documents.request import JobRequest
+from jobs.model.documents.result import JobResult
 from jobs.model.events import Journal, JournalToken
 from jobs.model.job import MAX_LOST_LEASES, JobStatus
-from jobs.model.prepared import PreparedInputs
-from jobs.model.request import JobRequest
-from jobs.model.response_format import answer_grammar
-from jobs.model.result import JobResult
+from jobs.model.structured_output.response_format import answer_grammar
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import load_prepared, load_request
 from jobs.objects.store import ObjectStore

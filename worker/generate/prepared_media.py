@@ -10,7 +10,7 @@ import zipfile
 from PIL import Image
 
 from jobs.errors import JobFailed
-from jobs.model.prepared import PreparedImage, PreparedVideo
+from jobs.model.documents.prepared import PreparedImage, PreparedVideo
 
 FORMATS = ("PNG",)
 INVALID = "The job's prepared inputs are invalid; submit the job again."

@@ -6,9 +6,9 @@ from typing import Any
 
 from engine import Finished
 from families import SpecialTokens, extract_answer
+from jobs.model.documents.prepared import PreparedInputs
+from jobs.model.documents.result import JobResult, StoredMedia
 from jobs.model.job import Job, JobStatus
-from jobs.model.prepared import PreparedInputs
-from jobs.model.result import JobResult, StoredMedia
 from jobs.objects.keys import job_folder
 from jobs.objects.store import ObjectStore
 from worker.generate.annotate import draw_boxes

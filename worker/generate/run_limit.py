@@ -3,8 +3,8 @@
 import time
 from dataclasses import dataclass
 
+from jobs.model.documents.request import JobRequest
 from jobs.model.job import JobStatus
-from jobs.model.request import JobRequest
 from worker.generate.result_builder import Interruption
 
 

@@ -12,8 +12,8 @@ import structlog
 from engine import Engine, EngineLoop
 from jobs.errors import NotInitialized, Unavailable
 from jobs.lifecycle.finalize import JobFinalizer
+from jobs.model.documents.result import JobResult
 from jobs.model.job import Stage
-from jobs.model.result import JobResult
 from jobs.objects.store import ObjectStore
 from jobs.table.store import JobStore
 from jobs.table.types import ClaimedJob, EngineLoad

@@ -12,8 +12,8 @@ from typing import Any
 
 from families import ImageBounds
 from jobs.errors import JobFailed
+from jobs.model.documents.request import JobRequest
 from jobs.model.page_ranges import PageSelection
-from jobs.model.request import JobRequest
 from runtime.settings import Settings
 from worker.prepare import outputs
 from worker.prepare.decoder_pool import DecoderPool

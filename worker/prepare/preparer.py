@@ -7,9 +7,9 @@ from typing import Any
 
 from families import Family, history_answer
 from jobs.errors import JobFailed, NotFound
+from jobs.model.documents.prepared import PreparedImage, PreparedInputs, PreparedVideo
+from jobs.model.documents.request import JobRequest
 from jobs.model.job import Job
-from jobs.model.prepared import PreparedImage, PreparedInputs, PreparedVideo
-from jobs.model.request import JobRequest
 from jobs.objects.documents import load_request
 from jobs.objects.keys import job_folder, prepared_key
 from jobs.objects.store import ObjectStore

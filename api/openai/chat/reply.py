@@ -12,8 +12,8 @@ from api.openai.failures import failure_of
 from api.openai.foreground.call import ForegroundCall
 from api.openai.ids import chat_id
 from api.openai.request.sampling import service_tier
+from jobs.model.documents.result import JobResult
 from jobs.model.job import JobStatus
-from jobs.model.result import JobResult
 
 FINISH_REASONS = {"stop": "stop", "length": "length", "repetition": "length"}
 

@@ -25,7 +25,7 @@ from api.routes.events import SEND_INTERVAL_S
 from api.routes.parameters import Caller, IdempotencyKey, Service, parse_idempotency_key, parse_retry_count
 from api.streaming.event_response import JobEventStream
 from jobs.lifecycle.lookup import find_job
-from jobs.model.result import JobResult
+from jobs.model.documents.result import JobResult
 
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status of a request whose client has disconnected. It appears in metrics only."""

@@ -16,8 +16,8 @@ from api.streaming.event_frames import one_line_json
 from api.streaming.event_hub import StreamEvent, Subscription
 from jobs.errors import NotFound, NotInitialized, Unavailable
 from jobs.lifecycle.lookup import find_job
+from jobs.model.documents.result import JobResult
 from jobs.model.events import Event
-from jobs.model.result import JobResult
 
 DONE = b"data: [DONE]\n\n"
 INTERRUPTED = "The stream was interrupted while the job runs on; GET /v1/jobs/{} returns its answer."

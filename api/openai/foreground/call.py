@@ -10,8 +10,8 @@ from api.dependencies import Services
 from api.intake.creation import AcceptedJob
 from api.middleware.fairness.fair_share import FairShare, tenant_of
 from jobs.lifecycle.lookup import find_job
+from jobs.model.documents.request import JobRequest
 from jobs.model.job import Job
-from jobs.model.request import JobRequest
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ It is stored with the job, so that every process builds the same response and th
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from jobs.model.request import JobRequest
+from jobs.model.documents.request import JobRequest
 
 SURFACE = "responses"
 """``JobRequest.surface`` of a response."""

@@ -10,8 +10,8 @@ from api.dependencies import Services
 from api.openai.responses.ids import response_id
 from api.openai.responses.projection import END_OF_FRAME, ResponseEvent, project
 from jobs.errors import NotFound
+from jobs.model.documents.request import JobRequest
 from jobs.model.job import Job
-from jobs.model.request import JobRequest
 
 Encode = Callable[[list[ResponseEvent]], bytes]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from api.openai.responses.ids import MESSAGE_PREFIX, item_id
 from api.openai.responses.items import Item, text_part
-from jobs.model.request import JobRequest
+from jobs.model.documents.request import JobRequest
 
 INCLUDED_IMAGES = "message.input_image.image_url"
 MAX_PAGE = 100

@@ -17,9 +17,9 @@ from api.openai.responses.client_fields import ClientFields
 from api.openai.responses.items import Item
 from api.openai.responses.open_item import Change, OpenItem, OpenMessage, OpenReasoning
 from api.openai.responses.response_object import ended_response, ended_status, running_response
+from jobs.model.documents.request import JobRequest
+from jobs.model.documents.result import JobResult
 from jobs.model.events import Event, forced_flags
-from jobs.model.request import JobRequest
-from jobs.model.result import JobResult
 
 LAST_EVENTS = {"completed": "response.completed", "failed": "response.failed"}
 """The type of the last event by the response's status; of any other status ``response.incomplete``."""

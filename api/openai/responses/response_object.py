@@ -12,9 +12,9 @@ from api.openai.request.sampling import service_tier
 from api.openai.responses.client_fields import ClientFields
 from api.openai.responses.ids import response_id
 from api.openai.responses.items import Item
+from jobs.model.documents.request import JobRequest
+from jobs.model.documents.result import JobResult
 from jobs.model.job import JobStatus
-from jobs.model.request import JobRequest
-from jobs.model.result import JobResult
 
 RUNNING_STATUS = {
     JobStatus.PREPARING: "queued",

@@ -15,8 +15,8 @@ from api.openai.responses.response_object import RUNNING_STATUS, running_respons
 from families import extract_answer
 from jobs.errors import NotFound, ResponseNotFound
 from jobs.lifecycle.lookup import find_job
+from jobs.model.documents.request import JobRequest
 from jobs.model.job import Job
-from jobs.model.request import JobRequest
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from api.openai.responses.projection import EventProjection, ResponseEvent
 from api.streaming.event_hub import StreamEvent, Subscription
 from jobs.errors import NotFound, NotInitialized, Overloaded, Unavailable
 from jobs.lifecycle.lookup import find_job
+from jobs.model.documents.request import JobRequest
 from jobs.model.job import Job
-from jobs.model.request import JobRequest
 
 EVENTS_PER_PIECE = 400
 TRIES = 5

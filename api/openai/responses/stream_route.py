@@ -13,8 +13,8 @@ from api.openai.responses.client_fields import ClientFields
 from api.openai.responses.stream import FROM_THE_BEGINNING, ResponseStream
 from api.routes.events import SEND_INTERVAL_S
 from api.streaming.event_response import JobEventStream
+from jobs.model.documents.request import JobRequest
 from jobs.model.job import Job
-from jobs.model.request import JobRequest
 
 
 def stream_response(

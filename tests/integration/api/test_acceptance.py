@@ -10,8 +10,8 @@ from jobs.lifecycle.acceptance import Acceptance
 from jobs.lifecycle.archive import EventArchive
 from jobs.lifecycle.finalize import JobFinalizer
 from jobs.lifecycle.recovery import Recovery, RecoveryReport, recover
+from jobs.model.documents.request import JobRequest
 from jobs.model.job import Job, Stage
-from jobs.model.request import JobRequest
 from jobs.objects import keys as object_keys
 from jobs.objects.store import MAX_BYTES, ObjectStore
 from jobs.table import keys

@@ -7,8 +7,8 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from jobs.model.documents.result import JobResult
 from jobs.model.job import Job, JobStatus, Stage
-from jobs.model.result import JobResult
 from jobs.objects.documents import load_request
 from testing.api import inline_picture
 from testing.table import Table, completed

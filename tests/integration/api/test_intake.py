@@ -7,8 +7,8 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from jobs.model.documents.request import JobRequest
 from jobs.model.job import JobStatus, Stage
-from jobs.model.request import JobRequest
 from jobs.objects.keys import request_key
 from jobs.table import keys
 from jobs.table.scripts import connect

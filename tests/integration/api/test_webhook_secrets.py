@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from jobs.model.idempotency import key_digest
+from jobs.model.documents.idempotency import key_digest
 from jobs.model.retention import DAY_MS
 from jobs.objects import keys
 from jobs.objects.documents import save_json

@@ -8,7 +8,7 @@ import pytest
 
 from engine import Engine, EngineConfig, Finished, Request, SamplingParams, SequenceError
 from engine.loading.model_loader import LoadedModel
-from jobs.model.response_format import answer_grammar, schema_problem
+from jobs.model.structured_output.response_format import answer_grammar, schema_problem
 from testing.engine import INPUT_NAMES, SAMPLED, Batch, inputs_of, request, run, tokens_of
 from testing.inputs.schemas import is_valid, random_schema
 

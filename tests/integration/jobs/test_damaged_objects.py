@@ -6,9 +6,9 @@ from fastapi.testclient import TestClient
 from jobs.lifecycle.archive import EventArchive
 from jobs.lifecycle.deletion import delete_withdrawn_job
 from jobs.lifecycle.recovery import Recovery
-from jobs.model.idempotency import key_digest
+from jobs.model.documents.idempotency import key_digest
+from jobs.model.documents.result import withdrawal_marker
 from jobs.model.job import JobStatus, Stage
-from jobs.model.result import withdrawal_marker
 from jobs.objects import keys
 from jobs.objects.documents import load_request, load_result
 from jobs.table.scripts import connect

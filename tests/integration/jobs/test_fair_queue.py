@@ -2,8 +2,8 @@
 
 import pytest
 
+from jobs.model.documents.result import JobResult
 from jobs.model.job import JobStatus, Stage
-from jobs.model.result import JobResult
 from jobs.table import keys
 from jobs.table.scripts import connect
 from jobs.table.types import WorkerStatus

@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from jobs.errors import ClaimLost, PresignedUrlExpired
+from jobs.model.documents.result import JobResult
 from jobs.model.events import Event, JournalToken, tokens_data
 from jobs.model.job import JobStatus, Stage, new_claim
-from jobs.model.result import JobResult
 from jobs.objects.documents import load_result
 from jobs.objects.keys import cancel_key, request_key, result_key
 from jobs.table.scripts import connect

@@ -9,8 +9,8 @@ from fastapi.testclient import TestClient
 
 from jobs.errors import NotFound, ObjectStoreUnavailable
 from jobs.lifecycle.deletion import delete_job
+from jobs.model.documents.request import JobRequest
 from jobs.model.job import Job
-from jobs.model.request import JobRequest
 from jobs.objects.documents import CorruptDocument
 from jobs.objects.keys import request_key
 from jobs.objects.reader import MAX_ENTRY_SHARE, DocumentCache, DocumentReader

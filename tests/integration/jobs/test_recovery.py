@@ -13,8 +13,8 @@ from fastapi.testclient import TestClient
 from jobs.errors import RecoveryNeeded
 from jobs.lifecycle.archive import EventArchive
 from jobs.lifecycle.recovery import Recovery, RecoveryReport, recover
+from jobs.model.documents.prepared import PreparedInputs
 from jobs.model.job import Job, JobStatus, Stage
-from jobs.model.prepared import PreparedInputs
 from jobs.model.times import parse_time
 from jobs.objects.keys import job_folder
 from jobs.table import keys

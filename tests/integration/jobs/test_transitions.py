@@ -5,9 +5,9 @@ from contextlib import suppress
 from functools import partial
 
 from jobs.errors import Cancelled, ClaimLost, NotFound, ObjectStoreUnavailable
+from jobs.model.documents.result import JobResult
 from jobs.model.events import Event
 from jobs.model.job import TERMINAL, TRANSITIONS, Job, JobStatus, Stage, new_claim
-from jobs.model.result import JobResult
 from jobs.table.types import WorkerStatus
 from testing.table import Table
 

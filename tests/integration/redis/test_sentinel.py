@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from jobs.lifecycle.recovery import Recovery
-from jobs.model.request import JobRequest
+from jobs.model.documents.request import JobRequest
 from jobs.objects.keys import request_key
 from jobs.table import integrity, keys
 from jobs.table.scripts import connect

@@ -6,8 +6,8 @@ from PIL import Image
 
 from engine import Finished
 from families import FAMILIES
+from jobs.model.documents.prepared import PreparedImage, PreparedInputs, PreparedVideo
 from jobs.model.job import JobStatus, Stage
-from jobs.model.prepared import PreparedImage, PreparedInputs, PreparedVideo
 from jobs.objects.keys import job_folder
 from testing.table import Table
 from worker.generate.result_builder import Interruption, ResultBuilder

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from jobs.lifecycle.finalize import JobFinalizer
+from jobs.model.documents.result import JobResult
 from jobs.model.events import Event, JournalToken, tokens_data
 from jobs.model.job import JobStatus
-from jobs.model.result import JobResult
 from jobs.objects.keys import result_key
 from jobs.objects.store import ObjectStore
 from runtime.telemetry.logs import job_logger

@@ -15,8 +15,8 @@ from jobs.errors import (
     ObjectStoreUnavailable,
     StoreUnavailable,
 )
+from jobs.model.documents.result import JobResult
 from jobs.model.job import MAX_LOST_LEASES, JobStatus, Stage, new_claim
-from jobs.model.result import JobResult
 from jobs.objects.keys import result_key
 from jobs.table import keys
 from jobs.table.scripts import connect

@@ -1,6 +1,6 @@
 import re
 
-from jobs.model.idempotency import key_digest
+from jobs.model.documents.idempotency import key_digest
 
 
 def test_an_idempotency_key_has_the_same_digest_within_its_tenant_only() -> None:

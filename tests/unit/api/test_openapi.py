@@ -12,7 +12,7 @@ from api.print_openapi import render_document
 from api.routes.docs import PAGE
 from api.schemas.webhook_events import duration, render_page
 from jobs.model.job import JobStatus
-from jobs.model.public_job import PublicJob, ResultCopy, WebhookEvent
+from jobs.model.public.public_job import PublicJob, ResultCopy, WebhookEvent
 from jobs.model.retry_schedule import RETRY_DELAYS_S
 
 ROOT = Path(__file__).parents[3]

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from jobs.errors import NewerDocument
+from jobs.model.documents.idempotency import KeyedJob
+from jobs.model.documents.prepared import PreparedImage, PreparedInputs, PreparedVideo
+from jobs.model.documents.request import Callback, JobRequest
+from jobs.model.documents.result import JobResult, StoredMedia
 from jobs.model.events import Event, Journal, JournalToken, tokens_data
-from jobs.model.idempotency import KeyedJob
 from jobs.model.job import JobStatus
-from jobs.model.prepared import PreparedImage, PreparedInputs, PreparedVideo
-from jobs.model.request import Callback, JobRequest
-from jobs.model.result import JobResult, StoredMedia
 from jobs.model.usage import Usage
 from jobs.objects.documents import CorruptDocument, parse
 from jobs.tenants.api_key import ApiKey

@@ -5,10 +5,10 @@ import json
 from dataclasses import fields, replace
 from typing import get_args
 
+from jobs.model.documents.request import JobRequest
+from jobs.model.documents.result import JobResult, StoredMedia
 from jobs.model.job import PRIORITIES, Job, JobStatus
-from jobs.model.public_job import Outcome, Priority, job_summary, public_job, result_copy
-from jobs.model.request import JobRequest
-from jobs.model.result import JobResult, StoredMedia
+from jobs.model.public.public_job import Outcome, Priority, job_summary, public_job, result_copy
 
 JOB = Job.from_hash(
     "job_a",

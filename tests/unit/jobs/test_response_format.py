@@ -5,7 +5,7 @@ import pytest
 from llguidance import LLMatcher, LLTokenizer
 from pydantic import BaseModel, Field
 
-from jobs.model.response_format import answer_grammar, schema_problem
+from jobs.model.structured_output.response_format import answer_grammar, schema_problem
 
 
 class Leaf(BaseModel):

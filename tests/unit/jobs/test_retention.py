@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from minio.lifecycleconfig import Expiration
 
-from jobs.model.public_job import MediaLink
+from jobs.model.public.public_job import MediaLink
 from jobs.model.retention import DAY_S, MAX_EXPIRES_S
 from jobs.objects import keys
 from jobs.objects.lifecycle_rules import GRACE_DAYS, UPLOAD_RETENTION_DAYS, lifecycle_config

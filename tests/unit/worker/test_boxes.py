@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from families import FAMILIES
-from jobs.model.prepared import PreparedImage
+from jobs.model.documents.prepared import PreparedImage
 from worker.generate.boxes import MAX_BOXES, Box, find_boxes
 
 SPECIAL_TOKENS = FAMILIES["glm-4.1v-thinking"].special_tokens

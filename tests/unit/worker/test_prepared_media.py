@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from jobs.errors import JobFailed
-from jobs.model.prepared import PreparedImage, PreparedVideo
+from jobs.model.documents.prepared import PreparedImage, PreparedVideo
 from worker.generate.prepared_media import open_frames, open_image
 
 IMAGE = PreparedImage("a.png", 40, 30, 80, 60)

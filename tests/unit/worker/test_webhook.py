@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jobs.model.job import JobStatus
-from jobs.model.public_job import Output, PublicJob, WebhookEvent
+from jobs.model.public.public_job import Output, PublicJob, WebhookEvent
 from jobs.table.deliveries import DueDelivery
 from worker.keeper.delivery import webhook
 from worker.keeper.delivery.webhook import MAX_BODY_BYTES, webhook_body

@@ -13,7 +13,7 @@ import structlog
 from jobs.errors import NotFound, Unavailable
 from jobs.lifecycle.deletion import delete_if_removed
 from jobs.lifecycle.ended_jobs import EndedJobReader
-from jobs.model.request import JobRequest
+from jobs.model.documents.request import JobRequest
 from jobs.model.retention import DAY_MS
 from jobs.model.retry_schedule import MAX_ATTEMPTS
 from jobs.model.times import now

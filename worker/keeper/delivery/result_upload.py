@@ -3,9 +3,9 @@
 import base64
 import hashlib
 
-from jobs.model.public_job import result_copy
-from jobs.model.request import JobRequest
-from jobs.model.result import JobResult
+from jobs.model.documents.request import JobRequest
+from jobs.model.documents.result import JobResult
+from jobs.model.public.public_job import result_copy
 from jobs.table.deliveries import DueDelivery
 from worker.keeper.delivery.outbound import OutboundRequest
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from standardwebhooks import Webhook
 
+from jobs.model.documents.request import JobRequest
+from jobs.model.documents.result import JobResult
 from jobs.model.job import Job, JobStatus
-from jobs.model.public_job import PublicJob, WebhookEvent, WebhookJob, public_job
-from jobs.model.request import JobRequest
-from jobs.model.result import JobResult
-from jobs.model.sample_job import sample_job
+from jobs.model.public.public_job import PublicJob, WebhookEvent, WebhookJob, public_job
+from jobs.model.public.sample_job import sample_job
 from jobs.objects.documents import load_json
 from jobs.objects.keys import event_test_key
 from jobs.objects.store import ObjectStore

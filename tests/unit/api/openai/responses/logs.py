@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
+from jobs.model.documents.request import JobRequest
+from jobs.model.documents.result import JobResult
 from jobs.model.events import Event, JournalToken, tokens_data
 from jobs.model.job import JobStatus
-from jobs.model.request import JobRequest
-from jobs.model.result import JobResult
 
 JOB = "job_01K9ZXV4T8Q2M6R0C5B7N3D1FG"
 ULID = "01K9ZXV4T8Q2M6R0C5B7N3D1FG"

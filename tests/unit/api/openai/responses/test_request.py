@@ -5,7 +5,7 @@ import pytest
 from api.openai.responses.client_fields import ClientFields
 from api.openai.responses.request import ResponseRequest, read_response_request
 from jobs.errors import Invalid, ResponseNotFound
-from jobs.model.request import JobRequest
+from jobs.model.documents.request import JobRequest
 from runtime.settings import Settings
 from tests.unit.api.openai.responses.logs import ULID, request
 from tests.unit.jobs.test_settings import GIVEN

@@ -5,7 +5,7 @@ from typing import Any
 
 from llguidance import LLMatcher
 
-from jobs.model.disjoint_one_of import with_any_of
+from jobs.model.structured_output.disjoint_one_of import with_any_of
 
 FORM_OF_JSON = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """One line: an untrained or a confused model would otherwise fill an answer with white space."""

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from jobs.model.document_format import known_fields, read_document
+from jobs.model.documents.document_format import known_fields, read_document
 
 REQUEST_FORMAT = 2
 """Written only where it is needed: see ``ANSWER_FIELDS``."""

@@ -10,9 +10,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from jobs.model.documents.request import JobRequest
+from jobs.model.documents.result import JobResult
 from jobs.model.job import Job, JobStatus
-from jobs.model.request import JobRequest
-from jobs.model.result import JobResult
 from jobs.model.times import Time, format_time, format_time_if_set
 
 Priority = Literal["high", "default", "low"]

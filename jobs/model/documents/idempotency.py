@@ -5,7 +5,7 @@ import hmac
 import json
 from dataclasses import asdict, dataclass
 
-from jobs.model.document_format import read_document
+from jobs.model.documents.document_format import read_document
 
 KEYED_JOB_FORMAT = 1
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from jobs.errors import JobWithdrawn
-from jobs.model.document_format import known_fields, read_document
+from jobs.model.documents.document_format import known_fields, read_document
 from jobs.model.events import Event, forced_flags
 from jobs.model.job import Job, JobStatus
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from jobs.model.job import JobStatus
-from jobs.model.public_job import Box, JobError, WebhookJob, WebhookOutput
+from jobs.model.public.public_job import Box, JobError, WebhookJob, WebhookOutput
 from jobs.model.times import format_time
 
 JOB_ID = "job_test"

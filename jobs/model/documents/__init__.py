@@ -1,0 +1,1 @@
+"""The JSON documents of a job in the object store."""

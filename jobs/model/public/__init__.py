@@ -1,0 +1,1 @@
+"""The form in which clients receive a job."""
