@@ -19,12 +19,12 @@ from jobs.objects.reader import DocumentReader
 from jobs.objects.store import ObjectStore
 from jobs.table.deliveries import DeliveryStore
 from jobs.table.followers import Followers
-from jobs.table.listing import JobIndex
+from jobs.table.reports.listing import JobIndex
+from jobs.table.reports.stats import StatsReader
+from jobs.table.reports.usage import UsageLedger
 from jobs.table.scripts import connect
-from jobs.table.stats import StatsReader
 from jobs.table.store import JobStore
 from jobs.table.uploads import UploadLedger
-from jobs.table.usage import UsageLedger
 from jobs.tenants.api_keys import ApiKeyStore
 from jobs.tenants.quotas import TenantQuotas
 from jobs.tenants.webhook_secrets import WebhookSecrets

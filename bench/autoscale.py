@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 
 from jobs.model.job import Stage
 from jobs.scaling import ScalingTargets, decide_scaling
-from jobs.table.stats import HORIZONS_S, QueueStats, ServiceStats, StageStats, WorkerStats
+from jobs.table.reports.stats import HORIZONS_S, QueueStats, ServiceStats, StageStats, WorkerStats
 
 DAY_S = 86_400
 SLOTS, STARTUP_S, MAX_WORKERS = 8, 180, 12

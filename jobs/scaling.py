@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from jobs.model.job import Stage
-from jobs.table.stats import ServiceStats, StageStats
+from jobs.table.reports.stats import ServiceStats, StageStats
 from runtime.settings import Settings
 
 UNMEASURED_JOB_S = {Stage.PREPARE: 1.0, Stage.GENERATE: 20.0}

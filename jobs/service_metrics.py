@@ -14,7 +14,7 @@ from jobs.errors import ThinkqueueError
 from jobs.model.failure_codes import FAILURES
 from jobs.model.job import PRIORITIES, TERMINAL, Stage
 from jobs.scaling import ScalingTargets, decide_scaling
-from jobs.table.stats import TURNAROUND_BOUNDS_S, ServiceStats, StageStats, StatsReader
+from jobs.table.reports.stats import TURNAROUND_BOUNDS_S, ServiceStats, StageStats, StatsReader
 from runtime.settings import Settings
 
 UNKNOWN_CODE = "other"

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from engine import EngineStats
 from jobs.model.job import PRIORITIES, Stage
 from jobs.service_metrics import TableCollector
-from jobs.table.stats import HORIZONS_S, QueueStats, ServiceStats, StageStats, WorkerStats
+from jobs.table.reports.stats import HORIZONS_S, QueueStats, ServiceStats, StageStats, WorkerStats
 from runtime.settings import Settings
 from runtime.telemetry import metrics
 from worker.generate.engine_metrics import EngineCollector

@@ -14,8 +14,8 @@ from jobs.model.job import Job, JobStatus, Stage, new_claim
 from jobs.objects.store import ObjectStore
 from jobs.table import keys
 from jobs.table.deliveries import DeliveryStore
-from jobs.table.listing import JobIndex
 from jobs.table.maintenance import MaintenanceStore
+from jobs.table.reports.listing import JobIndex
 from jobs.table.scripts import connect
 from jobs.table.store import JobStore
 from jobs.table.types import ClaimedJob

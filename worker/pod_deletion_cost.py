@@ -17,8 +17,8 @@ import structlog
 
 from jobs.errors import ThinkqueueError
 from jobs.model.job import Stage
+from jobs.table.reports.stats import StatsReader, WorkerStats
 from jobs.table.scripts import connect
-from jobs.table.stats import StatsReader, WorkerStats
 from runtime.settings.read import read_settings
 from runtime.telemetry.logs import configure_logs
 from runtime.telemetry.probes import start_probe_server

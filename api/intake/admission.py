@@ -6,7 +6,7 @@ Redis is asked before each job only when the queue is close to a limit.
 import threading
 import time
 
-from jobs.table.admission import RESERVE_BELOW
+from jobs.table.intake.admission import RESERVE_BELOW
 
 SHARES = 16
 """A process reserves a sixteenth of the free capacity: up to 16 processes can do so without exceeding a limit. The last

@@ -31,7 +31,7 @@ from jobs.model.job import Job
 from jobs.objects.documents import CorruptDocument, find_keyed_job, load_request, load_result
 from jobs.objects.keys import job_folder, request_key
 from jobs.objects.store import ObjectStore
-from jobs.table.listing import JobIndex
+from jobs.table.reports.listing import JobIndex
 from jobs.table.store import JobStore
 from jobs.table.types import AcceptResult
 

@@ -29,7 +29,7 @@ from jobs.model.retention import DAY_MS
 from jobs.objects.keys import idempotency_key as idempotency_object
 from jobs.objects.reader import DocumentReader
 from jobs.objects.store import ObjectStore
-from jobs.table.listing import JobIndex, labels
+from jobs.table.reports.listing import JobIndex, labels
 from jobs.table.store import JobStore
 from jobs.table.types import AcceptResult
 from jobs.tenants.api_key import ApiKey

@@ -13,8 +13,8 @@ from cli.commands.options import DEFAULT_STATE, State
 from cli.local.settings import connect_redis, installed_settings
 from cli.terminal import new_table, report_errors, stderr, write_json
 from jobs.scaling import ScalingTargets, decide_scaling
-from jobs.table.intake_switch import IntakeSwitch
-from jobs.table.stats import ServiceStats, StageStats, StatsReader
+from jobs.table.intake.intake_switch import IntakeSwitch
+from jobs.table.reports.stats import ServiceStats, StageStats, StatsReader
 from runtime.settings import Settings
 
 app = typer.Typer()

@@ -14,8 +14,8 @@ from jobs.errors import StoreUnavailable, ThinkqueueError
 from jobs.model.job import Stage
 from jobs.objects.store import ObjectStore
 from jobs.table import keys
+from jobs.table.reports.stats import StatsReader
 from jobs.table.scripts import connect
-from jobs.table.stats import StatsReader
 from jobs.wakeup.round_trip import check_broker
 from runtime.settings import Settings
 

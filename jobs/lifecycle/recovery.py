@@ -40,7 +40,7 @@ from jobs.objects.documents import CorruptDocument, load_prepared, load_request
 from jobs.objects.store import ObjectStore
 from jobs.table.deliveries import DeliveryStore
 from jobs.table.integrity import Integrity
-from jobs.table.listing import labels
+from jobs.table.reports.listing import labels
 from jobs.table.scripts import connect
 from jobs.table.store import JobStore
 from runtime.settings import Settings

@@ -11,8 +11,8 @@ from jobs.model.events import STREAM_RETENTION_MS, Event
 from jobs.model.job import RECORD_VERSION, Job, JobStatus, Stage
 from jobs.model.usage import USAGE_RETENTION_MS, Usage
 from jobs.table import keys
-from jobs.table.admission import AdmissionControl
 from jobs.table.appends import Append, append_many
+from jobs.table.intake.admission import AdmissionControl
 from jobs.table.integrity import Integrity
 from jobs.table.scripts import LuaScripts, translate_redis_errors
 from jobs.table.types import (

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from jobs.errors import QuotaExceeded
 from jobs.model.usage import DayUsage, today
-from jobs.table.usage import UsageLedger
+from jobs.table.reports.usage import UsageLedger
 from jobs.tenants.api_key import QUOTAS, ApiKey
 
 GPU_MS_PER_HOUR = 3_600_000

@@ -16,8 +16,8 @@ from jobs.objects.store import ObjectStore
 from jobs.service_metrics import register_table_collector
 from jobs.table.deliveries import DeliveryStore
 from jobs.table.maintenance import MaintenanceStore
+from jobs.table.reports.stats import StatsReader
 from jobs.table.scripts import connect
-from jobs.table.stats import StatsReader
 from jobs.table.store import JobStore
 from jobs.table.uploads import UploadLedger
 from jobs.wakeup.app import configure_app

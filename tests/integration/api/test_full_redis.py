@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from jobs.errors import Overloaded
 from jobs.model.job import JobStatus, Stage
 from jobs.table.deliveries import DeliveryAttempt
-from jobs.table.intake_switch import IntakeSwitch
+from jobs.table.intake.intake_switch import IntakeSwitch
 from jobs.table.scripts import connect, script_names, script_source
 from jobs.table.types import WorkerStatus
 from jobs.tenants.api_key import ApiKey

@@ -8,7 +8,7 @@ import redis
 from jobs.lifecycle.deletion import delete_job
 from jobs.model.job import Job, JobStatus, Stage
 from jobs.table import keys
-from jobs.table.listing import labels
+from jobs.table.reports.listing import labels
 from jobs.table.scripts import connect
 from testing.table import Table, completed
 

@@ -15,11 +15,11 @@ from redis.retry import Retry
 from jobs.errors import Overloaded, StoreUnavailable
 from jobs.model.job import Stage, new_claim
 from jobs.table.integrity import Integrity
-from jobs.table.listing import JobIndex
+from jobs.table.reports.listing import JobIndex
+from jobs.table.reports.stats import StatsReader
+from jobs.table.reports.usage import UsageLedger
 from jobs.table.scripts import connect, error_code
-from jobs.table.stats import StatsReader
 from jobs.table.store import JobStore
-from jobs.table.usage import UsageLedger
 from jobs.wakeup.app import app, configure_app
 from jobs.wakeup.notify import send_wakeup
 from runtime.redis.location import RedisLocation

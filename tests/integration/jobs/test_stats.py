@@ -9,8 +9,8 @@ from jobs.model.job import Stage
 from jobs.service_metrics import TableCollector
 from jobs.table import keys
 from jobs.table.deliveries import DeliveryAttempt
+from jobs.table.reports.stats import TURNAROUND_BOUNDS_S, StatsReader
 from jobs.table.scripts import connect, script_source
-from jobs.table.stats import TURNAROUND_BOUNDS_S, StatsReader
 from jobs.table.types import WorkerStatus
 from testing.table import Table, completed
 

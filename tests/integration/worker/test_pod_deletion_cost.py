@@ -8,7 +8,7 @@ import sys
 import httpx
 import pytest
 
-from jobs.table.stats import WorkerStats
+from jobs.table.reports.stats import WorkerStats
 from testing.processes.http_server import HttpServer
 from worker.pod_deletion_cost import ANNOTATION, PodDeletionCosts
 

@@ -1,5 +1,5 @@
 from api.intake.admission import SHARES, AdmissionQuota
-from jobs.table.admission import RESERVE_BELOW
+from jobs.table.intake.admission import RESERVE_BELOW
 
 LIMIT = 20_000
 

@@ -7,7 +7,7 @@ import pytest
 from engine.loading.allocate import CPU_DEFAULTS, GPU_DEFAULTS
 from jobs.model.job import Stage
 from jobs.scaling import DEFAULT_ENGINE_SLOTS, ScalingTargets, decide_scaling
-from jobs.table.stats import HORIZONS_S, QueueStats, ServiceStats, StageStats, WorkerStats
+from jobs.table.reports.stats import HORIZONS_S, QueueStats, ServiceStats, StageStats, WorkerStats
 
 PLAN = ScalingTargets(wait_s=60, startup_s=180, idle_s=300)
 

@@ -66,7 +66,7 @@ for field, index in pairs({input_tokens = 7, thinking_tokens = 8, answer_tokens 
 end
 redis.call('PEXPIRE', usage, ARGV[6])
 
--- jobs/table/stats.py has the same bounds.
+-- jobs/table/reports/stats.py has the same bounds.
 local TURNAROUND_BOUNDS_S = {'1', '2.5', '5', '10', '30', '60', '120', '300', '600', '1800', '3600', '14400', '86400'}
 
 local function record_turnaround()

@@ -1,0 +1,1 @@
+"""Whether the service takes new jobs, and one more job of a tenant."""

@@ -1,0 +1,1 @@
+"""What is read of many jobs at once: lists, statistics and usage."""
