@@ -11,9 +11,9 @@ from api.middleware.fairness.rate_limit import RateLimiter, UnknownKeyLimit
 from api.middleware.fairness.shares import lookup_share, replay_share
 from api.streaming.event_hub import EventHub
 from api.streaming.replays import Replays
-from jobs.lifecycle.archive import EventArchive
-from jobs.lifecycle.ended_jobs import EndedJobReader
-from jobs.lifecycle.finalize import JobFinalizer
+from jobs.lifecycle.end.archive import EventArchive
+from jobs.lifecycle.end.ended_jobs import EndedJobReader
+from jobs.lifecycle.end.finalize import JobFinalizer
 from jobs.lifecycle.uploads import Uploads
 from jobs.objects.reader import DocumentReader
 from jobs.objects.store import ObjectStore

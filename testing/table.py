@@ -8,7 +8,7 @@ import pytest
 from minio import Minio
 
 from jobs.lifecycle.bootstrap import initialize
-from jobs.lifecycle.finalize import JobFinalizer
+from jobs.lifecycle.end.finalize import JobFinalizer
 from jobs.model.documents.result import JobResult
 from jobs.model.job import Job, JobStatus, Stage, new_claim
 from jobs.objects.store import ObjectStore

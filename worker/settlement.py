@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from jobs.errors import Cancelled, ClaimLost, ObjectUnavailable, ThinkqueueError
-from jobs.lifecycle.finalize import JobFinalizer
+from jobs.lifecycle.end.finalize import JobFinalizer
 from jobs.model.documents.result import JobResult
 from jobs.model.job import Job, JobStatus
 from jobs.table.store import JobStore

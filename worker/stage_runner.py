@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from jobs.errors import Cancelled, ClaimLost, JobFailed, NotInitialized, ObjectUnavailable, ThinkqueueError, Unavailable
-from jobs.lifecycle.finalize import JobFinalizer
+from jobs.lifecycle.end.finalize import JobFinalizer
 from jobs.model.documents.result import JobResult
 from jobs.model.job import Job, JobStatus, Stage, new_claim
 from jobs.table.store import JobStore

@@ -8,7 +8,7 @@ from api.schemas.jobs import JobBody
 from api.schemas.messages import TextPart
 from families import Family, SpecialTokens, extract_answer
 from jobs.errors import Invalid, NotFound, Problem
-from jobs.lifecycle.ended_jobs import EndedJobReader
+from jobs.lifecycle.end.ended_jobs import EndedJobReader
 from jobs.lifecycle.lookup import find_job
 from jobs.model.documents.request import JobRequest
 from jobs.model.job import JobStatus

@@ -21,7 +21,7 @@ from api.intake.request_builder import RequestBuilder, fingerprint_of
 from api.intake.url_policy import UrlPolicy
 from api.schemas.jobs import JobBody, RetryBody
 from jobs.errors import IdempotencyConflict, NotEnded, NotInitialized, StoreUnavailable, Unavailable
-from jobs.lifecycle.ended_jobs import EndedJobReader
+from jobs.lifecycle.end.ended_jobs import EndedJobReader
 from jobs.model.documents.idempotency import key_digest
 from jobs.model.documents.request import JobRequest
 from jobs.model.job import Job, Stage

@@ -12,8 +12,8 @@ from api.middleware.input.json_body import JsonRoute
 from api.routes.parameters import Caller, DeliveryId, JobId, Service
 from api.schemas.webhooks import DeliveryList, DeliveryReply
 from jobs.errors import DeliveryNotFound, NotFound
+from jobs.lifecycle.end.settled_deliveries import list_settled, load_settled
 from jobs.lifecycle.lookup import find_job
-from jobs.lifecycle.settled_deliveries import list_settled, load_settled
 from jobs.model.retention import DAY_MS
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import load_json

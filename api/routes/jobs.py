@@ -24,7 +24,7 @@ from api.middleware.input.unknown_input import reads_query
 from api.routes.parameters import Caller, IdempotencyKey, JobId, Service, parse_idempotency_key, parse_retry_count
 from api.schemas.jobs import JobBody, JobList, JobReply, RetryBody, Status
 from jobs.errors import NotInitialized, Unavailable
-from jobs.lifecycle import deletion
+from jobs.lifecycle.end import deletion
 from jobs.lifecycle.lookup import find_job
 from jobs.model.job import JobStatus
 from jobs.model.public.public_job import PublicJob, job_summary, public_job

@@ -7,7 +7,7 @@ from functools import partial
 from starlette.concurrency import run_in_threadpool
 
 from api.streaming.event_frames import EventFrames
-from jobs.lifecycle.archive import EventArchive
+from jobs.lifecycle.end.archive import EventArchive
 from jobs.model.events import Event
 from jobs.model.job import Job
 from jobs.objects.keys import events_key

@@ -7,7 +7,7 @@ from cli.commands.options import DEFAULT_STATE, State
 from cli.local.settings import installed_settings, server_addresses
 from cli.terminal import exit_with_error, report_errors
 from jobs.errors import ThinkqueueError
-from jobs.lifecycle.recovery import recover as recover_table
+from jobs.lifecycle.recovery.reconcile import recover as recover_table
 from runtime.telemetry.logs import configure_logs
 
 app = typer.Typer()

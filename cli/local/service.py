@@ -19,7 +19,7 @@ from cli.local.settings import describe_service, read_settings
 from cli.local.supervisord import Program, Supervisor, require_setpriv
 from jobs.errors import RecoveryNeeded, ThinkqueueError
 from jobs.lifecycle.bootstrap import initialize
-from jobs.lifecycle.recovery import recover
+from jobs.lifecycle.recovery.reconcile import recover
 from runtime.settings import Settings
 
 SERVERS_TIMEOUT_S = 30.0

@@ -3,7 +3,7 @@
 import re
 
 from jobs.errors import NotFound, StoreUnavailable
-from jobs.lifecycle.ended_jobs import EndedJobReader
+from jobs.lifecycle.end.ended_jobs import EndedJobReader
 from jobs.model.job import Job
 from jobs.table.store import JobStore
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from jobs.lifecycle.archive import EventArchive
+from jobs.lifecycle.end.archive import EventArchive
 from jobs.model.documents.result import JobResult
 from jobs.model.job import PRIORITIES, TERMINAL, JobStatus, Stage
 from jobs.objects.keys import result_key

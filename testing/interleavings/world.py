@@ -12,8 +12,8 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from jobs.errors import JobFailed, NotFound, ThinkqueueError
-from jobs.lifecycle.finalize import JobFinalizer
-from jobs.lifecycle.recovery import Recovery, recover
+from jobs.lifecycle.end.finalize import JobFinalizer
+from jobs.lifecycle.recovery.reconcile import Recovery, recover
 from jobs.model.documents.result import JobResult
 from jobs.model.job import Stage
 from jobs.objects.documents import load_request

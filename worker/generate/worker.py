@@ -11,7 +11,7 @@ import structlog
 
 from engine import Engine, EngineLoop
 from jobs.errors import NotInitialized, Unavailable
-from jobs.lifecycle.finalize import JobFinalizer
+from jobs.lifecycle.end.finalize import JobFinalizer
 from jobs.model.documents.result import JobResult
 from jobs.model.job import Stage
 from jobs.objects.store import ObjectStore

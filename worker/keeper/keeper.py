@@ -9,8 +9,8 @@ import structlog
 
 from jobs.errors import ObjectStoreUnavailable
 from jobs.lifecycle.bootstrap import wait_until_ready
-from jobs.lifecycle.finalize import JobFinalizer
-from jobs.lifecycle.recovery import Recovery
+from jobs.lifecycle.end.finalize import JobFinalizer
+from jobs.lifecycle.recovery.reconcile import Recovery
 from jobs.lifecycle.upload_cleanup import UploadCleanup
 from jobs.objects.store import ObjectStore
 from jobs.service_metrics import register_table_collector

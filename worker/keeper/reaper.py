@@ -7,9 +7,9 @@ from functools import partial
 import structlog
 
 from jobs.errors import ClaimLost, NotInitialized, ObjectUnavailable, StoreUnavailable, Unavailable
-from jobs.lifecycle.archive import EventArchive
-from jobs.lifecycle.deletion import delete_job, delete_late_objects, delete_withdrawn_job
-from jobs.lifecycle.finalize import JobFinalizer
+from jobs.lifecycle.end.archive import EventArchive
+from jobs.lifecycle.end.deletion import delete_job, delete_late_objects, delete_withdrawn_job
+from jobs.lifecycle.end.finalize import JobFinalizer
 from jobs.model.job import MAX_LOST_LEASES, Job, JobStatus, Stage
 from jobs.objects.store import ObjectStore
 from jobs.table import keys
@@ -107,7 +107,7 @@ class Reaper:
     def _pause_after_restart_or_clock_step(self) -> None:
         run_id, server_s = self._store.integrity.server_clock()
         offset_s = server_s - time.monotonic()
-        # A keeper that has just started compares with the run id that the last reconciliation stored (recovery.py).
+        # A keeper that has just started compares with the run id that the last reconciliation stored (reconcile.py).
         known_run_id = self._run_id or self._store.integrity.reconciled()
         if known_run_id not in (None, run_id):
             self._pause("store_restarted")

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from jobs.errors import Cancelled, ClaimLost, NotInitialized, Unavailable
-from jobs.lifecycle.finalize import JobFinalizer
+from jobs.lifecycle.end.finalize import JobFinalizer
 from jobs.model.job import Stage
 from jobs.objects.store import ObjectStore
 from jobs.table.store import JobStore

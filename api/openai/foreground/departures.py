@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.openai.foreground.call import ForegroundCall
 from jobs.errors import NotFound, NotInitialized, Unavailable
-from jobs.lifecycle.finalize import JobFinalizer
+from jobs.lifecycle.end.finalize import JobFinalizer
 from jobs.table.followers import Followers
 
 log = structlog.get_logger(__name__)

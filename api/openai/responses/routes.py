@@ -15,7 +15,7 @@ from api.openai.responses.stored import ResponseReader
 from api.openai.responses.stream import FROM_THE_BEGINNING
 from api.openai.responses.stream_route import stream_response
 from api.routes.parameters import Caller, Service
-from jobs.lifecycle import deletion
+from jobs.lifecycle.end import deletion
 
 router = APIRouter(prefix="/v1/responses", dependencies=[bearer_auth], include_in_schema=False)
 

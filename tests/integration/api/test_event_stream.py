@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from jobs.lifecycle.archive import EventArchive
+from jobs.lifecycle.end.archive import EventArchive
 from jobs.model.events import Event, JournalToken, tokens_data
 from jobs.model.job import Job, Stage
 from jobs.table import keys

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from jobs.lifecycle.archive import EventArchive
+from jobs.lifecycle.end.archive import EventArchive
 from jobs.model.job import Stage
 from jobs.model.retention import DAY_MS
 from jobs.objects import keys

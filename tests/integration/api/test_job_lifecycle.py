@@ -7,7 +7,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from jobs.lifecycle.archive import EventArchive
+from jobs.lifecycle.end.archive import EventArchive
 from jobs.model.job import JobStatus, Stage
 from jobs.table import keys
 from jobs.table.scripts import connect

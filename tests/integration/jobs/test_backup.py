@@ -2,7 +2,7 @@
 
 from fastapi.testclient import TestClient
 
-from jobs.lifecycle.recovery import recover
+from jobs.lifecycle.recovery.reconcile import recover
 from jobs.model.job import JobStatus, Stage
 from jobs.objects.keys import RESULTS
 from jobs.table.scripts import connect

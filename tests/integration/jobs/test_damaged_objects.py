@@ -3,9 +3,9 @@
 import pytest
 from fastapi.testclient import TestClient
 
-from jobs.lifecycle.archive import EventArchive
-from jobs.lifecycle.deletion import delete_withdrawn_job
-from jobs.lifecycle.recovery import Recovery
+from jobs.lifecycle.end.archive import EventArchive
+from jobs.lifecycle.end.deletion import delete_withdrawn_job
+from jobs.lifecycle.recovery.reconcile import Recovery
 from jobs.model.documents.idempotency import key_digest
 from jobs.model.documents.result import withdrawal_marker
 from jobs.model.job import JobStatus, Stage

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from jobs.lifecycle.deletion import delete_job
+from jobs.lifecycle.end.deletion import delete_job
 from jobs.model.job import Job, JobStatus, Stage
 from jobs.table import keys
 from jobs.table.reports.listing import labels

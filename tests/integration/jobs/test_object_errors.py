@@ -13,7 +13,7 @@ import pytest
 
 from jobs.errors import ObjectStoreUnavailable, ObjectStoreUnsuitable, ObjectUnavailable
 from jobs.lifecycle.bootstrap import wait_until_ready
-from jobs.lifecycle.recovery import Recovery
+from jobs.lifecycle.recovery.reconcile import Recovery
 from jobs.objects.client import ObjectChanged, ObjectNotFound
 from jobs.objects.keys import request_key
 from jobs.objects.presign import presigned_put

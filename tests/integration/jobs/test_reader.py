@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from jobs.errors import NotFound, ObjectStoreUnavailable
-from jobs.lifecycle.deletion import delete_job
+from jobs.lifecycle.end.deletion import delete_job
 from jobs.model.documents.request import JobRequest
 from jobs.model.job import Job
 from jobs.objects.documents import CorruptDocument

@@ -11,8 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from jobs.errors import RecoveryNeeded
-from jobs.lifecycle.archive import EventArchive
-from jobs.lifecycle.recovery import Recovery, RecoveryReport, recover
+from jobs.lifecycle.end.archive import EventArchive
+from jobs.lifecycle.recovery.reconcile import Recovery, RecoveryReport, recover
 from jobs.model.documents.prepared import PreparedInputs
 from jobs.model.job import Job, JobStatus, Stage
 from jobs.model.times import parse_time

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from api.middleware.fairness.rate_limit import RateLimiter
 from cli.main import app
-from jobs.lifecycle.recovery import recover
+from jobs.lifecycle.recovery.reconcile import recover
 from jobs.tenants.api_key import ANONYMOUS
 from jobs.wakeup.app import app as celery_app
 from jobs.wakeup.app import configure_app

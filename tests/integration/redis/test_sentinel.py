@@ -9,7 +9,7 @@ import httpx
 import pytest
 import redis
 
-from jobs.lifecycle.recovery import Recovery
+from jobs.lifecycle.recovery.reconcile import Recovery
 from jobs.model.documents.request import JobRequest
 from jobs.objects.keys import request_key
 from jobs.table import integrity, keys

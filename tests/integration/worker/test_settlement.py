@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobs.lifecycle.finalize import JobFinalizer
+from jobs.lifecycle.end.finalize import JobFinalizer
 from jobs.model.documents.result import JobResult
 from jobs.model.events import Event, JournalToken, tokens_data
 from jobs.model.job import JobStatus

@@ -11,8 +11,8 @@ from weakref import WeakValueDictionary
 import structlog
 
 from jobs.errors import NotFound, Unavailable
-from jobs.lifecycle.deletion import delete_if_removed
-from jobs.lifecycle.ended_jobs import EndedJobReader
+from jobs.lifecycle.end.deletion import delete_if_removed
+from jobs.lifecycle.end.ended_jobs import EndedJobReader
 from jobs.model.documents.request import JobRequest
 from jobs.model.retention import DAY_MS
 from jobs.model.retry_schedule import MAX_ATTEMPTS

@@ -25,11 +25,11 @@ import structlog
 
 from jobs.errors import ClaimLost, JobWithdrawn, NewerDocument, NotFound, NotInitialized, ObjectUnavailable, Unavailable
 from jobs.lifecycle.acceptance import Acceptance
-from jobs.lifecycle.corrupt_result import load_or_replace_result
-from jobs.lifecycle.finalize import JobFinalizer
-from jobs.lifecycle.restored_fields import RecordFields, sealed_fields, waiting_fields
-from jobs.lifecycle.settled_deliveries import load_settled
-from jobs.lifecycle.stored_jobs import Listing, StoredJob, list_stored_jobs
+from jobs.lifecycle.end.corrupt_result import load_or_replace_result
+from jobs.lifecycle.end.finalize import JobFinalizer
+from jobs.lifecycle.end.settled_deliveries import load_settled
+from jobs.lifecycle.recovery.restored_fields import RecordFields, sealed_fields, waiting_fields
+from jobs.lifecycle.recovery.stored_jobs import Listing, StoredJob, list_stored_jobs
 from jobs.model.documents.prepared import PreparedInputs
 from jobs.model.documents.request import JobRequest
 from jobs.model.documents.result import JobResult

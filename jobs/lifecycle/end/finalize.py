@@ -23,8 +23,8 @@ from jobs.errors import (
     StoreUnavailable,
 )
 from jobs.lifecycle.acceptance import Acceptance
-from jobs.lifecycle.corrupt_result import load_or_replace_result
-from jobs.lifecycle.deletion import delete_if_removed
+from jobs.lifecycle.end.corrupt_result import load_or_replace_result
+from jobs.lifecycle.end.deletion import delete_if_removed
 from jobs.model.documents.result import JobResult
 from jobs.model.job import Job, JobStatus, new_claim
 from jobs.model.retention import DAY_MS

@@ -4,7 +4,7 @@ import json
 
 import structlog
 
-from jobs.lifecycle.deletion import delete_if_removed
+from jobs.lifecycle.end.deletion import delete_if_removed
 from jobs.model.events import Event
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.keys import events_key

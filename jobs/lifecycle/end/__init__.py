@@ -1,0 +1,1 @@
+"""The end of a job, what is kept of it, and its deletion."""

@@ -1,0 +1,1 @@
+"""Repairs the job table from the object store."""
