@@ -13,7 +13,7 @@ import yaml
 
 from runtime.settings import Settings
 from testing.processes.wheel import image_files
-from worker.prepare.memory_plan import divide_memory
+from worker.prepare.decoding.memory_plan import divide_memory
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))

@@ -12,7 +12,7 @@ from api.schemas.autoscale import AutoscaleReply, StageScale
 from k8s.check import COMPONENTS, OVERLAYS, built, containers, faults_of, images, kept, pod_of, unequal_versions
 from runtime.networks.special_networks import GLOBAL_UNICAST, SPECIAL_IPV4, SPECIAL_IPV6
 from runtime.settings import Settings
-from worker.prepare.memory_plan import divide_memory
+from worker.prepare.decoding.memory_plan import divide_memory
 
 PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 

@@ -1,7 +1,7 @@
 """Opens the images and frames that the prepare stage stored.
 
-They were written by decoders of clients' files (worker/prepare/outputs.py), so only what such a decoder must write is
-accepted: PNGs of the recorded size.
+They were written by decoders of clients' files (worker/prepare/decoding/outputs.py), so only what such a decoder must
+write is accepted: PNGs of the recorded size.
 """
 
 import io

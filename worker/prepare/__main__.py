@@ -20,7 +20,7 @@ from runtime.telemetry.probes import start_probe_server
 from worker.consumer.listen import Hooks, listen
 from worker.prepare.sandbox.client import Sandbox, SandboxFailed
 from worker.prepare.sandbox.self_test import check_confinement
-from worker.prepare.scratch import sweep
+from worker.prepare.scratch.folder import sweep
 from worker.prepare.worker import PrepareWorker
 
 log = structlog.get_logger(__name__)

@@ -15,9 +15,16 @@ from jobs.errors import JobFailed
 from jobs.model.documents.request import JobRequest
 from jobs.model.page_ranges import PageSelection
 from runtime.settings import Settings
-from worker.prepare import outputs
-from worker.prepare.decoder_pool import DecoderPool
-from worker.prepare.decoders import PDF_NAME, convert_to_pdf, count_pages, write_frames, write_image, write_page
+from worker.prepare.decoding import outputs
+from worker.prepare.decoding.decoder_pool import DecoderPool
+from worker.prepare.decoding.decoders import (
+    PDF_NAME,
+    convert_to_pdf,
+    count_pages,
+    write_frames,
+    write_image,
+    write_page,
+)
 from worker.prepare.fetch import MediaItem
 from worker.prepare.media.documents.document import MAX_PAGES
 from worker.prepare.media.errors import MediaError

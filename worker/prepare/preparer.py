@@ -17,11 +17,11 @@ from jobs.table.store import JobStore
 from runtime.settings import Settings
 from worker.prepare.convert import ConvertedImage, ConvertedMedia, ConvertedVideo, MediaConverter, max_text_tokens
 from worker.prepare.deadline import Deadline
-from worker.prepare.decoder_pool import DecoderPool
+from worker.prepare.decoding.decoder_pool import DecoderPool
 from worker.prepare.fetch import MediaFetcher, list_media
 from worker.prepare.preparation import Preparation
-from worker.prepare.scratch import scratch
-from worker.prepare.scratch_space import ScratchSpace, default_scratch_bytes
+from worker.prepare.scratch.folder import scratch
+from worker.prepare.scratch.space import ScratchSpace, default_scratch_bytes
 
 OVERHEAD_S = 0.05
 """Charged to the tenant for each job in addition to its time in decoders: requests to the servers, about."""

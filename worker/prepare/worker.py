@@ -18,7 +18,7 @@ from jobs.table.types import ClaimedJob
 from jobs.wakeup.notify import notify
 from runtime.settings import Settings
 from worker.heartbeat import Heartbeat, Lease
-from worker.prepare.decoder_pool import DecoderPool
+from worker.prepare.decoding.decoder_pool import DecoderPool
 from worker.prepare.fair_slots import no_more_than_remain_free
 from worker.prepare.fetch import MediaFetcher
 from worker.prepare.preparer import Preparer

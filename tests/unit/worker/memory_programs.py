@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from families import ImageBounds
-from worker.prepare.decoders import write_page
+from worker.prepare.decoding.decoders import write_page
 
 STEP = 16 * 2**20
 

@@ -18,10 +18,10 @@ from families import ImageBounds
 from testing.processes.servers import settings_of
 from tests.unit.worker import memory_programs as programs
 from worker.prepare.deadline import Deadline
-from worker.prepare.decoder_pool import DecoderPool
-from worker.prepare.decoders import write_image
+from worker.prepare.decoding.decoder_pool import DecoderPool
+from worker.prepare.decoding.decoders import write_image
+from worker.prepare.decoding.memory_plan import BASE_BYTES, OVERSHOOT_BYTES, WORKER_BYTES, MemoryPlan, divide_memory
 from worker.prepare.media.errors import MediaError
-from worker.prepare.memory_plan import BASE_BYTES, OVERSHOOT_BYTES, WORKER_BYTES, MemoryPlan, divide_memory
 from worker.prepare.preparation import Preparation
 from worker.prepare.sandbox.client import Sandbox
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from worker.prepare import outputs
+from worker.prepare.decoding import outputs
 from worker.prepare.media.errors import MediaError
 
 

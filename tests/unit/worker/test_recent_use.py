@@ -1,6 +1,6 @@
 """A tenant that uses decoders a lot is recognized, next to the others, and forgotten with time."""
 
-from worker.prepare.recent_use import MANY_SECONDS, MEMORY_S, RecentUse
+from worker.prepare.decoding.recent_use import MANY_SECONDS, MEMORY_S, RecentUse
 
 
 def test_a_tenant_that_uses_far_more_than_others_is_heavy() -> None:

@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from worker.prepare.scratch import scratch, sweep
+from worker.prepare.scratch.folder import scratch, sweep
 
 
 def test_folder_is_removed_at_the_end_of_the_block(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from jobs.errors import JobFailed
 from worker.prepare.deadline import Deadline
 from worker.prepare.preparation import Preparation
-from worker.prepare.scratch_space import OUTPUT_BYTES, ScratchSpace, default_scratch_bytes
+from worker.prepare.scratch.space import OUTPUT_BYTES, ScratchSpace, default_scratch_bytes
 
 GIB = 2**30
 

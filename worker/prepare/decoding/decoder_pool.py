@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from runtime.settings import Settings
+from worker.prepare.decoding.memory_plan import BASE_BYTES, plan_memory
+from worker.prepare.decoding.recent_use import RecentUse
 from worker.prepare.fair_slots import FairSlots, reserve_for_others
-from worker.prepare.memory_plan import BASE_BYTES, plan_memory
 from worker.prepare.preparation import Preparation
-from worker.prepare.recent_use import RecentUse
 from worker.prepare.sandbox.client import Sandbox
 from worker.prepare.sandbox.memory_gate import MemoryShare
 

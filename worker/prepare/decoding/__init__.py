@@ -1,0 +1,1 @@
+"""Runs the functions that open clients' files, in the sandbox."""

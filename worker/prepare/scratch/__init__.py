@@ -1,0 +1,1 @@
+"""The temporary files of a worker's jobs."""
