@@ -64,7 +64,7 @@ format: .venv/dev.done
 docs: .venv/dev.done
 	$(BIN)/python -m api.errors.catalog > docs/errors.md
 	$(BIN)/python -m api.print_openapi > docs/openapi.json
-	$(BIN)/python -m api.schemas.webhook_events > docs/webhooks.md
+	$(BIN)/python -m api.schemas.openapi.webhook_events > docs/webhooks.md
 	$(BIN)/python -m runtime.settings.page > docs/configuration.md
 	$(BIN)/python -m observe.metrics_reference > docs/metrics.md
 	$(BIN)/python -m observe.logs_reference > docs/logs.md

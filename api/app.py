@@ -30,7 +30,7 @@ from api.openai.foreground.departures import Departures
 from api.openai.responses import create_route as create_responses
 from api.openai.responses import routes as responses
 from api.routes import autoscale, deliveries, docs, events, health, jobs, models, uploads, usage, webhooks
-from api.schemas.openapi import install_openapi
+from api.schemas.openapi.document import install_openapi
 from jobs.wakeup.app import configure_app
 from runtime.settings import Settings
 

@@ -7,7 +7,7 @@ import base64
 import re
 from urllib.parse import unquote_to_bytes
 
-from api.schemas.media_kind import media_type_of
+from api.schemas.checks.media_kind import media_type_of
 from jobs.errors import Invalid, Problem
 
 WHITESPACE = b"\t\n\x0c\r "

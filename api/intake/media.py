@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import Any
 
 from api.intake.data_urls import decode_data_url, is_data_url
-from api.schemas.media_kind import MediaKind, wrong_part
-from api.schemas.urls import UPLOAD
+from api.schemas.checks.media_kind import MediaKind, wrong_part
+from api.schemas.checks.urls import UPLOAD
 from jobs.errors import Invalid, ObjectStoreUnavailable, Problem
 from jobs.lifecycle.uploads import Uploads
 from jobs.model.documents.request import JobRequest

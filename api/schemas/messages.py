@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from api.schemas.base import RequestBody
-from api.schemas.urls import UPLOAD, FileData, FileId, MediaUrl
+from api.schemas.checks.urls import UPLOAD, FileData, FileId, MediaUrl
 from jobs.model.page_ranges import PAGES, PageSelection
 
 

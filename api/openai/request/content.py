@@ -6,7 +6,7 @@ from typing import Any
 from api.errors.pointers import Step
 from api.errors.wording import quoted
 from api.openai.request.fields import UNSUPPORTED, invalid
-from api.schemas.urls import UPLOAD
+from api.schemas.checks.urls import UPLOAD
 from jobs.errors import Invalid, Problem
 
 NativePart = dict[str, Any]

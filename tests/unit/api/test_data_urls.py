@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from api.intake.data_urls import decode_data_url
-from api.schemas.media_kind import media_type_of, wrong_part
+from api.schemas.checks.media_kind import media_type_of, wrong_part
 from jobs.errors import Invalid
 
 FILE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 2 + b"\xfb\xff\xfe"

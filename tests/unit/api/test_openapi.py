@@ -10,7 +10,7 @@ import pytest
 
 from api.print_openapi import render_document
 from api.routes.docs import PAGE
-from api.schemas.webhook_events import duration, render_page
+from api.schemas.openapi.webhook_events import duration, render_page
 from jobs.model.job import JobStatus
 from jobs.model.public.public_job import PublicJob, ResultCopy, WebhookEvent
 from jobs.model.retry_schedule import RETRY_DELAYS_S

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from api.schemas.media_kind import media_type_of
+from api.schemas.checks.media_kind import media_type_of
 
 MAX_URL_CHARACTERS = 4_096
 UPLOAD = "upload:"

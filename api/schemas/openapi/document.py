@@ -7,7 +7,7 @@ from fastapi.openapi.utils import get_openapi
 
 from api.errors.catalog import ERROR_RESPONSES
 from api.schemas import autoscale, health, jobs, models, problems, uploads, usage, webhooks
-from api.schemas.webhook_events import WEBHOOK_EXAMPLES, documented_webhooks
+from api.schemas.openapi.webhook_events import WEBHOOK_EXAMPLES, documented_webhooks
 
 MODULES = (autoscale, health, jobs, models, uploads, usage, webhooks)
 """The modules whose bodies have examples."""

@@ -1,0 +1,1 @@
+"""Checks of single fields: URLs and the kinds of files."""
