@@ -14,8 +14,8 @@ from api.openai.foreground.call import ForegroundCall, Place
 from api.openai.foreground.departures import Departures
 from api.openai.foreground.route import IS_STREAM, ForegroundRoute, accept_and_reply, replies_with
 from api.openai.foreground.waiting import Waited, wait_for_end, wait_limit_s
-from api.openai.responses.client_fields import SURFACE, ClientFields
-from api.openai.responses.request import is_stream, read_response_request, waits
+from api.openai.responses.request.client_fields import SURFACE, ClientFields
+from api.openai.responses.request.read import is_stream, read_response_request, waits
 from api.openai.responses.stored import ResponseReader, StoredResponse
 from api.openai.responses.stream_route import stream_response
 from api.routes.parameters import Caller, IdempotencyKey, Service, parse_idempotency_key, parse_retry_count

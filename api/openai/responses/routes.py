@@ -10,9 +10,9 @@ from starlette.concurrency import run_in_threadpool
 from api.middleware.access.auth import bearer_auth
 from api.middleware.input.unknown_input import reads_query
 from api.openai.foreground.call import Place
-from api.openai.responses.input_items import INCLUDED_IMAGES, MAX_PAGE, input_items, page
+from api.openai.responses.events.stream import FROM_THE_BEGINNING
+from api.openai.responses.objects.input_items import INCLUDED_IMAGES, MAX_PAGE, input_items, page
 from api.openai.responses.stored import ResponseReader
-from api.openai.responses.stream import FROM_THE_BEGINNING
 from api.openai.responses.stream_route import stream_response
 from api.routes.parameters import Caller, Service
 from jobs.lifecycle.end import deletion

@@ -7,11 +7,11 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services
-from api.openai.responses.client_fields import SURFACE, ClientFields
-from api.openai.responses.ended import ended_state
-from api.openai.responses.ids import job_id_of_item, job_id_of_response
-from api.openai.responses.request import previous_not_found
-from api.openai.responses.response_object import RUNNING_STATUS, running_response
+from api.openai.responses.events.ended import ended_state
+from api.openai.responses.objects.ids import job_id_of_item, job_id_of_response
+from api.openai.responses.objects.response_object import RUNNING_STATUS, running_response
+from api.openai.responses.request.client_fields import SURFACE, ClientFields
+from api.openai.responses.request.read import previous_not_found
 from families import extract_answer
 from jobs.errors import NotFound, ResponseNotFound
 from jobs.lifecycle.lookup import find_job

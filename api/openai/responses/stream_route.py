@@ -9,8 +9,8 @@ from api.middleware.fairness.fair_share import FairShare
 from api.openai.extras import reply_headers
 from api.openai.foreground.call import Place
 from api.openai.foreground.waiting import ping_interval_s
-from api.openai.responses.client_fields import ClientFields
-from api.openai.responses.stream import FROM_THE_BEGINNING, ResponseStream
+from api.openai.responses.events.stream import FROM_THE_BEGINNING, ResponseStream
+from api.openai.responses.request.client_fields import ClientFields
 from api.routes.events import SEND_INTERVAL_S
 from api.streaming.event_response import JobEventStream
 from jobs.model.documents.request import JobRequest

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from api.openai.responses.projection import EventProjection, ResponseEvent, project
+from api.openai.responses.events.projection import EventProjection, ResponseEvent, project
 from tests.unit.api.openai.responses.logs import (
     ANSWER,
     THINKING,

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from api.openai.responses.client_fields import ClientFields
-from api.openai.responses.request import ResponseRequest, read_response_request
+from api.openai.responses.request.client_fields import ClientFields
+from api.openai.responses.request.read import ResponseRequest, read_response_request
 from jobs.errors import Invalid, ResponseNotFound
 from jobs.model.documents.request import JobRequest
 from runtime.settings import Settings

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from api.openai.responses.ids import MESSAGE_PREFIX, REASONING_PREFIX, item_id
-from api.openai.responses.items import (
+from api.openai.responses.objects.ids import MESSAGE_PREFIX, REASONING_PREFIX, item_id
+from api.openai.responses.objects.items import (
     Item,
     ItemStatus,
     message_item,

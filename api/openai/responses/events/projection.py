@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from api.openai.responses.client_fields import ClientFields
-from api.openai.responses.items import Item
-from api.openai.responses.open_item import Change, OpenItem, OpenMessage, OpenReasoning
-from api.openai.responses.response_object import ended_response, ended_status, running_response
+from api.openai.responses.events.open_item import Change, OpenItem, OpenMessage, OpenReasoning
+from api.openai.responses.objects.items import Item
+from api.openai.responses.objects.response_object import ended_response, ended_status, running_response
+from api.openai.responses.request.client_fields import ClientFields
 from jobs.model.documents.request import JobRequest
 from jobs.model.documents.result import JobResult
 from jobs.model.events import Event, forced_flags

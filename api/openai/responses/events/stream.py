@@ -7,8 +7,8 @@ import structlog
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services
-from api.openai.responses.ended import ended_frames
-from api.openai.responses.projection import EventProjection, ResponseEvent
+from api.openai.responses.events.ended import ended_frames
+from api.openai.responses.events.projection import EventProjection, ResponseEvent
 from api.streaming.event_hub import StreamEvent, Subscription
 from jobs.errors import NotFound, NotInitialized, Overloaded, Unavailable
 from jobs.lifecycle.lookup import find_job

@@ -1,0 +1,1 @@
+"""The numbered events of a response, while its job runs and afterwards."""

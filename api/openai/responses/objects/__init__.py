@@ -1,0 +1,1 @@
+"""The Response object, its items and their ids."""

@@ -1,0 +1,1 @@
+"""Reads a request for a response."""
