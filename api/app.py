@@ -26,6 +26,8 @@ from api.middleware.protocol.metrics import MetricsMiddleware
 from api.middleware.protocol.request_id import RequestIdMiddleware
 from api.openai.chat import route as chat
 from api.openai.error_form import OpenAIErrorMiddleware
+from api.openai.files import routes as files
+from api.openai.files.form import FORM_BYTES
 from api.openai.foreground.departures import Departures
 from api.openai.responses import create_route as create_responses
 from api.openai.responses import routes as responses
@@ -96,6 +98,7 @@ def _create_app(
             await departures.stop()
             await services.event_hub.stop()
             services.documents.close()
+            services.files.close()
 
     app = FastAPI(
         title="thinkqueue",
@@ -120,6 +123,7 @@ def _create_app(
         timeout_s=settings.body_timeout_s,
         bodies=shares.bodies,
         processing=shares.processing,
+        streamed={files.PATH: settings.max_file_bytes + FORM_BYTES},
     )
     install_error_handlers(app)
     for routes in (
@@ -134,6 +138,7 @@ def _create_app(
         chat,
         create_responses,
         responses,
+        files,
     ):
         # The slot is free again before the response is sent: sending waits for the client.
         app.include_router(routes.router, dependencies=[Depends(call_slot, scope="function")])

@@ -14,6 +14,7 @@ from api.streaming.replays import Replays
 from jobs.lifecycle.end.archive import EventArchive
 from jobs.lifecycle.end.ended_jobs import EndedJobReader
 from jobs.lifecycle.end.finalize import JobFinalizer
+from jobs.lifecycle.files import Files
 from jobs.lifecycle.uploads import Uploads
 from jobs.objects.reader import DocumentReader
 from jobs.objects.store import ObjectStore
@@ -33,6 +34,8 @@ from runtime.settings import Settings
 REDIS_TIMEOUT_S = 0.7
 OBJECT_STORE_TIMEOUT_S = 1.5
 """When a server is down, clients get a 503 within two seconds: two short attempts on Redis, one on the object store."""
+FILE_TIMEOUT_S = 10.0
+"""The content of files takes longer than other objects."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Services:
     ended_jobs: EndedJobReader
     replays: Replays
     uploads: Uploads
+    files: Files
     deliveries: DeliveryStore
     secrets: WebhookSecrets
     usage: UsageLedger
@@ -66,8 +70,10 @@ class Services:
         object_store = ObjectStore(settings, timeout_s=OBJECT_STORE_TIMEOUT_S, tries=1, is_shared=True)
         documents = DocumentReader(object_store)
         store, index = JobStore(redis, lease_s=settings.lease_s), JobIndex(redis)
-        uploads, keys = Uploads(object_store, UploadLedger(redis), settings), ApiKeyStore(redis, object_store)
-        media, usage = MediaIntake(object_store, uploads, settings), UsageLedger(redis)
+        ledger, keys = UploadLedger(redis), ApiKeyStore(redis, object_store)
+        uploads = Uploads(object_store, ledger, settings)
+        files = Files(ObjectStore(settings, timeout_s=FILE_TIMEOUT_S, is_shared=True), ledger, settings)
+        media, usage = MediaIntake(object_store, uploads, files, settings), UsageLedger(redis)
         quotas = TenantQuotas(usage)
         ended_jobs = EndedJobReader(store, object_store, retention_days=settings.retention_days)
         return cls(
@@ -82,6 +88,7 @@ class Services:
             ended_jobs=ended_jobs,
             replays=Replays(EventArchive(store, object_store), replay_share().hold),
             uploads=uploads,
+            files=files,
             deliveries=DeliveryStore(redis),
             secrets=WebhookSecrets(object_store, settings),
             usage=usage,

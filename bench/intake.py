@@ -245,7 +245,7 @@ def serve_put_only() -> None:
     configure_logs(settings, process="api")
     app = create_app(settings)
     found = app.state.services
-    media = MediaIntake(found.object_store, found.uploads, settings)
+    media = MediaIntake(found.object_store, found.uploads, found.files, settings)
     stores = (found.store, found.index, found.object_store, found.documents, found.ended_jobs)
     intake = PutOnly(*stores, media, found.quotas, settings)
     app.state.services = replace(found, intake=intake)

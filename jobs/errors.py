@@ -8,6 +8,7 @@ ThinkqueueError
 ├── NotFound              the job does not exist, or was deleted
 │   ├── JobWithdrawn      the job was never accepted: its client got an error
 │   ├── UploadNotFound
+│   ├── FileMissing
 │   ├── DeliveryNotFound
 │   └── ModelNotFound
 ├── NotEnded              only an ended job can be deleted or retried
@@ -15,7 +16,7 @@ ThinkqueueError
 │   ├── TenantFull        the tenant has too many jobs that have not ended
 │   ├── QuotaExceeded     the tenant has used what it may use today or this month
 │   ├── TooManyStreams    on one api process
-│   ├── TooManyUploads    the tenant has too many uploads that no job has used
+│   ├── TooManyUploads    the tenant has too many files, and uploads that no job has used
 │   ├── TooManyDeliveries  of the tenant wait: no more are repeated, and no test events sent
 │   ├── TooManyBodies     of one tenant arrive at one api process
 │   ├── TooManyWaits      of one tenant: calls with ``Prefer: wait``
@@ -120,6 +121,12 @@ class UploadNotFound(NotFound):
     code = "upload_not_found"
 
 
+class FileMissing(NotFound):
+    """The file does not exist, or has expired."""
+
+    code = "file_not_found"
+
+
 class DeliveryNotFound(NotFound):
     """The delivery does not exist, or its retention has ended."""
 
@@ -167,7 +174,7 @@ class TooManyStreams(Overloaded):
 
 
 class TooManyUploads(Overloaded):
-    """Too many of your uploads are not used by any job yet; submit jobs with them, or wait until they expire."""
+    """You have too many files, and uploads that no job uses yet; delete files, or wait until some expire."""
 
     code = "too_many_uploads"
 

@@ -53,6 +53,7 @@ MEANINGS = {
     "departure.not_followed": "Too many clients have left at the same time; the job runs to its end.",
     "delivery.tombstone_corrupt": "The stored outcome of a delivery is damaged. It counts as not stored.",
     "device.lost": "The GPU failed. The worker releases its jobs and ends.",
+    "file.removed": "A file of `/v1/files` was deleted: it was not completed in time, or it has expired.",
     "heartbeat.failed": "A heartbeat did not reach Redis. Leases expire if this lasts.",
     "job.accepted": "A job was accepted with 202.",
     "job.claim_lost": "Another worker has the job, or it has ended. This worker drops it.",

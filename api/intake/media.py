@@ -12,9 +12,11 @@ from api.intake.data_urls import decode_data_url, is_data_url
 from api.schemas.checks.media_kind import MediaKind, wrong_part
 from api.schemas.checks.urls import UPLOAD
 from jobs.errors import Invalid, ObjectStoreUnavailable, Problem
+from jobs.lifecycle.files import Files, is_file_id
 from jobs.lifecycle.uploads import Uploads
 from jobs.model.documents.request import JobRequest
 from jobs.objects.client import ObjectNotFound
+from jobs.objects.files import StoredFile
 from jobs.objects.keys import job_folder
 from jobs.objects.store import ObjectStore
 from runtime.settings import Settings
@@ -32,9 +34,10 @@ KEPT_AFTER_DEADLINE_MS = 3600 * 1000
 class MediaIntake:
     """Creates the batches. Every method raises ObjectStoreUnavailable."""
 
-    def __init__(self, object_store: ObjectStore, uploads: Uploads, settings: Settings) -> None:
+    def __init__(self, object_store: ObjectStore, uploads: Uploads, files: Files, settings: Settings) -> None:
         self._object_store = object_store
         self._uploads = uploads
+        self._files = files
         self._max_bytes: dict[MediaKind, int] = {
             "image": settings.max_image_bytes,
             "document": settings.max_document_bytes,
@@ -43,25 +46,33 @@ class MediaIntake:
 
     def batch(self, job_id: str, tenant: str) -> "MediaBatch":
         """Begin with the media of one job."""
-        return MediaBatch(self._object_store, self._uploads, self._max_bytes, job_id, tenant)
+        return MediaBatch(self._object_store, self._uploads, self._files, self._max_bytes, job_id, tenant)
 
     def keep_uploads(self, request: JobRequest) -> None:
-        """Keep the uploads that a request uses until its job has copies. Raises StoreUnavailable."""
+        """Keep the uploads and files that a request uses until its job has copies. Raises StoreUnavailable."""
         deadline_ms = request.created_ms + request.expires_ms + KEPT_AFTER_DEADLINE_MS
         for part in (part for message in request.messages for part in message["content"]):
             if "upload" in part:
                 until_ms = deadline_ms if "source" in part else 0
-                self._uploads.keep(request.tenant, part["upload"], until_ms=until_ms)
+                store = self._files if is_file_id(part["upload"]) else self._uploads
+                store.keep(request.tenant, part["upload"], until_ms=until_ms)
 
 
 class MediaBatch:
     """The media of one job: first all are checked, then all are stored, so that a refused request leaves no objects."""
 
     def __init__(
-        self, object_store: ObjectStore, uploads: Uploads, max_bytes: dict[MediaKind, int], job_id: str, tenant: str
+        self,
+        object_store: ObjectStore,
+        uploads: Uploads,
+        files: Files,
+        max_bytes: dict[MediaKind, int],
+        job_id: str,
+        tenant: str,
     ) -> None:
         self._object_store = object_store
         self._uploads = uploads
+        self._files = files
         self._max_bytes = max_bytes
         self._folder = f"{job_folder(job_id)}/media"
         self._tenant = tenant
@@ -89,14 +100,19 @@ class MediaBatch:
             self._data[key] = data
             return {"key": key, "bytes": len(data)}
         if url.startswith(UPLOAD):
-            upload, found = self._uploads.find_for_job(
-                self._tenant, url.removeprefix(UPLOAD), max_bytes=limit, where=pointer
-            )
-            # The key contains the ETag: a repeat of the request after a change of the upload writes to another key.
-            key = self._key(f"{upload.id}-{hashlib.sha256(found.etag.encode()).hexdigest()[:16]}")
-            source = {"key": upload.key, "etag": found.etag}
-            return {"key": key, "bytes": found.bytes, "upload": upload.id, "source": source}
+            return self._add_stored(kind, url.removeprefix(UPLOAD), pointer)
         return {"url": url}
+
+    def _add_stored(self, kind: MediaKind, stored_id: str, pointer: str) -> Part:
+        """Return the fields of a part whose medium is a file or an upload."""
+        find = self._files.find_for_job if is_file_id(stored_id) else self._uploads.find_for_job
+        stored, found = find(self._tenant, stored_id, max_bytes=self._max_bytes[kind], where=pointer)
+        if isinstance(stored, StoredFile) and (problem := wrong_part(bytes.fromhex(stored.start), kind)):
+            raise Invalid([Problem(pointer, f"names a file that {problem}")])
+        # The key contains the ETag: a repeat of the request after a change of the upload writes to another key.
+        key = self._key(f"{stored.id}-{hashlib.sha256(found.etag.encode()).hexdigest()[:16]}")
+        source = {"key": stored.key, "etag": found.etag}
+        return {"key": key, "bytes": found.bytes, "upload": stored.id, "source": source}
 
     def add_part(self, part: Part) -> Part:
         """Return a part of an earlier job's request, for this job. Raises ObjectNotFound: its medium has expired."""

@@ -1,13 +1,15 @@
-"""Deletes uploads that were not completed, or have expired and are used by no waiting job."""
+"""Deletes files and uploads that were not completed, or have expired and are used by no waiting job."""
 
 import time
 
 import structlog
 
 from jobs.errors import NotInitialized, ObjectUnavailable, StoreUnavailable, Unavailable
+from jobs.lifecycle.files import is_file_id
 from jobs.lifecycle.uploads import EXPIRY_MARGIN_MS
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import CorruptDocument
+from jobs.objects.files import delete_file, load_file
 from jobs.objects.keys import upload_data_key, upload_meta_key
 from jobs.objects.store import ObjectStore
 from jobs.objects.uploads import load_upload
@@ -34,7 +36,10 @@ class UploadCleanup:
         """
         for tenant, upload_id in self._ledger.due():
             try:
-                self._look_at(tenant, upload_id)
+                if is_file_id(upload_id):
+                    self._look_at_file(tenant, upload_id)
+                else:
+                    self._look_at(tenant, upload_id)
             except (StoreUnavailable, NotInitialized):
                 raise
             except Exception as error:
@@ -71,3 +76,15 @@ class UploadCleanup:
         self._object_store.delete(upload_meta_key(tenant, upload_id))
         self._ledger.forget(tenant, upload_id)
         log.info("upload.removed", tenant=tenant, upload_id=upload_id)
+
+    def _look_at_file(self, tenant: str, file_id: str) -> None:
+        try:
+            expires_ms = load_file(self._object_store, tenant, file_id).expires_ms
+        except (ObjectNotFound, CorruptDocument):
+            expires_ms = 0
+        if expires_ms > time.time_ns() // 1_000_000:
+            self._ledger.keep(tenant, file_id, until_ms=expires_ms + EXPIRY_MARGIN_MS, is_used=False)
+            return
+        delete_file(self._object_store, tenant, file_id)
+        self._ledger.forget(tenant, file_id)
+        log.info("file.removed", tenant=tenant, file_id=file_id)

@@ -9,6 +9,8 @@ deliveries/<delivery>.json              a settled delivery, or a test event
 idempotency/<key>/<n>.json              the job or rotation of an Idempotency-Key; written once
 decisions/<job>.json                    whether a job that was repeated or withdrawn is accepted; written once
 uploads/<tenant>/<upload>/…             files that clients upload for later jobs
+files/<tenant>/<file>.json              the record of a file of `/v1/files`; written once
+file_contents/<tenant>/<file>           its content
 keys/<SHA-256 of the API key>.json      an API key
 revoked_keys/<SHA-256>.json             that API key was revoked; never deleted
 tenants/<tenant>/webhook_secret.json    the version of the tenant's webhook secret
@@ -24,6 +26,8 @@ DELIVERIES = "deliveries/"
 IDEMPOTENCY = "idempotency/"
 DECISIONS = "decisions/"
 UPLOADS = "uploads/"
+FILES = "files/"
+FILE_CONTENTS = "file_contents/"
 API_KEYS = "keys/"
 REVOKED_KEYS = "revoked_keys/"
 CANARY = "probes/canary"
@@ -116,6 +120,25 @@ def upload_meta_key(tenant: str, upload_id: str) -> str:
 def upload_data_key(tenant: str, upload_id: str) -> str:
     """Return the key of the file that the client uploaded."""
     return f"{UPLOADS}{tenant}/{upload_id}/data"
+
+
+def file_record_prefix(tenant: str) -> str:
+    """Return what the keys of a tenant's file records begin with."""
+    return f"{FILES}{tenant}/"
+
+
+def file_record_key(tenant: str, file_id: str) -> str:
+    """Return the key of a file's record; the file exists if this object does."""
+    return f"{file_record_prefix(tenant)}{file_id}.json"
+
+
+def file_id_of(key: str) -> str:
+    """Return the file id in the key of a record."""
+    return key.rpartition("/")[2].removesuffix(".json")
+
+
+def file_content_key(tenant: str, file_id: str) -> str:
+    return f"{FILE_CONTENTS}{tenant}/{file_id}"
 
 
 def api_key_key(digest: str) -> str:

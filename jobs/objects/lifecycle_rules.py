@@ -13,6 +13,8 @@ GRACE_DAYS = 2
 """The objects of a job outlive its record by this."""
 UPLOAD_RETENTION_DAYS = 2
 """An upload can be used in new jobs for this long; a job that uses it has its own copy."""
+FILE_RETENTION_DAYS = 30
+"""A file of ``/v1/files`` is kept for this long, unless its client asks for less."""
 MULTIPART_DAYS = 2
 """Parts that were never joined to an object, of uploads and of files that a worker wrote, are deleted after this."""
 
@@ -40,20 +42,29 @@ def upload_days(settings: Settings) -> int:
     return UPLOAD_RETENTION_DAYS + waiting_days(settings) + GRACE_DAYS
 
 
+def file_days() -> int:
+    """Return how long a file is kept at most. The keeper deletes it earlier, unless Redis has lost its entry."""
+    return FILE_RETENTION_DAYS + GRACE_DAYS
+
+
 def lifecycle_config(settings: Settings) -> LifecycleConfig:
     """Return the rules of the bucket."""
     return LifecycleConfig([_expiration(prefix, days) for prefix, days in _days_by_prefix(settings).items()])
 
 
 def _days_by_prefix(settings: Settings) -> dict[str, int]:
-    return {**dict.fromkeys(keys.JOB_PREFIXES, object_days(settings)), keys.UPLOADS: upload_days(settings)}
+    return {
+        **dict.fromkeys(keys.JOB_PREFIXES, object_days(settings)),
+        keys.UPLOADS: upload_days(settings),
+        **dict.fromkeys((keys.FILES, keys.FILE_CONTENTS), file_days()),
+    }
 
 
 def describe_rules(settings: Settings) -> str:
     """Return a line for each rule: the prefix of its objects and the days after which they are deleted."""
     days = _days_by_prefix(settings).items()
-    lines = [f"  {prefix:<13} delete objects after {count} days" for prefix, count in days]
-    return "\n".join([*lines, f"  {'all of these':<13} abort multipart uploads after {MULTIPART_DAYS} days"])
+    lines = [f"  {prefix:<14} delete objects after {count} days" for prefix, count in days]
+    return "\n".join([*lines, f"  {'all of these':<14} abort multipart uploads after {MULTIPART_DAYS} days"])
 
 
 def merged_config(settings: Settings, present: LifecycleConfig | None) -> LifecycleConfig:

@@ -1,4 +1,4 @@
-"""Multipart uploads whose parts are sent by somebody else; minio has no public calls for them."""
+"""Multipart uploads whose parts are sent by a client, or one at a time; minio has no public calls for them."""
 
 from minio import Minio
 from minio.datatypes import Part
@@ -17,6 +17,16 @@ class MultipartUploads:
         """Start a multipart upload and return its id."""
         with translate_s3_errors():
             return self._minio._create_multipart_upload(self._bucket, key, {})
+
+    def send_part(self, key: str, multipart_id: str, number: int, data: bytes) -> str:
+        """Send a part and return its ETag.
+
+        Args:
+            number: from 1.
+            data: at least 5 MiB, unless it is the last part.
+        """
+        with translate_s3_errors():
+            return self._minio._upload_part(self._bucket, key, data, None, multipart_id, number)
 
     def complete(self, key: str, multipart_id: str, etags: list[str]) -> bool:
         """Complete a multipart upload. False: the ETags do not match the parts that were sent."""

@@ -33,6 +33,22 @@ def read_bytes(minio: Minio, bucket: str, key: str, *, max_bytes: int, etag: str
     return buffer.getvalue()
 
 
+def read_range(minio: Minio, bucket: str, key: str, *, offset: int, length: int) -> bytes:
+    """Return a part of an object: fewer bytes than ``length`` at its end. Raises S3Error, urllib3's HTTPError."""
+    reply = minio.get_object(bucket, key, offset=offset, length=length)
+    is_complete = False
+    try:
+        data = reply.read(length + 1, decode_content=False)
+        is_complete = True
+    finally:
+        if not is_complete:
+            reply.close()
+        reply.release_conn()
+    if len(data) > length:
+        raise ObjectChanged(f"{key}: the store sent more than the {length} bytes that were asked for")
+    return data
+
+
 def copy_bytes(
     minio: Minio,
     bucket: str,

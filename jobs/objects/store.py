@@ -25,7 +25,7 @@ from jobs.objects.conditional_put import LARGE_BYTES, try_put
 from jobs.objects.credentials import credentials_provider
 from jobs.objects.lifecycle_rules import merged_config
 from jobs.objects.multipart import MultipartUploads
-from jobs.objects.raw import copy_bytes, put_bytes, read_bytes
+from jobs.objects.raw import copy_bytes, put_bytes, read_bytes, read_range
 from jobs.store_times import time_call
 from runtime.circuit_breaker import CircuitBreaker
 from runtime.settings import Settings
@@ -195,6 +195,19 @@ class ObjectStore:
         """Return the content of an object, as it is stored. Raises ObjectNotFound, or ObjectChanged: it is larger."""
         with self._access("get", key):
             return read_bytes(self._minio, self._bucket, key, max_bytes=max_bytes)
+
+    def get_range(self, key: str, *, offset: int, length: int) -> bytes:
+        """Return a part of an object, as it is stored.
+
+        Args:
+            offset: of its first byte, less than the size of the object.
+            length: bytes, at least 1; the last part may have fewer.
+
+        Raises:
+            ObjectNotFound
+        """
+        with self._access("get", key):
+            return read_range(self._minio, self._bucket, key, offset=offset, length=length)
 
     def download(self, key: str, path: Path, *, max_bytes: int, exact_bytes: int | None = None) -> None:
         """Copy an object to a file, in chunks, as it is stored.

@@ -1,4 +1,4 @@
-"""The uploads of each tenant that no job uses yet, and when each upload is deleted."""
+"""The files of each tenant, its uploads that no job uses yet, and when each file and upload is deleted."""
 
 import redis
 
@@ -9,7 +9,7 @@ from runtime.sizes import format_size
 
 
 class UploadLedger:
-    """Counts uploads. Safe to share between threads. Raises StoreUnavailable and RecoveryNeeded."""
+    """Counts files and uploads. Safe to share between threads. Raises StoreUnavailable and RecoveryNeeded."""
 
     def __init__(self, client: "redis.Redis") -> None:
         self._scripts = LuaScripts(client)
@@ -28,13 +28,13 @@ class UploadLedger:
             TooManyUploads
         """
         reply = self._scripts.call("open_upload", tenant, upload_id, size, max_count, max_bytes, check_after_ms)
-        remedy = "Submit jobs that use them, or wait until they expire."
+        remedy = "Submit jobs that use the uploads, delete files, or wait until some expire."
         if reply[0] == "too_many":
-            raise TooManyUploads(f"{reply[1]} of your uploads are not used yet; the limit is {max_count}. {remedy}")
+            raise TooManyUploads(f"You have {reply[1]} files and unused uploads; the limit is {max_count}. {remedy}")
         if reply[0] == "too_large":
             raise TooManyUploads(
-                f"Your unused uploads have {format_size(int(reply[1]))}, and this one has {format_size(size)}; the "
-                f"limit is {format_size(max_bytes)}. {remedy}"
+                f"Your files and unused uploads have {format_size(int(reply[1]))}, and this one has "
+                f"{format_size(size)}; the limit is {format_size(max_bytes)}. {remedy}"
             )
 
     def keep(self, tenant: str, upload_id: str, *, until_ms: int, is_used: bool) -> None:

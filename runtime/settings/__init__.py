@@ -106,10 +106,12 @@ class Settings(BaseSettings):
     """Time in which a complete request body must arrive. A slower request gets a 408."""
     max_upload_bytes: int = Field(default=2 * 2**30, ge=1)
     """The largest upload."""
+    max_file_bytes: int = Field(default=200 * 2**20, ge=1)
+    """The largest file of ``POST /v1/files``."""
     max_open_uploads: int = Field(default=1_000, ge=1)
-    """Uploads of one tenant that no job uses yet. The next upload gets a 429."""
+    """Files of one tenant, and uploads that no job uses yet. The next file or upload gets a 429."""
     max_open_upload_bytes: int = Field(default=20 * 2**30, ge=1)
-    """Sizes of these uploads together; at least ``MAX_UPLOAD_BYTES``."""
+    """Sizes of these files and uploads together; at least ``MAX_UPLOAD_BYTES``."""
     max_streams: int = Field(default=2_000, ge=1)
     """Event streams open at the same time on one API process, and calls that wait for a job. Fewer if the limit
     of open files (``ulimit -n``) permits fewer connections."""

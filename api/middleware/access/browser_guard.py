@@ -20,6 +20,10 @@ from runtime.settings import Settings
 
 PROBES = ("/livez", "/readyz", "/healthz")
 HOST = re.compile(r"[\w.-]+(:\d*)?|\[[0-9A-Fa-f:.]+\](:\d*)?", re.ASCII)
+FORM_PATHS = ("/v1/files",)
+"""Paths that take a form. A page of another site could only add a file there, which browsers mark with ``Origin``: one
+that is too old for that cannot send a file without its user."""
+FORM = "multipart/form-data"
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -55,6 +59,8 @@ class BrowserGuardMiddleware:
             )
             return HTTPStatus.FORBIDDEN, "cross_site_request", message
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == FORM and scope["path"] in FORM_PATHS:
+            return None
         if scope["method"] == "POST" and kind and kind != "application/json" and not kind.endswith("+json"):
             message = f"Content-Type {kind[:80]!r} is not supported; send application/json, or nothing without a body."
             return HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message

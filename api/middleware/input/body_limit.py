@@ -5,6 +5,7 @@ The ``Content-Length`` header may be missing or wrong, so the received bytes are
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -15,6 +16,8 @@ from api.middleware.fairness.fair_share import FairShare, tenant_of
 
 SMALL_BYTES = 256 * 1024
 """Bodies up to this size are not counted."""
+STREAMED_BYTES = 16 * 2**20
+"""Memory that counts for a body which is passed on to the object store while it arrives, in parts of half this size."""
 HELD_BODY = "held_body"
 """Where a request's state has its ``HeldBody``."""
 
@@ -54,9 +57,22 @@ class BodyLimitMiddleware:
     """ASGI middleware that raises BodyTooLarge, BodyTooSlow or TooManyBodies where the body is read."""
 
     def __init__(
-        self, app: ASGIApp, *, max_bytes: int, timeout_s: float, bodies: FairShare, processing: FairShare
+        self,
+        app: ASGIApp,
+        *,
+        max_bytes: int,
+        timeout_s: float,
+        bodies: FairShare,
+        processing: FairShare,
+        streamed: Mapping[str, int] | None = None,
     ) -> None:
+        """
+        Args:
+            streamed: the largest body of paths whose bodies are passed on while they arrive. They may take as much
+                longer as they may be larger.
+        """
         self._app = app
+        self._streamed = streamed or {}
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
         self._bodies = bodies
@@ -68,7 +84,7 @@ class BodyLimitMiddleware:
             return
         held = HeldBody(self._bodies, self._processing, tenant_of(scope))
         scope.setdefault("state", {})[HELD_BODY] = held
-        reader = _BodyReader(receive, held, announced_bytes(scope), self._max_bytes, self._timeout_s)
+        reader = self._reader(scope, receive, held)
 
         async def send_and_note(message: Message) -> None:
             reader.is_answered = True
@@ -79,18 +95,35 @@ class BodyLimitMiddleware:
         finally:
             held.release()
 
+    def _reader(self, scope: Scope, receive: Receive, held: HeldBody) -> "_BodyReader":
+        announced, max_bytes = announced_bytes(scope), self._max_bytes
+        streamed_bytes = self._streamed.get(scope["path"]) if scope.get("method") == "POST" else None
+        if streamed_bytes is None:
+            return _BodyReader(receive, held, announced, max_bytes, self._timeout_s, held_bytes=max_bytes)
+        timeout_s = self._timeout_s * max(1.0, streamed_bytes / max_bytes)
+        return _BodyReader(receive, held, announced, streamed_bytes, timeout_s, held_bytes=STREAMED_BYTES)
+
 
 class _BodyReader:
     """Receives the body of one request within the limits."""
 
     def __init__(
-        self, receive: Receive, held: HeldBody, announced: int | None, max_bytes: int, timeout_s: float
+        self,
+        receive: Receive,
+        held: HeldBody,
+        announced: int | None,
+        max_bytes: int,
+        timeout_s: float,
+        *,
+        held_bytes: int,
     ) -> None:
         self._receive = receive
         self._held = held
         self._announced = announced
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
+        self._held_bytes = held_bytes
+        """Memory that the body takes at most."""
         self._received = 0
         self._deadline: float | None = None
         self._is_complete = False
@@ -114,7 +147,7 @@ class _BodyReader:
             if self._announced and self._announced > self._max_bytes:
                 raise BodyTooLarge(self._max_bytes)
             if self._announced and self._announced > SMALL_BYTES and not self.is_answered:
-                await self._held.acquire(self._announced)
+                await self._held.acquire(min(self._announced, self._held_bytes))
             # Not earlier: an event stream first looks up its job, and then reads its empty body to learn of a
             # disconnect. 58 of 200 streams broke when that took longer than the limit on a busy machine.
             self._deadline = time.monotonic() + self._timeout_s
@@ -127,7 +160,7 @@ class _BodyReader:
         if self._received > self._max_bytes:
             raise BodyTooLarge(self._max_bytes)
         if self._received > SMALL_BYTES and not self.is_answered:
-            await self._held.acquire(self._max_bytes)  # its length was not announced, or is wrong
+            await self._held.acquire(self._held_bytes)  # its length was not announced, or is wrong
         return message
 
 

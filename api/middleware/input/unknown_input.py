@@ -26,6 +26,8 @@ MAX_NAME = 64
 """Characters of an unknown name in a message."""
 PATTERNS = "query_patterns"
 """Attribute of an endpoint: patterns of further parameters that it reads."""
+READS_BODY = "reads_body"
+"""Attribute of an endpoint that reads its body itself."""
 EXAMPLES = {"metadata": "write metadata[name]=value", "state": "use status", "statuses": "use status"}
 """What to write instead of names that clients are known to send."""
 
@@ -42,13 +44,20 @@ def reads_query(pattern: re.Pattern[str]) -> Callable[[Endpoint], Endpoint]:
     return mark
 
 
+def reads_body(endpoint: Endpoint) -> Endpoint:
+    """Declare that an endpoint reads its body itself; a decorator."""
+    setattr(endpoint, READS_BODY, True)
+    return endpoint
+
+
 async def refuse_unknown_input(request: Request) -> None:
     """Raise Invalid for query parameters and bodies that the route does not read; a dependency of all routes."""
     route = request.scope.get("route")
     if not isinstance(route, APIRoute):
         return
     problems = _query_problems(route, request) if request.query_params else []
-    if route.body_field is None and _has_body(request):
+    reads = route.body_field is not None or getattr(route.endpoint, READS_BODY, False)
+    if not reads and _has_body(request):
         # A JsonRequest's body() is a placeholder; read() has the bytes.
         problems += _body_problems(await (request.read() if isinstance(request, JsonRequest) else request.body()))
     if problems:

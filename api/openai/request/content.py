@@ -57,6 +57,15 @@ def upload_url(file_id: str) -> str:
     return file_id if file_id.startswith(UPLOAD) else UPLOAD + file_id
 
 
+def file_id_steps(part: Any) -> tuple[Step, ...]:
+    """Return where a content part of the client has its file id; nothing if it has none."""
+    for steps in (("file_id",), ("file", "file_id")):
+        holder = part.get("file") if len(steps) > 1 and isinstance(part, dict) else part
+        if isinstance(holder, dict) and holder.get("file_id") is not None:
+            return steps
+    return ()
+
+
 def _pointer(at: Sequence[Step]) -> str:
     return "".join(f"/{step}" for step in at)
 

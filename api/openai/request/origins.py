@@ -20,6 +20,13 @@ class Origins:
     def add(self, native: str, steps: Sequence[Step]) -> None:
         self.places[native] = tuple(steps)
 
+    def sent(self, steps: Sequence[Step]) -> Any:
+        """Return what the client sent there; None if nothing."""
+        value: Any = self.body
+        for step in steps:
+            value = _at(value, step)
+        return value
+
     def translate(self, error: Invalid) -> Invalid:
         """Return the error with the client's own fields."""
         return Invalid([Problem(self._pointer(one.pointer), one.message, one.code) for one in error.problems])
@@ -35,9 +42,7 @@ class Origins:
 
     def _existing(self, origin: Sequence[Step], rest: Sequence[str]) -> list[Step]:
         """Return those of the further steps that the client's body has."""
-        value: Any = self.body
-        for known in origin:
-            value = _at(value, known)
+        value = self.sent(origin)
         found: list[Step] = []
         for name in rest:
             step: Step = int(name) if isinstance(value, list) and name.isdecimal() else name

@@ -6,12 +6,14 @@ from typing import Any
 
 from api.errors.pointers import Step
 from api.errors.wording import quoted
-from api.openai.request.content import NativePart, native_part
+from api.openai.request.content import NativePart, file_id_steps, native_part
 from api.openai.request.fields import UNSUPPORTED, invalid, unsupported
 from api.openai.request.origins import Origins
 from jobs.errors import Invalid, Problem
 
 NATIVE_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+SOURCES = {"text": "text", "file": "file/file_id", "image_url": "image_url/url", "video_url": "video_url/url"}
+"""Where native parts have their source."""
 TOOL_ROLES = ("tool", "function")
 NO_TOOLS = "is the result of a tool; the model has no tools: write the result into a user message"
 NO_CALLS = "has calls of tools; the model has no tools: leave the message out"
@@ -101,8 +103,10 @@ class Conversation:
             parts = [({"type": "text", "text": "\n\n".join(texts)}, at)]
         native = f"/messages/{len(self.messages)}"
         self.origins.add(native, at)
-        for index, (_, place) in enumerate(parts):
+        for index, (part, place) in enumerate(parts):
             self.origins.add(f"{native}/content/{index}", place)
+            if steps := file_id_steps(self.origins.sent(place)):
+                self.origins.add(f"{native}/content/{index}/{SOURCES[part['type']]}", (*place, *steps))
         self.messages.append({"role": role, "content": [part for part, _ in parts]})
 
     def _is_system_alone(self) -> bool:

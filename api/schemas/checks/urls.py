@@ -14,7 +14,7 @@ from api.schemas.checks.media_kind import media_type_of
 
 MAX_URL_CHARACTERS = 4_096
 UPLOAD = "upload:"
-UPLOAD_ID = r"upload_[0-9A-Za-z]{1,32}"
+UPLOAD_ID = r"upload_[0-9A-Za-z]{1,32}|file-[0-9A-HJKMNP-TV-Z]{26}"
 
 PORT = r"(?::(?:[0-5]?[0-9]{1,4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?"
 HOST = r"(?:[^/?#@:\[\]\\\x00-\x20\x7f]+|\[[0-9A-Fa-f:.]+\])"
@@ -61,7 +61,10 @@ def _check_file_id(file_id: str) -> str:
     if file_id.startswith(UPLOAD):
         raise ValueError(f"must be the id alone, without {UPLOAD}")
     if not re.fullmatch(UPLOAD_ID, file_id):
-        raise ValueError("must be the id of an upload, such as upload_01K9ZXV4T8Q2M6R0C5B7N3D1FG; see POST /v1/uploads")
+        raise ValueError(
+            "must be the id of an upload, such as upload_01K9ZXV4T8Q2M6R0C5B7N3D1FG, or of a file; see "
+            "POST /v1/uploads and POST /v1/files"
+        )
     return file_id
 
 
@@ -69,17 +72,17 @@ def _check_file_data(data: str) -> str:
     start = data[:START_CHARACTERS].strip()
     if re.match(r"https?://", start, re.IGNORECASE):
         raise ValueError("must be base64 or a data: URL; for an http(s) URL use file_url")
-    if start.startswith((UPLOAD, "upload_")):
-        raise ValueError("must be base64 or a data: URL; for an upload use file_id")
+    if start.startswith((UPLOAD, "upload_", "file-")):
+        raise ValueError("must be base64 or a data: URL; for an upload or a file use file_id")
     return data.strip()
 
 
 def _media_hint(start: str) -> str:
     """Say what to write instead of a value that is known from other services, given its start; empty if unknown."""
-    if start.startswith("upload_"):
+    if re.fullmatch(UPLOAD_ID, start) or start.startswith("upload_"):
         return f"write upload: before the id, {UPLOAD}{start[:40]}"
     if start.startswith("file-"):
-        return "this is an id of OpenAI's; send the file with POST /v1/uploads and use upload:<id>"
+        return "this is an id of OpenAI's; send the file with POST /v1/uploads or /v1/files and use upload:<id>"
     if HEADER_WITHOUT_SCHEME.match(start):
         return "write data: before the media type"
     if start.startswith("blob:"):
@@ -123,5 +126,5 @@ MediaUrl = Annotated[
 """``http(s)://…``, ``data:image/…;base64,…``, or ``upload:<id>`` (see ``POST /v1/uploads``)."""
 FileData = Annotated[str, AfterValidator(_check_file_data), Field(min_length=1)]
 """A file in base64, plain or as a ``data:`` URL."""
-FileId = Annotated[str, AfterValidator(_check_file_id), Field(json_schema_extra={"pattern": f"^{UPLOAD_ID}$"})]
-"""The id of an upload."""
+FileId = Annotated[str, AfterValidator(_check_file_id), Field(json_schema_extra={"pattern": f"^(?:{UPLOAD_ID})$"})]
+"""The id of an upload or of a file."""

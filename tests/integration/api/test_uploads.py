@@ -179,7 +179,7 @@ def test_unused_uploads_are_limited_by_number(bounded: TestClient) -> None:
     send(bounded, b"x" * 10)
     reply = bounded.post("/v1/uploads", json={"bytes": 10})
     assert (reply.status_code, reply.json()["code"]) == (429, "too_many_uploads")
-    assert "2 of your uploads are not used yet; the limit is 2" in reply.json()["detail"]
+    assert "You have 2 files and unused uploads; the limit is 2" in reply.json()["detail"]
     assert int(reply.headers["retry-after"]) > 0
     submit(bounded, f"upload:{first['id']}")
     assert bounded.post("/v1/uploads", json={"bytes": 10}).status_code == 201, "a job uses the first one now"

@@ -1,0 +1,1 @@
+"""Files of `/v1/files`, in the form of OpenAI's API."""
