@@ -77,12 +77,20 @@ class StoreCheck:
     def _is_checked(self) -> bool:
         try:
             self._object_store.probe_conditional_put()
+            self._probe_if_match()
         except ObjectStoreUnsuitable:
             raise
         except Unavailable as error:
             log.info("start.waiting", code=error.code)
             return False
         return True
+
+    def _probe_if_match(self) -> None:
+        """Only rotations of secrets and keys need it, so the service starts without it."""
+        try:
+            self._object_store.probe_if_match()
+        except ObjectStoreUnsuitable as error:
+            log.warning("start.without_if_match", detail=error.message)
 
     def _check_later(self) -> None:
         while True:

@@ -118,6 +118,7 @@ MEANINGS = {
     "start.few_open_files": (
         "The limit of open files permits fewer connections than `MAX_STREAMS`. Raise it (`ulimit -n`, `LimitNOFILE`)."
     ),
+    "start.without_if_match": "The object store ignores `If-Match` or does not implement it: see docs/deploy.md.",
     "start.refused": "The object store ignores `If-None-Match`, so results would not be final. The process ends.",
     "process.stalled": (
         "The process was not live for `STALL_EXIT_S`. It writes the stacks of its threads to its standard error and "

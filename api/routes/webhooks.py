@@ -7,7 +7,6 @@ from typing import Any
 from fastapi import APIRouter, Response
 from ulid import ULID
 
-from api.dependencies import Services
 from api.errors.catalog import ERROR_RESPONSES
 from api.intake.url_policy import UrlPolicy
 from api.middleware.access.auth import bearer_auth
@@ -19,6 +18,7 @@ from jobs.model.times import format_time_if_set
 from jobs.objects.documents import save_json
 from jobs.objects.keys import event_test_key
 from jobs.tenants.keyed_rotation import rotate_once
+from jobs.tenants.webhook_secrets import SecretVersion
 
 router = APIRouter(
     prefix="/v1", tags=["webhooks"], dependencies=[bearer_auth], responses=ERROR_RESPONSES, route_class=JsonRoute
@@ -28,7 +28,7 @@ router = APIRouter(
 @router.get("/webhook_secret", response_model=SecretReply)
 def get_secret(key: Caller, service: Service) -> dict[str, Any]:
     """Describe the current secret. Only the reply to a rotation contains the secret itself."""
-    return _secret(service, key.tenant, None)
+    return _reply(service.secrets.version(key.tenant), None)
 
 
 @router.post("/webhook_secret/rotate", response_model=SecretReply)
@@ -46,11 +46,12 @@ def rotate_secret(
     keep_old = (body or RotateBody()).keep_old_secret_active_for_24_hours
     once = parse_idempotency_key(idempotency_key)
     if once is None:
-        return _secret(service, key.tenant, service.secrets.rotate(key.tenant, keep_old=keep_old))
-    secret, is_replay = rotate_once(service.object_store, service.secrets, key.tenant, once, keep_old=keep_old)
+        new = service.secrets.rotate(key.tenant, keep_old=keep_old)
+        return _reply(new.version, new.secret)
+    new, is_replay = rotate_once(service.object_store, service.secrets, key.tenant, once, keep_old=keep_old)
     if is_replay:
         response.headers["Idempotent-Replayed"] = "true"
-    return _secret(service, key.tenant, secret)
+    return _reply(new.version, new.secret)
 
 
 @router.post("/webhook_secret/test", status_code=HTTPStatus.ACCEPTED, response_model=DeliveryReply)
@@ -64,8 +65,7 @@ def send_test_event(body: TestEventBody, key: Caller, service: Service) -> dict[
     return {"id": delivery, "event_type": body.event_type, "state": "pending", "attempts": []}
 
 
-def _secret(service: Services, tenant: str, secret: str | None) -> dict[str, Any]:
-    version = service.secrets.version(tenant)
+def _reply(version: SecretVersion, secret: str | None) -> dict[str, Any]:
     return {
         "version": version.version,
         "rotated_at": format_time_if_set(version.rotated_ms),

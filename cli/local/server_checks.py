@@ -102,6 +102,11 @@ def check_object_store(settings: Settings, _: Installation) -> Iterator[Finding]
         yield Finding("problem", f"the object store {address}: {error.message}", remedy)
         return
     yield Finding("ok", f"the object store {address} supports conditional PUT")
+    try:
+        object_store.probe_if_match()
+    except ThinkqueueError as error:
+        remedy = "Rotations of webhook secrets and API keys fail, or can overwrite each other; the rest works."
+        yield Finding("note", f"the object store {address}: {error.message}", remedy)
     public = settings.s3_public_endpoint
     if public and not _answers(public):
         remedy = "Clients download results from it; check that they can reach it."

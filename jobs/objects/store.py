@@ -21,7 +21,7 @@ from jobs.objects.client import (
     store_tls,
     translate_s3_errors,
 )
-from jobs.objects.conditional_put import LARGE_BYTES, try_put
+from jobs.objects.conditional_put import IF_ABSENT, LARGE_BYTES, if_match, try_put
 from jobs.objects.credentials import credentials_provider
 from jobs.objects.lifecycle_rules import merged_config
 from jobs.objects.multipart import MultipartUploads
@@ -32,6 +32,8 @@ from runtime.settings import Settings
 
 URL_LIFETIME = timedelta(hours=24)
 """Of a presigned GET URL. One that is signed with the keys of a session ends with the session (credentials.py)."""
+PUT_LIFETIME = timedelta(minutes=10)
+"""The store refuses a conditional PUT that arrives later."""
 MAX_BYTES = 2**30
 """The largest object that is read into memory. The service's own objects are smaller."""
 TIMEOUT_S = 10.0
@@ -130,6 +132,22 @@ class ObjectStore:
         finally:
             self.delete(key)
 
+    def probe_if_match(self) -> None:
+        """Refuse a store that does not compare ETags: ``put_if_match`` fails, or overwrites what others wrote.
+
+        Raises:
+            ObjectStoreUnsuitable: the store ignores ``If-Match`` or does not implement it.
+        """
+        key = f"probes/{uuid.uuid4().hex}"
+        self.put(key, b"first")
+        try:
+            if self.put_if_match(key, b"second", "0" * 32):
+                raise ObjectStoreUnsuitable("The object store ignores If-Match on PUT.")
+            if not self.put_if_match(key, b"second", self.stat(key).etag):
+                raise ObjectStoreUnsuitable("The object store refuses a PUT with If-Match of the object's ETag.")
+        finally:
+            self.delete(key)
+
     def ping(self) -> None:
         with translate_s3_errors():
             if not self._minio.bucket_exists(self._bucket):
@@ -147,7 +165,7 @@ class ObjectStore:
         data: bytes,
         content_type: str = "application/json",
         *,
-        lifetime: timedelta = timedelta(minutes=10),
+        lifetime: timedelta = PUT_LIFETIME,
     ) -> bool:
         """Write an object unless it exists. True: this call wrote it. False: it existed and is unchanged.
 
@@ -167,7 +185,7 @@ class ObjectStore:
             may_have_written = False
             for _ in range(self._tries):
                 try:
-                    is_written = try_put(self._http, url, data, content_type)
+                    is_written = try_put(self._http, url, data, content_type, IF_ABSENT)
                 except ObjectStoreNotCalled:
                     if self._tries == 1:
                         raise
@@ -180,6 +198,32 @@ class ObjectStore:
                     existing = self._find(key, max_bytes=len(data) + 1)
                     if existing is not None:
                         return existing == data
+            raise ObjectStoreUnavailable
+
+    def put_if_match(self, key: str, data: bytes, etag: str, content_type: str = "application/json") -> bool:
+        """Overwrite an object that still has this ETag. True: this call wrote it. False: it was changed or deleted.
+
+        If the outcome of a try is unknown and the object has changed at the next one, equal content counts as written.
+
+        Raises:
+            ObjectStoreUnsuitable: the store does not implement ``If-Match``.
+            ObjectStoreNotCalled: nothing can take effect later.
+        """
+        with self._access("put_if_match", key):
+            url = self._minio.presigned_put_object(self._bucket, key, expires=PUT_LIFETIME)
+            may_have_written = False
+            for _ in range(self._tries):
+                try:
+                    is_written = try_put(self._http, url, data, content_type, if_match(etag))
+                except ObjectStoreNotCalled:
+                    if self._tries == 1:
+                        raise
+                    continue  # an earlier try may take effect
+                if is_written or (is_written is False and not may_have_written):
+                    return is_written
+                if is_written is False:
+                    return self._find(key, max_bytes=len(data) + 1) == data
+                may_have_written = True
             raise ObjectStoreUnavailable
 
     def _find(self, key: str, *, max_bytes: int) -> bytes | None:

@@ -2,13 +2,13 @@
 
 from dataclasses import asdict, dataclass
 
-from jobs.errors import IdempotencyConflict
+from jobs.errors import IdempotencyConflict, ObjectStoreUnavailable
 from jobs.model.documents.idempotency import key_digest
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import encode_json, load_json
 from jobs.objects.keys import idempotency_key
 from jobs.objects.store import ObjectStore
-from jobs.tenants.webhook_secrets import WebhookSecrets
+from jobs.tenants.webhook_secrets import ROTATION_TRIES, TOO_MANY_ROTATIONS, NewSecret, SecretVersion, WebhookSecrets
 
 PREFIX = "rotate webhook secret\0"
 """Before the key: the same key may belong to a job, too."""
@@ -19,13 +19,13 @@ class KeyedRotation:
     """What an Idempotency-Key stands for, as stored; written once."""
 
     version: int
-    """Version of the secret that the rotation creates."""
+    """The lowest version of the secret that the rotation can create."""
     keep_old: bool
 
 
 def rotate_once(
     object_store: ObjectStore, secrets: WebhookSecrets, tenant: str, key: str, *, keep_old: bool
-) -> tuple[str, bool]:
+) -> tuple[NewSecret, bool]:
     """Create a new secret, or return the one that an earlier attempt with this key created.
 
     Args:
@@ -39,20 +39,45 @@ def rotate_once(
         IdempotencyConflict: the key was used with another body, or a later rotation has replaced the secret.
         ObjectStoreUnavailable: the rotation may have happened; repeat it with the same key.
     """
-    place = idempotency_key(key_digest(tenant, PREFIX + key), 0)
+    digest = key_digest(tenant, PREFIX + key)
+    planned = _plan(object_store, secrets, tenant, idempotency_key(digest, 0), keep_old=keep_old)
+    for _ in range(ROTATION_TRIES):
+        stored = secrets.stored(tenant)
+        if _is_done(stored.version, digest, planned):
+            return NewSecret(secrets.derive(tenant, stored.version.version), stored.version), True
+        if new := secrets.try_rotate(tenant, stored, keep_old=keep_old, rotation=digest):
+            return new, False
+    raise ObjectStoreUnavailable(TOO_MANY_ROTATIONS)
+
+
+def _plan(
+    object_store: ObjectStore, secrets: WebhookSecrets, tenant: str, place: str, *, keep_old: bool
+) -> KeyedRotation:
+    """Store what the key stands for, or read what it stands for already."""
     planned = KeyedRotation(secrets.version(tenant).version + 1, keep_old)
-    if not object_store.put_if_absent(place, encode_json(asdict(planned))):
-        try:
-            planned = KeyedRotation(**load_json(object_store, place))
-        except ObjectNotFound:
-            raise IdempotencyConflict("This Idempotency-Key has just expired; send a new key.") from None
-        if planned.keep_old != keep_old:
-            raise IdempotencyConflict
-    present = secrets.version(tenant).version
-    if present > planned.version:
-        raise IdempotencyConflict(
-            "A later rotation has replaced the secret of this Idempotency-Key; send a new key to rotate again."
-        )
-    if present == planned.version:
-        return secrets.current(tenant), True
-    return secrets.rotate(tenant, keep_old=keep_old), False
+    if object_store.put_if_absent(place, encode_json(asdict(planned))):
+        return planned
+    try:
+        planned = KeyedRotation(**load_json(object_store, place))
+    except ObjectNotFound:
+        raise IdempotencyConflict("This Idempotency-Key has just expired; send a new key.") from None
+    if planned.keep_old != keep_old:
+        raise IdempotencyConflict
+    return planned
+
+
+def _is_done(present: SecretVersion, digest: str, planned: KeyedRotation) -> bool:
+    """Whether the rotation of a key created the present version. False: it has not happened.
+
+    Raises:
+        IdempotencyConflict: others came later, so its secret is not the present one; or so many that nobody can tell.
+    """
+    created = present.version_of(digest)
+    if created == present.version:
+        return True
+    # Every rotation since ``planned`` is known by its id, and none of them is that of this key.
+    if created is None and present.version - len(present.rotations) < planned.version:
+        return False
+    raise IdempotencyConflict(
+        "A later rotation has replaced the secret of this Idempotency-Key; send a new key to rotate again."
+    )

@@ -14,6 +14,7 @@ from cli.main import app
 from jobs.table import keys
 from jobs.table.scripts import connect
 from jobs.table.types import WorkerStatus
+from testing.processes.proxy import Fault, Proxy
 from testing.processes.servers import Servers, free_ports
 from testing.table import Table
 
@@ -56,6 +57,15 @@ def test_no_problem_is_reported_for_a_working_installation(doctor: Doctor, table
     assert "no problems found" in output
     assert "supports conditional PUT" in output
     assert table.settings.redis_url.get_secret_value().split("@")[0][8:] not in output, "no secret is shown"
+
+
+def test_a_store_without_if_match_is_a_note(doctor: Doctor, servers: Servers) -> None:
+    proxy = Proxy(servers.seaweedfs.port)
+    proxy.faults = [Fault(b"If-Match", reply=b"HTTP/1.1 501 Not Implemented\r\ncontent-length: 0\r\n\r\n")]
+    output = doctor(code=0, S3_ENDPOINT=f"http://127.0.0.1:{proxy.port}")
+    proxy.close()
+    assert "does not implement If-Match" in output
+    assert "Rotations of webhook secrets and API keys fail" in output
 
 
 def test_redis_that_does_not_answer_is_reported(doctor: Doctor) -> None:

@@ -36,7 +36,7 @@ def test_a_restored_bucket_has_its_jobs_keys_and_secrets(client: TestClient, tab
     kept, token = api_keys.create(ApiKey("", "acme"))
     revoked, revoked_token = api_keys.create(ApiKey("", "acme"))
     api_keys.revoke(revoked.id)
-    secret = secrets.rotate("acme", keep_old=True)
+    secret = secrets.rotate("acme", keep_old=True).secret
     ended = submit(client)
     finish_next(table, ended)
     waiting, cancelled = submit(client, **{"Idempotency-Key": "k"}), submit(client)

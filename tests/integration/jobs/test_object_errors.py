@@ -201,6 +201,47 @@ def test_a_conditional_put_whose_reply_is_lost_is_not_taken_for_that_of_another(
     assert front.store.get("requests/small.json") == b"mine"
 
 
+def test_a_put_with_if_match_whose_reply_is_lost_is_not_taken_for_that_of_another(front: Front) -> None:
+    front.store.put(KEY, b"first")
+    etag = front.store.stat(KEY).etag
+    lost = lose_reply(front, b"If-Match")
+    assert front.store.put_if_match(KEY, b"mine", etag)
+    assert lost.triggered.is_set()
+    lost = lose_reply(front, b"If-Match")
+    assert not front.store.put_if_match(KEY, b"another's", etag)
+    assert lost.triggered.is_set()
+    assert front.store.get(KEY) == b"mine"
+
+
+def test_a_put_with_if_match_of_a_deleted_object_writes_nothing_as_aws_answers(front: Front) -> None:
+    body = b"<Error><Code>NoSuchKey</Code></Error>"
+    head = b"HTTP/1.1 404 Not Found\r\ncontent-type: application/xml\r\ncontent-length: %d\r\n\r\n" % len(body)
+    front.proxy.faults = [Fault(b"If-Match", reply=head + body)]
+    assert not front.store.put_if_match(KEY, b"mine", "0" * 32)
+
+
+NOT_IMPLEMENTED = b"HTTP/1.1 501 Not Implemented\r\ncontent-length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize("reply", [NOT_IMPLEMENTED, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"])
+def test_a_store_without_if_match_is_usable_and_only_its_own_probe_refuses_it(
+    table: Table, front: Front, reply: bytes
+) -> None:
+    front.proxy.faults = [Fault(b"If-Match", reply=reply)]
+    wait_until_ready(table.store, front.store)
+    with pytest.raises(ObjectStoreUnsuitable, match="If-Match"):
+        front.store.probe_if_match()
+
+
+def test_a_rotation_says_that_the_store_does_not_implement_if_match(table: Table, front: Front) -> None:
+    secrets = WebhookSecrets(front.store, table.settings)
+    secrets.rotate("acme", keep_old=True)
+    front.proxy.faults = [Fault(b"If-Match", reply=NOT_IMPLEMENTED)]
+    with pytest.raises(ObjectStoreUnsuitable, match="does not implement If-Match"):
+        secrets.rotate("acme", keep_old=True)
+    assert secrets.version("acme").version == 1
+
+
 def test_a_lost_reply_does_not_make_a_store_unsuitable(front: Front) -> None:
     lost = lose_reply(front, b"If-None-Match")
     front.store.probe_conditional_put()
@@ -226,6 +267,15 @@ def test_an_api_process_refuses_a_store_that_ignores_conditions(table: Table, fr
     api = start_api(table, front, tmp_path)
     assert api.wait(60) == 1
     assert "cannot keep results final" in api_log(tmp_path)
+
+
+def test_an_api_process_starts_without_if_match_and_says_so(table: Table, front: Front, tmp_path: Path) -> None:
+    front.proxy.faults = [Fault(b"If-Match", reply=NOT_IMPLEMENTED)]
+    api = start_api(table, front, tmp_path)
+    wait_until(lambda: "start.without_if_match" in api_log(tmp_path), "the process has checked the store")
+    wait_until(lambda: "Uvicorn running" in api_log(tmp_path), "the process serves")
+    api.terminate()
+    assert api.wait(60) == 0
 
 
 def test_an_api_process_ends_with_an_error_when_a_store_that_was_away_ignores_conditions(

@@ -38,6 +38,17 @@ def test_the_first_of_many_conditional_puts_wins_and_is_not_overwritten(table: T
     table.object_store.delete("results/race.json")
 
 
+def test_an_object_that_changed_since_it_was_read_is_not_overwritten(table: Table) -> None:
+    store, key = table.object_store, "webhook_secrets/race.json"
+    assert not store.put_if_match(key, b"0", "0" * 32), "it does not exist"
+    store.put(key, b"1")
+    etag = store.stat(key).etag
+    assert store.put_if_match(key, b"2", etag)
+    assert not store.put_if_match(key, b"3", etag)
+    assert store.get(key) == b"2"
+    store.delete(key)
+
+
 def test_a_presigned_url_opens_its_object_without_credentials_and_no_other(table: Table) -> None:
     table.object_store.put("jobs/job_x/0.png", b"picture", "image/png")
     url = table.object_store.presigned_url("jobs/job_x/0.png")
