@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from jobs.errors import JournalGap, NotInitialized, ThinkqueueError, Unavailable
 from jobs.model.events import Event, EventType, JournalToken, tokens_data
 from jobs.model.job import Job
-from jobs.table.appends import Append
 from jobs.table.store import JobStore
+from jobs.table.store.appends import Append
 from jobs.table.types import LeaseSignal
 from runtime.telemetry import metrics
 from worker.generate.engine_metrics import TokenTimes
