@@ -16,27 +16,24 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import redis
 import structlog
 
-from jobs.errors import ClaimLost, JobWithdrawn, NewerDocument, NotFound, NotInitialized, ObjectUnavailable, Unavailable
+from jobs.errors import ClaimLost, NewerDocument, NotFound, NotInitialized, ObjectUnavailable, Unavailable
 from jobs.lifecycle.acceptance import Acceptance
-from jobs.lifecycle.end.corrupt_result import load_or_replace_result
 from jobs.lifecycle.end.finalize import JobFinalizer
 from jobs.lifecycle.end.settled_deliveries import load_settled
+from jobs.lifecycle.recovery.report import Outcome, RecoveryReport
 from jobs.lifecycle.recovery.restored_fields import RecordFields, sealed_fields, waiting_fields
+from jobs.lifecycle.recovery.stored_job_reader import StoredJobReader
 from jobs.lifecycle.recovery.stored_jobs import Listing, StoredJob, list_stored_jobs
-from jobs.model.documents.prepared import PreparedInputs
 from jobs.model.documents.request import JobRequest
 from jobs.model.documents.result import JobResult
 from jobs.model.job import Job, JobStatus
 from jobs.model.retention import DAY_MS
-from jobs.objects import keys
-from jobs.objects.documents import CorruptDocument, load_prepared, load_request
 from jobs.objects.store import ObjectStore
 from jobs.table.deliveries import DeliveryStore
 from jobs.table.integrity import Integrity
@@ -48,9 +45,6 @@ from runtime.settings import Settings
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-Outcome = Literal["waiting", "ended", "cancelled", "finalized", "past_retention"]
-"""What was done for one job: a field of ``RecoveryReport``."""
-
 CHUNK = 200
 """Records that are read at once."""
 OBJECT_TRIES = 3
@@ -58,36 +52,6 @@ OBJECT_TRIES = 3
 RETRY_S = 1.0
 READERS = 8
 """Threads that read objects."""
-
-
-@dataclass
-class RecoveryReport:
-    """What a recovery did."""
-
-    requests: int = 0
-    """Checked."""
-    waiting: int = 0
-    """Records created for jobs that wait again."""
-    ended: int = 0
-    """Records created for jobs that have ended."""
-    cancelled: int = 0
-    """Lost cancels that were repeated."""
-    finalized: int = 0
-    """Jobs with a record that were ended as their result says."""
-    past_retention: int = 0
-    """Ended jobs whose retention is over: they get no record."""
-
-    def count(self, outcome: Outcome | None) -> None:
-        """Count what was done for one job."""
-        if outcome:
-            setattr(self, outcome, getattr(self, outcome) + 1)
-
-    def __str__(self) -> str:
-        return (
-            f"{self.requests} requests checked: {self.waiting} jobs wait again, {self.ended} had ended, "
-            f"{self.cancelled} were cancelled, {self.finalized} now end as their result says, "
-            f"{self.past_retention} are past their retention"
-        )
 
 
 def recover(settings: Settings) -> RecoveryReport:
@@ -118,7 +82,7 @@ class Recovery:
         self._object_store = object_store
         self._retention_ms = settings.retention_days * DAY_MS
         self._max_ended = settings.max_ended_jobs
-        self._acceptance = Acceptance(self._store, object_store)
+        self._reader = StoredJobReader(object_store, Acceptance(self._store, object_store))
         self._finalizer = JobFinalizer(self._store, object_store, retention_days=settings.retention_days)
 
     @property
@@ -147,7 +111,9 @@ class Recovery:
                 missing = [job_id for job_id, job in zip(chunk, jobs, strict=True) if job is None]
                 for repaired in pool.map(lambda job: self._isolate(job.id, lambda: self._repair(job, listing)), known):
                     report.count(repaired)
-                stored = pool.map(lambda job_id: self._isolate(job_id, lambda: self._read(job_id, listing)), missing)
+                stored = pool.map(
+                    lambda job_id: self._isolate(job_id, lambda: self._reader.read(job_id, listing)), missing
+                )
                 for job in stored:
                     if job:
                         report.count(self._restore(job, listing, int(now_s * 1000)))
@@ -175,25 +141,14 @@ class Recovery:
             return "cancelled"
         return None
 
+    def _read(self, job_id: str, listing: Listing) -> StoredJob | None:
+        return self._isolate(job_id, lambda: self._reader.read(job_id, listing))
+
     def _restore(self, job: StoredJob, listing: Listing, now_ms: int) -> Outcome | None:
         """Create the record of a job. Not in parallel: each call keeps the bound on a tenant's ended jobs."""
         if job.result:
             return self._isolate(job.request.id, lambda: self._restore_ended(job, listing, now_ms))
         return self._isolate(job.request.id, lambda: self._restore_waiting(job, listing, now_ms))
-
-    def _read(self, job_id: str, listing: Listing) -> StoredJob | None:
-        """Read the objects of a job without a record. None: it was not accepted, or was withdrawn or deleted."""
-        request = self._find_request(job_id)
-        if request is None:
-            return None
-        try:
-            result = self._find_result(job_id)  # also of a job that has ended after the listing
-        except JobWithdrawn:
-            return None
-        if result is None and not self._is_accepted(request, listing):
-            return None
-        reads_inputs = result is None and job_id not in listing.cancels
-        return StoredJob(request, result, self._find_prepared(job_id) if reads_inputs else None)
 
     def _restore_ended(self, job: StoredJob, listing: Listing, now_ms: int) -> Outcome | None:
         """Create the record of a job that has ended."""
@@ -235,47 +190,6 @@ class Recovery:
         )
         for delivery in settled:
             self._deliveries.restore_attempts(delivery.id, delivery.attempts, retention_ms=self._retention_ms)
-
-    def _find_request(self, job_id: str) -> JobRequest | None:
-        """Return the request; None: it was deleted meanwhile, or is corrupt."""
-        try:
-            return load_request(self._object_store, job_id)
-        except NotFound:
-            return None
-        except CorruptDocument:
-            log.exception("recovery.corrupt_request", job_id=job_id)
-            return None
-
-    def _is_accepted(self, request: JobRequest, listing: Listing) -> bool:
-        """Whether a job without a result is accepted. A withdrawal that was interrupted is completed."""
-        if request.id in listing.decisions and not self._acceptance.confirm(request.id):
-            return not self._acceptance.withdraw(request.id, is_shared=True)
-        return self._acceptance.is_accepted(request)
-
-    def _find_result(self, job_id: str) -> JobResult | None:
-        """Return the result; None: the job has not ended. Raises JobWithdrawn."""
-        try:
-            return load_or_replace_result(self._object_store, job_id)
-        except JobWithdrawn:
-            raise
-        except NotFound:
-            return None
-
-    def _find_prepared(self, job_id: str) -> tuple[str, PreparedInputs] | None:
-        """Return the newest folder with complete inputs, and the inputs."""
-        folder = f"{keys.job_folder(job_id)}/"
-        objects = self._object_store.list_with_times(folder)
-        found = [(at, key) for key, at in objects if key.endswith(f"/{keys.PREPARED}")]
-        for _, key in sorted(found, reverse=True):
-            name = key.removeprefix(folder).removesuffix(f"/{keys.PREPARED}")
-            try:
-                inputs = load_prepared(self._object_store, job_id, name)
-            except CorruptDocument as error:  # it is prepared again
-                log.warning("recovery.corrupt_inputs", job_id=job_id, detail=str(error))
-                continue
-            if inputs.required_tokens:
-                return name, inputs
-        return None
 
     def _isolate(self, job_id: str, action: Callable[[], T]) -> T | None:
         """Do something for one job. It is skipped when that fails, so that the others do not wait.

@@ -9,7 +9,8 @@ from jobs.errors import ClaimLost
 from jobs.lifecycle.acceptance import Acceptance
 from jobs.lifecycle.end.archive import EventArchive
 from jobs.lifecycle.end.finalize import JobFinalizer
-from jobs.lifecycle.recovery.reconcile import Recovery, RecoveryReport, recover
+from jobs.lifecycle.recovery.reconcile import Recovery, recover
+from jobs.lifecycle.recovery.report import RecoveryReport
 from jobs.model.documents.request import JobRequest
 from jobs.model.job import Job, Stage
 from jobs.objects import keys as object_keys

@@ -12,7 +12,8 @@ from fastapi.testclient import TestClient
 
 from jobs.errors import RecoveryNeeded
 from jobs.lifecycle.end.archive import EventArchive
-from jobs.lifecycle.recovery.reconcile import Recovery, RecoveryReport, recover
+from jobs.lifecycle.recovery.reconcile import Recovery, recover
+from jobs.lifecycle.recovery.report import RecoveryReport
 from jobs.model.documents.prepared import PreparedInputs
 from jobs.model.job import Job, JobStatus, Stage
 from jobs.model.times import parse_time
