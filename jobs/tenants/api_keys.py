@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 ROTATION_OVERLAP_MS = DAY_MS
 """How long a rotated key remains valid."""
+ROTATION_TRIES = 10
+"""A try fails only if another rotation of the same key has succeeded meanwhile."""
 TOKEN = re.compile(r"[\x21-\x7e]{24,200}")
 
 
@@ -110,17 +112,24 @@ class ApiKeyStore:
         Raises:
             NewerDocument: a copy would lack a restriction that this version does not know.
         """
-        for digest, key in self._load_all():
-            if key.id == key_id:
-                expires_ms = _now_ms() + ROTATION_OVERLAP_MS
-                if 0 < key.expires_ms < expires_ms:
-                    expires_ms = key.expires_ms  # a rotation never prolongs a key
+        digest = next((digest for digest, key in self._load_all() if key.id == key_id), None)
+        if digest is None:
+            return None
+        for _ in range(ROTATION_TRIES):
+            try:
+                # The ETag first: if the key is changed between the two reads, nothing is written.
+                etag = self._object_store.stat(api_key_key(digest)).etag
                 key = ApiKey.from_stored(load_json(self._object_store, api_key_key(digest)))
-                self._save(digest, replace(key, expires_ms=expires_ms))
-                if self._is_revoked(digest):
-                    return None
-                return self.create(replace(key, id="", expires_ms=0))
-        return None
+            except ObjectNotFound:  # it was revoked a moment ago
+                return None
+            expires_ms = _now_ms() + ROTATION_OVERLAP_MS
+            if 0 < key.expires_ms < expires_ms:
+                expires_ms = key.expires_ms  # a rotation never prolongs a key
+            expiring = encode_json(replace(key, expires_ms=expires_ms).to_stored())
+            if self._object_store.put_if_match(api_key_key(digest), expiring, etag):
+                self._cache.forget(digest)
+                return None if self._is_revoked(digest) else self.create(replace(key, id="", expires_ms=0))
+        raise ObjectStoreUnavailable("The API key is being changed by many calls at once; try again.")
 
     def seed(self, path: Path) -> int:
         """Create the keys of a file that never existed: not those that were revoked, or rotated and have expired.

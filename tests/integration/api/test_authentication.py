@@ -1,6 +1,7 @@
 """API keys: authentication, rate limits, permissions, and the separation of tenants."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,16 @@ from fastapi.testclient import TestClient
 
 from jobs.lifecycle.bootstrap import initialize
 from jobs.model.job import PRIORITIES, Stage
+from jobs.objects.store import ObjectStore
 from jobs.table.keys import api_key
 from jobs.table.scripts import connect
 from jobs.tenants.api_key import ApiKey
 from jobs.tenants.api_keys import ApiKeyStore
 from runtime.settings import Settings
 from testing.api import HELLO, client_of
+from testing.processes.proxy import Proxy, Trap
+from testing.processes.servers import Servers
+from testing.processes.waiting import TIME_SCALE
 from testing.table import Table, completed
 
 
@@ -256,6 +261,26 @@ def test_a_rotation_at_the_same_time_does_not_bring_a_revoked_key_back(table: Ta
     assert keys.find(token) is None
     assert keys.all() == []
     assert keys.rotate(key.id) is None
+
+
+def test_rotations_at_the_same_time_do_not_prolong_a_key(table: Table, keys: ApiKeyStore, servers: Servers) -> None:
+    """An earlier rotation, or an operator, has shortened the key after this rotation has read it."""
+    key, token = keys.create(ApiKey("", "a"))
+    soon_ms = time.time_ns() // 1_000_000 + 60_000
+    proxy = Proxy(servers.seaweedfs.port)
+
+    def shorten() -> None:
+        keys.create(replace(key, expires_ms=soon_ms), token)
+
+    trap = Trap(b"PUT /thinkqueue/keys/", "before", shorten)
+    proxy.set(trap)
+    settings = table.settings.model_copy(update={"s3_endpoint": f"http://127.0.0.1:{proxy.port}"})
+    rotated = ApiKeyStore(connect(table.settings), ObjectStore(settings, timeout_s=5 * TIME_SCALE)).rotate(key.id)
+    proxy.close()
+    assert trap.triggered.is_set()
+    assert rotated is not None
+    found = {each.id: each.expires_ms for each in keys.all()}
+    assert found == {key.id: soon_ms, rotated[0].id: 0}
 
 
 def test_a_file_does_not_change_a_key_that_exists(table: Table, keys: ApiKeyStore, tmp_path: Path) -> None:
