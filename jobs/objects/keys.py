@@ -86,6 +86,11 @@ def damaged_result_key(job_id: str) -> str:
     return f"{job_folder(job_id)}/damaged/result.json"
 
 
+def replacement_key(job_id: str) -> str:
+    """Return the key of the result that takes the place of the damaged one; written once."""
+    return f"{job_folder(job_id)}/damaged/replacement.json"
+
+
 def prepared_key(job_id: str, folder: str) -> str:
     """``folder`` is ``Job.prepared``: one folder for each attempt."""
     return f"{job_folder(job_id)}/{folder}/{PREPARED}"

@@ -1,15 +1,16 @@
 """Replaces a stored result that is damaged, so that its job ends once and is not retried without end.
 
 Results are written once. A damaged one is the only exception: no process can have read the job's end from it. The
-damaged bytes are kept beside the job's other objects, and are deleted with them.
+damaged bytes are kept beside the job's other objects, and are deleted with them. Which result replaces it is decided by
+an object of its own that is written once, because not every store can overwrite an object conditionally.
 """
 
 import structlog
 
 from jobs.model.documents.result import JobResult
 from jobs.model.job import JobStatus
-from jobs.objects.documents import CorruptDocument, load_result
-from jobs.objects.keys import damaged_result_key, result_key
+from jobs.objects.documents import CorruptDocument, load_job_object, load_result, parse
+from jobs.objects.keys import damaged_result_key, replacement_key, result_key
 from jobs.objects.store import ObjectStore
 from runtime.telemetry import metrics
 
@@ -23,7 +24,7 @@ def load_or_replace_result(
 ) -> JobResult:
     """Return a job's stored result. A damaged one is replaced first.
 
-    Several processes may call it at once: without ``replacement`` all of them write the same bytes.
+    Several processes may call it at once: the replacement of the first one is what all of them return.
 
     Args:
         replacement: the result of a caller that holds the job's seal; None: the job fails with ``internal_error``.
@@ -37,8 +38,12 @@ def load_or_replace_result(
     except CorruptDocument as error:
         log.error("job.result_corrupt", job_id=job_id, detail=str(error))
     metrics.CORRUPT_RESULTS.inc()
-    object_store.put(damaged_result_key(job_id), object_store.get(result_key(job_id)))
+    object_store.put_if_absent(damaged_result_key(job_id), load_job_object(object_store, result_key(job_id)))
     failure = {"code": "internal_error", "message": DAMAGED}
-    result = replacement or JobResult(job_id, JobStatus.FAILED, attempt=0, claim="", error=failure)
-    object_store.put(result_key(job_id), result.to_json(), "application/json")
+    own = replacement or JobResult(job_id, JobStatus.FAILED, attempt=0, claim="", error=failure)
+    key, data = replacement_key(job_id), own.to_json()
+    if not object_store.put_if_absent(key, data):
+        data = load_job_object(object_store, key)
+    result = parse(key, data, JobResult.from_json)
+    object_store.put(result_key(job_id), data, "application/json")
     return result

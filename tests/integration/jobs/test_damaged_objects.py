@@ -4,6 +4,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from jobs.lifecycle.end.archive import EventArchive
+from jobs.lifecycle.end.corrupt_result import load_or_replace_result
 from jobs.lifecycle.end.deletion import delete_withdrawn_job
 from jobs.lifecycle.recovery.reconcile import Recovery
 from jobs.model.documents.idempotency import key_digest
@@ -11,8 +12,12 @@ from jobs.model.documents.result import withdrawal_marker
 from jobs.model.job import JobStatus, Stage
 from jobs.objects import keys
 from jobs.objects.documents import load_request, load_result
+from jobs.objects.store import ObjectStore
 from jobs.table.scripts import connect
 from testing.api import HELLO, client_of
+from testing.processes.proxy import Proxy, Trap
+from testing.processes.servers import Servers
+from testing.processes.waiting import TIME_SCALE
 from testing.table import Table, completed
 from worker.keeper.reaper import Reaper
 
@@ -59,6 +64,30 @@ def test_two_processes_that_replace_a_damaged_result_agree(table: Table) -> None
     table.object_store.put(keys.result_key("job_a"), b"{")
     for _ in range(2):
         assert table.finalizer.finalize_from_result("job_a") == JobStatus.FAILED
+    assert table.object_store.get(keys.damaged_result_key("job_a")) == b"{"
+
+
+def test_a_replacement_at_the_same_time_as_another_does_not_change_the_end_of_the_job(
+    table: Table, servers: Servers
+) -> None:
+    """A worker that holds the seal writes its result; a recovery that finds the damage ends the job before."""
+    job, proxy = table.running("job_a"), Proxy(servers.seaweedfs.port)
+    table.object_store.put(keys.result_key("job_a"), b"{")
+    ends: list[JobStatus] = []
+    trap = Trap(
+        b"PUT /thinkqueue/results/job_a.json",
+        "before",
+        lambda: ends.append(load_or_replace_result(table.object_store, "job_a").status),
+    )
+    proxy.set(trap)
+    through = ObjectStore(
+        table.settings.model_copy(update={"s3_endpoint": f"http://127.0.0.1:{proxy.port}"}), timeout_s=5 * TIME_SCALE
+    )
+    ends.append(load_or_replace_result(through, "job_a", replacement=completed(job)).status)
+    proxy.close()
+    assert trap.triggered.is_set()
+    assert len(ends) == 2
+    assert set(ends) == {load_result(table.object_store, "job_a").status}
     assert table.object_store.get(keys.damaged_result_key("job_a")) == b"{"
 
 
