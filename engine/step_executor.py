@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.core.scheduler import ScheduledTokens, Scheduler, SchedulerOutput
+from engine.core.scheduler import Scheduler
+from engine.core.scheduler_output import ScheduledTokens, SchedulerOutput
 from engine.core.sequence import PendingToken, Sequence
 from engine.core.turns import Turn
 from engine.errors import DeviceLost, SequenceError

@@ -6,12 +6,12 @@ not a step of its own.
 """
 
 from collections import Counter, deque
-from dataclasses import dataclass, field
 
 from engine.core.block_pool import BlockPool, blocks_needed
+from engine.core.scheduler_output import ScheduledTokens, SchedulerOutput
 from engine.core.sequence import PendingToken, Sequence
 from engine.core.step_costs import StepCosts
-from engine.core.turns import Turn, Turns
+from engine.core.turns import Turns
 
 MAX_WAITING_MEDIA_TOKENS = 65_536
 """Image tokens whose embeddings wait for the computation of their prompts, unless they are all of one sequence. They
@@ -20,43 +20,6 @@ MIN_CHUNK_SHARE = 0.25
 """Share of a step's prompt tokens below which a part of a prompt is left to the next step, after other prompts."""
 MAX_DECODE_ROWS = 8
 """Uncomputed output tokens of one sequence that are computed as rows of the decode batch; more are a prefill."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduledTokens:
-    """Tokens of one sequence that a pass computes: positions ``start`` to ``end``, prompt included."""
-
-    sequence: Sequence
-    start: int
-    end: int
-    pending: PendingToken | None
-    """The token to sample after the last one. None: more of the sequence must be computed first."""
-    is_lookahead: bool = False
-    """The one token is still being sampled: its id is on the device only."""
-
-
-@dataclass(slots=True)
-class SchedulerOutput:
-    """Work of one step."""
-
-    prefills: list[ScheduledTokens] = field(default_factory=list)
-    """One pass together, or one each, as is faster on the device."""
-    decodes: list[ScheduledTokens] = field(default_factory=list)
-    """One pass together, with one row per token."""
-    encodes: list[Sequence] = field(default_factory=list)
-    """Sequences with media that are not encoded yet. They come before the prefills, which may need them."""
-    encoder_budget: float = 0.0
-    """What may be spent on them in this step, as of ``StepCosts``."""
-    turn: Turn | None = None
-    """Of the group with the most work. None: only one group runs, or the step's time says nothing about a turn."""
-
-    @property
-    def all(self) -> list[ScheduledTokens]:
-        return [*self.prefills, *self.decodes]
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.prefills or self.decodes or self.encodes)
 
 
 class Scheduler:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from engine.core.scheduler import ScheduledTokens
+from engine.core.scheduler_output import ScheduledTokens
 from engine.core.sequence import PendingToken, Sequence
 from engine.request import ModelInputs
 from engine.runner.cuda_graphs import DecodeGraphs, Row

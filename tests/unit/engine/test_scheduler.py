@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.block_pool import BLOCK_SIZE, BlockPool, blocks_needed
-from engine.core.scheduler import Scheduler, SchedulerOutput
+from engine.core.scheduler import Scheduler
+from engine.core.scheduler_output import SchedulerOutput
 from engine.core.sequence import Sequence
 from engine.core.thinking import ThinkingController
 from engine.core.tokenizer_info import TokenizerInfo
