@@ -16,6 +16,7 @@ from engine.inputs.processor import InputProcessor, Video
 from engine.loading.allocate import allocate
 from engine.loading.model_loader import Device, Dtype, LoadedModel, load_model
 from engine.request import ModelInputs, Request
+from engine.runner.sampler import SAMPLING_VERSION
 from engine.stats import EngineStats
 from engine.step_executor import InFlightStep, StepExecutor
 from families import Family, SamplingDefaults
@@ -40,8 +41,8 @@ class Engine:
         self, loaded: LoadedModel, config: EngineConfig | None = None, *, async_scheduling: bool | None = None
     ) -> None:
         self.context_tokens = loaded.context_tokens
-        self.revision = loaded.revision
-        """Identifies the weights: tokens of another revision must not be continued."""
+        self.revision = f"{loaded.revision}+s{SAMPLING_VERSION}"
+        """Identifies the weights and the rule of sampling: tokens of another revision must not be continued."""
         self.sampling_defaults: SamplingDefaults = loaded.sampling_defaults
         self.tokenizer_info = loaded.tokenizer_info
         self._input_processor = InputProcessor(

@@ -1,8 +1,12 @@
 """Sampling: from logits to tokens, for all sequences of a batch at once.
 
 The random number of a token depends only on its request's seed and its position. Other sequences in the batch
-therefore change nothing, and a resumed sequence samples the same tokens, except where rounding changes the order of two
-scores: a resume computes the prompt and the journal in one pass, and tokens are drawn in the order of their scores.
+therefore change nothing, and a resumed sequence samples the same tokens.
+
+A resume computes the prompt and the journal in one pass, which rounds differently: in float32 the scores differ by
+about 1e-5. Tokens are therefore drawn in the order of their ids, not of their scores, which two nearly equal tokens
+would exchange. What remains: a random number within about 1e-5 of the border between two tokens, and a pair of nearly
+equal scores of which top-k or top-p keeps one.
 """
 
 import hashlib
@@ -14,6 +18,9 @@ import torch
 from engine.request import SamplingParams
 from engine.runner.device import to_device
 
+SAMPLING_VERSION = 2
+"""Version of the rule that makes tokens of scores and seed. It is part of the revision that a journal names; raise it
+whenever the same scores and seed give another token: a journal of another version is not continued."""
 NAN_TOKEN = -1
 """Returned instead of a token when the logits contain NaN."""
 
@@ -102,7 +109,30 @@ def _allow(scores: torch.Tensor, rows: Sequence[RowSampling]) -> torch.Tensor:
 
 
 def _sample_top_k_top_p(scores: torch.Tensor, rows: Sequence[RowSampling]) -> torch.Tensor:
-    """Inverse transform sampling over each row's most likely tokens that top-k and top-p leave."""
+    """Inverse transform sampling, in the order of the ids, over the tokens that each row's top-k and top-p leave."""
+    weights, ids = _kept_weights(scores, rows)
+    vocab_size = scores.shape[-1]
+    if ids.shape[-1] == vocab_size:  # an index per id is faster than a sort
+        weights = torch.zeros_like(weights).scatter_(-1, ids, weights)
+        ids = torch.arange(vocab_size, device=ids.device).expand_as(ids)
+    else:
+        ids, order = ids.sort(dim=-1)
+        weights = weights.gather(-1, order)
+    cumulative = weights.cumsum(dim=-1)
+    numbers = _column([uniform(row.params.seed, row.position) for row in rows], cumulative)
+    threshold = numbers * cumulative[:, -1:]
+    chosen = (cumulative <= threshold).sum(dim=-1, keepdim=True)
+    # If rounding makes the threshold the whole sum, the last token with a weight is chosen.
+    last = (cumulative < cumulative[:, -1:]).sum(dim=-1, keepdim=True)
+    return ids.gather(-1, torch.minimum(chosen, last))[:, 0]
+
+
+def _kept_weights(scores: torch.Tensor, rows: Sequence[RowSampling]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return probabilities, float64, and ids of the most likely tokens, both ``[rows, largest top-k]``.
+
+    Those that the row's top-k or top-p leaves out have probability 0; the others do not sum to 1. float64: at the
+    border between two tokens every device must sample the same one.
+    """
     vocab_size = scores.shape[-1]
     # A greedy row keeps one token, so that it does not widen the other rows' top-k.
     limits = [1 if row.is_greedy else min(row.params.top_k or vocab_size, vocab_size) for row in rows]
@@ -110,15 +140,11 @@ def _sample_top_k_top_p(scores: torch.Tensor, rows: Sequence[RowSampling]) -> to
     ranks = torch.arange(values.shape[-1], device=scores.device)
     values = values / _column([row.params.temperature or 1.0 for row in rows], scores)
     values = values.masked_fill(ranks >= _column(limits, ranks), float("-inf"))
-    # float64: at the edge between two tokens every device must sample the same one.
-    cumulative = values.double().softmax(dim=-1).cumsum(dim=-1)
-    top_p = _column([row.params.top_p for row in rows], cumulative)
-    kept = (cumulative < top_p).sum(dim=-1, keepdim=True) + 1
-    kept = torch.minimum(torch.where(top_p < 1, kept, _column(limits, kept)), _column(limits, kept))
-    numbers = _column([uniform(row.params.seed, row.position) for row in rows], cumulative)
-    threshold = numbers * cumulative.gather(-1, kept - 1)
-    chosen = torch.minimum((cumulative <= threshold).sum(dim=-1, keepdim=True), kept - 1)
-    return ids.gather(-1, chosen)[:, 0]
+    weights = values.double().softmax(dim=-1)
+    top_p = _column([row.params.top_p for row in rows], weights)
+    kept = (weights.cumsum(dim=-1) < top_p).sum(dim=-1, keepdim=True) + 1
+    kept = torch.where(top_p < 1, kept, weights.shape[-1])
+    return weights.masked_fill(ranks >= kept, 0), ids
 
 
 def _column(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:

@@ -32,7 +32,7 @@ TEMPLATES: list[dict[str, Any]] = [
 """Seeded, and in float32: each has exactly one answer."""
 ORDINARY = len(TEMPLATES)
 LONG = len(TEMPLATES)
-TEMPLATES.append({**TEMPLATES[0], "thinking": {"budget_tokens": 600}, "sampling": {**FAR_FROM_TIES, "seed": 11}})
+TEMPLATES.append({**TEMPLATES[0], "thinking": {"budget_tokens": 600}, "sampling": {**FAR_FROM_TIES, "seed": 13}})
 """Runs for some seconds, so that a client can cancel it."""
 MALFORMED = len(TEMPLATES)
 TEMPLATES.append({**TEMPLATES[0], "messages": question("Look.", image_part(TRUNCATED_PICTURE))})

@@ -38,7 +38,7 @@ LONG_JOB: dict[str, Any] = {
     "messages": question("Describe the picture.", image_part(SHAPES_URL)),
     "thinking": {"budget_tokens": 1_500},
     "max_answer_tokens": 64,
-    "sampling": {**FAR_FROM_TIES, "repetition_penalty": 1.1, "seed": 8},
+    "sampling": {**FAR_FROM_TIES, "repetition_penalty": 1.1, "seed": 19},
 }
 """Takes some seconds: more than 1,000 tokens of thinking. With float32 and a seed, the output is always the same."""
 

@@ -38,7 +38,7 @@ def test_no_job_is_lost_or_ended_twice(fleet: Fleet, receiver: WebhookReceiver) 
     submitting.join(timeout=600)
     wait_until_idle(fleet, workload, receiver, limit_s=IDLE_LIMIT_S)
     wait_until_slots_are_free(fleet)
-    report = check(fleet, workload, receiver, reference, injected)
+    report = check(fleet, workload, receiver, [reference], injected)
 
     print(f"{len(workload.accepted)} jobs in {time.monotonic() - started_at:.0f} s: {dict(report.statuses)}; ", end="")
     print(f"{workload.refused} calls refused and repeated")

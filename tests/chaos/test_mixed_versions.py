@@ -52,23 +52,26 @@ def test_a_rolling_update_and_its_rollback_lose_and_double_nothing(
     mixed_fleet: Fleet, receiver: WebhookReceiver, previous_tree: Path
 ) -> None:
     fleet = mixed_fleet
-    reference = run_reference_jobs(fleet)
+    references = [run_reference_jobs(fleet)]
     workload = Workload([fleet.url("api"), fleet.url("api2")], receiver.url, SEED)
-    steps = [(names, ROOT) for names in UPDATE] + [(names, previous_tree) for names in reversed(UPDATE)]
-    jobs = JOBS_PER_STEP * len(steps)
+    jobs = JOBS_PER_STEP * 2 * len(UPDATE)
     submitting = threading.Thread(target=workload.submit_all, args=(jobs,))
     submitting.start()
-    for names, tree in steps:
+    for names in UPDATE:
         workload.admit(JOBS_PER_STEP)
-        fleet.replace(*names, tree=tree)
+        fleet.replace(*names, tree=ROOT)
+    references.append(run_reference_jobs(fleet))
+    for names in reversed(UPDATE):
+        workload.admit(JOBS_PER_STEP)
+        fleet.replace(*names, tree=previous_tree)
     submitting.join(timeout=120 * TIME_SCALE)
     wait_until_idle(fleet, workload, receiver, limit_s=120)
     wait_until_slots_are_free(fleet)
-    report = check(fleet, workload, receiver, reference, [])
+    report = check(fleet, workload, receiver, references, [])
 
     print(f"\n{len(workload.accepted)} jobs: {dict(report.statuses)}; {workload.refused} calls refused and repeated")
     assert len(workload.accepted) == jobs
     assert not report.wrong, "\n".join(report.wrong)
     assert (report.lost, report.doubled) == (0, 0)
-    counted = usage_of(fleet) - Counter(job["status"] for job in reference.values())
+    counted = usage_of(fleet) - Counter(job["status"] for reference in references for job in reference.values())
     assert counted == report.statuses, "usage counts each job once"

@@ -69,7 +69,7 @@ def test_every_job_ends_once_after_redis_was_emptied(fleet: Fleet, receiver: Web
     wait_until_idle(fleet, workload, receiver, limit_s=150)
 
     wait_until_slots_are_free(fleet)
-    report = check(fleet, workload, receiver, reference, [])
+    report = check(fleet, workload, receiver, [reference], [])
     # The streams were lost with the table; a stream that was cut says that it restarted.
     wrong = [line for line in report.wrong if "streamed" not in line]
     print(f"{len(workload.accepted)} jobs: {dict(report.statuses)}; ", end="")

@@ -27,17 +27,25 @@ BODIES = [*(template for number, template in enumerate(TEMPLATES) if number != M
 
 
 def margin(scores: torch.Tensor, row: RowSampling) -> float:
-    """Return the distance to another token: as a share of the probability, or in logits between two ranks."""
+    """Return the distance to another token: as a share of the probability, or in logits to the next token left out."""
     params = row.params
     assert params.top_p == 1
-    values = (scores.double() / params.temperature).topk(params.top_k + 1).values
-    cumulative = values[:-1].softmax(-1).cumsum(-1)
-    threshold = uniform(params.seed, row.position) * cumulative[-1]
-    chosen = int((cumulative <= threshold).sum())
-    to_edges = (cumulative[:-1] - threshold).abs()
-    to_ranks = (values[:-1] - values[1:])[max(0, chosen - 1) : chosen + 1]
-    # The last rank separates the tokens that may be sampled from the others, for every row.
-    return float(torch.cat([to_edges, to_ranks, values[-2:-1] - values[-1:]]).min())
+    values, ids = (scores.double() / params.temperature).topk(params.top_k + 1)
+    number = uniform(params.seed, row.position)
+    token, to_edge = draw(values[:-1], ids[:-1], number)
+    # The last two may change places: then the other one is kept.
+    kept = torch.tensor([*range(params.top_k - 1), params.top_k])
+    other, to_other_edge = draw(values[kept], ids[kept], number)
+    to_other = float(values[-2] - values[-1])
+    return min(to_edge, max(to_other, to_other_edge) if other == token else to_other)
+
+
+def draw(values: torch.Tensor, ids: torch.Tensor, number: float) -> tuple[int, float]:
+    """Return the token that a random number chooses, and the distance to the border of another one."""
+    ids, order = ids.sort()
+    cumulative = values.softmax(-1)[order].cumsum(-1)
+    chosen = int((cumulative <= number * cumulative[-1]).sum())
+    return int(ids[chosen]), float((cumulative[:-1] - number * cumulative[-1]).abs().min())
 
 
 def budget_of(body: dict[str, Any]) -> int:

@@ -96,8 +96,7 @@ def test_an_answer_under_a_schema_is_the_same_in_a_batch_and_alone(engine: Engin
 
 
 def test_a_generation_resumed_at_every_token_follows_the_same_grammar(engine: Engine) -> None:
-    # Not seed 4: with it two ids whose scores differ by 6e-6 change ranks by rounding on some CPUs (see sampler.py).
-    one = with_schema(engine, PERSON, seed=3)
+    one = with_schema(engine, PERSON, seed=4)  # with it two ids are nearly tied
     deltas, whole = run(engine, one)
     assert check(whole, PERSON)
     tokens = tokens_of(deltas)
