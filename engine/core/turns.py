@@ -2,13 +2,13 @@
 
 A step with more rows takes longer: on a CPU nearly in proportion, on a GPU hardly. So the times are measured. The
 other groups' steps take on average at most ``MAX_SLOWDOWN`` times as long as without the heaviest group, which leaves
-that group at least a third of the time. Where its rows cost little, it takes part in every step.
+that group at least a fifth of the time. Where its rows cost little, it takes part in every step.
 """
 
 from collections import deque
 from dataclasses import dataclass
 
-MAX_SLOWDOWN = 1.5
+MAX_SLOWDOWN = 1.25
 MEASURED_STEPS = 3
 """The shortest of the last so many steps without the heaviest group counts. A step that another process delayed takes
 longer, and such a time would let the heaviest group take part in every step."""

@@ -27,7 +27,7 @@ def run(turns: Turns, steps: int, *, slow_alone: frozenset[int] = frozenset()) -
 def test_other_groups_are_slowed_down_no_more_than_the_limit() -> None:
     took_part, mean_s = run(Turns(), 1_000)
     assert mean_s <= 1.05 * MAX_SLOWDOWN * WITHOUT_S
-    assert took_part * WITH_S / (1_000 * mean_s) > 1 / 3, "the heaviest group has a third of the time"
+    assert took_part * WITH_S / (1_000 * mean_s) >= 0.95 * (1 - 1 / MAX_SLOWDOWN)
 
 
 @pytest.mark.parametrize("slow", [{0}, {0, 1}, {3, 4}, {0, 2, 5}])
