@@ -60,6 +60,11 @@ class MediaItem:
         return str(self.part["type"])
 
 
+def has_media(messages: Sequence[dict[str, Any]]) -> bool:
+    """Return whether a conversation has images, documents or videos."""
+    return any(part["type"] in MEDIA_NAMES for message in messages for part in message["content"])
+
+
 def list_media(messages: Sequence[dict[str, Any]], folder: Path) -> list[MediaItem]:
     """List the media of a conversation in order, with a path in ``folder`` for each. No file is written."""
     media: list[MediaItem] = []

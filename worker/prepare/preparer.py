@@ -18,7 +18,7 @@ from runtime.settings import Settings
 from worker.prepare.convert import ConvertedImage, ConvertedMedia, ConvertedVideo, MediaConverter, max_text_tokens
 from worker.prepare.deadline import Deadline
 from worker.prepare.decoding.decoder_pool import DecoderPool
-from worker.prepare.fetch import MediaFetcher, list_media
+from worker.prepare.fetch import MediaFetcher, has_media, list_media
 from worker.prepare.preparation import Preparation
 from worker.prepare.scratch.folder import scratch
 from worker.prepare.scratch.space import ScratchSpace, default_scratch_bytes
@@ -77,18 +77,12 @@ class Preparer:
 
     def _prepare(self, job: Job, request: JobRequest, preparation: Preparation) -> int:
         folder = f"a{job.attempt}-{job.claim}"
+        place = f"{job_folder(job.id)}/{folder}"
         started = time.monotonic()
-        with scratch() as files:
-            media = list_media(request.messages, files)
-
-            def report_progress(done: int) -> None:
-                self._store.report_progress(job.id, job.claim, done=done, total=len(media))
-
-            with self._scratch_space.reserve(preparation, self._fetcher.max_bytes(media)) as space:
-                self._fetcher.fetch(media, preparation)
-                space.shrink(sum(item.path.stat().st_size for item in media))
-                converter = MediaConverter(request, self._settings, self._pool, preparation, report_progress)
-                inputs = self._upload(f"{job_folder(job.id)}/{folder}", request, converter.convert(media))
+        if has_media(request.messages):
+            inputs = self._prepare_media(job, request, preparation, place)
+        else:
+            inputs = self._upload(place, request, ())
         inputs = replace(inputs, required_tokens=required_tokens(request, inputs, self._settings.family))
         self._object_store.put(prepared_key(job.id, folder), inputs.to_json(), "application/json")
         self._store.mark_prepared(
@@ -100,6 +94,20 @@ class Preparer:
             slot_s=self._slot_s(preparation.decode_s, time.monotonic() - started),
         )
         return inputs.required_tokens
+
+    def _prepare_media(self, job: Job, request: JobRequest, preparation: Preparation, place: str) -> PreparedInputs:
+        """Fetch, convert and upload a job's media; return the inputs. ``place``: prefix of the object keys."""
+        with scratch() as files:
+            media = list_media(request.messages, files)
+
+            def report_progress(done: int) -> None:
+                self._store.report_progress(job.id, job.claim, done=done, total=len(media))
+
+            with self._scratch_space.reserve(preparation, self._fetcher.max_bytes(media)) as space:
+                self._fetcher.fetch(media, preparation)
+                space.shrink(sum(item.path.stat().st_size for item in media))
+                converter = MediaConverter(request, self._settings, self._pool, preparation, report_progress)
+                return self._upload(place, request, converter.convert(media))
 
     def _slot_s(self, decode_s: float, elapsed_s: float) -> float:
         """Return how long a job has taken one of the worker's slots.
