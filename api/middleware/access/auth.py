@@ -123,7 +123,8 @@ class AuthMiddleware:
             scope.setdefault("state", {})["caller"] = key
             if rate_limit:
                 rate_limit.require_allowed()
-                await self._pacer.pace(key.tenant, key.id, rate_limit.window_s / rate_limit.limit)
+                interval_s = rate_limit.window_s / rate_limit.limit
+                await self._pacer.pace(key.tenant, key.id, interval_s, method=scope["method"])
             require_scope(key, scope["method"], scope["path"])
         except ThinkqueueError as error:
             headers = error.headers if isinstance(error, RateLimited) else {}

@@ -14,6 +14,8 @@ BURST_S = 0.5
 MAX_DELAY_S = 5.0
 MAX_INTERVAL_S = 0.1
 """Ten requests per second are never delayed, however low the limit is."""
+POST_TURNS = 2
+"""A POST counts as this many requests: nearly all start or change jobs, which costs much more than reading."""
 MAX_KEYS = 10_000
 """Beyond it, keys that are not ahead of their rates are forgotten."""
 
@@ -26,13 +28,13 @@ class RequestPacer:
         self._due: dict[str, float] = {}
         """When the next request of a key is due at its rate, in the event loop's time."""
 
-    async def pace(self, tenant: str, key_id: str, interval_s: float) -> None:
+    async def pace(self, tenant: str, key_id: str, interval_s: float, *, method: str) -> None:
         """Return when a request may begin; see ``delay_s``."""
-        delay_s = self.delay_s(tenant, key_id, interval_s, asyncio.get_running_loop().time())
+        delay_s = self.delay_s(tenant, key_id, interval_s, asyncio.get_running_loop().time(), method=method)
         if delay_s > 0:
             await asyncio.sleep(delay_s)
 
-    def delay_s(self, tenant: str, key_id: str, interval_s: float, now: float) -> float:
+    def delay_s(self, tenant: str, key_id: str, interval_s: float, now: float, *, method: str = "GET") -> float:
         """Count a request, and return how long it waits.
 
         Args:
@@ -42,7 +44,8 @@ class RequestPacer:
         self._tenants.note(tenant, now)
         if len(self._due) >= MAX_KEYS:
             self._due = {key: due for key, due in self._due.items() if due > now}
-        due = max(now, self._due.get(key_id, now)) + min(interval_s, MAX_INTERVAL_S)
+        turns = POST_TURNS if method == "POST" else 1
+        due = max(now, self._due.get(key_id, now)) + min(turns * interval_s, MAX_INTERVAL_S)
         self._due[key_id] = min(due, now + BURST_S + MAX_DELAY_S)
         if not self._tenants.is_another_active(tenant, now):
             return 0.0

@@ -18,6 +18,8 @@ BODIES_PER_TENANT, ALL_BODIES = 2, 8
 PROCESSED_BODIES = 2
 """Large bodies that are parsed, decoded and stored at the same time: each takes several times its size. With 16 of them
 a process took 1.8 GiB (tests/integration/api/test_body_memory.py)."""
+BODIES_BESIDE_OTHERS = 1
+"""Of these, while another tenant sends requests: each takes a processor for a while."""
 CALLS_PER_TENANT, CALLS_BESIDE_OTHERS, ALL_CALLS = 16, 4, 60
 """Calls that handlers work on. A call beyond these waits. The limit keeps the threads free for other tenants; while
 another tenant sends calls, it is lower, so that these wait for few others that compete for Python's global lock."""
@@ -66,9 +68,15 @@ class Shares:
                 max_waiting=MAX_WAITING,
                 limit_s=BODY_LIMIT_S,
                 refusal=TooManyBodies,
+                beside_others=BODIES_BESIDE_OTHERS,
             ),
             parsers=FairShare(
-                PARSERS, per_tenant=PARSERS, max_waiting=MAX_WAITING, limit_s=BODY_LIMIT_S, refusal=TooManyBodies
+                PARSERS,
+                per_tenant=PARSERS,
+                max_waiting=MAX_WAITING,
+                limit_s=BODY_LIMIT_S,
+                refusal=TooManyBodies,
+                beside_others=BODIES_BESIDE_OTHERS,
             ),
             parser_threads=anyio.CapacityLimiter(PARSERS),
             calls=_with_waiting(ALL_CALLS, CALLS_PER_TENANT, beside_others=CALLS_BESIDE_OTHERS),

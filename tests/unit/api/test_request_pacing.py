@@ -24,6 +24,14 @@ def test_a_burst_beside_another_tenant_is_spread_at_the_rate_of_the_key() -> Non
     assert found[prompt:] == pytest.approx([INTERVAL_S * (1 + number) for number in range(50 - prompt)])
 
 
+def test_a_post_takes_the_turns_of_two_requests() -> None:
+    pacer = RequestPacer()
+    delays(pacer, 1, now=0.0, tenant="b")
+    found = [pacer.delay_s("a", "key_a", INTERVAL_S / 2, 0.0, method="POST") for _ in range(50)]
+    prompt = round(BURST_S / INTERVAL_S)
+    assert found[prompt:] == pytest.approx([INTERVAL_S * (1 + number) for number in range(50 - prompt)])
+
+
 def test_a_tenant_alone_does_not_wait() -> None:
     pacer = RequestPacer()
     assert set(delays(pacer, 500, now=0.0)) == {0.0}
