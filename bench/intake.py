@@ -3,8 +3,9 @@
     python -m bench.intake
 
 Two api processes run the same app and route on the same SeaweedFS with fsync. One stores the request and stops there;
-the other also checks limits, creates the record and decides about a wake-up. Rounds alternate. Then the latency at half
-of that throughput, with requests at fixed times (open loop); then how fast an idle worker claims an accepted job.
+the other also checks limits, creates the record and decides about a wake-up. It gets the same job by ``/v1/responses``
+(``background``), too. Rounds alternate. Then the latency at half of that throughput, with requests at fixed times
+(open loop); then how fast an idle worker claims an accepted job.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -39,21 +40,29 @@ from runtime.settings import Settings
 from runtime.telemetry.logs import configure_logs
 from testing.processes.servers import SECRET_KEY, Servers, free_ports, settings_of, start, stop
 
-BODY = json.dumps(
-    {
-        "messages": [
-            {
-                "role": "user",
-                "content": [
-                    {"type": "image_url", "image_url": {"url": "https://example.com/chart.png"}},
-                    {"type": "text", "text": "Which quarter fell, and by how much? " * 20},
-                ],
-            }
-        ],
-        "thinking": {"budget_tokens": 256},
-        "metadata": {"order": "A-17"},
-    }
-).encode()
+URL, QUESTION = "https://example.com/chart.png", "Which quarter fell, and by how much? " * 20
+JOB = {
+    "messages": [
+        {
+            "role": "user",
+            "content": [{"type": "image_url", "image_url": {"url": URL}}, {"type": "text", "text": QUESTION}],
+        }
+    ],
+    "thinking": {"budget_tokens": 256},
+    "metadata": {"order": "A-17"},
+}
+RESPONSE = {
+    "model": "pocket",
+    "background": True,
+    "input": [
+        {
+            "role": "user",
+            "content": [{"type": "input_image", "image_url": URL}, {"type": "input_text", "text": QUESTION}],
+        }
+    ],
+    "thinking": {"budget_tokens": 256},
+    "metadata": {"order": "A-17"},
+}
 SHORT = {"messages": [{"role": "user", "content": "Hi."}], "thinking": {"budget_tokens": 0}, "max_answer_tokens": 1}
 CLIENTS = 16
 ROUNDS = 7
@@ -74,28 +83,44 @@ def main() -> None:
             claims(settings)
 
 
+@dataclass(frozen=True)
+class Call:
+    port: int
+    path: str
+    body: dict[str, Any]
+    status: int
+    """Of the expected response."""
+
+
 async def throughput_and_latency(ours: int, put: int) -> None:
-    rates: dict[int, list[float]] = {ours: [], put: []}
-    for port in rates:
-        await closed_loop(port, 1.0)
+    stored, full = Call(put, "/v1/jobs", JOB, 202), Call(ours, "/v1/jobs", JOB, 202)
+    calls = {
+        "store request only": stored,
+        "full intake": full,
+        "/v1/responses": Call(ours, "/v1/responses", RESPONSE, 200),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        await closed_loop(call, 1.0)
     for number in range(ROUNDS):
-        for port in list(rates)[:: 1 if number % 2 else -1]:
-            rates[port].append(await closed_loop(port, ROUND_S))
-    ratio = statistics.median(one / other for one, other in zip(rates[ours], rates[put], strict=True))
+        for name in list(calls)[:: 1 if number % 2 else -1]:
+            rates[name].append(await closed_loop(calls[name], ROUND_S))
     print(f"throughput, {CLIENTS} clients, median of {ROUNDS} rounds of {ROUND_S:.0f} s")
-    print(f"  store request only  {statistics.median(rates[put]):6.0f} requests/s")
-    print(f"  full intake         {statistics.median(rates[ours]):6.0f} requests/s   ratio {ratio:.2f}")
-    half = statistics.median(rates[ours]) / 2
-    print(f"latency at {half:.0f} requests/s: {quantiles(await open_loop(ours, half, STEADY_S))}")
+    print(f"  store request only  {statistics.median(rates['store request only']):6.0f} requests/s")
+    for name, base in (("full intake", "store request only"), ("/v1/responses", "full intake")):
+        ratio = statistics.median(one / other for one, other in zip(rates[name], rates[base], strict=True))
+        print(f"  {name:18}  {statistics.median(rates[name]):6.0f} requests/s   {ratio:.2f} of {base}")
+    half = statistics.median(rates["full intake"]) / 2
+    print(f"latency at {half:.0f} requests/s: {quantiles(await open_loop(full, half, STEADY_S))}")
 
 
-async def closed_loop(port: int, seconds: float) -> float:
+async def closed_loop(call: Call, seconds: float) -> float:
     """Return requests per second of clients that each wait for their response."""
     give_up, done = time.perf_counter() + seconds, 0
 
     async def client() -> None:
         nonlocal done
-        async with connection(port) as post:
+        async with connection(call) as post:
             while time.perf_counter() < give_up:
                 await post()
                 done += 1
@@ -105,14 +130,14 @@ async def closed_loop(port: int, seconds: float) -> float:
     return done / (time.perf_counter() - began)
 
 
-async def open_loop(port: int, rate: float, seconds: float) -> list[float]:
+async def open_loop(call: Call, rate: float, seconds: float) -> list[float]:
     """Return the latency in ms of each request, from the time it was due."""
     times: list[float] = []
     numbers = count()
     began = time.perf_counter()
 
     async def client() -> None:
-        async with connection(port) as post:
+        async with connection(call) as post:
             while (due := next(numbers) / rate) < seconds:
                 await asyncio.sleep(max(0.0, began + due - time.perf_counter()))
                 await post()
@@ -123,22 +148,24 @@ async def open_loop(port: int, rate: float, seconds: float) -> list[float]:
 
 
 @asynccontextmanager
-async def connection(port: int) -> AsyncIterator[Any]:
+async def connection(call: Call) -> AsyncIterator[Any]:
     """A minimal HTTP client: httpx would use more CPU than the service."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", call.port)
+    body = json.dumps(call.body).encode()
+    lines = [
+        f"POST {call.path} HTTP/1.1",
+        "Host: localhost",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    ]
+    request = "\r\n".join([*lines, "", ""]).encode() + body
 
     async def post() -> None:
-        lines = [
-            "POST /v1/jobs HTTP/1.1",
-            "Host: bench",
-            "Content-Type: application/json",
-            f"Content-Length: {len(BODY)}",
-        ]
-        writer.write("\r\n".join([*lines, "", ""]).encode() + BODY)
+        writer.write(request)
         answer = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         length = int(answer.partition("content-length: ")[2].partition("\r")[0])
-        body = await reader.readexactly(length)
-        assert answer.startswith("http/1.1 202"), (answer, body)
+        content = await reader.readexactly(length)
+        assert answer.startswith(f"http/1.1 {call.status}"), (answer, content)
 
     try:
         yield post
