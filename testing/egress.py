@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ipaddress import ip_network
 from typing import Any
 
-from runtime.settings.fields import Network
+from runtime.networks.network import Network
 from worker.egress.client import EgressClient, EgressResponse
 from worker.egress.resolver import ResolveHost
 from worker.egress.transport import Target

@@ -24,7 +24,7 @@ from jobs.errors import (
 from jobs.lifecycle.acceptance import Acceptance, is_withdrawn
 from jobs.lifecycle.end.ended_jobs import EndedJobReader
 from jobs.lifecycle.lookup import require_reconciled
-from jobs.lifecycle.recovery.restored_fields import waiting_fields
+from jobs.lifecycle.restored_fields import waiting_fields
 from jobs.model.documents.idempotency import KeyedJob
 from jobs.model.documents.request import JobRequest
 from jobs.model.job import Job

@@ -12,7 +12,7 @@ from api.schemas.jobs import JobBody
 from api.schemas.messages import FilePart, ImagePart, VideoPart
 from jobs.errors import Invalid, Problem
 from runtime.networks.address_policy import is_allowed, literal_addresses
-from runtime.settings.fields import Network
+from runtime.networks.network import Network
 
 WEB_SCHEMES = ("http://", "https://")
 

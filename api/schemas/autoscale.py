@@ -2,8 +2,8 @@
 
 from typing import Literal
 
+from api.schemas import examples
 from api.schemas.base import Reply, with_example
-from api.schemas.openapi import examples
 
 
 class StageScale(Reply):

@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, FailFast, Field, StringConstraints
 
+from api.schemas import examples
 from api.schemas.base import Reply, RequestBody, with_example
 from api.schemas.checks.urls import HttpUrl
 from api.schemas.messages import Message
-from api.schemas.openapi import examples
 from api.schemas.webhooks import CallbackBody
 from jobs.model.public import public_job
 from jobs.model.public.public_job import Priority, PublicJob

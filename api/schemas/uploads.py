@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, FailFast, Field, StringConstraints
 
+from api.schemas import examples
 from api.schemas.base import Reply, RequestBody, with_example
-from api.schemas.openapi import examples
 from jobs.model.times import Time
 
 

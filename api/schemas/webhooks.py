@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, FailFast, Field
 
+from api.schemas import examples
 from api.schemas.base import Reply, RequestBody, with_example
 from api.schemas.checks.urls import HttpUrl
-from api.schemas.openapi import examples
 from jobs.model.times import Time
 
 TerminalEvent = Literal["job.completed", "job.failed", "job.cancelled", "job.expired"]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import unquote
 
+from runtime.networks.network import Network
 from runtime.networks.special_networks import GLOBAL_UNICAST, SPECIAL_IPV4, SPECIAL_IPV6
-from runtime.settings.fields import Network
 
 LOCALHOST = {"localhost", "localhost.localdomain", "localhost6", "ip6-localhost", "ip6-loopback", "loopback"}
 NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)

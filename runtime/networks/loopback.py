@@ -1,13 +1,15 @@
 """Removes the addresses of this machine from lists of networks."""
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
+
+from runtime.networks.network import Network
 
 LOOPBACK = tuple(ip_network(text) for text in ("127.0.0.0/8", "0.0.0.0/8", "::1/128", "::/128"))
 """Linux connects 0.0.0.0 and :: to itself as well."""
 
 
-def without_loopback(networks: Sequence[IPv4Network | IPv6Network]) -> tuple[IPv4Network | IPv6Network, ...]:
+def without_loopback(networks: Sequence[Network]) -> tuple[Network, ...]:
     """Return networks that cover the same addresses except those of this machine."""
     rest = list(networks)
     for excluded in LOOPBACK:
@@ -15,9 +17,7 @@ def without_loopback(networks: Sequence[IPv4Network | IPv6Network]) -> tuple[IPv
     return tuple(rest)
 
 
-def _without(
-    network: IPv4Network | IPv6Network, excluded: IPv4Network | IPv6Network
-) -> "list[IPv4Network | IPv6Network]":
+def _without(network: Network, excluded: Network) -> list[Network]:
     if network.version != excluded.version or not network.overlaps(excluded):
         return [network]
     if network.prefixlen >= excluded.prefixlen:

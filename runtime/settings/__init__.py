@@ -1,8 +1,8 @@
 """All settings, read once from the environment when a process starts. An invalid value prevents the start."""
 
 from runtime.networks.loopback import without_loopback
+from runtime.networks.network import Network
 from runtime.settings.api import ApiSettings
-from runtime.settings.fields import Network
 from runtime.settings.inputs import InputSettings
 from runtime.settings.jobs import JobSettings
 from runtime.settings.model import ModelSettings

@@ -1,10 +1,11 @@
 """What the groups of settings share: their base class, and the types of fields with rules of their own."""
 
-from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from runtime.networks.network import Network
 
 SAMPLE = "change-me"
 
@@ -30,7 +31,6 @@ def _split_list(value: object) -> object:
     return value
 
 
-Network = IPv4Network | IPv6Network
 Secret = Annotated[SecretStr, AfterValidator(_refuse_sample_value)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list)]
 """Comma-separated names."""

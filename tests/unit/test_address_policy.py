@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis.strategies import ip_addresses
 
 from runtime.networks.address_policy import is_allowed, literal_addresses
+from runtime.networks.network import Network
 from runtime.networks.special_networks import SPECIAL_IPV4, SPECIAL_IPV6
-from runtime.settings.fields import Network
 from testing.egress import LOOPBACK
 
 NOT_PUBLIC = """

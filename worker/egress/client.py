@@ -15,7 +15,7 @@ from typing import BinaryIO, Self
 import httpcore
 import httpx
 
-from runtime.settings.fields import Network
+from runtime.networks.network import Network
 from runtime.sizes import format_size
 from runtime.tls import client_context
 from worker.egress.connection import ResponseStart

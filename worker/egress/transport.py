@@ -14,7 +14,7 @@ import httpcore
 import httpx
 
 from runtime.networks.address_policy import is_allowed
-from runtime.settings.fields import Network
+from runtime.networks.network import Network
 from worker.egress.connection import send_to_address
 from worker.egress.errors import ForbiddenUrl, InvalidUrl, TimedOut, Unreachable
 from worker.egress.failure_text import is_certificate_problem

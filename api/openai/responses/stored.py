@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services
 from api.openai.responses.events.ended import ended_state
-from api.openai.responses.objects.ids import job_id_of_item, job_id_of_response
+from api.openai.responses.ids import job_id_of_item, job_id_of_response
 from api.openai.responses.objects.response_object import RUNNING_STATUS, running_response
 from api.openai.responses.request.client_fields import SURFACE, ClientFields
 from api.openai.responses.request.read import previous_not_found

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api.schemas.openapi import examples
+from api.schemas import examples
 from jobs.model.public.public_job import ResultCopy, WebhookEvent
 from jobs.model.retry_schedule import MAX_ATTEMPTS, MAX_RETRY_AFTER_S, RETRY_DELAYS_S, RETRY_JITTER
 from runtime.settings import Settings

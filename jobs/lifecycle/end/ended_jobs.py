@@ -3,7 +3,7 @@
 import time
 
 from jobs.errors import JobWithdrawn, NotFound
-from jobs.lifecycle.recovery.restored_fields import sealed_fields
+from jobs.lifecycle.restored_fields import sealed_fields
 from jobs.model.job import Job
 from jobs.model.retention import DAY_MS
 from jobs.objects.documents import load_request, load_result

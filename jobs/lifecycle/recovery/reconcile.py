@@ -27,9 +27,9 @@ from jobs.lifecycle.acceptance import Acceptance
 from jobs.lifecycle.end.finalize import JobFinalizer
 from jobs.lifecycle.end.settled_deliveries import load_settled
 from jobs.lifecycle.recovery.report import Outcome, RecoveryReport
-from jobs.lifecycle.recovery.restored_fields import RecordFields, sealed_fields, waiting_fields
 from jobs.lifecycle.recovery.stored_job_reader import StoredJobReader
 from jobs.lifecycle.recovery.stored_jobs import Listing, StoredJob, list_stored_jobs
+from jobs.lifecycle.restored_fields import RecordFields, sealed_fields, waiting_fields
 from jobs.model.documents.request import JobRequest
 from jobs.model.documents.result import JobResult
 from jobs.model.job import Job, JobStatus

@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services
 from api.openai.responses.events.projection import END_OF_FRAME, ResponseEvent, project
-from api.openai.responses.objects.ids import response_id
+from api.openai.responses.ids import response_id
 from jobs.errors import NotFound
 from jobs.model.documents.request import JobRequest
 from jobs.model.job import Job

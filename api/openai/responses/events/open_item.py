@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from api.openai.responses.objects.ids import MESSAGE_PREFIX, REASONING_PREFIX, item_id
+from api.openai.responses.ids import MESSAGE_PREFIX, REASONING_PREFIX, item_id
 from api.openai.responses.objects.items import (
     Item,
     ItemStatus,

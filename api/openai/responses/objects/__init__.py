@@ -1,1 +1,1 @@
-"""The Response object, its items and their ids."""
+"""The Response object and its items."""

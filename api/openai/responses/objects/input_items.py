@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from api.openai.responses.objects.ids import MESSAGE_PREFIX, item_id
+from api.openai.responses.ids import MESSAGE_PREFIX, item_id
 from api.openai.responses.objects.items import Item, text_part
 from jobs.model.documents.request import JobRequest
 

@@ -9,7 +9,7 @@ from typing import Any
 from api.openai.extras import extras
 from api.openai.failures import failure_of
 from api.openai.request.sampling import service_tier
-from api.openai.responses.objects.ids import response_id
+from api.openai.responses.ids import response_id
 from api.openai.responses.objects.items import Item
 from api.openai.responses.request.client_fields import ClientFields
 from jobs.model.documents.request import JobRequest

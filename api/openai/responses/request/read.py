@@ -26,7 +26,7 @@ from api.openai.request.sampling import read_sampling
 from api.openai.request.submission import Submission
 from api.openai.request.token_limits import read_token_limits
 from api.openai.request.turns import Conversation
-from api.openai.responses.objects.ids import job_id_of_response
+from api.openai.responses.ids import job_id_of_response
 from api.openai.responses.request.client_fields import ClientFields
 from api.openai.responses.request.input import AnswerOf, add_input
 from jobs.errors import Invalid, Problem
