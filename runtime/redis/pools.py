@@ -1,6 +1,6 @@
 """Pools of connections to Redis: direct or through Sentinels, with or without TLS, synchronous and asynchronous."""
 
-from typing import Any
+from typing import Any, cast
 
 import redis
 import redis.asyncio
@@ -20,6 +20,8 @@ from redis.sentinel import (
 
 from runtime.redis.server import RedisServer
 
+CLOSED = "The connection is closed: its server is a replica."
+
 
 class PrimaryOnly(AbstractConnection):
     """A connection that is closed when its server turns out to be a replica: the next one finds the new primary.
@@ -28,6 +30,8 @@ class PrimaryOnly(AbstractConnection):
     """
 
     def read_response(self, *args: Any, **options: Any) -> Any:
+        if cast("object", self._sock) is None:  # the reply to an earlier command of a pipeline has closed it
+            raise redis.ConnectionError(CLOSED)
         try:
             return super().read_response(*args, **options)
         except (ReadOnlyError, MasterDownError):

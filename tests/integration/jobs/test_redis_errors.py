@@ -82,8 +82,15 @@ def server() -> Iterator[ErrorServer]:
 
 @pytest.fixture
 def client(server: ErrorServer) -> redis.Redis:
-    port = server.socket.getsockname()[1]
-    return redis.Redis(port=port, protocol=2, decode_responses=True, socket_timeout=2, retry=Retry(NoBackoff(), 0))
+    """With the connections of the service, which close themselves at some replies, also in the middle of a pipeline."""
+    retry = Retry(NoBackoff(), 0)
+    return redis.Redis.from_pool(
+        open_pool(address_of(server), protocol=2, decode_responses=True, socket_timeout=2, retry=retry)
+    )
+
+
+def address_of(server: ErrorServer) -> RedisServer:
+    return RedisServer(RedisLocation((("127.0.0.1", server.socket.getsockname()[1]),), has_tls=False), None)
 
 
 @pytest.mark.parametrize("error", UNAVAILABLE)
@@ -105,12 +112,28 @@ def test_a_server_that_cannot_answer_is_unavailable(server: ErrorServer, client:
             call()
 
 
-@pytest.mark.parametrize("error", [error for error in UNAVAILABLE if error.startswith(("READONLY", "MASTERDOWN"))])
+REPLICA = [error for error in UNAVAILABLE if error.startswith(("READONLY", "MASTERDOWN"))]
+
+
+@pytest.mark.parametrize("error", REPLICA)
+@pytest.mark.parametrize("transaction", [False, True])
+def test_a_pipeline_to_a_replica_fails_as_one_without_a_connection(
+    server: ErrorServer, client: redis.Redis, error: str, *, transaction: bool
+) -> None:
+    """Celery ends the process at an exception that is neither an error of the connection nor a reply."""
+    server.error = error
+    pipeline = client.pipeline(transaction=transaction)
+    for key in ("a", "b"):
+        pipeline.get(key)
+    with pytest.raises(redis.ConnectionError):
+        pipeline.execute()
+
+
+@pytest.mark.parametrize("error", REPLICA)
 def test_the_connection_to_a_replica_is_closed(server: ErrorServer, error: str) -> None:
     """The host name may lead to another server, the new primary, by now."""
     server.error = error
-    address = RedisServer(RedisLocation((("127.0.0.1", server.socket.getsockname()[1]),), has_tls=False), None)
-    client = redis.Redis.from_pool(open_pool(address, protocol=2, retry=Retry(NoBackoff(), 0)))
+    client = redis.Redis.from_pool(open_pool(address_of(server), protocol=2, retry=Retry(NoBackoff(), 0)))
     for calls in (1, 2, 3):
         with pytest.raises(redis.ResponseError):
             client.get("epoch")
