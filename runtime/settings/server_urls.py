@@ -5,7 +5,15 @@ from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-REGION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+REGION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
+AWS_HOST = re.compile(r"(?!ec2-).*(?<!\.elb)\.amazonaws\.com(\.cn)?", re.IGNORECASE)
+"""Not a store of your own on a machine or behind a load balancer at AWS."""
+AWS_S3_HOST = re.compile(
+    r"((bucket|accesspoint)\.vpce-[a-z0-9-]+\.)?s3(-accelerate|-fips)?(\.dualstack)?"
+    r"([.-](?P<region>[a-z]{2,}(-[a-z]+)+-[0-9]+))?(\.vpce)?\.amazonaws\.com(\.cn)?",
+    re.IGNORECASE,
+)
+"""A host of S3 at AWS, without a bucket. https://docs.aws.amazon.com/general/latest/gr/s3.html"""
 
 
 def check_endpoint(url: str) -> str:
@@ -25,6 +33,23 @@ def check_endpoint(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+def check_endpoint_region(url: str, region: str) -> None:
+    """Raise ValueError if an endpoint at AWS has a bucket in its host name, or belongs to another region.
+
+    The S3 client takes host names of AWS apart, and replaces their region by the one that it is given.
+    """
+    host = urlsplit(url).hostname or ""
+    if not AWS_HOST.fullmatch(host):
+        return
+    found = AWS_S3_HOST.fullmatch(host)
+    if found is None:
+        raise ValueError(
+            f"is not a host of S3 at AWS; use https://s3.{region}.amazonaws.com, and put the bucket into S3_BUCKET"
+        )
+    if found["region"] not in (None, region):
+        raise ValueError(f"is in the region {found['region']}, but S3_REGION is {region}; change one of them")
+
+
 def check_bucket(name: str) -> str:
     """Return the name of a bucket. Raises ValueError: S3 does not allow it."""
     if not BUCKET.fullmatch(name) or any(pair in name for pair in ("..", ".-", "-.")):
@@ -42,7 +67,10 @@ def check_bucket(name: str) -> str:
 def check_region(name: str) -> str:
     """Return the name of a region. Raises ValueError."""
     if not REGION.fullmatch(name):
-        raise ValueError("may contain letters, digits, hyphens and underscores only, such as us-east-1")
+        raise ValueError(
+            "may contain letters, digits, hyphens and underscores only, such as us-east-1, with a letter or digit at "
+            "both ends"
+        )
     return name
 
 

@@ -9,7 +9,7 @@ from runtime.redis.location import parse_redis_url
 from runtime.redis.server import RedisServer
 from runtime.redis.tls import RedisTls, check_authorities, check_client_certificate
 from runtime.settings.fields import Secret, SettingsGroup
-from runtime.settings.server_urls import check_bucket, check_endpoint, check_region
+from runtime.settings.server_urls import check_bucket, check_endpoint, check_endpoint_region, check_region
 
 
 class ServerSettings(SettingsGroup):
@@ -50,7 +50,7 @@ class ServerSettings(SettingsGroup):
     others. ``external``: you set them, as ``thinkqueue init --no-lifecycle`` prints them; the keys need no permission
     for them then."""
     s3_region: str = "us-east-1"
-    """Region of the object store; part of the signature of every presigned URL."""
+    """Region of the object store; part of the signature of every presigned URL. That of an endpoint at AWS."""
     ca_file: Path | None = None
     """PEM file with certificate authorities, for instance your company's, that are trusted in addition to the
     well-known ones: for media, webhooks, result copies, the object store, and a Redis with TLS."""
@@ -101,6 +101,16 @@ class ServerSettings(SettingsGroup):
             raise ValueError(
                 "S3_ACCESS_KEY and S3_SECRET_KEY are required; set them, or S3_CREDENTIALS=environment for a role"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_endpoint_regions(self) -> Self:
+        for name in ("s3_endpoint", "s3_public_endpoint"):
+            if (url := getattr(self, name)) is not None:
+                try:
+                    check_endpoint_region(url, self.s3_region)
+                except ValueError as error:
+                    raise ValueError(f"{name.upper()} {error}") from None
         return self
 
     @property

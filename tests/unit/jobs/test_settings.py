@@ -98,6 +98,12 @@ def test_other_networks_are_allowed_with_and_without_keys() -> None:
         ("s3_bucket", "bucket/folder", "S3_BUCKET is not the name of a bucket"),
         ("s3_bucket", "10.0.0.1", "S3_BUCKET must not be an IP address"),
         ("s3_region", "eu west", "S3_REGION may contain letters"),
+        ("s3_region", "-eu", "S3_REGION may contain letters"),
+        ("s3_region", "e" * 64, "S3_REGION may contain letters"),
+        ("s3_endpoint", "https://jobs.s3.us-east-1.amazonaws.com", "S3_ENDPOINT is not a host of S3 at AWS"),
+        ("s3_endpoint", "https://amazonaws.com.amazonaws.com", "S3_ENDPOINT is not a host of S3 at AWS"),
+        ("s3_endpoint", "https://s3.eu-west-1.amazonaws.com", "S3_ENDPOINT is in the region eu-west-1, but S3_REGION"),
+        ("s3_public_endpoint", "https://s3-eu-west-1.amazonaws.com", "S3_PUBLIC_ENDPOINT is in the region eu-west-1"),
         ("redis_url", "http://:hidden@redis", "REDIS_URL must be redis://"),
         ("redis_url", "redis://:hid/den@redis:6379/0", "REDIS_URL is not a URL"),
         ("redis_url", "redis://:hid#den@redis:6379/0", "REDIS_URL is not a URL"),
@@ -124,11 +130,15 @@ def test_a_process_names_a_wrong_setting_in_one_line_without_its_value(field: st
     [
         ("http://127.0.0.1:8333", "http://127.0.0.1:8333"),
         ("https://s3.eu-central-1.amazonaws.com/", "https://s3.eu-central-1.amazonaws.com"),
+        ("https://s3.dualstack.eu-central-1.amazonaws.com", "https://s3.dualstack.eu-central-1.amazonaws.com"),
+        ("https://s3.amazonaws.com", "https://s3.amazonaws.com"),
+        ("http://ec2-1-2-3-4.compute-1.amazonaws.com:9000", "http://ec2-1-2-3-4.compute-1.amazonaws.com:9000"),
+        ("https://lb-1.eu-central-1.elb.amazonaws.com", "https://lb-1.eu-central-1.elb.amazonaws.com"),
         ("http://[::1]:8333", "http://[::1]:8333"),
     ],
 )
 def test_usual_endpoints_are_accepted(url: str, kept: str) -> None:
-    settings = Settings(**{**GIVEN, "s3_endpoint": url, "s3_public_endpoint": url})
+    settings = Settings(**{**GIVEN, "s3_endpoint": url, "s3_public_endpoint": url, "s3_region": "eu-central-1"})
     assert settings.s3_endpoint == settings.s3_public_endpoint == kept
     ObjectStore(settings).presigned_url("x")  # sends no request
 
