@@ -15,6 +15,7 @@ from api.large_bodies.process import LargeBodyProcess
 from api.listener import ACCEPTED_AT_ONCE, ApiServer, bind, connection_limit, raise_open_files_limit
 from api.middleware.protocol.http_protocol import bounded_protocol
 from api.middleware.protocol.request_id import add_request_id
+from api.openai.batches.process import BatchProcess
 from jobs.errors import ObjectStoreUnsuitable, Unavailable
 from jobs.objects.store import ObjectStore
 from runtime.process.garbage import freeze_startup_objects
@@ -42,8 +43,14 @@ def main() -> None:
         log.warning("start.few_open_files", open_files=open_files, connections=connections)
     # uvicorn raises the signal again after an orderly shutdown.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(store_check.exit_status))
+    app = create_app(
+        settings,
+        max_connections=connections,
+        large_bodies=LargeBodyProcess(),
+        batch_process=BatchProcess(settings),
+    )
     config = uvicorn.Config(
-        create_app(settings, max_connections=connections, large_bodies=LargeBodyProcess()),
+        app,
         host=settings.api_host,
         port=settings.api_port,
         log_config=None,

@@ -24,6 +24,8 @@ from api.middleware.protocol.head_requests import HeadMiddleware
 from api.middleware.protocol.http_protocol import DEFAULT_MAX_CONNECTIONS
 from api.middleware.protocol.metrics import MetricsMiddleware
 from api.middleware.protocol.request_id import RequestIdMiddleware
+from api.openai.batches import routes as batches
+from api.openai.batches.process import BatchProcess
 from api.openai.chat import route as chat
 from api.openai.error_form import OpenAIErrorMiddleware
 from api.openai.files import routes as files
@@ -45,14 +47,16 @@ def create_app(
     *,
     max_connections: int = DEFAULT_MAX_CONNECTIONS,
     large_bodies: LargeBodyProcess | None = None,
+    batch_process: BatchProcess | None = None,
 ) -> FastAPI:
     """Build the application and its clients, which connect when they are first used.
 
     Args:
         max_connections: of clients. Event streams and waiting calls together have at most three quarters.
         large_bodies: handles the requests with large bodies; None: this process does.
+        batch_process: runs batches; None: another process does.
     """
-    app = _create_app(settings, max_connections, large_bodies, keys_file=settings.api_keys_file)
+    app = _create_app(settings, max_connections, large_bodies, batch_process, keys_file=settings.api_keys_file)
     authenticator = app.state.services.authenticator
     # The middleware added last runs first.
     app.add_middleware(AuthMiddleware, authenticator=authenticator, autoscale_key=settings.autoscale_key)
@@ -69,7 +73,7 @@ def create_app(
 
 def create_inner_app(settings: Settings) -> FastAPI:
     """Build the application of the process for large bodies. The api process has checked who calls."""
-    app = _create_app(settings, DEFAULT_MAX_CONNECTIONS, None, keys_file=None)
+    app = _create_app(settings, DEFAULT_MAX_CONNECTIONS, None, None, keys_file=None)
     app.state.is_inner = True
     app.add_middleware(ForwardedCallerMiddleware)
     app.add_middleware(RequestIdMiddleware)
@@ -77,7 +81,12 @@ def create_inner_app(settings: Settings) -> FastAPI:
 
 
 def _create_app(
-    settings: Settings, max_connections: int, large_bodies: LargeBodyProcess | None, *, keys_file: Path | None
+    settings: Settings,
+    max_connections: int,
+    large_bodies: LargeBodyProcess | None,
+    batch_process: BatchProcess | None,
+    *,
+    keys_file: Path | None,
 ) -> FastAPI:
     """Build what both have in common: clients, routes, errors and the limits of bodies."""
     configure_app(settings, timeout_s=REDIS_TIMEOUT_S)
@@ -89,9 +98,13 @@ def _create_app(
         if keys_file:
             await run_in_threadpool(services.keys.seed, keys_file)
         await services.event_hub.start()
+        if batch_process:
+            batch_process.start()
         try:
             yield
         finally:
+            if batch_process:
+                await batch_process.stop()
             if large_bodies:
                 await large_bodies.stop()
             departures: Departures = app.state.departures
@@ -99,6 +112,7 @@ def _create_app(
             await services.event_hub.stop()
             services.documents.close()
             services.files.close()
+            services.batches.close()
 
     app = FastAPI(
         title="thinkqueue",
@@ -139,6 +153,7 @@ def _create_app(
         create_responses,
         responses,
         files,
+        batches,
     ):
         # The slot is free again before the response is sent: sending waits for the client.
         app.include_router(routes.router, dependencies=[Depends(call_slot, scope="function")])

@@ -11,6 +11,8 @@ from api.middleware.fairness.rate_limit import RateLimiter, UnknownKeyLimit
 from api.middleware.fairness.shares import lookup_share, replay_share
 from api.streaming.event_hub import EventHub
 from api.streaming.replays import Replays
+from jobs.batches.batches import Batches
+from jobs.batches.store import BatchStore
 from jobs.lifecycle.end.archive import EventArchive
 from jobs.lifecycle.end.ended_jobs import EndedJobReader
 from jobs.lifecycle.end.finalize import JobFinalizer
@@ -18,6 +20,7 @@ from jobs.lifecycle.files import Files
 from jobs.lifecycle.uploads import Uploads
 from jobs.objects.reader import DocumentReader
 from jobs.objects.store import ObjectStore
+from jobs.table.batches import BatchLedger
 from jobs.table.deliveries import DeliveryStore
 from jobs.table.followers import Followers
 from jobs.table.reports.listing import JobIndex
@@ -54,6 +57,7 @@ class Services:
     replays: Replays
     uploads: Uploads
     files: Files
+    batches: Batches
     deliveries: DeliveryStore
     secrets: WebhookSecrets
     usage: UsageLedger
@@ -89,6 +93,7 @@ class Services:
             replays=Replays(EventArchive(store, object_store), replay_share().hold),
             uploads=uploads,
             files=files,
+            batches=Batches(BatchStore(object_store), BatchLedger(redis), max_open=settings.max_open_batches),
             deliveries=DeliveryStore(redis),
             secrets=WebhookSecrets(object_store, settings),
             usage=usage,

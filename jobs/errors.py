@@ -9,6 +9,7 @@ ThinkqueueError
 │   ├── JobWithdrawn      the job was never accepted: its client got an error
 │   ├── UploadNotFound
 │   ├── FileMissing
+│   ├── BatchNotFound
 │   ├── DeliveryNotFound
 │   └── ModelNotFound
 ├── NotEnded              only an ended job can be deleted or retried
@@ -17,6 +18,7 @@ ThinkqueueError
 │   ├── QuotaExceeded     the tenant has used what it may use today or this month
 │   ├── TooManyStreams    on one api process
 │   ├── TooManyUploads    the tenant has too many files, and uploads that no job has used
+│   ├── TooManyBatches    the tenant has too many batches that have not ended, or too many stored ones
 │   ├── TooManyDeliveries  of the tenant wait: no more are repeated, and no test events sent
 │   ├── TooManyBodies     of one tenant arrive at one api process
 │   ├── TooManyWaits      of one tenant: calls with ``Prefer: wait``
@@ -127,6 +129,12 @@ class FileMissing(NotFound):
     code = "file_not_found"
 
 
+class BatchNotFound(NotFound):
+    """The batch does not exist; batches are kept for 30 days."""
+
+    code = "batch_not_found"
+
+
 class DeliveryNotFound(NotFound):
     """The delivery does not exist, or its retention has ended."""
 
@@ -177,6 +185,12 @@ class TooManyUploads(Overloaded):
     """You have too many files, and uploads that no job uses yet; delete files, or wait until some expire."""
 
     code = "too_many_uploads"
+
+
+class TooManyBatches(Overloaded):
+    """Too many of your batches have not ended; wait until some end, or cancel some."""
+
+    code = "too_many_batches"
 
 
 class TooManyDeliveries(Overloaded):

@@ -13,7 +13,8 @@ from typing import Any
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from jobs.errors import IdempotencyConflict
+from api.errors.handlers import error_response
+from jobs.errors import IdempotencyConflict, ThinkqueueError
 
 PATHS = re.compile(r"/v1/(?:chat/completions|responses|files|batches)(?:/|$)")
 """The paths of the OpenAI surface. ``/v1/models`` is a native route too, so the form of its errors stays."""
@@ -78,6 +79,14 @@ def rewrite(start: Message, body: bytes) -> tuple[Message, bytes]:
     if (wait_s := headers.get("retry-after", "")).isdecimal():
         headers["retry-after"] = str(min(int(wait_s), MAX_RETRY_AFTER_S))
     return start, body
+
+
+def error_document(error: ThinkqueueError) -> tuple[int, dict[str, Any]]:
+    """Return the status and the body of a call that an error has ended, in OpenAI's form."""
+    response = error_response(error)
+    sent: Message = {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
+    start, body = rewrite(sent, bytes(response.body))
+    return int(start["status"]), {"error": json.loads(body)["error"]}
 
 
 def dotted_param(pointer: str) -> str | None:

@@ -44,10 +44,14 @@ def extras(request: JobRequest, result: JobResult | None, ignored: Sequence[str]
 
 def reply_headers(job_id: str, ignored: Sequence[str] = ()) -> dict[str, str]:
     """Return the headers that every reply about a job has."""
-    headers = {JOB_HEADER: job_id}
-    if ignored:
-        # A name can have any characters; a header cannot.
-        names = ", ".join(name.encode("ascii", "backslashreplace").decode() for name in ignored)
-        printable = "".join(sign if sign.isprintable() else "?" for sign in names)
-        headers[IGNORED_HEADER] = printable[:MAX_HEADER_CHARACTERS]
-    return headers
+    return {JOB_HEADER: job_id, **ignored_header(ignored)}
+
+
+def ignored_header(ignored: Sequence[str]) -> dict[str, str]:
+    """Return the header that names the fields without effect; none if there are none."""
+    if not ignored:
+        return {}
+    # A name can have any characters; a header cannot.
+    names = ", ".join(name.encode("ascii", "backslashreplace").decode() for name in ignored)
+    printable = "".join(sign if sign.isprintable() else "?" for sign in names)
+    return {IGNORED_HEADER: printable[:MAX_HEADER_CHARACTERS]}

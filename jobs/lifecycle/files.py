@@ -23,6 +23,7 @@ from runtime.sizes import format_size
 FILE_PREFIX = "file-"
 ID = re.compile(FILE_PREFIX + r"[0-9A-HJKMNP-TV-Z]{26}")
 PARALLEL_READS = 8
+NO_LIMIT = 2**50
 
 
 @dataclass(frozen=True)
@@ -55,20 +56,34 @@ class Files:
         Raises:
             TooManyUploads
         """
-        file_id = f"{FILE_PREFIX}{ULID()}"
+        settings = self._settings
+        limits = (settings.max_open_uploads, settings.max_open_upload_bytes)
+        return self._start(tenant, f"{FILE_PREFIX}{ULID()}", size, *limits, max_bytes=settings.max_file_bytes)
+
+    def start_output(self, tenant: str, file_id: str, size: int) -> FileWriter:
+        """Begin a file that the service writes. It counts for the tenant's limits, and is not refused.
+
+        Args:
+            file_id: a file with this id, which an earlier attempt may have written, is replaced.
+        """
+        return self._start(tenant, file_id, size, NO_LIMIT, NO_LIMIT, max_bytes=NO_LIMIT)
+
+    def _start(
+        self, tenant: str, file_id: str, size: int, max_count: int, max_total_bytes: int, *, max_bytes: int
+    ) -> FileWriter:
         self._ledger.open(
             tenant,
             file_id,
             size,
-            max_count=self._settings.max_open_uploads,
-            max_bytes=self._settings.max_open_upload_bytes,
+            max_count=max_count,
+            max_bytes=max_total_bytes,
             check_after_ms=round(COMPLETION_TIME.total_seconds() * 1000),
         )
         return FileWriter(
             self._object_store,
             tenant,
             file_id,
-            max_bytes=self._settings.max_file_bytes,
+            max_bytes=max_bytes,
             on_end=partial(self._note_end, tenant, file_id),
         )
 

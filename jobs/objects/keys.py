@@ -11,6 +11,10 @@ decisions/<job>.json                    whether a job that was repeated or withd
 uploads/<tenant>/<upload>/…             files that clients upload for later jobs
 files/<tenant>/<file>.json              the record of a file of `/v1/files`; written once
 file_contents/<tenant>/<file>           its content
+batches/requests/<tenant>/<batch>.json  what the client asked for in a batch; written once
+batches/states/<batch>/<n>.json         a state of a batch; written once; the one with the highest number counts
+batches/parts/<batch>/<name>            lines of the output of a batch that is not complete
+batches/cancels/<batch>.json            the batch was cancelled
 keys/<SHA-256 of the API key>.json      an API key
 revoked_keys/<SHA-256>.json             that API key was revoked; never deleted
 tenants/<tenant>/webhook_secret.json    the version of the tenant's webhook secret
@@ -28,6 +32,7 @@ DECISIONS = "decisions/"
 UPLOADS = "uploads/"
 FILES = "files/"
 FILE_CONTENTS = "file_contents/"
+BATCHES = "batches/"
 API_KEYS = "keys/"
 REVOKED_KEYS = "revoked_keys/"
 CANARY = "probes/canary"
@@ -144,6 +149,32 @@ def file_id_of(key: str) -> str:
 
 def file_content_key(tenant: str, file_id: str) -> str:
     return f"{FILE_CONTENTS}{tenant}/{file_id}"
+
+
+def batch_prefix(tenant: str) -> str:
+    """Return what the keys of a tenant's batches begin with."""
+    return f"{BATCHES}requests/{tenant}/"
+
+
+def batch_key(tenant: str, batch_id: str) -> str:
+    return f"{batch_prefix(tenant)}{batch_id}.json"
+
+
+def batch_state_prefix(batch_id: str) -> str:
+    return f"{BATCHES}states/{batch_id}/"
+
+
+def batch_state_key(batch_id: str, number: int) -> str:
+    """Return the key of a batch's state; keys sort as their numbers do."""
+    return f"{batch_state_prefix(batch_id)}{number:08}.json"
+
+
+def batch_part_prefix(batch_id: str) -> str:
+    return f"{BATCHES}parts/{batch_id}/"
+
+
+def batch_cancel_key(batch_id: str) -> str:
+    return f"{BATCHES}cancels/{batch_id}.json"
 
 
 def api_key_key(digest: str) -> str:

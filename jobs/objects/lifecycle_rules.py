@@ -14,7 +14,7 @@ GRACE_DAYS = 2
 UPLOAD_RETENTION_DAYS = 2
 """An upload can be used in new jobs for this long; a job that uses it has its own copy."""
 FILE_RETENTION_DAYS = 30
-"""A file of ``/v1/files`` is kept for this long, unless its client asks for less."""
+"""A file of ``/v1/files`` is kept for this long, unless its client asks for less; a batch always."""
 MULTIPART_DAYS = 2
 """Parts that were never joined to an object, of uploads and of files that a worker wrote, are deleted after this."""
 
@@ -56,7 +56,7 @@ def _days_by_prefix(settings: Settings) -> dict[str, int]:
     return {
         **dict.fromkeys(keys.JOB_PREFIXES, object_days(settings)),
         keys.UPLOADS: upload_days(settings),
-        **dict.fromkeys((keys.FILES, keys.FILE_CONTENTS), file_days()),
+        **dict.fromkeys((keys.FILES, keys.FILE_CONTENTS, keys.BATCHES), file_days()),
     }
 
 

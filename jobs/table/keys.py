@@ -88,6 +88,21 @@ def open_uploads(tenant_name: str) -> str:
     return f"open_uploads:{tenant_name}"
 
 
+# ── batches ──
+BATCHES_OPEN = "batches:open"
+"""Batches that have not ended, by creation time."""
+
+
+def open_batches(tenant_name: str) -> str:
+    """A tenant's batches that have not ended, by creation time."""
+    return f"open_batches:{tenant_name}"
+
+
+def batch_lease(batch_id: str) -> str:
+    """The runner that works on a batch."""
+    return f"batch_lease:{batch_id}"
+
+
 # ── tenants ──
 RATE_LIMIT_PREFIX = "rate"
 """The `limits` library appends the name of its window and the id of the API key."""

@@ -54,6 +54,12 @@ class ApiSettings(SettingsGroup):
     """Files of one tenant, and uploads that no job uses yet. The next file or upload gets a 429."""
     max_open_upload_bytes: int = Field(default=20 * 2**30, ge=1)
     """Sizes of these files and uploads together; at least ``MAX_UPLOAD_BYTES``."""
+    max_open_batches: int = Field(default=100, ge=1)
+    """Batches of one tenant that have not ended. The next one gets a 429."""
+    batch_window: int = Field(default=200, ge=1, le=2_000)
+    """Jobs that a batch has at the same time."""
+    batch_lease_s: float = Field(default=30, ge=1)
+    """A batch is taken over by another API process when its runner has not renewed its lease for this long."""
     max_streams: int = Field(default=2_000, ge=1)
     """Event streams open at the same time on one API process, and calls that wait for a job. Fewer if the limit
     of open files (``ulimit -n``) permits fewer connections."""

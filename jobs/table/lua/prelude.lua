@@ -69,7 +69,7 @@ local keys = {
   ends = 'ends', reserved = 'reserved', expiries = 'expiries', unarchived = 'unarchived', removals = 'removals', removed = 'removed',
   withdrawals = 'withdrawals', workers = 'workers',
   deliveries_due = 'deliveries:due', deliveries_open = 'deliveries:open',
-  uploads_due = 'uploads:due',
+  uploads_due = 'uploads:due', batches_open = 'batches:open',
 }
 function keys.job(id) return 'job:' .. id end
 function keys.stream(id) return 'stream:' .. id end
@@ -89,6 +89,8 @@ function keys.tenant_reserved(tenant) return 'reserved:' .. tenant end
 function keys.body(tenant, hash) return 'body:' .. tenant .. ':' .. hash end
 function keys.usage(tenant, day) return 'usage:' .. tenant .. ':' .. day end
 function keys.open_uploads(tenant) return 'open_uploads:' .. tenant end
+function keys.open_batches(tenant) return 'open_batches:' .. tenant end
+function keys.batch_lease(id) return 'batch_lease:' .. id end
 function keys.worker(worker) return 'worker:' .. worker end
 function keys.poison_suspect(worker) return 'poison_suspect:' .. worker end
 function keys.wakeups(stage) return stage end

@@ -10,7 +10,9 @@ from api.dependencies import Services
 from api.openai.responses.events.projection import END_OF_FRAME, ResponseEvent, project
 from api.openai.responses.ids import response_id
 from jobs.errors import NotFound
+from jobs.lifecycle.end.archive import EventArchive
 from jobs.model.documents.request import JobRequest
+from jobs.model.documents.result import JobResult
 from jobs.model.job import Job
 
 Encode = Callable[[list[ResponseEvent]], bytes]
@@ -34,7 +36,16 @@ async def ended_frames(service: Services, job: Job, request: JobRequest) -> list
 async def ended_state(service: Services, job: Job, request: JobRequest) -> dict[str, Any]:
     """Return a response in its final state, which is the one of its last event. Raises as ``ended_frames``."""
     state = await _encoded(service, job, request, "state", _encode_state)
-    response: dict[str, Any] = json.loads(state)
+    return _with_end(json.loads(state), job)
+
+
+def read_ended_state(service: Services, job: Job, request: JobRequest, result: JobResult) -> dict[str, Any]:
+    """As ``ended_state``, without the cache, and from any thread."""
+    events = EventArchive(service.store, service.object_store).read(job.id)
+    return _with_end(project(request, events, result)[-1].data["response"], job)
+
+
+def _with_end(response: dict[str, Any], job: Job) -> dict[str, Any]:
     if response["status"] == "completed":
         response["completed_at"] = job.ended_ms // 1000
     return response

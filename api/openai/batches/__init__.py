@@ -1,0 +1,1 @@
+"""Batches of `/v1/batches`, in the form of OpenAI's API."""
