@@ -40,7 +40,7 @@ def main(*, quick: bool) -> None:
         f"{time.strftime('%Y-%m-%d')}\ncopy {bandwidth / 1e12:.2f} TB/s (read + written)"
     )
     started = time.monotonic()
-    engine = Engine(loaded, EngineConfig(slots=128, encoder_cache_mib=0))
+    engine = Engine(loaded, EngineConfig(slots=128, encoder_cache_mib=0, prefix_cache=False))
     torch.cuda.synchronize()
     print(
         f"engine up in {time.monotonic() - started:.0f} s (kernels compiled, graphs captured): {engine.attention}, "

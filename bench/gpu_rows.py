@@ -219,7 +219,7 @@ def main(parts: list[str]) -> None:
     torch.manual_seed(1)
     _, loaded = load_random_model()
     started = time.monotonic()
-    engine = Engine(loaded, EngineConfig(slots=128, encoder_cache_mib=0))
+    engine = Engine(loaded, EngineConfig(slots=128, encoder_cache_mib=0, prefix_cache=False))
     rows = Rows(engine)
     rows.emit(
         "engine", card=torch.cuda.get_device_name(), torch=torch.__version__, start_s=time.monotonic() - started,

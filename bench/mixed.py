@@ -22,7 +22,7 @@ def untrained() -> LoadedModel:
 
 
 def engine_of(loaded: LoadedModel, slots: int = 32) -> Engine:
-    return Engine(loaded, EngineConfig(slots=slots, encoder_cache_mib=0))
+    return Engine(loaded, EngineConfig(slots=slots, encoder_cache_mib=0, prefix_cache=False))
 
 
 def mixed_inputs(engine: Engine, count: int) -> list[ModelInputs]:

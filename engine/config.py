@@ -13,5 +13,7 @@ class EngineConfig:
     """Size of the KV cache."""
     max_prefill_tokens: int | None = None
     """Prompt tokens that one step computes at most."""
+    prefix_cache: bool = True
+    """Keep the KV cache of tokens that were computed, for requests of the same group that begin with them."""
     encoder_cache_mib: int | None = None
     """Size of the cache of vision encoder outputs."""

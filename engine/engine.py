@@ -12,6 +12,7 @@ from engine.core.scheduler import Scheduler
 from engine.core.sequence import OnEvent, Sequence
 from engine.core.thinking import CHARACTER_GRACE, ThinkingController
 from engine.errors import SequenceError
+from engine.inputs.prefix import block_hashes, media_spans
 from engine.inputs.processor import InputProcessor, Video
 from engine.loading.allocate import allocate
 from engine.loading.model_loader import Device, Dtype, LoadedModel, load_model
@@ -48,7 +49,9 @@ class Engine:
         self._input_processor = InputProcessor(
             loaded.tokenizer, loaded.image_processor, loaded.family, loaded.model.dtype
         )
-        allocation = allocate(loaded, config or EngineConfig())
+        config = config or EngineConfig()
+        self._has_prefix_cache = config.prefix_cache
+        allocation = allocate(loaded, config)
         self.attention = allocation.attention
         """Name of the attention implementation, for logs."""
         self._runner = allocation.runner
@@ -131,6 +134,8 @@ class Engine:
             sampled_tokens=self._executor.sampled_tokens,
             prefill_tokens=self._executor.prefill_tokens,
             num_preemptions=scheduler.num_preemptions,
+            prefix_cache_queries=scheduler.prefix_cache_queries,
+            prefix_cache_hits=scheduler.prefix_cache_hits,
             encoded_media=self._runner.encoded_media,
         )
 
@@ -142,10 +147,16 @@ class Engine:
                 its settings.
         """
         controller = self._thinking_controller(request)
+        inputs, sizes = request.inputs, self._runner.vision_encoder.sizes_of(request.inputs)
+        media = media_spans(inputs, sizes)
+        # Of the group: by the time of a first token, nobody can find out what another group has asked.
+        root = f"{self.revision}\n{request.group}".encode()
         sequence = Sequence(
-            request, on_event, self.tokenizer_info, controller, len(request.inputs),
-            num_media_tokens=int((request.inputs.mm_token_type_ids > 0).sum()),
-            encoder_cost=self._runner.vision_encoder.cost_of(request.inputs),
+            request, on_event, self.tokenizer_info, controller, len(inputs),
+            num_media_tokens=int((inputs.mm_token_type_ids > 0).sum()),
+            encoder_cost=sum(cost for _, cost in sizes),
+            media=media,
+            hashes=block_hashes(inputs, media, root) if self._has_prefix_cache else None,
         )  # fmt: skip
         sequence.start()
         if (reason := sequence.controller.finish_reason) is not None:

@@ -25,5 +25,9 @@ class EngineStats:
     """Tokens of prompts and journals that prefill passes computed."""
     num_preemptions: int
     """Sequences that lost their KV cache blocks to older ones and had to be computed again."""
+    prefix_cache_queries: int
+    """Tokens of prompts and journals of the sequences that got a slot."""
+    prefix_cache_hits: int
+    """Those of them that were in the prefix cache, and were not computed again."""
     encoded_media: int
     """Images and videos that the vision encoder processed; cache hits do not count."""

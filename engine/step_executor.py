@@ -142,6 +142,7 @@ class StepExecutor:
         if token == NAN_TOKEN:
             raise SequenceError("model_nan", "The model returned NaN for this input.")
         self.sampled_tokens += 1
+        self._scheduler.register_blocks(sequence, pending.position)
         sequence.append_sampled(token)
         if (reason := sequence.controller.finish_reason) is not None:
             self._scheduler.remove(sequence)

@@ -7,7 +7,7 @@ not a step of its own.
 
 from collections import Counter, deque
 
-from engine.core.block_pool import BlockPool, blocks_needed
+from engine.core.block_pool import BLOCK_SIZE, BlockPool, blocks_needed
 from engine.core.scheduler_output import ScheduledTokens, SchedulerOutput
 from engine.core.sequence import PendingToken, Sequence
 from engine.core.step_costs import StepCosts
@@ -60,6 +60,8 @@ class Scheduler:
         self.running: list[Sequence] = []
         """Oldest first; those that pause, too."""
         self.num_preemptions = 0
+        self.prefix_cache_queries = self.prefix_cache_hits = 0
+        """Tokens of the sequences that got a slot, and those of them that were in the prefix cache."""
         self._num_slots = slots + reserve_slots
         self._free_slots = list(range(self._num_slots - 1, -1, -1))
 
@@ -90,6 +92,17 @@ class Scheduler:
             self._release(sequence)
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
+
+    def register_blocks(self, sequence: Sequence, num_tokens: int) -> None:
+        """Let other sequences find the full blocks of a running sequence's first tokens.
+
+        Call it when a token after them was sampled: then they are computed, and none of them is NaN.
+        """
+        first = sequence.num_registered_blocks
+        if num_tokens // BLOCK_SIZE > first:
+            for number, block_hash in enumerate(sequence.block_hashes(num_tokens)[first:], first):
+                self.pool.register(sequence.blocks[number], block_hash)
+            sequence.num_registered_blocks = num_tokens // BLOCK_SIZE
 
     def schedule(self, *, async_scheduling: bool) -> SchedulerOutput:
         """Choose the tokens of the next step, and count them as computed.
@@ -220,12 +233,17 @@ class Scheduler:
             sequence = min(self.waiting, key=lambda one: counts[one.group])  # the first of the smallest group
             needed = blocks_needed(sequence.num_tokens + 1)
             has_turn = len(self.running) < self.slots or self._is_smaller(sequence.group, counts)
-            has_blocks = not self.running or self.pool.num_free >= needed + len(self.running)
-            blocks = self.pool.allocate(needed) if has_turn and self._free_slots and has_blocks else None
+            # At least the last token is computed: its logits give the next one.
+            cached = self.pool.find(sequence.block_hashes(sequence.num_tokens - 1))
+            taken = self.pool.num_taken(needed, cached)
+            has_blocks = not self.running or self.pool.num_free >= taken + len(self.running)
+            blocks = self.pool.allocate(needed, cached) if has_turn and self._free_slots and has_blocks else None
             if blocks is not None:
                 self.waiting.remove(sequence)
-                sequence.slot, sequence.blocks = self._free_slots.pop(), blocks
+                sequence.enter_slot(self._free_slots.pop(), blocks, len(cached))
                 self.running.append(sequence)
+                self.prefix_cache_queries += sequence.num_tokens
+                self.prefix_cache_hits += sequence.num_cached_tokens
             elif not self._preempt_larger_group(counts, sequence.group):
                 return
 

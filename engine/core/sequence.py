@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from engine.core.block_hashes import BlockHashes, MediaSpan
+from engine.core.block_pool import BLOCK_SIZE
 from engine.core.detokenizer import Detokenizer
 from engine.core.stop_strings import StopMatcher
 from engine.core.thinking import ThinkingController
@@ -46,6 +48,10 @@ class Sequence:
     """Image tokens of the prompt."""
     encoder_cost: float = 0.0
     """Cost of encoding all media of the prompt, as of ``StepCosts``."""
+    media: tuple[MediaSpan, ...] = ()
+    """Media of the prompt; empty if the prefix cache cannot be used."""
+    hashes: BlockHashes | None = None
+    """None: the sequence neither uses nor fills the prefix cache."""
     num_computed_tokens: int = 0
     """Tokens, prompt included, whose keys and values are in the cache."""
     slot: int | None = None
@@ -54,6 +60,10 @@ class Sequence:
     """Incremented each time the sequence loses its slot: what the device stored for it before is gone."""
     blocks: list[int] = field(default_factory=list)
     """KV cache blocks, in the order of the tokens."""
+    num_cached_tokens: int = 0
+    """Tokens whose keys and values were in the prefix cache when the sequence got its slot."""
+    num_registered_blocks: int = 0
+    """Blocks that other sequences can find in the prefix cache."""
     pending: deque[PendingToken] = field(default_factory=deque)
     """Oldest first; at most two."""
     num_prefills: int = 0
@@ -86,6 +96,23 @@ class Sequence:
     def num_uncomputed(self) -> int:
         """Known tokens that are not in the cache yet."""
         return self.num_tokens - self.num_computed_tokens
+
+    @property
+    def num_cached_media(self) -> int:
+        """Media at the beginning of the prompt whose image tokens were all in the prefix cache."""
+        return next((at for at, one in enumerate(self.media) if one.end > self.num_cached_tokens), len(self.media))
+
+    def block_hashes(self, num_tokens: int) -> list[bytes]:
+        """Return the hashes of the full blocks of the first tokens, for the prefix cache."""
+        return self.hashes.first(num_tokens // BLOCK_SIZE, self.tokens) if self.hashes is not None else []
+
+    def enter_slot(self, slot: int, blocks: list[int], num_cached_blocks: int) -> None:
+        """Begin to be computed, after the tokens of the first blocks, which were in the prefix cache."""
+        self.slot, self.blocks = slot, blocks
+        self.num_registered_blocks = num_cached_blocks
+        self.num_cached_tokens = self.num_computed_tokens = num_cached_blocks * BLOCK_SIZE
+        if num_cached_media := self.num_cached_media:
+            self.encoder_cost_left = sum(one.cost for one in self.media[num_cached_media:])
 
     def output_ids(self, start: int, end: int) -> list[int]:
         """Return the ids at positions ``start`` to ``end``, which must be after the prompt."""
@@ -122,7 +149,7 @@ class Sequence:
         for pending in self.pending:
             pending.is_void = True
         self.pending.clear()
-        self.num_computed_tokens = 0
+        self.num_computed_tokens = self.num_cached_tokens = self.num_registered_blocks = 0
         self.encoder_cost_left = self.encoder_cost
         self.slot_generation += 1
 

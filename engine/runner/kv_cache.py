@@ -66,13 +66,14 @@ class KVCache:
         self.block_tables = torch.zeros((slots + 1, width), device=device, dtype=torch.int32)
         self._offsets = torch.arange(BLOCK_SIZE, device=device, dtype=torch.int64)
 
-    def assign_blocks(self, slot: int, first: int, blocks: list[int]) -> None:
-        """Set a slot's blocks from block number ``first`` on, and zero them.
+    def assign_blocks(self, slot: int, first: int, blocks: list[int], *, num_cached: int = 0) -> None:
+        """Set a slot's blocks from block number ``first`` on, and zero all but the first ``num_cached`` of them.
 
         A sequence that produced NaN leaves it in its blocks, and a position that attention masks still counts as zero
         times its content.
         """
-        self._by_block.index_fill_(3, to_device(blocks, self.block_tables.device), 0)
+        if len(blocks) > num_cached:
+            self._by_block.index_fill_(3, to_device(blocks[num_cached:], self.block_tables.device), 0)
         self.block_tables[slot, first : first + len(blocks)] = to_device(blocks, self.block_tables.device, torch.int32)
 
     def slot_mapping(self, slots: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

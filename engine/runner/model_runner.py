@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from engine.core.block_pool import BLOCK_SIZE
 from engine.core.scheduler_output import ScheduledTokens
 from engine.core.sequence import PendingToken, Sequence
 from engine.request import ModelInputs
@@ -54,7 +55,7 @@ class SlotState:
     encoding: MediaEncoding | None
     """Media of the prompt, until it is computed."""
     feature_offsets: torch.Tensor
-    """``[length]``: number of image tokens before each token."""
+    """``[length]``: number of image tokens before each token, without those of cached media."""
     features: torch.Tensor | None = None
     """Encoder output ``[image tokens, hidden]``, while the prompt is computed."""
     num_blocks: int = 0
@@ -114,7 +115,7 @@ class ModelRunner:
         """
         slots = to_device([one.sequence.slot for one in scheduled], self._device)
         states = [self._slot_state(one.sequence) for one in scheduled]
-        chunk_ids = [self._chunk_ids(state, one) for state, one in zip(states, scheduled, strict=True)]
+        chunk_ids = [self._ids(one.sequence, one.start, one.end) for one in scheduled]
         lengths = [len(ids) for ids in chunk_ids]
         ids = upload(torch.cat(chunk_ids), self._device)
         rows = upload(
@@ -205,7 +206,12 @@ class ModelRunner:
             state = self._load_slot(sequence)
             self._slot_states[sequence.slot] = state
         if state.num_blocks < len(sequence.blocks):
-            self._cache.assign_blocks(sequence.slot, state.num_blocks, sequence.blocks[state.num_blocks :])
+            self._cache.assign_blocks(
+                sequence.slot,
+                state.num_blocks,
+                sequence.blocks[state.num_blocks :],
+                num_cached=max(0, sequence.num_cached_tokens // BLOCK_SIZE - state.num_blocks),
+            )
             state.num_blocks = len(sequence.blocks)
         return state
 
@@ -217,19 +223,27 @@ class ModelRunner:
         if encoding.media and int(is_image.sum()) != encoding.num_tokens:
             raise ValueError(f"{int(is_image.sum())} image tokens, but {encoding.num_tokens} image embeddings")
         self._penalty_mask[sequence.slot] = False
+        if sequence.num_cached_tokens:
+            cached_ids = self._ids(sequence, 0, sequence.num_cached_tokens)
+            self._penalty_mask[sequence.slot, cached_ids.to(self._device)] = True
         self.prefills += 1
         sequence.num_prefills += 1
-        offsets = is_image.cumsum(0) - is_image.long()
+        # Embeddings are needed of the media that the prefix cache does not cover.
+        num_cached_media = sequence.num_cached_media
+        num_covered = sum(medium.num_tokens for medium in encoding.media[:num_cached_media])
+        encoding.media = encoding.media[num_cached_media:]
+        offsets = is_image.cumsum(0) - is_image.long() - num_covered
         return SlotState(
             sequence, sequence.slot_generation, positions, rope_delta, encoding if encoding.media else None, offsets
         )
 
-    def _chunk_ids(self, state: SlotState, scheduled: ScheduledTokens) -> torch.Tensor:
-        prompt = state.sequence.request.inputs.input_ids
-        if scheduled.end <= len(prompt):
-            return prompt[scheduled.start : scheduled.end]
-        output = state.sequence.output_ids(max(scheduled.start, len(prompt)), scheduled.end)
-        return torch.cat([prompt[scheduled.start :], torch.tensor(output, dtype=torch.int64)])
+    @staticmethod
+    def _ids(sequence: Sequence, start: int, end: int) -> torch.Tensor:
+        prompt = sequence.request.inputs.input_ids
+        if end <= len(prompt):
+            return prompt[start:end]
+        output = sequence.output_ids(max(start, len(prompt)), end)
+        return torch.cat([prompt[start:], torch.tensor(output, dtype=torch.int64)])
 
     def _chunk_positions(self, state: SlotState, scheduled: ScheduledTokens) -> torch.Tensor:
         """M-RoPE positions ``[3, tokens]`` of a chunk."""

@@ -146,10 +146,13 @@ class VisionEncoder:
         """
         return MediaEncoding([self._medium(*medium) for medium in _media(inputs)])
 
-    def cost_of(self, inputs: ModelInputs) -> float:
-        """Return the cost of encoding all media of a request."""
+    def sizes_of(self, inputs: ModelInputs) -> list[tuple[int, float]]:
+        """Return for each medium of a request its number of image tokens, and the cost of encoding it."""
         grids = [grid for grid in (inputs.image_grid_thw, inputs.video_grid_thw) if grid is not None]
-        return sum(self._costs.of_grid(*grid) for grid in torch.cat(grids).tolist()) if grids else 0.0
+        return [
+            (pairs * rows * columns // self._tower.merge**2, self._costs.of_grid(pairs, rows, columns))
+            for pairs, rows, columns in (torch.cat(grids).tolist() if grids else ())
+        ]
 
     @torch.inference_mode()
     def run(self, encodings: Iterable[MediaEncoding], budget: float) -> None:

@@ -29,6 +29,9 @@ class ModelSettings(SettingsGroup):
     """Jobs that a generate worker runs at the same time. Default: 64 on a GPU, 16 on a CPU."""
     engine_kv_gib: float | None = Field(default=None, gt=0)
     """Size of the KV cache. Default: the GPU memory that the model leaves free, or at most 1 GiB on a CPU."""
+    engine_prefix_cache: bool = True
+    """Keep the KV cache of computed tokens while its memory is free: a follow-up or repeat of the same tenant computes
+    what is new. Tenants share nothing, so that none can measure what another has asked."""
 
     @model_validator(mode="after")
     def _check_family(self) -> Self:

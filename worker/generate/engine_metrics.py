@@ -30,7 +30,11 @@ class EngineCollector(Collector):
             ("running", "Jobs in the running batch.", stats.running),
             ("waiting", "Jobs that wait for a place in the batch.", stats.waiting),
             ("kv_tokens", "Capacity of the KV cache in tokens.", stats.kv_tokens),
-            ("kv_free_tokens", "Free tokens of the KV cache.", stats.kv_free_tokens),
+            (
+                "kv_free_tokens",
+                "Tokens of the KV cache that no job uses.",
+                stats.kv_free_tokens,
+            ),
         ):
             yield GaugeMetricFamily(f"thinkqueue_engine_{name}", text, value=value)
         for name, text, value in (
@@ -42,6 +46,16 @@ class EngineCollector(Collector):
                 "preemptions",
                 "Times that a job was preempted, because the KV cache was full or another tenant had fewer slots.",
                 stats.num_preemptions,
+            ),
+            (
+                "prefix_cache_queries",
+                "Tokens of prompts and journals that were looked up in the prefix cache.",
+                stats.prefix_cache_queries,
+            ),
+            (
+                "prefix_cache_hits",
+                "Tokens of prompts and journals that were in the prefix cache.",
+                stats.prefix_cache_hits,
             ),
             ("encoded_media", "Images and videos encoded.", stats.encoded_media),
         ):

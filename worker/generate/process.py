@@ -79,7 +79,11 @@ class GenerateProcess:
                 device=settings.model_device,
                 dtype=settings.model_dtype,
                 family=settings.family,
-                config=EngineConfig(slots=settings.engine_slots, kv_cache_gib=settings.engine_kv_gib),
+                config=EngineConfig(
+                    slots=settings.engine_slots,
+                    kv_cache_gib=settings.engine_kv_gib,
+                    prefix_cache=settings.engine_prefix_cache,
+                ),
             )
         except ModelLoadError as error:
             log.critical("model.unusable", reason=str(error))

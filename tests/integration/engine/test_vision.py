@@ -87,7 +87,7 @@ def test_media_of_several_requests_share_a_pass_and_a_pass_may_stop_after_each_l
     requests = [images((8, 8)), video(3, 6, 10), images((4, 6), (8, 12))]
     encodings = [encoder.begin(inputs) for inputs in requests]
     costs = [sum(encoding.cost_left for encoding in encodings)]
-    assert costs[0] == pytest.approx(sum(encoder.cost_of(inputs) for inputs in requests))
+    assert costs[0] == pytest.approx(sum(cost for inputs in requests for _, cost in encoder.sizes_of(inputs)))
     calls = 0
     while costs[-1] > 0:
         encoder.run(encodings, budget=1e-9)  # one layer
@@ -130,7 +130,8 @@ def test_patches_that_do_not_match_their_grids_are_refused(new_encoder: MakeEnco
 
 
 def test_other_sequences_get_a_token_in_each_step_while_media_are_encoded(pocket_model: LoadedModel) -> None:
-    engine = Engine(pocket_model, EngineConfig(slots=4, max_prefill_tokens=40, encoder_cache_mib=0))
+    config = EngineConfig(slots=4, max_prefill_tokens=40, encoder_cache_mib=0, prefix_cache=False)
+    engine = Engine(pocket_model, config)
     alone = Batch(engine)
     parts = user(*[None] * 4, "Compare.")
     media = engine.prepare(parts, [image(color, (336, 336)) for color in ("red", "blue", "green", "black")])
