@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 
 from jobs.errors import ObjectStoreUnavailable
 from jobs.model.job import Stage
@@ -17,6 +18,9 @@ from jobs.tenants.api_key import ApiKey
 from jobs.tenants.api_keys import ApiKeyStore
 from jobs.tenants.key_cache import MAX_LOCAL, KeyCache
 from testing.api import HELLO, client_of
+from testing.processes.proxy import Proxy, Trap
+from testing.processes.servers import Servers
+from testing.processes.waiting import TIME_SCALE
 from testing.table import Table, completed
 
 
@@ -99,23 +103,21 @@ def test_a_revoked_key_stays_refused_while_the_object_store_is_away(table: Table
     assert without_object_store(table).find(token) is None
 
 
-def test_a_lookup_during_a_revocation_does_not_bring_the_key_back(
-    table: Table, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lookup_during_a_revocation_does_not_bring_the_key_back(table: Table, servers: Servers) -> None:
     """The key is revoked after the lookup has cached it for a minute, and before it caches it for hours."""
     key, token = new_key(table)
-    redis = connect(table.settings)
-    store, other = ApiKeyStore(redis, table.object_store), ApiKeyStore(connect(table.settings), table.object_store)
-    original = redis.set
+    other, proxy = ApiKeyStore(connect(table.settings), table.object_store), Proxy(servers.valkey.port)
+    url = table.settings.redis_url.get_secret_value().replace(f":{servers.valkey.port}/", f":{proxy.port}/")
 
-    def set_after_revocation(name: str, *args: Any, **options: Any) -> Any:
-        if name.endswith(":stale"):
-            monkeypatch.setattr(redis, "set", original)
-            assert other.revoke(key.id)
-        return original(name, *args, **options)
+    def revoke() -> None:
+        assert other.revoke(key.id)
 
-    monkeypatch.setattr(redis, "set", set_after_revocation)
-    store.find(token)
+    trap = Trap(b":stale", "before", revoke)  # its connection is cut, and the client repeats the call
+    proxy.set(trap)
+    client = connect(table.settings.model_copy(update={"redis_url": SecretStr(url)}), timeout_s=5 * TIME_SCALE)
+    ApiKeyStore(client, table.object_store).find(token)
+    proxy.close()
+    assert trap.triggered.is_set()
     expire_cache(table)
     assert without_object_store(table).find(token) is None
 
