@@ -239,7 +239,7 @@ def test_a_failed_job_is_a_failed_response(openai: Service) -> None:
     [
         ({"input": "Hi.", "truncation": "auto"}, "truncation"),
         ({"input": "Hi.", "background": True, "store": False}, "store"),
-        ({"input": "Hi.", "tools": [{"type": "web_search"}]}, "tools"),
+        ({"input": "Hi.", "tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"input": "Hi.", "reasoning": {"summary": "long"}}, "reasoning.summary"),
         ({"input": "Hi.", "include": ["message.output_text.logprobs"]}, "include"),
         ({"input": [{"type": "function_call_output", "call_id": "c", "output": ""}]}, "input[0].type"),

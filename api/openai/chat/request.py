@@ -17,7 +17,7 @@ from api.openai.request.fields import (
     read_fields,
     unknown_names,
 )
-from api.openai.request.forced_function import read_forced_function
+from api.openai.request.forced_function import IN_CHAT, read_forced_function
 from api.openai.request.origins import Origins
 from api.openai.request.sampling import read_sampling
 from api.openai.request.submission import Submission
@@ -76,7 +76,7 @@ def read_chat_request(body: Mapping[str, Any], settings: Settings) -> ChatReques
     stream = fields.nested("stream_options", STREAM_FIELDS)
     limits = read_token_limits(fields, settings.family)
     origins = Origins(body)
-    function = read_forced_function(fields)
+    function = read_forced_function(fields, inside=IN_CHAT)
     native: dict[str, Any] = {
         "messages": _messages(fields, origins),
         **read_sampling(fields, origins),

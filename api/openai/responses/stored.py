@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services
 from api.openai.responses.events.ended import ended_state
-from api.openai.responses.ids import job_id_of_item, job_id_of_response
+from api.openai.responses.ids import REASONING_PREFIX, job_id_of_item, job_id_of_response
 from api.openai.responses.objects.response_object import RUNNING_STATUS, running_response
 from api.openai.responses.request.client_fields import SURFACE, ClientFields
 from api.openai.responses.request.read import previous_not_found
@@ -71,7 +71,7 @@ class ResponseReader:
         result = self._service.documents.result(found.job) if found else None
         if result is None:
             raise ResponseNotFound(f"Item {item_id[:80]!r} does not exist, has expired, or was not stored.")
-        if not item_id.startswith("msg_") or not result.output:
+        if item_id.startswith(REASONING_PREFIX) or not result.output:
             return None
         special_tokens = self._service.settings.family.special_tokens
         return extract_answer(result.output.get("raw") or result.output["answer"], special_tokens) or None

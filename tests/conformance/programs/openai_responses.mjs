@@ -71,6 +71,22 @@ const features = {
     await assertGone(id);
     await assertGone((await client.responses.create({ ...fixed, store: false })).id);
   },
+  "response, one forced function": async () => {
+    const parameters = {
+      type: "object",
+      properties: { count: { type: "integer", minimum: 0, maximum: 9 } },
+      required: ["count"],
+      additionalProperties: false,
+    };
+    const tools = [{ type: "function", name: "report_count", parameters, strict: true }];
+    const stream = client.responses.stream({ ...fixed, tools, tool_choice: { type: "function", name: "report_count" } });
+    const events = await collected(stream);
+    const deltas = events.filter((event) => event.type === "response.function_call_arguments.delta");
+    const call = (await stream.finalResponse()).output.at(-1);
+    assert.deepEqual([call.type, call.name], ["function_call", "report_count"]);
+    assert.equal(deltas.map((event) => event.delta).join(""), call.arguments);
+    assert.ok(Number.isInteger(JSON.parse(call.arguments).count));
+  },
   "response, errors": async () => {
     const error = await client.responses.create({ ...fixed, truncation: "auto" }).catch((found) => found);
     assert.ok(error instanceof OpenAI.BadRequestError);

@@ -1,5 +1,6 @@
 """Responses with OpenAI's SDK for Python."""
 
+import json
 import sys
 import time
 from typing import Any
@@ -104,6 +105,26 @@ def delete() -> None:
     assert is_gone(client.responses.create(**FIXED, store=False).id)
 
 
+def forced_function() -> None:
+    parameters = {
+        "type": "object",
+        "properties": {"count": {"type": "integer", "minimum": 0, "maximum": 9}},
+        "required": ["count"],
+        "additionalProperties": False,
+    }
+    count: Any = {"type": "function", "name": "report_count", "parameters": parameters, "strict": True}
+    tools: Any = {"tools": [count], "tool_choice": {"type": "function", "name": "report_count"}}
+    found: Any = client.responses.create(**FIXED, **tools)
+    call = found.output[-1]
+    assert (found.status, call.status) == ("completed", "completed")
+    assert (call.type, call.name) == ("function_call", "report_count")
+    assert isinstance(json.loads(call.arguments)["count"], int)
+    assert found.tools[0].name == found.tool_choice.name == "report_count"
+    events: list[Any] = list(client.responses.create(**FIXED, **tools, stream=True))
+    deltas = [event.delta for event in events if event.type == "response.function_call_arguments.delta"]
+    assert "".join(deltas) == call.arguments == events[-1].response.output[-1].arguments
+
+
 def errors() -> None:
     found: Any = None
     try:
@@ -122,6 +143,7 @@ run(
         "previous_response_id and input items": conversation,
         "cancel a response": cancel,
         "delete a response, store: false": delete,
+        "response, one forced function": forced_function,
         "response, errors": errors,
     }
 )

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from api.openai.responses.ids import MESSAGE_PREFIX, REASONING_PREFIX, item_id
+from api.openai.responses.ids import CALL_PREFIX, FUNCTION_CALL_PREFIX, MESSAGE_PREFIX, REASONING_PREFIX, item_id
 from api.openai.responses.objects.items import (
     Item,
     ItemStatus,
+    function_call_item,
     message_item,
     reasoning_item,
     reasoning_part,
@@ -122,4 +123,41 @@ class OpenMessage:
         yield "response.output_text.done", {**self._of_content, "text": text, "logprobs": []}
         yield "response.content_part.done", {**self._of_content, "part": text_part(text)}
         self.closed = message_item(self._id, text, status)
+        yield "response.output_item.done", {"output_index": self._index, "item": self.closed}
+
+
+class OpenFunctionCall:
+    """The answer as the call of the function that the client forces."""
+
+    def __init__(self, job_id: str, index: int, name: str) -> None:
+        self._id = item_id(FUNCTION_CALL_PREFIX, job_id, index)
+        self._call_id = item_id(CALL_PREFIX, job_id, index)
+        self._name = name
+        self._index = index
+        self._trimmed = TrimmedText()
+        self._of_item = {"item_id": self._id, "output_index": index}
+        self.closed: Item = {}
+
+    @property
+    def text(self) -> str:
+        return self._trimmed.sent
+
+    def begin(self) -> Iterator[Change]:
+        item = function_call_item(self._id, self._call_id, self._name, "", "in_progress")
+        yield "response.output_item.added", {"output_index": self._index, "item": item}
+
+    def push(self, text: str) -> Iterator[Change]:
+        yield from self._add(self._trimmed.push(text))
+
+    def complete(self, final: str) -> Iterator[Change]:
+        yield from self._add(self._trimmed.rest_of(final))
+
+    def _add(self, text: str) -> Iterator[Change]:
+        if text:
+            yield "response.function_call_arguments.delta", {**self._of_item, "delta": text}
+
+    def close(self, status: ItemStatus) -> Iterator[Change]:
+        done = {**self._of_item, "name": self._name, "arguments": self.text}
+        yield "response.function_call_arguments.done", done
+        self.closed = function_call_item(self._id, self._call_id, self._name, self.text, status)
         yield "response.output_item.done", {"output_index": self._index, "item": self.closed}

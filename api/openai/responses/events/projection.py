@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from api.openai.responses.events.open_item import Change, OpenItem, OpenMessage, OpenReasoning
+from api.openai.responses.events.open_item import Change, OpenFunctionCall, OpenItem, OpenMessage, OpenReasoning
 from api.openai.responses.objects.items import Item
 from api.openai.responses.objects.response_object import ended_response, ended_status, running_response
 from api.openai.responses.request.client_fields import ClientFields
@@ -50,13 +50,15 @@ class EventProjection:
 
     def __init__(self, request: JobRequest) -> None:
         self._request = request
-        self._has_summary = ClientFields.of(request).has_summary
+        client = ClientFields.of(request)
+        self._has_summary = client.has_summary
+        self._function = client.function
         self._next_number = 0
         self._next_index = 0
         self._has_started = False
         self._open: OpenItem | None = None
         self._reasoning: OpenReasoning | None = None
-        self._message: OpenMessage | None = None
+        self._answer: OpenMessage | OpenFunctionCall | None = None
         self._is_thinking_cut = False
         self._output: list[Item] = []
 
@@ -101,7 +103,7 @@ class EventProjection:
         """Close the open item; the items so far are not part of the final output."""
         yield from self._close(is_complete=False)
         self._output = []
-        self._reasoning = self._message = None
+        self._reasoning = self._answer = None
         self._is_thinking_cut = False
 
     def _add_tokens(self, data: dict[str, Any]) -> Iterator[Change]:
@@ -122,13 +124,13 @@ class EventProjection:
         yield from self._reasoning.push(text)
 
     def _add_answer(self, text: str) -> Iterator[Change]:
-        if self._message is None:
+        if self._answer is None:
             yield from self._close_reasoning()
             if not text.strip():
                 return
-            yield from self._begin_message()
-        assert self._message is not None
-        yield from self._message.push(text)
+            yield from self._begin_answer()
+        assert self._answer is not None
+        yield from self._answer.push(text)
 
     def _begin_reasoning(self) -> Iterator[Change]:
         self._reasoning = OpenReasoning(self._request.id, self._take_index(), has_summary=self._has_summary)
@@ -137,10 +139,14 @@ class EventProjection:
     def _close_reasoning(self) -> Iterator[Change]:
         yield from self._close(is_complete=not self._is_thinking_cut)
 
-    def _begin_message(self) -> Iterator[Change]:
+    def _begin_answer(self) -> Iterator[Change]:
         yield from self._close_reasoning()
-        self._message = OpenMessage(self._request.id, self._take_index())
-        yield from self._begin(self._message)
+        job_id, index = self._request.id, self._take_index()
+        if self._function is None:
+            self._answer = OpenMessage(job_id, index)
+        else:
+            self._answer = OpenFunctionCall(job_id, index, self._function)
+        yield from self._begin(self._answer)
 
     def _begin(self, item: OpenItem) -> Iterator[Change]:
         self._open = item
@@ -163,8 +169,8 @@ class EventProjection:
             yield from self._add_missing(result.output["thinking"], result.output["answer"])
         if self._open is not None and self._open is self._reasoning:
             yield from self._close(is_complete=status == "completed" and not self._is_thinking_cut)
-        if status == "completed" and self._message is None:
-            yield from self._begin_message()  # clients read the text of the message, also when it is empty
+        if status == "completed" and self._answer is None:
+            yield from self._begin_answer()  # clients read the text of the message, also when it is empty
         yield from self._close(is_complete=status == "completed")
         response = ended_response(self._request, result, self._output)
         yield LAST_EVENTS.get(status, "response.incomplete"), {"response": response}
@@ -177,16 +183,16 @@ class EventProjection:
             yield from self._begin_reasoning()
         if self._reasoning is not None and self._open is self._reasoning:
             yield from self._reasoning.complete(thinking)
-        if answer and self._message is None:
-            yield from self._begin_message()
-        if self._message is not None:
-            yield from self._message.complete(answer)
+        if answer and self._answer is None:
+            yield from self._begin_answer()
+        if self._answer is not None:
+            yield from self._answer.complete(answer)
 
     def _continues(self, thinking: str, answer: str) -> bool:
         """Whether the texts of the result begin with what was sent; a closed text must be the same."""
         sent_thinking = self._reasoning.text if self._reasoning else ""
-        sent_answer = self._message.text if self._message else ""
-        is_open = self._message is None and (self._reasoning is None or self._open is self._reasoning)
+        sent_answer = self._answer.text if self._answer else ""
+        is_open = self._answer is None and (self._reasoning is None or self._open is self._reasoning)
         continues = thinking.startswith(sent_thinking) if is_open else thinking == sent_thinking
         return continues and answer.startswith(sent_answer)
 

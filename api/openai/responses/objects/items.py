@@ -1,4 +1,4 @@
-"""The items of a response's output: the model's reasoning and its message."""
+"""The items of a response's output: the model's reasoning, and its message or function call."""
 
 from typing import Any, Literal
 
@@ -21,6 +21,12 @@ def message_item(item_id: str, text: str | None, status: ItemStatus) -> Item:
     """Return a message item; with None one that has just begun."""
     content = [] if text is None else [text_part(text)]
     return {"id": item_id, "type": "message", "status": status, "role": "assistant", "content": content}
+
+
+def function_call_item(item_id: str, call_id: str, name: str, arguments: str, status: ItemStatus) -> Item:
+    """Return the item of a call. ``arguments``: JSON; empty in one that has just begun."""
+    fields = {"call_id": call_id, "name": name, "arguments": arguments, "status": status}
+    return {"id": item_id, "type": "function_call", **fields}
 
 
 def reasoning_part(text: str) -> Item:

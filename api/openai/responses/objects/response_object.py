@@ -67,14 +67,22 @@ def _response(request: JobRequest, status: str, result: JobResult | None, output
         "store": client.store,
         "temperature": request.sampling.get("temperature"),
         "text": {"format": {"type": "text"}},
-        "tool_choice": "auto",
-        "tools": [],
+        **_tools(request, client),
         "top_p": request.sampling.get("top_p"),
         "truncation": "disabled",
         "usage": _usage(result),
         "user": client.user,
         "thinkqueue": _extras(request, result, client),
     }
+
+
+def _tools(request: JobRequest, client: ClientFields) -> dict[str, Any]:
+    """Return the function that the answer calls, of all tools that the client sent."""
+    if client.function is None or request.response_format is None:
+        return {"tool_choice": "auto", "tools": []}
+    choice = {"type": "function", "name": client.function}
+    function = {**choice, "description": None, "parameters": request.response_format["schema"], "strict": True}
+    return {"tool_choice": choice, "tools": [function]}
 
 
 def _error(result: JobResult | None) -> dict[str, str] | None:

@@ -28,6 +28,8 @@ class ClientFields:
     """As the client sent it."""
     has_summary: bool = True
     """The thinking is sent as a summary too."""
+    function: str | None = None
+    """Name of the function that the answer calls. Its parameters are the request's ``response_format``."""
     user: str | None = None
     ignored: list[str] = field(default_factory=list)
     """Names of fields that have no effect."""

@@ -21,6 +21,7 @@ from api.openai.request.fields import (
     read_fields,
     unknown_names,
 )
+from api.openai.request.forced_function import IN_RESPONSES, read_forced_function
 from api.openai.request.origins import Origins
 from api.openai.request.sampling import read_sampling
 from api.openai.request.submission import Submission
@@ -41,6 +42,8 @@ RESPONSE_FIELDS: FieldTable = {
     "previous_response_id": HONORED,
     "include": HONORED,
     "text": HONORED,
+    "tools": HONORED,
+    "tool_choice": HONORED,
     "user": HONORED,
     "max_tool_calls": IGNORED,
     "truncation": NoEffect(("disabled",), "shorten the input"),
@@ -92,6 +95,7 @@ def read_response_request(body: Mapping[str, Any], settings: Settings, earlier: 
     window = fields.nested("background_options", BACKGROUND_FIELDS)
     limits = read_token_limits(fields, settings.family)
     _check_include(fields)
+    function = read_forced_function(fields, inside=IN_RESPONSES)
     client = ClientFields(
         model=read_model(fields, settings),
         instructions=_string(fields, "instructions"),
@@ -102,6 +106,7 @@ def read_response_request(body: Mapping[str, Any], settings: Settings, earlier: 
         effort=limits.effort,
         summary=_summary(fields),
         has_summary=settings.reasoning_summary,
+        function=function.name if function else None,
         user=user if isinstance(user := fields.get("user"), str) else None,
         ignored=[*unknown_names(fields, stream, text, window), *limits.unknown],
     )
@@ -111,7 +116,7 @@ def read_response_request(body: Mapping[str, Any], settings: Settings, earlier: 
     native = {
         **read_sampling(fields, origins),
         **read_stop(fields, origins),
-        **read_text_format(text, origins),
+        **(function.native(origins) if function else read_text_format(text, origins)),
         **_lifetimes(window, client, origins),
     }
     add_token_limits(native, limits, origins)

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from api.openai.responses.events.projection import EventProjection, ResponseEvent, project
+from jobs.model.documents.result import JobResult
 from tests.unit.api.openai.responses.logs import (
     ANSWER,
     THINKING,
@@ -201,3 +202,41 @@ def test_a_complete_response_without_text_has_an_empty_message() -> None:
 def test_a_frame_has_two_lines_for_every_client() -> None:
     for event in project(request(), COMPLETE, result()):
         assert len(event.to_frame().decode().splitlines()) == 3  # the third is the empty one that ends the frame
+
+
+ARGUMENTS = ["\n", '{"count": ', "3}", "\n"]
+
+
+def call_result(**changes: Any) -> JobResult:
+    output = {"thinking": "".join(THINKING).strip(), "answer": "".join(ARGUMENTS).strip(), "boxes": [], "raw": ""}
+    return result(output=output, **changes)
+
+
+def test_a_forced_function_is_called_with_the_answer() -> None:
+    events = project(request(function="count"), log(started(), *thinking(THINKING), *answer(ARGUMENTS)), call_result())
+    assert types(events)[-5:] == [
+        "output_item.added",
+        "function_call_arguments.delta",
+        "function_call_arguments.done",
+        "output_item.done",
+        "completed",
+    ]
+    call = {
+        "id": f"fc_{ULID}_1",
+        "type": "function_call",
+        "call_id": f"call_{ULID}_1",
+        "name": "count",
+        "arguments": '{"count": 3}',
+        "status": "completed",
+    }
+    assert final(events)["output"][1] == call
+    assert texts(events)[f"fc_{ULID}_1 response.function_call_arguments.delta"] == call["arguments"]
+    begun = next(event for event in events if event.data.get("item", {}).get("id") == call["id"])
+    assert begun.data["item"] == {**call, "arguments": "", "status": "in_progress"}
+
+
+def test_a_call_that_is_cut_off_is_incomplete() -> None:
+    cut = call_result(finish_reason="length")
+    events = project(request(function="count"), log(started(), *answer(ARGUMENTS[:2])), cut)
+    assert final(events)["status"] == "incomplete"
+    assert final(events)["output"][-1]["status"] == "incomplete"
