@@ -43,11 +43,12 @@ class ApiClient:
     """Safe to share between threads.
 
     Every method raises ApiError when the service refuses, and Unreachable when it does not answer: at once if it never
-    answered this client, because then the address may be wrong; otherwise after ``ATTEMPTS`` attempts.
+    answered this client, because then the address may be wrong; otherwise after ``attempts`` attempts.
 
     Args:
         url: address of the service.
         connections: largest number of connections at once.
+        attempts: of each call.
         backoff: returns the seconds to wait after a number of failures.
 
     Raises:
@@ -55,10 +56,16 @@ class ApiClient:
     """
 
     def __init__(
-        self, url: str, *, connections: int = 20, backoff: Callable[[int], float] = exponential_backoff
+        self,
+        url: str,
+        *,
+        connections: int = 20,
+        attempts: int = ATTEMPTS,
+        backoff: Callable[[int], float] = exponential_backoff,
     ) -> None:
         self.url = url.rstrip("/")
         _check_address(self.url)
+        self._attempts = attempts
         self._backoff = backoff
         key = os.environ.get(API_KEY, "")
         self._http = httpx.Client(
@@ -179,7 +186,7 @@ class ApiClient:
                 answer: dict[str, Any] = reply.json()
                 return answer
             failures += 1
-            if reply.status_code not in RETRYABLE or failures >= ATTEMPTS:
+            if reply.status_code not in RETRYABLE or failures >= self._attempts:
                 raise _api_error(reply)
             time.sleep(max(self._backoff(failures), _retry_after(reply)))
 
@@ -197,7 +204,7 @@ class ApiClient:
 
     def _gives_up(self, error: httpx.HTTPError, failures: int) -> bool:
         never_connected = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) and not self._has_answered
-        return never_connected or failures >= ATTEMPTS
+        return never_connected or failures >= self._attempts
 
     def _unreachable(self, error: httpx.HTTPError) -> Unreachable:
         return Unreachable(

@@ -30,9 +30,18 @@ class BatchRunner:
         folder: of the input file; relative file names start there.
         timeout_s: how long to wait for a service that is full or unreachable, since its last answer, or since
             the start if it has not answered yet.
+        retry_interval_s: between two attempts at such a service.
     """
 
-    def __init__(self, client: ApiClient, lines: list[InputLine], folder: Path, *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        client: ApiClient,
+        lines: list[InputLine],
+        folder: Path,
+        *,
+        timeout_s: float,
+        retry_interval_s: float = RETRY_INTERVAL_S,
+    ) -> None:
         self.num_lines = len(lines)
         self.results: queue.SimpleQueue[LineResult] = queue.SimpleQueue()
         self.waiting_for = ""
@@ -40,6 +49,7 @@ class BatchRunner:
         self._client = client
         self._folder = folder
         self._timeout_s = timeout_s
+        self._retry_interval_s = retry_interval_s
         self._last_answer_at = time.monotonic()
         self._lines: queue.SimpleQueue[InputLine] = queue.SimpleQueue()
         for line in lines:
@@ -58,7 +68,7 @@ class BatchRunner:
             result = self._attempt(line)
             while result.retry_reason and time.monotonic() - self._last_answer_at < self._timeout_s:
                 self.waiting_for = result.retry_reason
-                time.sleep(RETRY_INTERVAL_S)
+                time.sleep(self._retry_interval_s)
                 result = self._attempt(line)
             self.results.put(result)
             if result.abort_reason:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from cli.client import api_client, batch_runner
 from cli.client.api_client import ApiClient
 from cli.client.batch_input import read_lines
 from cli.client.batch_runner import BatchRunner
@@ -18,10 +17,8 @@ SHORT = {"thinking": {"budget_tokens": 0}, "max_answer_tokens": 1}
 
 
 @pytest.fixture
-def serving(isolated_service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
-    """A running service, and a client that makes one attempt a call, two a second."""
-    monkeypatch.setattr(api_client, "ATTEMPTS", 1)
-    monkeypatch.setattr(batch_runner, "RETRY_INTERVAL_S", 0.5)
+def serving(isolated_service: Service) -> Service:
+    """A running service."""
     isolated_service.start("api", "prepare", "generate", "keeper")
     isolated_service.wait_for_workers(prepare=1, generate=1, keeper=1)
     return isolated_service
@@ -38,11 +35,12 @@ def clients() -> Iterator[list[ApiClient]]:
 def new_runner(
     clients: list[ApiClient], service: Service, folder: Path, count: int, *, timeout_s: float
 ) -> BatchRunner:
-    clients.append(ApiClient(service.url))
+    """Return a runner whose client makes one attempt a call, two a second."""
+    clients.append(ApiClient(service.url, attempts=1))
     prompts = folder / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": f"Say {n}."}) + "\n" for n in range(count)), "utf-8")
     lines = read_lines(prompts, dict(SHORT), "")
-    return BatchRunner(clients[-1], lines, folder, timeout_s=timeout_s)
+    return BatchRunner(clients[-1], lines, folder, timeout_s=timeout_s, retry_interval_s=0.5)
 
 
 def jobs(service: Service) -> list[dict[str, Any]]:
