@@ -52,7 +52,8 @@ def read_lines(files: Files, file: StoredFile, *, offset: int, number: int, max_
         position += len(piece)
         while (cut := buffer.find(b"\n", searched)) >= 0:
             number, end, searched = number + 1, end + cut + 1, 0
-            line, buffer = bytes(buffer[:cut]), buffer[cut + 1 :]
+            line = bytes(buffer[:cut])
+            del buffer[: cut + 1]  # in constant time; a slice would copy the rest for each line
             if len(line) > max_bytes:
                 raise LineTooLong(number)
             if line.strip():
