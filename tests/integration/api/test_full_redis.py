@@ -17,7 +17,7 @@ from jobs.tenants.api_keys import ApiKeyStore
 from testing.api import HELLO, client_of
 from testing.table import Table, completed
 
-GROWS = {"accept", "create_test_delivery", "open_upload", "redeliver"}
+GROWS = {"accept", "create_test_delivery", "open_batch", "open_upload", "redeliver"}
 """Scripts that a client calls to add something: a full Redis refuses them."""
 
 
