@@ -1,8 +1,10 @@
 """Batches: their input, order, takeover, limits and ends. Jobs end when a test says so; there are no workers."""
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -24,7 +26,16 @@ from testing.table import Table, completed
 
 CHAT = "/v1/chat/completions"
 KINDS = ("output", "error")
-MAX_ROUNDS = 400
+LIMIT_S = 60.0
+
+
+def rounds() -> Iterator[int]:
+    """Number the rounds of a test until its time is over; replies are stored every two seconds only."""
+    give_up = time.monotonic() + LIMIT_S
+    for number in count():
+        if time.monotonic() >= give_up:
+            return
+        yield number
 
 
 def chat(number: int, **body: Any) -> dict[str, Any]:
@@ -77,7 +88,7 @@ def end_jobs(table: Table, most: int = 1_000) -> list[str]:
 def finish(client: TestClient, table: Table, runner: BatchRunner, batch_id: str) -> tuple[dict[str, Any], list[str]]:
     """Run a batch to its end; return it and the ids of the jobs that were completed."""
     jobs: list[str] = []
-    for _ in range(MAX_ROUNDS):
+    for _ in rounds():
         runner.run_once()
         jobs += end_jobs(table)
         batch = client.get(f"/v1/batches/{batch_id}").json()
@@ -97,7 +108,7 @@ def test_replies_come_in_the_order_of_the_input_and_redis_has_a_window_only(clie
     batch_id = create(client, [chat(number) for number in range(23)])
     runner, redis = create_runner(settings_of(table)), connect(table.settings)
     open_jobs = []
-    for _ in range(MAX_ROUNDS):
+    for _ in rounds():
         runner.run_once()
         open_jobs.append(len(list(redis.scan_iter("job:*"))))
         end_jobs(table)
@@ -125,7 +136,7 @@ def test_a_takeover_at_any_moment_runs_nothing_twice_and_loses_nothing(client: T
     batch_id = create(client, [chat(number) for number in range(12)])
     runners: list[BatchRunner] = []
     jobs: list[str] = []
-    for round_ in range(MAX_ROUNDS):
+    for round_ in rounds():
         take_lease_away(table, batch_id)
         runner = create_runner(settings_of(table))
         runner.run_once()
