@@ -7,12 +7,12 @@ Args:
 import os
 import signal
 import sys
-import threading
 
 import uvicorn
 
 from api.app import create_inner_app
 from api.middleware.protocol.request_id import add_request_id
+from runtime.process.child import end_with_parent
 from runtime.process.garbage import freeze_startup_objects
 from runtime.settings.read import read_settings
 from runtime.telemetry.logs import configure_logs
@@ -27,7 +27,7 @@ def main() -> None:
     configure_logs(settings, process="api", processors=[add_request_id])
     os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches both; the api process ends this one
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     config = uvicorn.Config(
         create_inner_app(settings),
         fd=int(sys.argv[1]),
@@ -38,12 +38,6 @@ def main() -> None:
     )
     freeze_startup_objects()
     uvicorn.Server(config).run()
-
-
-def _end_with_parent() -> None:
-    """End when the api process does, however it ends: it holds the other end of the standard input."""
-    sys.stdin.buffer.read()
-    os._exit(0)
 
 
 if __name__ == "__main__":

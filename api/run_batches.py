@@ -12,6 +12,7 @@ import structlog
 from api.openai.batches.runner import create_runner
 from jobs.errors import NotInitialized, Unavailable
 from jobs.wakeup.app import configure_app
+from runtime.process.child import end_with_parent
 from runtime.process.garbage import freeze_startup_objects
 from runtime.settings.read import read_settings
 from runtime.telemetry.logs import configure_logs
@@ -32,7 +33,7 @@ def main() -> None:
     stop = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches both; the api process ends this one
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     configure_app(settings)
     freeze_startup_objects()
     runner = create_runner(settings)
@@ -47,12 +48,6 @@ def main() -> None:
         runner.stop()
     except (Unavailable, NotInitialized):
         log.info("batches.leases_kept")  # they expire
-
-
-def _end_with_parent() -> None:
-    """End when the api process does, however it ends: it holds the other end of the standard input."""
-    os.read(0, 1)  # not sys.stdin: a thread that waits in it would make the end of the interpreter fail
-    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import socket
-import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -19,6 +18,7 @@ from api.errors.handlers import REQUEST_ID_HEADER
 from api.large_bodies.caller import forwarded_headers
 from api.middleware.input.body_limit import HELD_BODY, SMALL_BYTES, HeldBody, announced_bytes
 from jobs.errors import AcceptanceUnknown, TooManyBodies
+from runtime.process.child import run_child
 from runtime.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -28,7 +28,6 @@ REPLY_LIMIT_S = 150.0
 """Longer than any request may take: 60 s until there is memory, 60 s of ``Prefer: wait``, and the work itself."""
 MAX_CONNECTIONS = 64
 BACKLOG = 128
-STOP_LIMIT_S = 10.0
 RETRY_AFTER_S = 10
 NOT_RETURNED = {"connection", "content-length", "date", "transfer-encoding", REQUEST_ID_HEADER}
 
@@ -98,33 +97,11 @@ class LargeBodyProcess:
         descriptor = self._listener.fileno()
         while True:
             try:
-                process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "api.handle_large_bodies", str(descriptor)),
-                    stdin=asyncio.subprocess.PIPE,
-                    pass_fds=(descriptor,),
-                )
-            except OSError as error:  # no memory or no open file is left; without a new try, requests would wait
-                log.error("large_bodies.ended", status=str(error))
-                await asyncio.sleep(RESTART_PAUSE_S)
-                continue
-            try:
-                status = await process.wait()
-            except asyncio.CancelledError:
-                await _end(process)
-                raise
+                status: object = await run_child("api.handle_large_bodies", str(descriptor), descriptors=[descriptor])
+            except OSError as error:  # without a new try, requests would wait
+                status = str(error)
             log.error("large_bodies.ended", status=status)
             await asyncio.sleep(RESTART_PAUSE_S)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """End the process after its requests, at the latest after ``STOP_LIMIT_S``."""
-    with suppress(ProcessLookupError):
-        process.terminate()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), STOP_LIMIT_S)
-            return
-        process.kill()
-        await process.wait()
 
 
 async def _body(request: Request) -> AsyncIterator[bytes]:

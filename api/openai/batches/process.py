@@ -1,7 +1,6 @@
 """Starts the process that runs batches while there are batches that have not ended."""
 
 import asyncio
-import sys
 from contextlib import suppress
 
 import structlog
@@ -10,13 +9,13 @@ from starlette.concurrency import run_in_threadpool
 from jobs.errors import NotInitialized, Unavailable
 from jobs.table.batches import BatchLedger
 from jobs.table.scripts import connect
+from runtime.process.child import run_child
 from runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 CHECK_INTERVAL_S = 1.0
 RESTART_PAUSE_S = 2.0
-STOP_LIMIT_S = 10.0
 
 
 class BatchProcess:
@@ -42,34 +41,15 @@ class BatchProcess:
             try:
                 if not await run_in_threadpool(self._ledger.list_open, limit=1):
                     continue
-                await _run()
+                if status := await run_child("api.run_batches"):
+                    await _pause(status)
             except (Unavailable, NotInitialized):
                 continue
-            except OSError as error:  # no memory or no open file is left
-                log.error("batches.process_ended", status=str(error))
-                await asyncio.sleep(RESTART_PAUSE_S)
+            except OSError as error:
+                await _pause(str(error))
 
 
-async def _run() -> None:
-    """Run the process until it ends."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "api.run_batches"), stdin=asyncio.subprocess.PIPE
-    )
-    try:
-        status = await process.wait()
-    except asyncio.CancelledError:
-        await _end(process)
-        raise
-    if status:
-        log.error("batches.process_ended", status=status)
-        await asyncio.sleep(RESTART_PAUSE_S)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    with suppress(ProcessLookupError):
-        process.terminate()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), STOP_LIMIT_S)
-            return
-        process.kill()
-        await process.wait()
+async def _pause(status: object) -> None:
+    """Log the end of the process, and wait before the next one is started."""
+    log.error("batches.process_ended", status=status)
+    await asyncio.sleep(RESTART_PAUSE_S)
