@@ -181,24 +181,7 @@ class ObjectStore:
         with self._access("put_if_absent", key):
             if len(data) > LARGE_BYTES and self.exists(key):
                 return False
-            url = self._minio.presigned_put_object(self._bucket, key, expires=lifetime)
-            may_have_written = False
-            for _ in range(self._tries):
-                try:
-                    is_written = try_put(self._http, url, data, content_type, IF_ABSENT)
-                except ObjectStoreNotCalled:
-                    if self._tries == 1:
-                        raise
-                    continue  # an earlier try may take effect
-                if is_written or (is_written is False and not may_have_written):
-                    return is_written
-                may_have_written = True
-                # The lookup of a small object costs as much as another try, which also writes it.
-                if is_written is False or len(data) > LARGE_BYTES:
-                    existing = self._find(key, max_bytes=len(data) + 1)
-                    if existing is not None:
-                        return existing == data
-            raise ObjectStoreUnavailable
+            return self._put_on_condition(key, data, content_type, IF_ABSENT, lifetime)
 
     def put_if_match(self, key: str, data: bytes, etag: str, content_type: str = "application/json") -> bool:
         """Overwrite an object that still has this ETag. True: this call wrote it. False: it was changed or deleted.
@@ -210,21 +193,30 @@ class ObjectStore:
             ObjectStoreNotCalled: nothing can take effect later.
         """
         with self._access("put_if_match", key):
-            url = self._minio.presigned_put_object(self._bucket, key, expires=PUT_LIFETIME)
-            may_have_written = False
-            for _ in range(self._tries):
-                try:
-                    is_written = try_put(self._http, url, data, content_type, if_match(etag))
-                except ObjectStoreNotCalled:
-                    if self._tries == 1:
-                        raise
-                    continue  # an earlier try may take effect
-                if is_written or (is_written is False and not may_have_written):
-                    return is_written
-                if is_written is False:
-                    return self._find(key, max_bytes=len(data) + 1) == data
-                may_have_written = True
-            raise ObjectStoreUnavailable
+            return self._put_on_condition(key, data, content_type, if_match(etag), PUT_LIFETIME)
+
+    def _put_on_condition(
+        self, key: str, data: bytes, content_type: str, condition: dict[str, str], lifetime: timedelta
+    ) -> bool:
+        url = self._minio.presigned_put_object(self._bucket, key, expires=lifetime)
+        # Another try costs as much as a lookup of a small object, and also writes it.
+        looks_up = condition is IF_ABSENT and len(data) > LARGE_BYTES
+        may_have_written = False
+        for _ in range(self._tries):
+            try:
+                is_written = try_put(self._http, url, data, content_type, condition)
+            except ObjectStoreNotCalled:
+                if self._tries == 1:
+                    raise
+                continue  # an earlier try may take effect
+            if is_written or (is_written is False and not may_have_written):
+                return is_written
+            may_have_written = True
+            if is_written is False or looks_up:
+                existing = self._find(key, max_bytes=len(data) + 1)
+                if existing is not None or condition is not IF_ABSENT:
+                    return existing == data
+        raise ObjectStoreUnavailable
 
     def _find(self, key: str, *, max_bytes: int) -> bytes | None:
         """Return what another writer, or an earlier try, has written; None: nothing; empty: something larger."""
