@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from api.middleware.fairness.fair_share import tenant_of
 from api.middleware.fairness.shares import Shares
-from api.middleware.input.json_limits import JsonTooComplex, check_document, check_text, parse_json
+from api.middleware.input.json_limits import JsonTooComplex, read_json
 from jobs.errors import Invalid
 
 INLINE_BYTES = 16 * 1024
@@ -111,10 +111,7 @@ def parse_and_validate(body: bytes, field: Any) -> Any:
         RequestValidationError: it is no JSON, or it does not match its schema.
     """
     try:
-        check_text(body)
-        document = parse_json(body)
-        if isinstance(document, list | dict):
-            check_document(document)
+        document = read_json(body)
     except JsonTooComplex as error:
         raise Invalid([error.problem]) from None
     except json.JSONDecodeError as error:

@@ -62,6 +62,15 @@ def _outside_of_strings(body: bytes) -> Iterator[bytes]:
         is_inside ^= (len(pieces) - 1) & 1
 
 
+def read_json(body: bytes) -> Any:
+    """Parse a JSON text within all limits. Raises JsonTooComplex, or as ``parse_json``."""
+    check_text(body)
+    document = parse_json(body)
+    if isinstance(document, list | dict):
+        check_document(document)
+    return document
+
+
 def parse_json(body: bytes) -> Any:
     """Parse RFC 8259 JSON in UTF-8, with or without a byte order mark.
 

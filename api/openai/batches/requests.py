@@ -7,7 +7,7 @@ from typing import Any
 from api.dependencies import Services
 from api.intake.creation import load_keyed_job
 from api.intake.service import MAX_WITHDRAWN_JOBS
-from api.middleware.input.json_limits import JsonTooComplex, check_document, check_text, parse_json
+from api.middleware.input.json_limits import JsonTooComplex, read_json
 from api.openai.chat.reply import completion, failure_error, has_answer
 from api.openai.chat.request import ChatRequest, read_chat_request
 from api.openai.error_form import error_document
@@ -53,13 +53,9 @@ class ApiRequests:
     def parse(self, line: bytes) -> Any:
         """Return the JSON document of a line, checked as the body of a call is."""
         try:
-            check_text(line)
-            document = parse_json(line)
-            if isinstance(document, list | dict):
-                check_document(document)
+            return read_json(line)
         except JsonTooComplex as error:
             raise ValueError(str(error.problem)) from None
-        return document
 
     def submit(self, batch: Batch, number: int, body: dict[str, Any]) -> Submitted | Reply:
         """Create the job of a line, or find the one that an earlier call created."""
