@@ -1,7 +1,6 @@
 """Creates, finds, lists and cancels the batches of tenants."""
 
 import re
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -106,7 +105,3 @@ class Batches:
 
 def new_batch_id() -> str:
     return f"batch_{ULID()}"
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -23,6 +23,7 @@ from jobs.errors import NotEnded, NotFound, NotInitialized, Overloaded, Unavaila
 from jobs.lifecycle.end.deletion import delete_job
 from jobs.lifecycle.lookup import find_job
 from jobs.model.job import Job, JobStatus
+from jobs.model.times import now_ms
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +83,7 @@ class BatchRun:
     def _stop(self, code: str) -> None:
         status = "cancelling" if code == "batch_cancelled" else self._state.status
         errors = [FILE_ERROR] if code == FILE_NOT_FOUND else []
-        self._save(self._state.changed(_now_ms(), stop_code=code, status=status, errors=errors))
+        self._save(self._state.changed(now_ms(), stop_code=code, status=status, errors=errors))
         for request in self._window:
             if request.submitted is not None and not request.has_ended:
                 self._cancel(request.submitted.job)
@@ -171,7 +172,7 @@ class BatchRun:
             self._counted_at = now
             self._store_counts()
         if self._source.is_read and not self._window:
-            self._save(self._state.changed(_now_ms(), status="finalizing"))
+            self._save(self._state.changed(now_ms(), status="finalizing"))
 
     def _store_replies(self, head: Sequence[Request]) -> None:
         replies = list(self._parts.pool.map(self._read_reply, head))
@@ -217,7 +218,7 @@ class BatchRun:
         ended = [one for one in islice(self._window, skipped, None) if one.has_ended]
         good = sum(one.submitted is not None and one.submitted.job.status == JobStatus.COMPLETED for one in ended)
         return state.changed(
-            _now_ms(),
+            now_ms(),
             completed=state.settled_completed + good,
             failed=state.settled_failed + len(ended) - good,
         )
@@ -247,14 +248,10 @@ class BatchRun:
         found = write_files(self._batch, self._state, self._parts.store, self._parts.files, self._renew)
         status = STOP_STATUSES.get(self._state.stop_code, "completed")
         self._save(
-            self._state.changed(_now_ms(), status=status, output_file_id=found[KINDS[0]], error_file_id=found[KINDS[1]])
+            self._state.changed(now_ms(), status=status, output_file_id=found[KINDS[0]], error_file_id=found[KINDS[1]])
         )
 
     def _save(self, state: BatchState) -> None:
         if not self._parts.store.save_state(self._batch.id, state):
             raise LeaseLost
         self._state = state
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

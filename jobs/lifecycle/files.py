@@ -1,7 +1,6 @@
 """Files of ``/v1/files``: clients send them once, and name them in later requests."""
 
 import re
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from ulid import ULID
 from jobs.errors import FileMissing, Invalid, Problem
 from jobs.lifecycle.file_writer import FileWriter
 from jobs.lifecycle.uploads import COMPLETION_TIME, EXPIRY_MARGIN_MS
+from jobs.model.times import now_ms
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import CorruptDocument
 from jobs.objects.files import StoredFile, delete_file, list_file_ids, load_file
@@ -158,7 +158,7 @@ class Files:
             file = load_file(self._object_store, tenant, file_id)
         except (ObjectNotFound, CorruptDocument):
             return None
-        return file if file.expires_ms > _now_ms() else None
+        return file if file.expires_ms > now_ms() else None
 
     def _note_end(self, tenant: str, file_id: str, expires_ms: int) -> None:
         if expires_ms:
@@ -174,7 +174,3 @@ def is_file_id(text: str) -> bool:
 def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     for start in range(0, len(ids), PARALLEL_READS * 8):
         yield ids[start : start + PARALLEL_READS * 8]
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -5,13 +5,13 @@ ETag and the size of the upload that it was submitted with, and copies or reads 
 """
 
 import re
-import time
 from dataclasses import asdict
 from datetime import timedelta
 
 from ulid import ULID
 
 from jobs.errors import Invalid, Problem, ThinkqueueError, UploadNotFound
+from jobs.model.times import now_ms
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import save_json
 from jobs.objects.keys import upload_data_key, upload_meta_key
@@ -55,7 +55,7 @@ class Uploads:
         try:
             if size > MAX_SINGLE_BYTES:
                 multipart_id = self._object_store.multipart.start(upload_data_key(tenant, upload_id))
-            upload = Upload(upload_id, tenant, size, _now_ms(), multipart_id)
+            upload = Upload(upload_id, tenant, size, now_ms(), multipart_id)
             save_json(self._object_store, upload_meta_key(tenant, upload_id), asdict(upload))
         except ThinkqueueError:
             self._ledger.forget(tenant, upload_id)
@@ -117,7 +117,7 @@ class Uploads:
         """
         try:
             upload = self.get(tenant, upload_id)
-            if upload.expires_ms <= _now_ms():
+            if upload.expires_ms <= now_ms():
                 raise UploadNotFound
             found = self._object_store.stat(upload.key)
         except UploadNotFound as error:
@@ -139,7 +139,3 @@ class Uploads:
     def keep(self, tenant: str, upload_id: str, *, until_ms: int) -> None:
         """Keep an upload at least until then, because a job uses it. Raises StoreUnavailable."""
         self._ledger.keep(tenant, upload_id, until_ms=until_ms, is_used=True)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

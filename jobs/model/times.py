@@ -28,4 +28,9 @@ def parse_time(text: str) -> datetime:
 
 def now() -> str:
     """Return the present time as documents contain it."""
-    return format_time(time.time_ns() // 1_000_000)
+    return format_time(now_ms())
+
+
+def now_ms() -> int:
+    """Return the present time in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000

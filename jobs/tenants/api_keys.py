@@ -9,7 +9,6 @@ import hashlib
 import json
 import re
 import secrets
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from ulid import ULID
 
 from jobs.errors import ObjectStoreUnavailable
 from jobs.model.retention import DAY_MS
+from jobs.model.times import now_ms
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import encode_json, load_json, save_json
 from jobs.objects.keys import API_KEYS, REVOKED_KEYS, api_key_key, revoked_key_key
@@ -85,7 +85,7 @@ class ApiKeyStore:
     def create(self, key: ApiKey, token: str | None = None) -> tuple[ApiKey, str]:
         """Store a new key. Returns it with its token, which is not stored."""
         token = token or f"tq_{secrets.token_urlsafe(32)}"
-        created = replace(key, id=key.id or f"key_{ULID()}", created_ms=_now_ms())
+        created = replace(key, id=key.id or f"key_{ULID()}", created_ms=now_ms())
         self._save(_digest(token), created)
         return created, token
 
@@ -98,7 +98,7 @@ class ApiKeyStore:
         digests = [digest for digest, key in self._load_all() if key.id == key_id]
         for digest in digests:
             # First, because whatever writes the key again, such as a rotation at the same time, has no effect then.
-            save_json(self._object_store, revoked_key_key(digest), {"revoked_ms": _now_ms()})
+            save_json(self._object_store, revoked_key_key(digest), {"revoked_ms": now_ms()})
             self._object_store.delete(api_key_key(digest))
             self._cache.put_revoked(digest)
         return bool(digests)
@@ -122,7 +122,7 @@ class ApiKeyStore:
                 key = ApiKey.from_stored(load_json(self._object_store, api_key_key(digest)))
             except ObjectNotFound:  # it was revoked a moment ago
                 return None
-            expires_ms = _now_ms() + ROTATION_OVERLAP_MS
+            expires_ms = now_ms() + ROTATION_OVERLAP_MS
             if 0 < key.expires_ms < expires_ms:
                 expires_ms = key.expires_ms  # a rotation never prolongs a key
             expiring = encode_json(replace(key, expires_ms=expires_ms).to_stored())
@@ -163,7 +163,7 @@ class ApiKeyStore:
         if self._is_revoked(digest):
             log.warning("api_keys.revoked_key_in_file", key_id=key.id, tenant=key.tenant)
             return
-        created = replace(key, created_ms=_now_ms())
+        created = replace(key, created_ms=now_ms())
         if self._object_store.put_if_absent(api_key_key(digest), encode_json(created.to_stored())):
             self._cache.forget(digest)
             return
@@ -221,7 +221,3 @@ def _digest_of(name: str) -> str:
 
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

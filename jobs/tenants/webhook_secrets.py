@@ -6,13 +6,13 @@ nobody: whoever knows it can compute the secret of every tenant.
 
 import base64
 import hmac
-import time
 from dataclasses import asdict, dataclass
 from secrets import token_hex
 from typing import Any
 
 from jobs.errors import ObjectStoreUnavailable
 from jobs.model.retention import DAY_MS
+from jobs.model.times import now_ms
 from jobs.objects.client import ObjectNotFound
 from jobs.objects.documents import encode_json, load_json
 from jobs.objects.keys import webhook_secret_key
@@ -112,13 +112,13 @@ class WebhookSecrets:
 
     def reveal_first(self, tenant: str) -> str | None:
         """Return the tenant's first secret. None: it was revealed before, or the tenant has rotated it."""
-        revealed = encode_json(asdict(SecretVersion(0, _now_ms())))
+        revealed = encode_json(asdict(SecretVersion(0, now_ms())))
         is_first = self._object_store.put_if_absent(webhook_secret_key(tenant), revealed)
         return self.derive(tenant, 0) if is_first else None
 
     def signing_secrets(self, tenant: str) -> list[str]:
         """Return the secrets that sign now, newest first."""
-        return [self.derive(tenant, version) for version in self.version(tenant).signing_versions(_now_ms())]
+        return [self.derive(tenant, version) for version in self.version(tenant).signing_versions(now_ms())]
 
     def rotate(self, tenant: str, *, keep_old: bool) -> NewSecret:
         """Create a new secret and return it.
@@ -147,7 +147,7 @@ class WebhookSecrets:
         Args:
             rotation: a new id; that of another call would make their documents equal.
         """
-        new = stored.version.next(_now_ms(), keep_old=keep_old, rotation=rotation)
+        new = stored.version.next(now_ms(), keep_old=keep_old, rotation=rotation)
         place, data = webhook_secret_key(tenant), encode_json(asdict(new))
         if stored.etag is None:
             is_written = self._object_store.put_if_absent(place, data)
@@ -160,7 +160,3 @@ class WebhookSecrets:
         master = base64.b64decode(self._master.removeprefix("whsec_"))
         # 24 bytes: base64 without padding characters, which one client library cannot read.
         return "whsec_" + base64.b64encode(hmac.digest(master, f"{tenant}:{version}".encode(), "sha256")[:24]).decode()
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

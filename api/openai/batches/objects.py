@@ -9,9 +9,10 @@ from api.openai.batches.requests import ENDPOINTS, PRIORITY
 from api.openai.files.fields import MAX_LIFETIME_S, MIN_LIFETIME_S
 from api.openai.request.fields import HONORED, Fields, FieldTable, invalid, read_fields, unknown_names
 from jobs.batches.batch import Batch
-from jobs.batches.batches import FoundBatch, new_batch_id, now_ms
+from jobs.batches.batches import FoundBatch, new_batch_id
 from jobs.errors import FileMissing, Forbidden
 from jobs.lifecycle.files import Files
+from jobs.model.times import now_ms
 from jobs.tenants.api_key import ApiKey
 
 BATCH_FIELDS: FieldTable = dict.fromkeys(
