@@ -149,7 +149,7 @@ class Engine:
         controller = self._thinking_controller(request)
         inputs, sizes = request.inputs, self._runner.vision_encoder.sizes_of(request.inputs)
         media = media_spans(inputs, sizes)
-        # Of the group: by the time of a first token, nobody can find out what another group has asked.
+        # Includes the group: the time of a first token must not show what another group has asked.
         root = f"{self.revision}\n{request.group}".encode()
         sequence = Sequence(
             request, on_event, self.tokenizer_info, controller, len(inputs),

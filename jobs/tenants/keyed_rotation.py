@@ -70,7 +70,7 @@ def _is_done(present: SecretVersion, digest: str, planned: KeyedRotation) -> boo
     """Whether the rotation of a key created the present version. False: it has not happened.
 
     Raises:
-        IdempotencyConflict: others came later, so its secret is not the present one; or so many that nobody can tell.
+        IdempotencyConflict: a later rotation has replaced its secret, or its id is not among the stored ones any more.
     """
     created = present.version_of(digest)
     if created == present.version:

@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 REGION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
 AWS_HOST = re.compile(r"(?!ec2-).*(?<!\.elb)\.amazonaws\.com(\.cn)?", re.IGNORECASE)
-"""Not a store of your own on a machine or behind a load balancer at AWS."""
+"""Hosts of AWS S3 itself. Other stores on machines or behind load balancers of AWS have other names."""
 AWS_S3_HOST = re.compile(
     r"((bucket|accesspoint)\.vpce-[a-z0-9-]+\.)?s3(-accelerate|-fips)?(\.dualstack)?"
     r"([.-](?P<region>[a-z]{2,}(-[a-z]+)+-[0-9]+))?(\.vpce)?\.amazonaws\.com(\.cn)?",
